@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Fetches libtorch into .libtorch: what CPU inference loads and what tch compiles against.
+#
+#   ci/libtorch.sh [ARCH]    ARCH: x86_64 or aarch64; this machine's by default
+#
+# The wheels and their SHA-256 are in ci/libtorch.txt. pip refuses a wheel with another hash, so
+# nothing is unpacked that was not verified. Does nothing where .libtorch is already that version.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+arch=${1:-$(uname -m)}
+case $arch in
+    x86_64 | aarch64) ;;
+    arm64) arch=aarch64 ;;
+    *)
+        echo "ci/libtorch.sh: no libtorch for '$arch': x86_64 and aarch64 Linux are supported" >&2
+        exit 1
+        ;;
+esac
+
+want=$(cat ci/libtorch.txt ci/libtorch.sh <(echo "$arch") | sha256sum | cut -d' ' -f1)
+if [ "$(cat .libtorch/.complete 2>/dev/null)" = "$want" ]; then
+    exit 0
+fi
+if ! python3 -m pip --version >/dev/null 2>&1; then
+    echo "ci/libtorch.sh: needs python3 with pip (Debian, Ubuntu: sudo apt-get install python3-pip)" >&2
+    exit 1
+fi
+
+partial=.libtorch.partial
+rm -rf "$partial"
+mkdir -p "$partial/wheels"
+trap 'rm -rf "$partial"' EXIT
+
+echo "libtorch: downloading the wheels of ci/libtorch.txt for $arch (540 MB, once)" >&2
+# A fixed Python version picks the same wheels, and so the same hashes, whatever python3 is.
+python3 -m pip download --quiet --progress-bar on --no-deps --only-binary=:all: --require-hashes \
+    --python-version 3.11 --implementation cp \
+    --platform "manylinux_2_28_$arch" --platform "manylinux_2_25_$arch" \
+    --platform "manylinux_2_17_$arch" --platform "manylinux2014_$arch" \
+    --requirement ci/libtorch.txt --dest "$partial/wheels" >&2
+
+echo "libtorch: unpacking" >&2
+python3 - "$partial" "$arch" <<'PYTHON'
+import os, pathlib, shutil, sys, zipfile
+
+partial, arch = pathlib.Path(sys.argv[1]), sys.argv[2]
+# What libtorch_cpu.so loads, itself included (readelf -d), and the headers torch-sys includes.
+libraries = {"libtorch_cpu.so", "libc10.so", "libgomp.so.1", "libcupti.so.13", "libcudart.so.13"}
+if arch == "aarch64":
+    libraries |= {"libarm_compute.so", "libarm_compute_graph.so"}
+    libraries |= {f"libnvpl_{name}.so.0" for name in
+                  ("blas_core", "blas_lp64_gomp", "lapack_core", "lapack_lp64_gomp")}
+headers = {"ATen", "c10", "caffe2", "torch"}
+members = []
+for wheel in sorted((partial / "wheels").glob("*.whl")):
+    archive = zipfile.ZipFile(wheel)
+    for info in archive.infolist():
+        path = pathlib.PurePosixPath(info.filename)
+        if path.name in libraries and path.parent.name == "lib":
+            members.append((archive, info, partial / "lib" / path.name))
+        elif path.parts[:2] == ("torch", "include") and headers.intersection(path.parts[2:3]) and not info.is_dir():
+            members.append((archive, info, partial.joinpath(*path.parts[1:])))
+
+missing = libraries - {target.name for _, _, target in members}
+if missing:
+    sys.exit(f"ci/libtorch.sh: the wheels lack {', '.join(sorted(missing))}")
+total, done, shown = sum(info.file_size for _, info, _ in members), 0, -1
+for archive, info, target in members:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(info) as source, open(target, "wb") as sink:
+        shutil.copyfileobj(source, sink, 1 << 20)
+    done += info.file_size
+    percent = done * 100 // total
+    if percent != shown and sys.stderr.isatty():
+        print(f"\r  {percent} % of {total >> 20} MiB", end="", file=sys.stderr, flush=True)
+        shown = percent
+if sys.stderr.isatty():
+    print(file=sys.stderr)
+# torch-sys links libtorch, which in a CPU build only loads libtorch_cpu, and checks build-version.
+os.symlink("libtorch_cpu.so", partial / "lib" / "libtorch.so")
+version = next(line for line in open("ci/libtorch.txt") if line.startswith("torch==")).split()[0]
+(partial / "build-version").write_text(version.removeprefix("torch==") + "\n")
+PYTHON
+
+rm -r "$partial/wheels"
+echo "$want" >"$partial/.complete"
+rm -rf .libtorch
+mv "$partial" .libtorch
+trap - EXIT
+echo "libtorch: .libtorch holds $(cat .libtorch/build-version) for $arch ($(du -sh .libtorch | cut -f1))" >&2

@@ -1,0 +1,123 @@
+//! From the network's outputs to detections: decoding against the priors and NMS, class by class.
+
+use super::priors::Prior;
+
+/// Scales of the offsets that the network was trained to predict (Liu et al. 2016 and the
+/// original code's "variances"): of the centre, and of the logarithm of the size.
+const CENTRE_VARIANCE: f32 = 0.1;
+const SIZE_VARIANCE: f32 = 0.2;
+
+/// Scores at or below this are background noise and are never candidates, as in the paper.
+pub const SCORE_FLOOR: f32 = 0.01;
+
+/// A box by two corners; the unit is the caller's (fractions here, pixels in the answers).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Corners {
+    /// Left edge.
+    pub x1: f32,
+    /// Top edge.
+    pub y1: f32,
+    /// Right edge.
+    pub x2: f32,
+    /// Bottom edge.
+    pub y2: f32,
+}
+
+impl Corners {
+    fn area(&self) -> f32 {
+        (self.x2 - self.x1) * (self.y2 - self.y1)
+    }
+
+    /// Intersection over union. NaN where both boxes are empty.
+    #[must_use]
+    pub fn iou(&self, other: &Self) -> f32 {
+        let w = (self.x2.min(other.x2) - self.x1.max(other.x1)).max(0.0);
+        let h = (self.y2.min(other.y2) - self.y1.max(other.y1)).max(0.0);
+        let intersection = w * h;
+        intersection / ((self.area() - intersection) + other.area())
+    }
+}
+
+/// One box from its prior and the four offsets predicted for it (dx, dy, dw, dh).
+#[must_use]
+pub fn decode(prior: &Prior, offsets: &[f32; 4]) -> Corners {
+    let cx = prior.cx + offsets[0] * CENTRE_VARIANCE * prior.w;
+    let cy = prior.cy + offsets[1] * CENTRE_VARIANCE * prior.h;
+    let w = prior.w * (offsets[2] * SIZE_VARIANCE).exp();
+    let h = prior.h * (offsets[3] * SIZE_VARIANCE).exp();
+    let (x1, y1) = (cx - w / 2.0, cy - h / 2.0);
+    Corners { x1, y1, x2: x1 + w, y2: y1 + h }
+}
+
+/// Greedy non-maximum suppression over the `top_k` best scores: the indexes of the boxes kept,
+/// best first. A box is dropped where its `IoU` with a kept one exceeds `iou` (or is not a number:
+/// both are empty). Of equal scores the later index comes first, as in the reference's ascending
+/// sort read from its end.
+#[must_use]
+pub fn nms(boxes: &[Corners], scores: &[f32], iou: f32, top_k: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..boxes.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(b.cmp(&a)));
+    order.truncate(top_k);
+    let mut kept: Vec<usize> = Vec::new();
+    for candidate in order {
+        if kept.iter().all(|&best| boxes[best].iou(&boxes[candidate]) <= iou) {
+            kept.push(candidate);
+        }
+    }
+    kept
+}
+
+/// What the network says of one picture, for each of the 8,732 priors.
+#[derive(Debug, Clone)]
+pub struct RawOutput {
+    /// Offsets, 4 a prior.
+    pub loc: Vec<f32>,
+    /// Class probabilities after softmax, `classes` a prior; class 0 is the background.
+    pub conf: Vec<f32>,
+    /// Classes, the background included.
+    pub classes: usize,
+}
+
+/// A detection before it is given a name: class index (never 0), probability, and a box in
+/// fractions of the picture's sides, unclipped.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scored {
+    /// Class index, 1 or more.
+    pub class: usize,
+    /// Probability, 0 to 1.
+    pub probability: f32,
+    /// Where, in fractions of the picture's sides.
+    pub corners: Corners,
+}
+
+/// Detections at or above `threshold`, best first, at most `top_k`: for each class the `top_k`
+/// best candidates go through NMS.
+///
+/// The reference runs NMS over all candidates above 0.01 and applies the threshold afterwards. A
+/// box never suppresses a better one, so leaving out those below the threshold first gives the
+/// same answer for less work.
+#[must_use]
+pub fn detect(output: &RawOutput, priors: &[Prior], threshold: f32, iou: f32, top_k: usize) -> Vec<Scored> {
+    let mut found = Vec::new();
+    let (mut boxes, mut scores) = (Vec::new(), Vec::new());
+    let (offsets, _) = output.loc.as_chunks::<4>();
+    for class in 1..output.classes {
+        boxes.clear();
+        scores.clear();
+        let column = output.conf.iter().skip(class).step_by(output.classes);
+        for ((&score, offset), prior) in column.zip(offsets).zip(priors) {
+            if score >= threshold && score > SCORE_FLOOR {
+                boxes.push(decode(prior, offset));
+                scores.push(score);
+            }
+        }
+        found.extend(nms(&boxes, &scores, iou, top_k).into_iter().map(|kept| Scored {
+            class,
+            probability: scores[kept],
+            corners: boxes[kept],
+        }));
+    }
+    found.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    found.truncate(top_k);
+    found
+}

@@ -1,0 +1,572 @@
+//! An unpickler that cannot run code: it knows a short list of names (`global`), calls nothing and looks nothing up.
+//!
+//! It reads protocols 0 to 5 as far as state dicts use them. The source is `CPython`'s `Lib/pickletools.py`, which
+//! describes every opcode. What differs from Python:
+//!
+//! - Values that nobody asks for (floats, bytes, the members of sets) are recognised and forgotten.
+//! - `BUILD` changes nothing: it sets attributes, such as `_metadata`, and items are not attributes.
+//! - Calls are the ones in `call`, done by hand on data.
+//!
+//! Values lie in a [`Heap`] and name each other by index. So there is no recursion, a value may contain itself, and
+//! memory is bounded by the number of opcodes (`limits::OPCODES`) and of copies (`limits::COPIED_ITEMS`).
+
+mod call;
+mod cursor;
+mod global;
+mod opcode;
+mod text;
+mod value;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::error::{ErrorKind, quote, quote_bytes};
+use super::limits;
+use super::state_dict::Dialect;
+
+use cursor::Cursor;
+pub(super) use global::{Global, StorageType};
+#[expect(clippy::wildcard_imports, reason = "all of them, and nothing else")]
+use opcode::*;
+pub(super) use value::{Heap, Storage, TensorRecipe, Value};
+
+/// The magic number of the pre-1.6 format, `0x1950a86a20f9469cfc6c`, as the opcodes for long integers write it.
+const MAGIC_BYTES: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+/// The same, as protocols 0 and 1 write it.
+const MAGIC_DECIMAL: &[u8] = b"119547037146038801333356";
+
+/// Why a storage named by text cannot be found.
+const TEXT_ID: &str = "a storage named by text (opcode PERSID), which PyTorch cannot read either; \
+                       save again with pickle protocol 2";
+
+/// A pickle, read.
+pub(super) struct Pickle<'a> {
+    /// The value it describes.
+    pub(super) root: Value,
+    /// What the value is made of.
+    pub(super) heap: Heap<'a>,
+    /// The offset of the first byte after it, in the file.
+    pub(super) end: usize,
+    /// What it tells about its writer.
+    pub(super) dialect: Dialect,
+}
+
+/// Reads the pickle that begins at the front of `range` and ends inside it.
+pub(super) fn unpickle(file: &[u8], range: Range<usize>) -> Result<Pickle<'_>, ErrorKind> {
+    let mut machine = Machine {
+        cursor: Cursor::new(file, range),
+        opcode_at: 0,
+        heap: Heap::default(),
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        copied: 0,
+        dialect: Dialect::default(),
+    };
+    let root = machine.run()?;
+    Ok(Pickle {
+        root,
+        heap: machine.heap,
+        end: machine.cursor.at(),
+        dialect: machine.dialect,
+    })
+}
+
+/// The pickle machine.
+struct Machine<'a> {
+    cursor: Cursor<'a>,
+    /// Where the opcode that is being executed lies in the file.
+    opcode_at: usize,
+    heap: Heap<'a>,
+    stack: Vec<Value>,
+    /// Heights of the stack at which a MARK was set.
+    marks: Vec<usize>,
+    memo: HashMap<u32, Value>,
+    /// Items copied from container to container so far.
+    copied: usize,
+    dialect: Dialect,
+}
+
+impl<'a> Machine<'a> {
+    fn run(&mut self) -> Result<Value, ErrorKind> {
+        for _ in 0..limits::OPCODES {
+            self.opcode_at = self.cursor.at();
+            let [opcode] = self.cursor.array()?;
+            if opcode == STOP {
+                return self.pop();
+            }
+            self.execute(opcode)?;
+        }
+        Err(self.error(format!(
+            "more than {} opcodes, the most that are read",
+            limits::OPCODES
+        )))
+    }
+
+    fn execute(&mut self, opcode: u8) -> Result<(), ErrorKind> {
+        let value = match opcode {
+            PROTO => return self.protocol(),
+            FRAME => return self.frame(),
+            MARK => {
+                self.marks.push(self.stack.len());
+                return Ok(());
+            }
+            POP => return self.discard(),
+            POP_MARK => return self.pop_mark().map(drop),
+            APPEND | APPENDS => return self.append(opcode),
+            SETITEM | SETITEMS => return self.set_items(opcode),
+            PUT | BINPUT | LONG_BINPUT | MEMOIZE => return self.put(opcode),
+            BUILD => return self.build(),
+            DUP => self.top()?,
+            NONE => Value::None,
+            NEWTRUE => Value::Bool(true),
+            NEWFALSE => Value::Bool(false),
+            INT | BININT | BININT1 | BININT2 | LONG | LONG1 | LONG4 => self.integer(opcode)?,
+            FLOAT | BINFLOAT => self.float(opcode)?,
+            STRING | BINSTRING | SHORT_BINSTRING => self.python2_text(opcode)?,
+            UNICODE | BINUNICODE | SHORT_BINUNICODE | BINUNICODE8 => self.text(opcode)?,
+            BINBYTES | SHORT_BINBYTES | BINBYTES8 | BYTEARRAY8 => self.bytes(opcode)?,
+            EMPTY_TUPLE | TUPLE | TUPLE1 | TUPLE2 | TUPLE3 => self.tuple(opcode)?,
+            EMPTY_LIST | LIST => self.list(opcode)?,
+            EMPTY_DICT | DICT => self.dict(opcode)?,
+            EMPTY_SET | ADDITEMS | FROZENSET => self.set(opcode)?,
+            GET | BINGET | LONG_BINGET => self.get(opcode)?,
+            GLOBAL | STACK_GLOBAL => Value::Global(self.global(opcode)?),
+            REDUCE | NEWOBJ | NEWOBJ_EX | INST | OBJ => self.call(opcode)?,
+            BINPERSID => self.persistent_id()?,
+            PERSID => return Err(self.error(TEXT_ID)),
+            EXT1..=EXT4 => return Err(self.forbidden("copyreg", "an extension code")),
+            _ => {
+                return Err(self.error(format!("opcode 0x{opcode:02x}, which no state dict needs")));
+            }
+        };
+        self.stack.push(value);
+        Ok(())
+    }
+
+    // Errors.
+
+    fn error(&self, problem: impl Into<String>) -> ErrorKind {
+        ErrorKind::Pickle {
+            offset: self.opcode_at,
+            problem: problem.into(),
+        }
+    }
+
+    fn forbidden(&self, module: &str, name: &str) -> ErrorKind {
+        ErrorKind::ForbiddenGlobal {
+            name: quote(&format!("{module}.{name}")),
+            offset: self.opcode_at,
+            advice: if module == "torch" || module.starts_with("torch.") {
+                "Only dense tensors of bool, integer and float types are read: no sparse, quantized or complex ones, \
+                 and no whole models (save `model.state_dict()`, not `model`)"
+            } else {
+                "If a whole model or other objects were saved along, save `model.state_dict()` alone; if you do not \
+                 know who made this file, do not load it anywhere"
+            },
+        }
+    }
+
+    // The stack.
+
+    /// The value on top. Values under the last MARK are out of reach.
+    fn top(&self) -> Result<Value, ErrorKind> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        let top = self.stack[floor..].last().copied();
+        top.ok_or_else(|| self.error("a value is taken from an empty stack"))
+    }
+
+    fn pop(&mut self) -> Result<Value, ErrorKind> {
+        let top = self.top()?;
+        self.stack.pop();
+        Ok(top)
+    }
+
+    /// The values pushed since the last MARK.
+    fn pop_mark(&mut self) -> Result<Vec<Value>, ErrorKind> {
+        let mark = self
+            .marks
+            .pop()
+            .ok_or_else(|| self.error("a MARK is expected, and there is none"))?;
+        Ok(self.stack.split_off(mark))
+    }
+
+    /// POP takes the MARK itself where nothing lies on it.
+    fn discard(&mut self) -> Result<(), ErrorKind> {
+        if self.marks.last() == Some(&self.stack.len()) {
+            self.marks.pop();
+            Ok(())
+        } else {
+            self.pop().map(drop)
+        }
+    }
+
+    // Protocol and frames.
+
+    fn protocol(&mut self) -> Result<(), ErrorKind> {
+        let [protocol] = self.cursor.array()?;
+        if protocol > 5 {
+            return Err(self.error(format!("pickle protocol {protocol}; 0 to 5 are read")));
+        }
+        self.dialect.protocol = protocol;
+        Ok(())
+    }
+
+    /// Frames only tell a reader how much to fetch at once.
+    fn frame(&mut self) -> Result<(), ErrorKind> {
+        let length = u64::from_le_bytes(self.cursor.array()?);
+        self.cursor.peek(length).map(drop)
+    }
+
+    // Scalars.
+
+    fn integer(&mut self, opcode: u8) -> Result<Value, ErrorKind> {
+        Ok(match opcode {
+            BININT => Value::Int(i32::from_le_bytes(self.cursor.array()?).into()),
+            BININT1 => Value::Int(u8::from_le_bytes(self.cursor.array()?).into()),
+            BININT2 => Value::Int(u16::from_le_bytes(self.cursor.array()?).into()),
+            INT => match self.cursor.line()? {
+                b"00" => Value::Bool(false),
+                b"01" => Value::Bool(true),
+                line => self.decimal(line)?,
+            },
+            LONG => {
+                let line = self.cursor.line()?;
+                self.decimal(line.strip_suffix(b"L").unwrap_or(line))?
+            }
+            LONG1 => {
+                let [length] = self.cursor.array()?;
+                long(self.cursor.take(length.into())?)
+            }
+            _ => {
+                let length = i32::from_le_bytes(self.cursor.array()?);
+                let length = u64::try_from(length)
+                    .map_err(|_| self.error(format!("an integer of {length} bytes")))?;
+                long(self.cursor.take(length)?)
+            }
+        })
+    }
+
+    fn decimal(&self, line: &[u8]) -> Result<Value, ErrorKind> {
+        let digits = line.strip_prefix(b"-").unwrap_or(line);
+        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+            return Err(self.error(format!(
+                "an integer is expected, found {}",
+                quote_bytes(line)
+            )));
+        }
+        let parsed = std::str::from_utf8(line)
+            .ok()
+            .and_then(|line| line.parse().ok());
+        Ok(match parsed {
+            Some(value) => Value::Int(value),
+            None if line == MAGIC_DECIMAL => Value::Magic,
+            None => Value::HugeInt,
+        })
+    }
+
+    fn float(&mut self, opcode: u8) -> Result<Value, ErrorKind> {
+        if opcode == FLOAT {
+            self.cursor.line()?;
+        } else {
+            self.cursor.take(8)?;
+        }
+        Ok(Value::Float)
+    }
+
+    // Text and bytes.
+
+    /// A length of one byte, or of `N` little-endian ones, and as many bytes.
+    fn counted<const N: usize>(&mut self) -> Result<&'a [u8], ErrorKind> {
+        let mut length = [0; 8];
+        length[..N].copy_from_slice(&self.cursor.array::<N>()?);
+        self.cursor.take(u64::from_le_bytes(length))
+    }
+
+    fn python2_text(&mut self, opcode: u8) -> Result<Value, ErrorKind> {
+        self.dialect.python2_strings = true;
+        let text = match opcode {
+            STRING => {
+                let line = self.cursor.line()?;
+                let bytes = text::unescape_literal(line).ok_or_else(|| {
+                    self.error(format!(
+                        "a string literal is expected, found {}",
+                        quote_bytes(line)
+                    ))
+                })?;
+                Cow::Owned(text::from_python2(&bytes).into_owned())
+            }
+            SHORT_BINSTRING => text::from_python2(self.counted::<1>()?),
+            _ => {
+                let length = i32::from_le_bytes(self.cursor.array()?);
+                let length = u64::try_from(length)
+                    .map_err(|_| self.error(format!("a string of {length} bytes")))?;
+                text::from_python2(self.cursor.take(length)?)
+            }
+        };
+        Ok(self.heap.add_text(text))
+    }
+
+    fn text(&mut self, opcode: u8) -> Result<Value, ErrorKind> {
+        let bytes = match opcode {
+            UNICODE => self.cursor.line()?,
+            BINUNICODE => self.counted::<4>()?,
+            SHORT_BINUNICODE => self.counted::<1>()?,
+            _ => self.counted::<8>()?,
+        };
+        let text = if opcode == UNICODE {
+            text::from_raw_unicode_escape(bytes).map(Cow::Owned)
+        } else {
+            std::str::from_utf8(bytes).ok().map(Cow::Borrowed)
+        };
+        let text = text
+            .ok_or_else(|| self.error(format!("text is expected, found {}", quote_bytes(bytes))))?;
+        Ok(self.heap.add_text(text))
+    }
+
+    fn bytes(&mut self, opcode: u8) -> Result<Value, ErrorKind> {
+        match opcode {
+            SHORT_BINBYTES => self.counted::<1>()?,
+            BINBYTES => self.counted::<4>()?,
+            _ => self.counted::<8>()?,
+        };
+        Ok(Value::Bytes)
+    }
+
+    // Containers.
+
+    fn tuple(&mut self, opcode: u8) -> Result<Value, ErrorKind> {
+        let items = match opcode {
+            EMPTY_TUPLE => Vec::new(),
+            TUPLE => self.pop_mark()?,
+            _ => {
+                let mut items = Vec::with_capacity(3);
+                for _ in TUPLE1..=opcode {
+                    items.push(self.pop()?);
+                }
+                items.reverse();
+                items
+            }
+        };
+        Ok(self.heap.add_tuple(items))
+    }
+
+    fn list(&mut self, opcode: u8) -> Result<Value, ErrorKind> {
+        let items = if opcode == LIST {
+            self.pop_mark()?
+        } else {
+            Vec::new()
+        };
+        Ok(self.heap.add_list(items))
+    }
+
+    fn append(&mut self, opcode: u8) -> Result<(), ErrorKind> {
+        let items = if opcode == APPEND {
+            vec![self.pop()?]
+        } else {
+            self.pop_mark()?
+        };
+        match self.top()? {
+            Value::List(list) => self.heap.sequence_mut(list).extend(items),
+            other => {
+                let found = other.describe();
+                return Err(self.error(format!("items are added to {found}, not to a list")));
+            }
+        }
+        Ok(())
+    }
+
+    fn dict(&mut self, opcode: u8) -> Result<Value, ErrorKind> {
+        let items = if opcode == DICT {
+            self.pop_mark()?
+        } else {
+            Vec::new()
+        };
+        let pairs = self.pairs(&items)?;
+        Ok(self.heap.add_dict(pairs))
+    }
+
+    fn set_items(&mut self, opcode: u8) -> Result<(), ErrorKind> {
+        let items = if opcode == SETITEM {
+            let value = self.pop()?;
+            vec![self.pop()?, value]
+        } else {
+            self.pop_mark()?
+        };
+        let pairs = self.pairs(&items)?;
+        match self.top()? {
+            Value::Dict(dict) => self.heap.dict_mut(dict).extend(pairs),
+            other => {
+                let found = other.describe();
+                return Err(self.error(format!("keys are set in {found}, not in a dict")));
+            }
+        }
+        Ok(())
+    }
+
+    fn pairs(&self, items: &[Value]) -> Result<Vec<(Value, Value)>, ErrorKind> {
+        let (pairs, rest) = items.as_chunks();
+        if !rest.is_empty() {
+            return Err(self.error("a dict's key has no value"));
+        }
+        Ok(pairs.iter().map(|&[key, value]| (key, value)).collect())
+    }
+
+    fn set(&mut self, opcode: u8) -> Result<Value, ErrorKind> {
+        if opcode != EMPTY_SET {
+            self.pop_mark()?;
+        }
+        if opcode == ADDITEMS {
+            let set = self.pop()?;
+            if set != Value::Set {
+                return Err(self.error(format!(
+                    "members are added to {}, not to a set",
+                    set.describe()
+                )));
+            }
+        }
+        Ok(Value::Set)
+    }
+
+    // The memo.
+
+    fn put(&mut self, opcode: u8) -> Result<(), ErrorKind> {
+        let index = match opcode {
+            PUT => self.memo_line()?,
+            BINPUT => u8::from_le_bytes(self.cursor.array()?).into(),
+            LONG_BINPUT => u32::from_le_bytes(self.cursor.array()?),
+            _ => u32::try_from(self.memo.len()).expect("fewer memo entries than opcodes"),
+        };
+        let top = self.top()?;
+        self.memo.insert(index, top);
+        Ok(())
+    }
+
+    fn get(&mut self, opcode: u8) -> Result<Value, ErrorKind> {
+        let index = match opcode {
+            GET => self.memo_line()?,
+            BINGET => u8::from_le_bytes(self.cursor.array()?).into(),
+            _ => u32::from_le_bytes(self.cursor.array()?),
+        };
+        let value = self.memo.get(&index).copied();
+        value.ok_or_else(|| self.error(format!("memo entry {index} is read before it is written")))
+    }
+
+    /// A memo entry's number, as a line of decimal digits.
+    fn memo_line(&mut self) -> Result<u32, ErrorKind> {
+        let line = self.cursor.line()?;
+        let index = match self.decimal(line)? {
+            Value::Int(index) => u32::try_from(index).ok(),
+            _ => None,
+        };
+        index.ok_or_else(|| self.error(format!("a memo entry is numbered {}", quote_bytes(line))))
+    }
+
+    // Names and calls.
+
+    fn global(&mut self, opcode: u8) -> Result<Global, ErrorKind> {
+        if opcode == GLOBAL {
+            return self.named_by_lines();
+        }
+        let (name, module) = (self.pop()?, self.pop()?);
+        match (module, name) {
+            (Value::Text(module), Value::Text(name)) => {
+                self.find(self.heap.text(module), self.heap.text(name))
+            }
+            _ => Err(self.error("a global is not named by two strings")),
+        }
+    }
+
+    fn named_by_lines(&mut self) -> Result<Global, ErrorKind> {
+        let module = String::from_utf8_lossy(self.cursor.line()?);
+        let name = String::from_utf8_lossy(self.cursor.line()?);
+        self.find(&module, &name)
+    }
+
+    fn find(&self, module: &str, name: &str) -> Result<Global, ErrorKind> {
+        Global::find(module, name).ok_or_else(|| self.forbidden(module, name))
+    }
+
+    fn call(&mut self, opcode: u8) -> Result<Value, ErrorKind> {
+        let (function, arguments) = match opcode {
+            INST => {
+                let class = self.named_by_lines()?;
+                (Value::Global(class), self.pop_mark()?)
+            }
+            OBJ => {
+                let mut items = self.pop_mark()?.into_iter();
+                let class = items
+                    .next()
+                    .ok_or_else(|| self.error("an object without a class"))?;
+                (class, items.collect())
+            }
+            _ => {
+                if opcode == NEWOBJ_EX {
+                    let Value::Dict(keywords) = self.pop()? else {
+                        return Err(self.error("keyword arguments are not a dict"));
+                    };
+                    if !self.heap.dict(keywords).is_empty() {
+                        return Err(self.error("a call with keyword arguments"));
+                    }
+                }
+                let (arguments, function) = (self.pop()?, self.pop()?);
+                let Value::Tuple(arguments) = arguments else {
+                    return Err(self.error(format!(
+                        "a call's arguments are {}, not a tuple",
+                        arguments.describe()
+                    )));
+                };
+                let arguments = self.arguments(arguments);
+                (function, arguments.map_err(|problem| self.error(problem))?)
+            }
+        };
+        let Value::Global(function) = function else {
+            return Err(self.error(format!(
+                "a call of {}, which is no function",
+                function.describe()
+            )));
+        };
+        self.evaluate(function, &arguments)
+            .map_err(|problem| self.error(problem))
+    }
+
+    /// A copy of a call's arguments. No function that is known takes more than nine.
+    fn arguments(&self, tuple: u32) -> Result<Vec<Value>, String> {
+        let arguments = self.heap.sequence(tuple);
+        if arguments.len() > 9 {
+            return Err(format!("a call with {} arguments", arguments.len()));
+        }
+        Ok(arguments.to_vec())
+    }
+
+    /// Sets attributes (`_metadata`, hooks, whether a gradient is needed), of which none matters here.
+    fn build(&mut self) -> Result<(), ErrorKind> {
+        self.pop()?;
+        match self.top()? {
+            Value::Dict(_) | Value::Tensor(_) | Value::Set | Value::Setting => Ok(()),
+            other => Err(self.error(format!("attributes are set on {}", other.describe()))),
+        }
+    }
+
+    fn persistent_id(&mut self) -> Result<Value, ErrorKind> {
+        let id = self.pop()?;
+        let storage = self.storage(id).map_err(|problem| self.error(problem))?;
+        Ok(self.heap.add_storage(storage))
+    }
+}
+
+/// An integer of any length, in little-endian two's complement.
+fn long(bytes: &[u8]) -> Value {
+    if bytes.len() > 8 {
+        return if bytes == MAGIC_BYTES {
+            Value::Magic
+        } else {
+            Value::HugeInt
+        };
+    }
+    let negative = bytes.last().is_some_and(|&byte| byte >= 0x80);
+    let mut extended = if negative { [0xff; 8] } else { [0; 8] };
+    extended[..bytes.len()].copy_from_slice(bytes);
+    Value::Int(i64::from_le_bytes(extended))
+}

@@ -1,0 +1,275 @@
+//! The two kinds of file that `torch.save` writes.
+//!
+//! Both hold a pickle, which describes a tree of dicts and lists with tensors in it, and storages: the raw memory
+//! behind the tensors. [`legacy`] and [`zip`] know where these lie; this module turns the tree into named tensors.
+
+pub(super) mod legacy;
+pub(super) mod zip;
+
+use std::ops::Range;
+
+use super::dtype::Dtype;
+use super::error::{ErrorKind, quote};
+use super::layout;
+use super::limits;
+use super::pickle::{Global, Heap, Pickle, Storage, StorageType, TensorRecipe, Value};
+use super::state_dict::{Entries, Entry};
+
+/// The tensors of a pickle, in its order. `locate` tells where a storage's bytes lie in the file.
+fn tensors(
+    pickle: &Pickle<'_>,
+    file_len: usize,
+    locate: impl FnMut(&Storage) -> Result<Range<usize>, ErrorKind>,
+) -> Result<Entries, ErrorKind> {
+    let mut collector = Collector {
+        heap: &pickle.heap,
+        locate,
+        bytes_left: limits::described_bytes(file_len),
+        entries: Entries::new(),
+    };
+    match pickle.root {
+        root @ (Value::Dict(_) | Value::List(_) | Value::Tuple(_)) => collector.walk(root)?,
+        other => {
+            let found = other.describe();
+            return Err(ErrorKind::Contents(format!(
+                "the file holds {found}, not a dict of named tensors; save `model.state_dict()`"
+            )));
+        }
+    }
+    Ok(collector.entries)
+}
+
+struct Collector<'a, L> {
+    heap: &'a Heap<'a>,
+    locate: L,
+    /// How many bytes further tensors may describe.
+    bytes_left: usize,
+    entries: Entries,
+}
+
+/// A container on the way from the root to the value that is being visited.
+struct Step {
+    container: Value,
+    /// The items of it that have been visited.
+    visited: usize,
+}
+
+/// What one part of a dotted name is made from.
+#[derive(Clone, Copy)]
+enum Part {
+    Key(Value),
+    Index(usize),
+}
+
+impl<L> Collector<'_, L>
+where
+    L: FnMut(&Storage) -> Result<Range<usize>, ErrorKind>,
+{
+    /// Visits every value under `root`, depth first, without recursion.
+    fn walk(&mut self, root: Value) -> Result<(), ErrorKind> {
+        let mut path = vec![Step {
+            container: root,
+            visited: 0,
+        }];
+        let mut visits = 0;
+        while let Some(step) = path.last_mut() {
+            let Some((_, child)) = self.item(step.container, step.visited) else {
+                path.pop();
+                continue;
+            };
+            step.visited += 1;
+            visits += 1;
+            if visits > limits::VISITS {
+                let most = limits::VISITS;
+                return Err(ErrorKind::Contents(format!(
+                    "the pickle describes more than {most} values, the most that are read"
+                )));
+            }
+            match child {
+                Value::Tensor(tensor) => {
+                    let name = self.name(&path)?;
+                    self.add(name, self.heap.tensor(tensor))?;
+                }
+                Value::Dict(_) | Value::List(_) | Value::Tuple(_)
+                    if path.len() == limits::NESTING =>
+                {
+                    let most = limits::NESTING;
+                    return Err(ErrorKind::Contents(format!(
+                        "containers are nested deeper than {most}, the most that are read"
+                    )));
+                }
+                container @ (Value::Dict(_) | Value::List(_) | Value::Tuple(_)) => {
+                    path.push(Step {
+                        container,
+                        visited: 0,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn item(&self, container: Value, index: usize) -> Option<(Part, Value)> {
+        match container {
+            Value::Dict(dict) => self
+                .heap
+                .dict(dict)
+                .get(index)
+                .map(|&(key, value)| (Part::Key(key), value)),
+            Value::List(items) | Value::Tuple(items) => self
+                .heap
+                .sequence(items)
+                .get(index)
+                .map(|&value| (Part::Index(index), value)),
+            _ => None,
+        }
+    }
+
+    /// The dotted name of the item that each step visited last.
+    fn name(&self, path: &[Step]) -> Result<String, ErrorKind> {
+        let mut name = String::new();
+        for (depth, step) in path.iter().enumerate() {
+            if depth > 0 {
+                name.push('.');
+            }
+            match self.item(step.container, step.visited - 1) {
+                Some((Part::Key(Value::Text(key)), _)) => name.push_str(self.heap.text(key)),
+                Some((Part::Key(Value::Int(key)), _)) => name.push_str(&key.to_string()),
+                Some((Part::Index(index), _)) => name.push_str(&index.to_string()),
+                Some((Part::Key(key), _)) => {
+                    let key = key.describe();
+                    return Err(ErrorKind::Contents(format!(
+                        "a tensor under {} is named by {key}; names are strings or integers",
+                        quote(&name)
+                    )));
+                }
+                None => unreachable!("each step has visited an item"),
+            }
+            if name.len() > limits::NAME {
+                let most = limits::NAME;
+                return Err(ErrorKind::tensor(
+                    &name,
+                    format!("its name is longer than {most} bytes, the most that are read"),
+                ));
+            }
+        }
+        Ok(name)
+    }
+
+    fn add(&mut self, name: String, recipe: &TensorRecipe) -> Result<(), ErrorKind> {
+        if self.entries.len() == limits::TENSORS {
+            let most = limits::TENSORS;
+            return Err(ErrorKind::Contents(format!(
+                "more than {most} tensors, the most that are read"
+            )));
+        }
+        if self.entries.contains_key(&name) {
+            return Err(ErrorKind::tensor(&name, "it is there twice"));
+        }
+        let entry = self.entry(&name, recipe)?;
+        self.entries.insert(name, entry);
+        Ok(())
+    }
+
+    fn entry(&mut self, name: &str, recipe: &TensorRecipe) -> Result<Entry, ErrorKind> {
+        let storage = self.heap.storage(recipe.storage);
+        let placed = self
+            .place(recipe, storage)
+            .map_err(|problem| ErrorKind::tensor(name, problem))?;
+        let start = (self.locate)(storage)?.start + placed.skipped;
+        Ok(Entry {
+            dtype: placed.dtype,
+            shape: placed.shape,
+            strides: placed.strides,
+            bytes: start..start + placed.length,
+        })
+    }
+
+    /// Checks what the pickle says about a tensor against what it says about its storage.
+    fn place(&mut self, recipe: &TensorRecipe, storage: &Storage) -> Result<Placed, String> {
+        let dtype = dtype(recipe, storage)?;
+        let offset = recipe.offset;
+        let offset = offset
+            .as_size()
+            .ok_or_else(|| format!("its offset is {}", offset.describe()))?;
+        let shape = self.sizes(recipe.shape, "shape")?;
+        let strides = self.sizes(recipe.strides, "strides")?;
+        if shape.len() != strides.len() {
+            return Err(format!(
+                "its shape has {} axes, but its strides have {}",
+                shape.len(),
+                strides.len()
+            ));
+        }
+        let described =
+            layout::element_count(&shape).and_then(|count| count.checked_mul(dtype.size()));
+        self.bytes_left = described.and_then(|bytes| self.bytes_left.checked_sub(bytes)).ok_or_else(|| {
+            format!("with its shape {shape:?}, the tensors describe more than sixteen times the file's size, the most that is read")
+        })?;
+
+        // A view is a part of its storage. Both lengths were checked when the pickle was read.
+        let (view_offset, count) = storage.view.unwrap_or((0, storage.count));
+        let available = count * storage.element.size() / dtype.size();
+        let span = layout::span(&shape, &strides)
+            .ok_or_else(|| format!("its strides {strides:?} overflow"))?;
+        let end = offset.checked_add(span);
+        // An empty tensor touches nothing, wherever it is.
+        if span > 0 && end.is_none_or(|end| end > available) {
+            return Err(format!(
+                "its last element lies outside its storage: offset {offset}, shape {shape:?}, strides {strides:?}, \
+                 {available} elements available"
+            ));
+        }
+        let offset = if span > 0 { offset } else { 0 };
+        Ok(Placed {
+            skipped: view_offset * storage.element.size() + offset * dtype.size(),
+            length: span * dtype.size(),
+            dtype,
+            shape,
+            strides,
+        })
+    }
+
+    fn sizes(&self, sizes: Value, what: &str) -> Result<Vec<usize>, String> {
+        let (Value::Tuple(items) | Value::List(items)) = sizes else {
+            return Err(format!("its {what} is {}, not a tuple", sizes.describe()));
+        };
+        let items = self.heap.sequence(items);
+        if items.len() > limits::DIMENSIONS {
+            return Err(format!(
+                "it has {} axes; {} at most are read",
+                items.len(),
+                limits::DIMENSIONS
+            ));
+        }
+        let size = |item: &Value| {
+            item.as_size()
+                .ok_or_else(|| format!("its {what} has {} in it", item.describe()))
+        };
+        items.iter().map(size).collect()
+    }
+}
+
+/// Where a tensor lies in its storage.
+struct Placed {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    strides: Vec<usize>,
+    /// Bytes of the storage before the first element.
+    skipped: usize,
+    /// Bytes from the first element to the last.
+    length: usize,
+}
+
+fn dtype(recipe: &TensorRecipe, storage: &Storage) -> Result<Dtype, String> {
+    match (recipe.dtype, storage.element) {
+        (None, StorageType::Typed(dtype)) | (Some(Value::Global(Global::Dtype(dtype))), _) => Ok(dtype),
+        (None, StorageType::Untyped) => Err("its element type is not told".to_owned()),
+        (Some(Value::Global(Global::OtherDtype)), _) => Err(
+            "its element type is not read (only bool, integers of 8 to 64 bits, float16, bfloat16, float32, float64)"
+                .to_owned(),
+        ),
+        (Some(other), _) => Err(format!("its element type is {}", other.describe())),
+    }
+}

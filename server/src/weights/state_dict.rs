@@ -1,0 +1,241 @@
+//! The way in: a file, mapped, recognised and read.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+
+use super::dtype::Dtype;
+use super::error::{Error, ErrorKind};
+use super::mapped::Bytes;
+use super::sniff::{Kind, sniff};
+use super::tensor::Tensor;
+use super::{pth, safetensors};
+
+/// A state dict: tensors by name, read from a file. It owns the mapped file; tensors are views into it.
+///
+/// ```no_run
+/// use std::path::Path;
+/// use ssd_server::weights::StateDict;
+///
+/// # fn main() -> Result<(), ssd_server::weights::Error> {
+/// let weights = StateDict::open(Path::new("ssd300_mAP_77.43_v2.pth"))?;
+/// println!("{} tensors from a {} file", weights.len(), weights.format());
+/// for tensor in weights.tensors() {
+///     println!("{} {} {:?}", tensor.name(), tensor.dtype(), tensor.shape());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct StateDict {
+    path: PathBuf,
+    format: Format,
+    metadata: BTreeMap<String, String>,
+    entries: Entries,
+    bytes: Bytes,
+}
+
+/// Tensors by name, in the file's order.
+pub(super) type Entries = IndexMap<String, Entry>;
+
+/// What is known of a tensor. It lies inside the file.
+pub(super) struct Entry {
+    pub(super) dtype: Dtype,
+    pub(super) shape: Vec<usize>,
+    /// As many as there are axes.
+    pub(super) strides: Vec<usize>,
+    /// From the first element to the last, in the file.
+    pub(super) bytes: Range<usize>,
+}
+
+/// The kind of file that a state dict came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// What `torch.save` wrote before `PyTorch` 1.6: one stream of pickles and raw data.
+    PthLegacy(Dialect),
+    /// What `torch.save` writes today: a zip archive.
+    PthZip(Dialect),
+    /// Safetensors.
+    Safetensors,
+}
+
+/// What a pickle tells about its writer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dialect {
+    /// The pickle protocol, 0 to 5. Protocols 0 and 1 do not tell which they are, and count as 0.
+    pub protocol: u8,
+    /// It has strings as Python 2 wrote them.
+    pub python2_strings: bool,
+    /// It makes tensors with `_rebuild_tensor`, as `PyTorch` 0.2 and 0.3 did, not with `_rebuild_tensor_v2`.
+    pub rebuild_tensor_v1: bool,
+    /// Tensors were on a GPU when they were saved.
+    pub cuda: bool,
+}
+
+impl Format {
+    /// A stable name for machines: `pth-legacy`, `pth-zip` or `safetensors`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PthLegacy(_) => "pth-legacy",
+            Self::PthZip(_) => "pth-zip",
+            Self::Safetensors => "safetensors",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (form, dialect) = match self {
+            Self::PthLegacy(dialect) => ("pre-1.6 stream", dialect),
+            Self::PthZip(dialect) => ("zip", dialect),
+            Self::Safetensors => return f.write_str("safetensors"),
+        };
+        write!(f, "pth ({form}")?;
+        if dialect.rebuild_tensor_v1 {
+            f.write_str(", PyTorch 0.2-0.3 dialect")?;
+        }
+        if dialect.python2_strings {
+            f.write_str(", Python 2 strings")?;
+        }
+        if dialect.cuda {
+            f.write_str(", saved on a GPU")?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl StateDict {
+    /// Reads a state dict from a file, which stays mapped. The format is told from the bytes, never from the name.
+    ///
+    /// Checks the whole structure, and for zip files the checksums of the tensors' data; otherwise the data is not
+    /// touched before it is asked for.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, is something else than a state dict, is damaged, cut short or big-endian, or
+    /// asks for more than the bounds allow. Every [`ErrorKind`] says what was found, where, and what to do.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let bytes = map(path).map_err(|kind| Error::new(path, kind))?;
+        Self::read(path, bytes)
+    }
+
+    /// As [`open`](Self::open), from memory. Errors name the file `<memory>`.
+    ///
+    /// # Errors
+    ///
+    /// As `open`.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, Error> {
+        Self::read(Path::new("<memory>"), Bytes::Owned(bytes))
+    }
+
+    fn read(path: &Path, bytes: Bytes) -> Result<Self, Error> {
+        let (format, entries, metadata) = parse(&bytes).map_err(|kind| Error::new(path, kind))?;
+        Ok(Self {
+            path: path.to_owned(),
+            format,
+            metadata,
+            entries,
+            bytes,
+        })
+    }
+
+    /// The kind of file it came from.
+    #[must_use]
+    pub fn format(&self) -> &Format {
+        &self.format
+    }
+
+    /// The file it came from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What a safetensors file says about itself (`__metadata__`); empty for other files.
+    #[must_use]
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Its tensors, in the file's order.
+    #[must_use]
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = Tensor<'_>> {
+        self.entries
+            .iter()
+            .map(|(name, entry)| self.tensor(name, entry))
+    }
+
+    /// The tensor of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Tensor<'_>> {
+        let (_, name, entry) = self.entries.get_full(name)?;
+        Some(self.tensor(name, entry))
+    }
+
+    /// The number of its tensors.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it has no tensors, as a checkpoint of plain numbers has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn tensor<'a>(&'a self, name: &'a str, entry: &'a Entry) -> Tensor<'a> {
+        Tensor {
+            name,
+            dtype: entry.dtype,
+            shape: &entry.shape,
+            strides: &entry.strides,
+            data: &self.bytes[entry.bytes.clone()],
+        }
+    }
+}
+
+impl fmt::Debug for StateDict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "StateDict({:?}, {}, {} tensors)",
+            self.path,
+            self.format,
+            self.len()
+        )
+    }
+}
+
+fn map(path: &Path) -> Result<Bytes, ErrorKind> {
+    // Asked before opening, because opening a pipe waits for a writer.
+    let failed = |action| move |cause| ErrorKind::Io { action, cause };
+    let about = std::fs::metadata(path).map_err(failed("find the file"))?;
+    if about.is_dir() {
+        return Err(ErrorKind::NotAFile("a directory"));
+    }
+    if !about.is_file() {
+        return Err(ErrorKind::NotAFile("a pipe, a socket or a device"));
+    }
+    if about.len() == 0 {
+        return Err(ErrorKind::Empty);
+    }
+    let file = File::open(path).map_err(failed("open the file"))?;
+    Bytes::map(&file).map_err(failed("map the file"))
+}
+
+fn parse(bytes: &[u8]) -> Result<(Format, Entries, BTreeMap<String, String>), ErrorKind> {
+    let (format, entries) = match sniff(bytes)? {
+        Kind::Pickle => pth::legacy::read(bytes)?,
+        Kind::Zip => pth::zip::read(bytes)?,
+        Kind::Safetensors => {
+            let (entries, metadata) = safetensors::read(bytes)?;
+            return Ok((Format::Safetensors, entries, metadata));
+        }
+    };
+    Ok((format, entries, BTreeMap::new()))
+}
