@@ -4,21 +4,30 @@ use std::path::PathBuf;
 
 use ssd_server::detector::boxes::{self, Corners};
 use ssd_server::detector::network::Network;
-use ssd_server::detector::priors::{self, Sizes};
 use ssd_server::detector::preprocess;
+use ssd_server::detector::priors::{self, Sizes};
 use ssd_server::weights::StateDict;
 
 fn data(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
 }
 
 fn golden(name: &str) -> Vec<f32> {
-    StateDict::open(&data("golden.safetensors")).unwrap().get(name).unwrap().to_f32()
+    StateDict::open(&data("golden.safetensors"))
+        .unwrap()
+        .get(name)
+        .unwrap()
+        .to_f32()
 }
 
 fn worst(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
 }
 
 fn cat() -> image::RgbImage {
@@ -28,19 +37,29 @@ fn cat() -> image::RgbImage {
 #[test]
 fn priors_equal_the_reference() {
     for (sizes, name) in [(Sizes::VOC, "priors.voc"), (Sizes::COCO, "priors.coco")] {
-        let ours: Vec<f32> = priors::priors(&sizes).iter().flat_map(|p| [p.cx, p.cy, p.w, p.h]).collect();
+        let ours: Vec<f32> = priors::priors(&sizes)
+            .iter()
+            .flat_map(|p| [p.cx, p.cy, p.w, p.h])
+            .collect();
         assert!(worst(&ours, &golden(name)) <= 1e-6, "{name}");
     }
 }
 
 #[test]
 fn the_input_equals_the_reference_within_a_level_and_nearly_everywhere_exactly() {
-    let input = Network::input(&preprocess::resize(&cat())).unwrap().contiguous().view([-1]);
+    let input = Network::input(&preprocess::resize(&cat()))
+        .unwrap()
+        .contiguous()
+        .view([-1]);
     let ours = Vec::<f32>::try_from(&input).unwrap();
     let theirs = golden("input");
     assert!(worst(&ours, &theirs) <= 1.0);
     let equal = ours.iter().zip(&theirs).filter(|(a, b)| a == b).count();
-    assert!(equal * 1000 >= ours.len() * 999, "{equal} of {}", ours.len());
+    assert!(
+        equal * 1000 >= ours.len() * 999,
+        "{equal} of {}",
+        ours.len()
+    );
 }
 
 #[test]
@@ -61,20 +80,33 @@ fn nms_keeps_the_same_boxes_in_the_same_order() {
         serde_json::from_slice(&std::fs::read(data("nms-cases.json")).unwrap()).unwrap();
     for case in cases.as_array().unwrap() {
         let numbers = |v: &serde_json::Value| -> Vec<f32> {
-            v.as_array().unwrap().iter().map(|n| n.as_f64().unwrap() as f32).collect()
+            v.as_array()
+                .unwrap()
+                .iter()
+                .map(|n| n.as_f64().unwrap() as f32)
+                .collect()
         };
         let found: Vec<Corners> = case["boxes"]
             .as_array()
             .unwrap()
             .iter()
             .map(numbers)
-            .map(|b| Corners { x1: b[0], y1: b[1], x2: b[2], y2: b[3] })
+            .map(|b| Corners {
+                x1: b[0],
+                y1: b[1],
+                x2: b[2],
+                y2: b[3],
+            })
             .collect();
         let scores = numbers(&case["scores"]);
         let iou = case["iou"].as_f64().unwrap() as f32;
         let top_k = case["top_k"].as_u64().unwrap() as usize;
-        let keep: Vec<usize> =
-            case["keep"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
+        let keep: Vec<usize> = case["keep"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|n| n.as_u64().unwrap() as usize)
+            .collect();
         assert_eq!(boxes::nms(&found, &scores, iou, top_k), keep);
     }
 }
@@ -83,9 +115,15 @@ fn nms_keeps_the_same_boxes_in_the_same_order() {
 fn the_detections_of_the_cat_equal_the_reference() {
     let network = Network::new(&StateDict::open(&data("small.safetensors")).unwrap()).unwrap();
     let picture = cat();
-    let output = network.forward(&Network::input(&preprocess::resize(&picture)).unwrap()).unwrap();
+    let output = network
+        .forward(&Network::input(&preprocess::resize(&picture)).unwrap())
+        .unwrap();
     let mut ours = boxes::detect(&output, &priors::priors(&Sizes::VOC), 0.6, 0.45, 200);
-    ours.sort_by(|a, b| a.class.cmp(&b.class).then(b.probability.total_cmp(&a.probability)));
+    ours.sort_by(|a, b| {
+        a.class
+            .cmp(&b.class)
+            .then(b.probability.total_cmp(&a.probability))
+    });
     let reference: serde_json::Value =
         serde_json::from_slice(&std::fs::read(data("golden-detections.json")).unwrap()).unwrap();
     let theirs = reference["detections"].as_array().unwrap();
@@ -95,9 +133,19 @@ fn the_detections_of_the_cat_equal_the_reference() {
         assert_eq!(a.class as u64, b["class_index"].as_u64().unwrap());
         assert!((f64::from(a.probability) - b["probability"].as_f64().unwrap()).abs() <= 1e-3);
         let side = |i: usize| b["box"][i].as_f64().unwrap() as f32;
-        let expected = Corners { x1: side(0), y1: side(1), x2: side(2), y2: side(3) };
+        let expected = Corners {
+            x1: side(0),
+            y1: side(1),
+            x2: side(2),
+            y2: side(3),
+        };
         let c = a.corners;
-        let scaled = Corners { x1: c.x1 * w, y1: c.y1 * h, x2: c.x2 * w, y2: c.y2 * h };
+        let scaled = Corners {
+            x1: c.x1 * w,
+            y1: c.y1 * h,
+            x2: c.x2 * w,
+            y2: c.y2 * h,
+        };
         assert!(scaled.iou(&expected) >= 0.99);
     }
 }

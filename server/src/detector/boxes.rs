@@ -46,7 +46,12 @@ pub fn decode(prior: &Prior, offsets: &[f32; 4]) -> Corners {
     let w = prior.w * (offsets[2] * SIZE_VARIANCE).exp();
     let h = prior.h * (offsets[3] * SIZE_VARIANCE).exp();
     let (x1, y1) = (cx - w / 2.0, cy - h / 2.0);
-    Corners { x1, y1, x2: x1 + w, y2: y1 + h }
+    Corners {
+        x1,
+        y1,
+        x2: x1 + w,
+        y2: y1 + h,
+    }
 }
 
 /// Greedy non-maximum suppression over the `top_k` best scores: the indexes of the boxes kept,
@@ -60,7 +65,10 @@ pub fn nms(boxes: &[Corners], scores: &[f32], iou: f32, top_k: usize) -> Vec<usi
     order.truncate(top_k);
     let mut kept: Vec<usize> = Vec::new();
     for candidate in order {
-        if kept.iter().all(|&best| boxes[best].iou(&boxes[candidate]) <= iou) {
+        if kept
+            .iter()
+            .all(|&best| boxes[best].iou(&boxes[candidate]) <= iou)
+        {
             kept.push(candidate);
         }
     }
@@ -97,7 +105,13 @@ pub struct Scored {
 /// box never suppresses a better one, so leaving out those below the threshold first gives the
 /// same answer for less work.
 #[must_use]
-pub fn detect(output: &RawOutput, priors: &[Prior], threshold: f32, iou: f32, top_k: usize) -> Vec<Scored> {
+pub fn detect(
+    output: &RawOutput,
+    priors: &[Prior],
+    threshold: f32,
+    iou: f32,
+    top_k: usize,
+) -> Vec<Scored> {
     let mut found = Vec::new();
     let (mut boxes, mut scores) = (Vec::new(), Vec::new());
     let (offsets, _) = output.loc.as_chunks::<4>();
@@ -111,11 +125,15 @@ pub fn detect(output: &RawOutput, priors: &[Prior], threshold: f32, iou: f32, to
                 scores.push(score);
             }
         }
-        found.extend(nms(&boxes, &scores, iou, top_k).into_iter().map(|kept| Scored {
-            class,
-            probability: scores[kept],
-            corners: boxes[kept],
-        }));
+        found.extend(
+            nms(&boxes, &scores, iou, top_k)
+                .into_iter()
+                .map(|kept| Scored {
+                    class,
+                    probability: scores[kept],
+                    corners: boxes[kept],
+                }),
+        );
     }
     found.sort_by(|a, b| b.probability.total_cmp(&a.probability));
     found.truncate(top_k);

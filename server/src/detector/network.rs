@@ -25,7 +25,16 @@ const VGG: [usize; 15] = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28, 31, 33
 const CONV4_3: usize = 21;
 const CONV6: usize = 31;
 /// Stride and padding of the extra layers; each odd one feeds a head.
-const EXTRAS: [(i64, i64); 8] = [(1, 0), (2, 1), (1, 0), (2, 1), (1, 0), (1, 0), (1, 0), (1, 0)];
+const EXTRAS: [(i64, i64); 8] = [
+    (1, 0),
+    (2, 1),
+    (1, 0),
+    (2, 1),
+    (1, 0),
+    (1, 0),
+    (1, 0),
+    (1, 0),
+];
 
 /// Why a state dict is not an SSD300.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +64,14 @@ struct Convolution {
 impl Convolution {
     fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
         let both = |value: i64| [value, value];
-        x.f_conv2d(&self.weight, Some(&self.bias), both(self.stride), both(self.padding), both(self.dilation), 1)
+        x.f_conv2d(
+            &self.weight,
+            Some(&self.bias),
+            both(self.stride),
+            both(self.padding),
+            both(self.dilation),
+            1,
+        )
     }
 }
 
@@ -87,7 +103,13 @@ impl Network {
                 33 => (1, 0, 1),
                 _ => (3, 1, 1),
             };
-            let (layer, output) = plan.convolution(&format!("vgg.{index}"), input, None, size, (1, padding, dilation));
+            let (layer, output) = plan.convolution(
+                &format!("vgg.{index}"),
+                input,
+                None,
+                size,
+                (1, padding, dilation),
+            );
             vgg.push(layer);
             input = output;
             if index == CONV4_3 {
@@ -99,7 +121,13 @@ impl Network {
         let mut extras = Vec::new();
         for (index, (stride, padding)) in EXTRAS.into_iter().enumerate() {
             let size = if index % 2 == 0 { 1 } else { 3 };
-            let (layer, output) = plan.convolution(&format!("extras.{index}"), input, None, size, (stride, padding, 1));
+            let (layer, output) = plan.convolution(
+                &format!("extras.{index}"),
+                input,
+                None,
+                size,
+                (stride, padding, 1),
+            );
             extras.push(layer);
             input = output;
             if index % 2 == 1 {
@@ -111,13 +139,27 @@ impl Network {
         let (mut loc, mut conf) = (Vec::new(), Vec::new());
         for (index, (&source, boxes)) in sources.iter().zip(per_cell).enumerate() {
             let mut head = |kind: &str, outputs| {
-                plan.convolution(&format!("{kind}.{index}"), source, Some(outputs), 3, (1, 1, 1)).0
+                plan.convolution(
+                    &format!("{kind}.{index}"),
+                    source,
+                    Some(outputs),
+                    3,
+                    (1, 1, 1),
+                )
+                .0
             };
             loc.push(head("loc", boxes * 4));
             conf.push(head("conf", boxes * classes));
         }
         plan.finish()?;
-        Ok(Self { vgg, l2_norm, extras, loc, conf, classes })
+        Ok(Self {
+            vgg,
+            l2_norm,
+            extras,
+            loc,
+            conf,
+            classes,
+        })
     }
 
     /// Classes, the background included.
@@ -134,7 +176,11 @@ impl Network {
     /// # Panics
     /// Where `pixels` is not 300 x 300 x 3 long.
     pub fn input(pixels: &[u8]) -> Result<Tensor, TchError> {
-        assert_eq!(pixels.len(), INPUT_SIZE * INPUT_SIZE * 3, "a resized picture");
+        assert_eq!(
+            pixels.len(),
+            INPUT_SIZE * INPUT_SIZE * 3,
+            "a resized picture"
+        );
         let side = INPUT_SIZE as i64;
         // Height, width, channel is channels_last already; the permutation only renames the axes.
         Tensor::f_from_slice(pixels)?
@@ -155,7 +201,11 @@ impl Network {
             let conf = flatten(&self.conf, &sources)?
                 .f_view([-1, self.classes as i64])?
                 .f_softmax(-1, Kind::Float)?;
-            Ok(RawOutput { loc: numbers(&loc)?, conf: numbers(&conf)?, classes: self.classes })
+            Ok(RawOutput {
+                loc: numbers(&loc)?,
+                conf: numbers(&conf)?,
+                classes: self.classes,
+            })
         })
     }
 
@@ -169,8 +219,18 @@ impl Network {
             }
             // A pool follows the convolution's ReLU, two places on in the original list.
             if let Some(&pool) = POOLS.iter().find(|&&pool| pool == index + 2) {
-                let (size, stride, padding) = if pool == STRIDE_ONE_POOL { (3, 1, 1) } else { (2, 2, 0) };
-                x = x.f_max_pool2d([size; 2], [stride; 2], [padding; 2], [1, 1], pool == CEIL_POOL)?;
+                let (size, stride, padding) = if pool == STRIDE_ONE_POOL {
+                    (3, 1, 1)
+                } else {
+                    (2, 2, 0)
+                };
+                x = x.f_max_pool2d(
+                    [size; 2],
+                    [stride; 2],
+                    [padding; 2],
+                    [1, 1],
+                    pool == CEIL_POOL,
+                )?;
             }
         }
         sources.push(x.shallow_clone());
@@ -185,8 +245,12 @@ impl Network {
 
     /// L2 normalisation over the channels, with a learned scale (Liu et al. 2015, `ParseNet`).
     fn normalise(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        let norm = x.f_square()?.f_sum_dim_intlist([1i64].as_slice(), true, Kind::Float)?.f_sqrt()?;
-        x.f_div(&norm.f_add_scalar(1e-10)?)?.f_mul(&self.l2_norm.f_view([1, -1, 1, 1])?)
+        let norm = x
+            .f_square()?
+            .f_sum_dim_intlist([1i64].as_slice(), true, Kind::Float)?
+            .f_sqrt()?;
+        x.f_div(&norm.f_add_scalar(1e-10)?)?
+            .f_mul(&self.l2_norm.f_view([1, -1, 1, 1])?)
     }
 }
 
@@ -194,7 +258,11 @@ fn flatten(heads: &[Convolution], sources: &[Tensor]) -> Result<Tensor, TchError
     let parts: Vec<Tensor> = heads
         .iter()
         .zip(sources)
-        .map(|(head, source)| head.forward(source)?.f_permute([0, 2, 3, 1])?.f_reshape([-1]))
+        .map(|(head, source)| {
+            head.forward(source)?
+                .f_permute([0, 2, 3, 1])?
+                .f_reshape([-1])
+        })
         .collect::<Result<_, _>>()?;
     Tensor::f_cat(&parts, 0)
 }
@@ -208,7 +276,10 @@ fn numbers(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
 }
 
 fn channels_last(tensor: &Tensor) -> Tensor {
-    tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+    tensor
+        .permute([0, 2, 3, 1])
+        .contiguous()
+        .permute([0, 3, 1, 2])
 }
 
 /// Takes tensors out of a state dict by name and shape, and remembers every disagreement.
@@ -220,7 +291,11 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     fn new(state: &'a StateDict) -> Self {
-        Self { state, taken: std::collections::HashSet::new(), complaints: String::new() }
+        Self {
+            state,
+            taken: std::collections::HashSet::new(),
+            complaints: String::new(),
+        }
     }
 
     fn rows(&self, name: &str) -> Option<usize> {
@@ -262,10 +337,23 @@ impl<'a> Plan<'a> {
         let weight_name = format!("{name}.weight");
         let outputs = outputs.or_else(|| self.rows(&weight_name)).unwrap_or(0);
         let weight = self.tensor(&weight_name, &[outputs, inputs, size, size]);
-        let weight = if weight.dim() == 4 { channels_last(&weight) } else { weight };
+        let weight = if weight.dim() == 4 {
+            channels_last(&weight)
+        } else {
+            weight
+        };
         let bias = self.tensor(&format!("{name}.bias"), &[outputs]);
         let (stride, padding, dilation) = how;
-        (Convolution { weight, bias, stride, padding, dilation }, outputs)
+        (
+            Convolution {
+                weight,
+                bias,
+                stride,
+                padding,
+                dilation,
+            },
+            outputs,
+        )
     }
 
     fn finish(mut self) -> Result<(), Error> {
@@ -279,6 +367,9 @@ impl<'a> Plan<'a> {
         if self.complaints.is_empty() {
             return Ok(());
         }
-        Err(Error::Mismatch { path: state.path().display().to_string(), list: self.complaints })
+        Err(Error::Mismatch {
+            path: state.path().display().to_string(),
+            list: self.complaints,
+        })
     }
 }

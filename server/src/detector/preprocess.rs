@@ -66,7 +66,8 @@ pub fn resize(picture: &RgbImage) -> Vec<u8> {
                 let upper = horizontal(row.near, column, channel);
                 let lower = horizontal(row.far, column, channel);
                 // Two truncations and one rounding, in OpenCV's order (VResizeLinear, 8 bits).
-                let sum = (((upper >> 4) * row.near_weight) >> 16) + (((lower >> 4) * row.far_weight) >> 16);
+                let sum = (((upper >> 4) * row.near_weight) >> 16)
+                    + (((lower >> 4) * row.far_weight) >> 16);
                 resized.push(((sum + 2) >> 2) as u8);
             }
         }

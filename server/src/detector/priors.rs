@@ -10,7 +10,14 @@ const MAPS: [usize; 6] = [38, 19, 10, 5, 3, 1];
 /// Distance between two cells of each map, in input pixels.
 const STRIDES: [f64; 6] = [8.0, 16.0, 32.0, 64.0, 100.0, 300.0];
 /// Aspect ratios beside 1; each also stands for its inverse.
-const RATIOS: [&[f64]; 6] = [&[2.0], &[2.0, 3.0], &[2.0, 3.0], &[2.0, 3.0], &[2.0], &[2.0]];
+const RATIOS: [&[f64]; 6] = [
+    &[2.0],
+    &[2.0, 3.0],
+    &[2.0, 3.0],
+    &[2.0, 3.0],
+    &[2.0],
+    &[2.0],
+];
 
 /// A box by its centre, in fractions of the picture's sides, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,7 +62,10 @@ pub fn boxes_per_cell() -> [usize; 6] {
 /// The number of priors: 8,732.
 #[must_use]
 pub fn count() -> usize {
-    MAPS.iter().zip(boxes_per_cell()).map(|(side, boxes)| side * side * boxes).sum()
+    MAPS.iter()
+        .zip(boxes_per_cell())
+        .map(|(side, boxes)| side * side * boxes)
+        .sum()
 }
 
 /// All priors, in the order of the network's outputs: map by map, row by row, and in each cell
@@ -79,7 +89,12 @@ pub fn priors(sizes: &Sizes) -> Vec<Prior> {
                 let cy = (row as f64 + 0.5) / cells;
                 all.extend(shapes.iter().map(|&(w, h)| {
                     let clamp = |value: f64| value.clamp(0.0, 1.0) as f32;
-                    Prior { cx: clamp(cx), cy: clamp(cy), w: clamp(w), h: clamp(h) }
+                    Prior {
+                        cx: clamp(cx),
+                        cy: clamp(cy),
+                        w: clamp(w),
+                        h: clamp(h),
+                    }
                 }));
             }
         }

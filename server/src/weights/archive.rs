@@ -1,7 +1,9 @@
-//! The directory of a zip file whose records are stored, not compressed: names, and where the bytes lie.
+//! The directory of a zip file whose records are stored, not compressed: names, and where the bytes
+//! lie.
 //!
-//! The source is PKWARE's APPNOTE 6.3.10; section numbers refer to it. Stricter than unzip: a record must lie in the
-//! file, before the directory, apart from every other record, under one name, and agree with its local header.
+//! The source is PKWARE's APPNOTE 6.3.10; section numbers refer to it. Stricter than unzip: a
+//! record must lie in the file, before the directory, apart from every other record, under one
+//! name, and agree with its local header.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -52,8 +54,8 @@ impl<'a> Archive<'a> {
         self.records.keys().copied()
     }
 
-    /// Where a record's bytes lie in the file, after checking that they are stored as they are, and their CRC.
-    /// `None` where there is no record of that name.
+    /// Where a record's bytes lie in the file, after checking that they are stored as they are, and
+    /// their CRC. `None` where there is no record of that name.
     pub(super) fn locate(&self, name: &str) -> Result<Option<Range<usize>>, ErrorKind> {
         let Some(record) = self.records.get(name) else {
             return Ok(None);
@@ -98,7 +100,8 @@ struct Directory {
 }
 
 impl Directory {
-    /// Follows the end record, or, where one of its numbers is too small for the archive, the zip64 one.
+    /// Follows the end record, or, where one of its numbers is too small for the archive, the zip64
+    /// one.
     fn find(file: &[u8], end: usize) -> Option<Self> {
         let mut fields = Fields(file.get(end + 10..)?);
         let (entries, length, offset) = (fields.u16()?, fields.u32()?, fields.u32()?);
@@ -115,8 +118,8 @@ impl Directory {
         (bytes.end <= limit && entries <= possible as u64).then_some(Self { bytes, entries })
     }
 
-    /// The zip64 end record (4.3.14), by way of its locator (4.3.15), which lies right before the end record: where
-    /// it lies itself, and the directory's entries, length and offset.
+    /// The zip64 end record (4.3.14), by way of its locator (4.3.15), which lies right before the
+    /// end record: where it lies itself, and the directory's entries, length and offset.
     fn find_zip64(file: &[u8], end: usize) -> Option<(usize, u64, u64, u64)> {
         let locator = file
             .get(end.checked_sub(ZIP64_LOCATOR_LENGTH)?..end)?
@@ -230,7 +233,8 @@ impl<'a> DirectoryEntry<'a> {
     }
 }
 
-/// The contents of the zip64 extra field (4.5.3), empty where there is none; `None` where the fields are damaged.
+/// The contents of the zip64 extra field (4.5.3), empty where there is none; `None` where the
+/// fields are damaged.
 fn zip64_extra(extra: &[u8]) -> Option<Fields<'_>> {
     let mut fields = Fields(extra);
     // Fewer than four bytes are padding, which some writers leave.

@@ -160,7 +160,8 @@ pub enum ErrorKind {
     #[error("the safetensors file cannot be read: {0}")]
     Safetensors(String),
 
-    /// A well-formed file that holds something else than named tensors, or more than the bounds allow.
+    /// A well-formed file that holds something else than named tensors, or more than the bounds
+    /// allow.
     #[error("{0}")]
     Contents(String),
 }
@@ -203,7 +204,8 @@ pub(super) fn quote(text: &str) -> String {
     quoted
 }
 
-/// Bytes from a file, fit for a log: as [`quote`] where they are ASCII text, else the first few in hexadecimal.
+/// Bytes from a file, fit for a log: as [`quote`] where they are ASCII text, else the first few in
+/// hexadecimal.
 pub(super) fn quote_bytes(bytes: &[u8]) -> String {
     let printable = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
     let shown = &bytes[..bytes.len().min(SHOWN)];

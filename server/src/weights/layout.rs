@@ -1,6 +1,8 @@
-//! The arithmetic of shapes and strides, in elements. Everything is checked: the numbers come from files.
+//! The arithmetic of shapes and strides, in elements. Everything is checked: the numbers come from
+//! files.
 
-/// The number of elements of that shape; 1 for a scalar's, which is empty. `None` where `usize` cannot hold it.
+/// The number of elements of that shape; 1 for a scalar's, which is empty. `None` where `usize`
+/// cannot hold it.
 pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
     if shape.contains(&0) {
         return Some(0);
@@ -20,7 +22,8 @@ pub(super) fn contiguous_strides(shape: &[usize]) -> Option<Vec<usize>> {
     Some(strides)
 }
 
-/// Whether row-major order visits the elements one after the other. Strides of axes of size 1 do not matter.
+/// Whether row-major order visits the elements one after the other. Strides of axes of size 1 do
+/// not matter.
 pub(super) fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
     let mut expected = Some(1_usize);
     shape.contains(&0)
@@ -31,8 +34,8 @@ pub(super) fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
         })
 }
 
-/// How many elements lie from the first to the last, both included; 0 for an empty tensor. `None` where `usize`
-/// cannot hold it. `shape` and `strides` have the same length.
+/// How many elements lie from the first to the last, both included; 0 for an empty tensor. `None`
+/// where `usize` cannot hold it. `shape` and `strides` have the same length.
 pub(super) fn span(shape: &[usize], strides: &[usize]) -> Option<usize> {
     if shape.contains(&0) {
         return Some(0);

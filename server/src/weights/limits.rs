@@ -1,13 +1,14 @@
-//! Bounds on what a file may ask for. All lie far above any real checkpoint, and keep the worst file's cost in
-//! hundreds of megabytes and about a second.
+//! Bounds on what a file may ask for. All lie far above any real checkpoint, and keep the worst
+//! file's cost in hundreds of megabytes and about a second.
 
-/// Opcodes in one pickle. A tensor takes about 60, so this is some 70,000 tensors. Every value on the unpickler's
-/// stack, in its memo or in its containers was put there by an opcode, so this bounds those too.
-pub(super) const OPCODES: usize = 1 << 22;
+/// Opcodes in one pickle. A tensor takes about 60, so this is some 35,000 tensors. Every value on
+/// the unpickler's stack, in its memo or in its containers was put there by an opcode, so this
+/// bounds those too.
+pub(super) const OPCODES: usize = 1 << 21;
 
-/// Items copied from one container to another (`OrderedDict(items)`) in one pickle. Copies are the one way to make
-/// many values with few opcodes.
-pub(super) const COPIED_ITEMS: usize = 1 << 22;
+/// Items copied from one container to another (`OrderedDict(items)`) in one pickle. Copies are the
+/// one way to make many values with few opcodes.
+pub(super) const COPIED_ITEMS: usize = 1 << 21;
 
 /// Tensors in one file.
 pub(super) const TENSORS: usize = 1 << 16;
@@ -18,9 +19,9 @@ pub(super) const DIMENSIONS: usize = 64;
 /// Containers inside containers, from the root of a checkpoint down to a tensor.
 pub(super) const NESTING: usize = 64;
 
-/// Values visited while looking for tensors. Shared containers are visited once for each path that leads to them,
-/// so a small file can ask for exponentially many visits.
-pub(super) const VISITS: usize = 1 << 22;
+/// Values visited while looking for tensors. Shared containers are visited once for each path that
+/// leads to them, so a small file can ask for exponentially many visits.
+pub(super) const VISITS: usize = 1 << 21;
 
 /// Bytes of one tensor's dotted name.
 pub(super) const NAME: usize = 1024;
@@ -33,8 +34,9 @@ pub(super) const SAFETENSORS_HEADER: usize = 16 << 20;
 
 /// Bytes that all tensors of a file of `file_len` bytes may describe together.
 ///
-/// Tied weights and expanded (stride 0) tensors describe more bytes than the file holds; sixteen times as many, plus
-/// 64 MiB for small files, leaves them room while nobody can ask for terabytes with a kilobyte.
+/// Tied weights and expanded (stride 0) tensors describe more bytes than the file holds; sixteen
+/// times as many, plus 64 MiB for small files, leaves them room while nobody can ask for terabytes
+/// with a kilobyte.
 pub(super) fn described_bytes(file_len: usize) -> usize {
     file_len.saturating_mul(16).saturating_add(64 << 20)
 }

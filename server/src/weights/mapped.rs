@@ -16,11 +16,12 @@ impl Bytes {
     /// Maps a whole file for reading. The file must not be empty.
     #[expect(unsafe_code, reason = "mapping a file; see SAFETY")]
     pub(super) fn map(file: &File) -> io::Result<Self> {
-        // SAFETY: the map is private and read-only, and lives as long as every slice taken from it. What nobody can
-        // promise is that no other process writes to the file or cuts it short meanwhile. Files of weights are
-        // replaced, not edited (`write_safetensors` renames a finished file into place, and so do image layers and
-        // volumes). If one is edited all the same: every offset was checked against the length at opening and only
-        // plain bytes are read, so a write means other numbers, never a broken invariant; a cut means SIGBUS, which
+        // SAFETY: the map is private and read-only, and lives as long as every slice taken from it.
+        // What nobody can promise is that no other process writes to the file or cuts it short
+        // meanwhile. Files of weights are replaced, not edited (`write_safetensors` renames a
+        // finished file into place, and so do image layers and volumes). If one is edited all the
+        // same: every offset was checked against the length at opening and only plain bytes are
+        // read, so a write means other numbers, never a broken invariant; a cut means SIGBUS, which
         // ends the process.
         unsafe { Mmap::map(file) }.map(Self::Mapped)
     }

@@ -1,7 +1,8 @@
 //! State dicts from files: names and tensors, without Python and without running anything.
 //!
-//! [`StateDict::open`] recognises the file from its bytes, checks everything that can be checked, and
-//! hands out tensors that are views into the mapped file. It knows nothing of networks or of HTTP.
+//! [`StateDict::open`] recognises the file from its bytes, checks everything that can be checked,
+//! and hands out tensors that are views into the mapped file. It knows nothing of networks or of
+//! HTTP.
 //!
 //! ```text
 //! state_dict    the way in: map the file, recognise it, read it, look tensors up
@@ -17,8 +18,9 @@
 //! error         what can be wrong with a file, said so that it can be put right
 //! ```
 //!
-//! A file is hostile until it has been read: nothing is allocated from a number it declares before that number is
-//! compared with the bytes that are there, nothing recurses, and `limits` lists every other bound.
+//! A file is hostile until it has been read: nothing is allocated from a number it declares before
+//! that number is compared with the bytes that are there, nothing recurses, and `limits` lists
+//! every other bound.
 
 mod archive;
 mod dtype;

@@ -1,7 +1,8 @@
-//! The safetensors format: a JSON header, then the tensors' bytes. Read as views; written in one go.
+//! The safetensors format: a JSON header, then the tensors' bytes. Read as views; written in one
+//! go.
 //!
-//! The format is described at <https://github.com/huggingface/safetensors#format>; the `safetensors` crate checks
-//! files when they are read.
+//! The format is described at <https://github.com/huggingface/safetensors#format>; the
+//! `safetensors` crate checks files when they are read.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -157,16 +158,16 @@ impl<'a> From<Tensor<'a>> for NewTensor<'a> {
     }
 }
 
-/// Writes a safetensors file, or replaces one. Readers see the old file or the whole new one: it is written beside
-/// its place, under another name, and renamed.
+/// Writes a safetensors file, or replaces one. Readers see the old file or the whole new one: it is
+/// written beside its place, under another name, and renamed.
 ///
-/// Tensors keep their types and their order, but wider types come before narrower ones, so that every tensor's bytes
-/// are aligned. The same input gives the same bytes.
+/// Tensors keep their types and their order, but wider types come before narrower ones, so that
+/// every tensor's bytes are aligned. The same input gives the same bytes.
 ///
 /// # Errors
 ///
-/// When a name is used twice or is `__metadata__`, when a shape does not fit its bytes, and when the file cannot be
-/// written.
+/// When a name is used twice or is `__metadata__`, when a shape does not fit its bytes, and when
+/// the file cannot be written.
 pub fn write_safetensors(
     path: &Path,
     mut tensors: Vec<NewTensor<'_>>,

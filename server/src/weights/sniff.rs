@@ -41,14 +41,16 @@ pub(super) fn sniff(file: &[u8]) -> Result<Kind, ErrorKind> {
     if is_safetensors(file) {
         return Ok(Kind::Safetensors);
     }
-    // Since protocol 2 pickles say that they are some. Before, the magic number is written in decimal.
+    // Since protocol 2 pickles say that they are some. Before, the magic number is written in
+    // decimal.
     if file.starts_with(b"\x80") || file.starts_with(b"L119547037146038801333356") {
         return Ok(Kind::Pickle);
     }
     Err(refuse(file))
 }
 
-/// A little-endian length of plausible size, then JSON. Text cannot begin so: five of the length's bytes are zero.
+/// A little-endian length of plausible size, then JSON. Text cannot begin so: five of the length's
+/// bytes are zero.
 fn is_safetensors(file: &[u8]) -> bool {
     let Some((length, header)) = file.split_first_chunk() else {
         return false;

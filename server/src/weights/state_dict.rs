@@ -15,7 +15,8 @@ use super::sniff::{Kind, sniff};
 use super::tensor::Tensor;
 use super::{pth, safetensors};
 
-/// A state dict: tensors by name, read from a file. It owns the mapped file; tensors are views into it.
+/// A state dict: tensors by name, read from a file. It owns the mapped file; tensors are views into
+/// it.
 ///
 /// ```no_run
 /// use std::path::Path;
@@ -69,7 +70,8 @@ pub struct Dialect {
     pub protocol: u8,
     /// It has strings as Python 2 wrote them.
     pub python2_strings: bool,
-    /// It makes tensors with `_rebuild_tensor`, as `PyTorch` 0.2 and 0.3 did, not with `_rebuild_tensor_v2`.
+    /// It makes tensors with `_rebuild_tensor`, as `PyTorch` 0.2 and 0.3 did, not with
+    /// `_rebuild_tensor_v2`.
     pub rebuild_tensor_v1: bool,
     /// Tensors were on a GPU when they were saved.
     pub cuda: bool,
@@ -109,15 +111,17 @@ impl fmt::Display for Format {
 }
 
 impl StateDict {
-    /// Reads a state dict from a file, which stays mapped. The format is told from the bytes, never from the name.
+    /// Reads a state dict from a file, which stays mapped. The format is told from the bytes, never
+    /// from the name.
     ///
-    /// Checks the whole structure, and for zip files the checksums of the tensors' data; otherwise the data is not
-    /// touched before it is asked for.
+    /// Checks the whole structure, and for zip files the checksums of the tensors' data; otherwise
+    /// the data is not touched before it is asked for.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is something else than a state dict, is damaged, cut short or big-endian, or
-    /// asks for more than the bounds allow. Every [`ErrorKind`] says what was found, where, and what to do.
+    /// When the file cannot be read, is something else than a state dict, is damaged, cut short or
+    /// big-endian, or asks for more than the bounds allow. Every [`ErrorKind`] says what was found,
+    /// where, and what to do.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let bytes = map(path).map_err(|kind| Error::new(path, kind))?;
         Self::read(path, bytes)

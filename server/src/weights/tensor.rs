@@ -35,7 +35,8 @@ pub struct Stats {
 }
 
 impl<'a> Tensor<'a> {
-    /// Its name in the state dict: `vgg.0.weight`. Names of nested dicts and lists are joined by dots.
+    /// Its name in the state dict: `vgg.0.weight`. Names of nested dicts and lists are joined by
+    /// dots.
     #[must_use]
     pub fn name(&self) -> &'a str {
         self.name
@@ -77,8 +78,8 @@ impl<'a> Tensor<'a> {
 
     /// Its elements as `f32` in row-major order.
     ///
-    /// Types that `f32` cannot hold exactly are rounded to the nearest (64-bit integers by way of `f64`); `bool`
-    /// becomes 0 and 1.
+    /// Types that `f32` cannot hold exactly are rounded to the nearest (64-bit integers by way of
+    /// `f64`); `bool` becomes 0 and 1.
     #[must_use]
     pub fn to_f32(&self) -> Vec<f32> {
         let bytes = self.to_bytes();

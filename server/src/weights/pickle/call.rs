@@ -15,8 +15,8 @@ impl Machine<'_> {
         arguments: &[Value],
     ) -> Result<Value, String> {
         match (function, arguments) {
-            // The type and the attributes of a tensor's subclass do not matter. `function` is not this one again, so
-            // the nesting of its arguments ends here.
+            // The type and the attributes of a tensor's subclass do not matter. `function` is not
+            // this one again, so the nesting of its arguments ends here.
             (
                 Global::RebuildFromType,
                 &[
@@ -30,7 +30,8 @@ impl Machine<'_> {
                 self.evaluate(function, &arguments)
             }
             (Global::RebuildTensor(version), _) => self.rebuild_tensor(version, arguments),
-            // Parameters are their tensors: whether they need a gradient, and their hooks, do not matter.
+            // Parameters are their tensors: whether they need a gradient, and their hooks, do not
+            // matter.
             (
                 Global::RebuildParameter | Global::RebuildParameterWithState | Global::Parameter,
                 &[tensor @ Value::Tensor(_), ..],
@@ -138,7 +139,8 @@ impl Machine<'_> {
         let Value::Dict(metadata) = metadata else {
             return Ok(());
         };
-        // PyTorch writes these two flags. A long dict would be searched again for every tensor that shares it.
+        // PyTorch writes these two flags. A long dict would be searched again for every tensor that
+        // shares it.
         if self.heap.dict(metadata).len() > 2 {
             return Err("a tensor with unknown metadata".to_owned());
         }

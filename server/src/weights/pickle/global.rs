@@ -1,4 +1,5 @@
-//! The names a pickle may mention, and what each of them means here. Nothing is looked up, nothing is called.
+//! The names a pickle may mention, and what each of them means here. Nothing is looked up, nothing
+//! is called.
 //!
 //! The list is the part of `torch.load(weights_only=True)`'s that plain state dicts use
 //! (`torch/_weights_only_unpickler.py`, `_get_allowed_globals`), with the names of older versions.
@@ -36,7 +37,8 @@ pub(in crate::weights) enum RebuildTensor {
     V1,
     /// Since 0.4: the same, whether it needs a gradient, hooks; since 1.12 perhaps metadata.
     V2,
-    /// For element types without a storage class: as the second, with the element type before the metadata.
+    /// For element types without a storage class: as the second, with the element type before the
+    /// metadata.
     V3,
 }
 

@@ -1,14 +1,16 @@
-//! An unpickler that cannot run code: it knows a short list of names (`global`), calls nothing and looks nothing up.
+//! An unpickler that cannot run code: it knows a short list of names (`global`), calls nothing and
+//! looks nothing up.
 //!
-//! It reads protocols 0 to 5 as far as state dicts use them. The source is `CPython`'s `Lib/pickletools.py`, which
-//! describes every opcode. What differs from Python:
+//! It reads protocols 0 to 5 as far as state dicts use them. The source is `CPython`'s
+//! `Lib/pickletools.py`, which describes every opcode. What differs from Python:
 //!
 //! - Values that nobody asks for (floats, bytes, the members of sets) are recognised and forgotten.
 //! - `BUILD` changes nothing: it sets attributes, such as `_metadata`, and items are not attributes.
 //! - Calls are the ones in `call`, done by hand on data.
 //!
-//! Values lie in a [`Heap`] and name each other by index. So there is no recursion, a value may contain itself, and
-//! memory is bounded by the number of opcodes (`limits::OPCODES`) and of copies (`limits::COPIED_ITEMS`).
+//! Values lie in a [`Heap`] and name each other by index. So there is no recursion, a value may
+//! contain itself, and memory is bounded by the number of opcodes (`limits::OPCODES`) and of copies
+//! (`limits::COPIED_ITEMS`).
 
 mod call;
 mod cursor;
@@ -31,7 +33,8 @@ pub(super) use global::{Global, StorageType};
 use opcode::*;
 pub(super) use value::{Heap, Storage, TensorRecipe, Value};
 
-/// The magic number of the pre-1.6 format, `0x1950a86a20f9469cfc6c`, as the opcodes for long integers write it.
+/// The magic number of the pre-1.6 format, `0x1950a86a20f9469cfc6c`, as the opcodes for long
+/// integers write it.
 const MAGIC_BYTES: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 /// The same, as protocols 0 and 1 write it.
 const MAGIC_DECIMAL: &[u8] = b"119547037146038801333356";
@@ -540,7 +543,8 @@ impl<'a> Machine<'a> {
         Ok(arguments.to_vec())
     }
 
-    /// Sets attributes (`_metadata`, hooks, whether a gradient is needed), of which none matters here.
+    /// Sets attributes (`_metadata`, hooks, whether a gradient is needed), of which none matters
+    /// here.
     fn build(&mut self) -> Result<(), ErrorKind> {
         self.pop()?;
         match self.top()? {

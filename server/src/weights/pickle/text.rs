@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-/// A Python 2 `str`, or what stands in its place: UTF-8 where it is, else Latin-1, as Python 3 is told to read them.
+/// A Python 2 `str`, or what stands in its place: UTF-8 where it is, else Latin-1, as Python 3 is
+/// told to read them.
 pub(super) fn from_python2(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
@@ -43,7 +44,8 @@ pub(super) fn unescape_literal(literal: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The text that Python's `raw-unicode-escape` codec reads: Latin-1, with `\uXXXX` and `\UXXXXXXXX`.
+/// The text that Python's `raw-unicode-escape` codec reads: Latin-1, with `\uXXXX` and
+/// `\UXXXXXXXX`.
 pub(super) fn from_raw_unicode_escape(line: &[u8]) -> Option<String> {
     let mut text = String::with_capacity(line.len());
     let mut rest = line;

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::global::{Global, StorageType};
 
-/// One value. Small and `Copy`: whatever is large lies in the [`Heap`] and is named by its index, so values may be
-/// shared, or contain themselves, and nothing recurses when they are dropped.
+/// One value. Small and `Copy`: whatever is large lies in the [`Heap`] and is named by its index,
+/// so values may be shared, or contain themselves, and nothing recurses when they are dropped.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::weights) enum Value {
     None,
@@ -41,15 +41,18 @@ pub(in crate::weights) struct Heap<'a> {
     tensors: Vec<TensorRecipe>,
 }
 
-/// The memory behind tensors, as a pickle declares it: `('storage', type, key, location, count[, view])`.
+/// The memory behind tensors, as a pickle declares it: `('storage', type, key, location, count[,
+/// view])`.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::weights) struct Storage {
     pub(in crate::weights) element: StorageType,
     /// A `Value::Text`'s index.
     pub(in crate::weights) key: u32,
-    /// Elements (bytes, where untyped) of the whole storage. Few enough that `usize` holds their bytes.
+    /// Elements (bytes, where untyped) of the whole storage. Few enough that `usize` holds their
+    /// bytes.
     pub(in crate::weights) count: usize,
-    /// The part of the storage that this one is, where it is a view: first element, elements. Lies inside.
+    /// The part of the storage that this one is, where it is a view: first element, elements. Lies
+    /// inside.
     pub(in crate::weights) view: Option<(usize, usize)>,
 }
 
@@ -60,8 +63,8 @@ impl Storage {
     }
 }
 
-/// What a call of `torch._utils._rebuild_tensor` or its successors was given. The values are what the pickle says,
-/// unchecked: they are checked when the tensor's name is known.
+/// What a call of `torch._utils._rebuild_tensor` or its successors was given. The values are what
+/// the pickle says, unchecked: they are checked when the tensor's name is known.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::weights) struct TensorRecipe {
     /// A `Value::Storage`'s index.
@@ -143,7 +146,8 @@ impl<'a> Heap<'a> {
     }
 }
 
-/// Adds an item, and tells its index. One opcode adds at most one item, and `limits::OPCODES` fits in `u32`.
+/// Adds an item, and tells its index. One opcode adds at most one item, and `limits::OPCODES` fits
+/// in `u32`.
 fn add<T>(items: &mut Vec<T>, item: T) -> u32 {
     items.push(item);
     u32::try_from(items.len() - 1).expect("fewer items than opcodes")

@@ -9,8 +9,8 @@
 //! for each key:  i64 number of elements, the elements
 //! ```
 //!
-//! The source is `PyTorch`'s `torch/serialization.py`, `_legacy_save` and `_legacy_load`. As there, bytes after the
-//! last storage are ignored.
+//! The source is `PyTorch`'s `torch/serialization.py`, `_legacy_save` and `_legacy_load`. As there,
+//! bytes after the last storage are ignored.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -23,27 +23,26 @@ const PROTOCOL_VERSION: i64 = 1001;
 
 /// Reads a whole file.
 pub(in crate::weights) fn read(file: &[u8]) -> Result<(Format, Entries), ErrorKind> {
-    let magic = unpickle(file, 0..file.len())?;
-    if magic.root != Value::Magic {
+    let (magic, at) = plain(file, 0)?;
+    if magic != Value::Magic {
         return Err(ErrorKind::OtherFormat {
             what: format!(
                 "a pickle of {}, but not one that torch.save wrote",
-                magic.root.describe()
+                magic.describe()
             ),
             advice: "load it where it was made, and save a state dict with torch.save or as safetensors",
         });
     }
-    let version = unpickle(file, magic.end..file.len())?;
-    if version.root != Value::Int(PROTOCOL_VERSION) {
-        let found = version.root.describe();
+    let (version, system_at) = plain(file, at)?;
+    if version != Value::Int(PROTOCOL_VERSION) {
+        let found = version.describe();
         return Err(malformed(
-            magic.end,
+            at,
             format!("the protocol version is {found}, 1001 is expected"),
         ));
     }
-    let system = unpickle(file, version.end..file.len())?;
-    check_system(&system, version.end)?;
-    let object = unpickle(file, system.end..file.len())?;
+    let object_at = check_system(file, system_at)?;
+    let object = unpickle(file, object_at..file.len())?;
     let keys = unpickle(file, object.end..file.len())?;
 
     let places = places(file, &object, &keys)?;
@@ -60,17 +59,25 @@ pub(in crate::weights) fn read(file: &[u8]) -> Result<(Format, Entries), ErrorKi
     Ok((Format::PthLegacy(object.dialect), entries))
 }
 
-fn check_system(system: &Pickle<'_>, offset: usize) -> Result<(), ErrorKind> {
+/// A value that has no contents, and where its pickle ends. The pickle's heap is dropped at once.
+fn plain(file: &[u8], at: usize) -> Result<(Value, usize), ErrorKind> {
+    let pickle = unpickle(file, at..file.len())?;
+    Ok((pickle.root, pickle.end))
+}
+
+/// Checks the description of the writer's system, and tells where its pickle ends.
+fn check_system(file: &[u8], at: usize) -> Result<usize, ErrorKind> {
+    let system = unpickle(file, at..file.len())?;
     let Value::Dict(facts) = system.root else {
         let found = system.root.describe();
         return Err(malformed(
-            offset,
-            format!("the description of the writer's system is {found}, not a dict"),
+            at,
+            format!("the writer's system is {found}, a dict is expected"),
         ));
     };
     match system.heap.lookup(facts, "little_endian") {
         Some(Value::Bool(false)) => Err(ErrorKind::BigEndian),
-        _ => Ok(()),
+        _ => Ok(system.end),
     }
 }
 

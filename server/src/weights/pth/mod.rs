@@ -1,7 +1,8 @@
 //! The two kinds of file that `torch.save` writes.
 //!
-//! Both hold a pickle, which describes a tree of dicts and lists with tensors in it, and storages: the raw memory
-//! behind the tensors. [`legacy`] and [`zip`] know where these lie; this module turns the tree into named tensors.
+//! Both hold a pickle, which describes a tree of dicts and lists with tensors in it, and storages:
+//! the raw memory behind the tensors. [`legacy`] and [`zip`] know where these lie; this module
+//! turns the tree into named tensors.
 
 pub(super) mod legacy;
 pub(super) mod zip;

@@ -1,5 +1,6 @@
-//! Today's format: a zip archive with `ARCHIVE/data.pkl`, `ARCHIVE/data/KEY` for each storage, and small records
-//! (`byteorder`, `version`) beside them. All are stored, so tensors are views into the file.
+//! Today's format: a zip archive with `ARCHIVE/data.pkl`, `ARCHIVE/data/KEY` for each storage, and
+//! small records (`byteorder`, `version`) beside them. All are stored, so tensors are views into
+//! the file.
 //!
 //! The source is `PyTorch`'s `torch/serialization.py`, `_save` and `_load`.
 
@@ -95,8 +96,8 @@ fn check_length(key: &str, storage: &Storage, place: &Range<usize>) -> Result<()
     ))
 }
 
-/// The least length that a file cut short must have had, where its beginning tells: its pickle says how long the
-/// storages are.
+/// The least length that a file cut short must have had, where its beginning tells: its pickle says
+/// how long the storages are.
 fn least_length(file: &[u8]) -> Option<u64> {
     let name_length = u16::from_le_bytes(*file.get(26..)?.first_chunk()?);
     let extra_length = u16::from_le_bytes(*file.get(28..)?.first_chunk()?);
