@@ -63,7 +63,8 @@ impl<'a> Archive<'a> {
         let problem = if record.encrypted {
             "is encrypted; unpack it with its password, and pack it again with `zip -0 -r`"
         } else if record.method != 0 {
-            "is compressed, which torch.save never does; unpack the archive, and pack it again with `zip -0 -r`"
+            "is compressed, which torch.save never does; unpack the archive, and pack it again \
+             with `zip -0 -r`"
         } else if record.size != record.bytes.len() as u64 {
             "has two different sizes"
         } else if !self.matches_crc(record) {

@@ -56,8 +56,8 @@ pub enum ErrorKind {
 
     /// A server's answer was saved in place of the file.
     #[error(
-        "this is {what}, not weights; most likely the download failed and the server's answer was saved instead: \
-         {excerpt}. Open the address in a browser to see why, then download again"
+        "this is {what}, not weights; most likely the download failed and the server's answer was \
+         saved instead: {excerpt}. Open the address in a browser to see why, then download again"
     )]
     WebPage {
         /// "an HTML page", "an XML document", "a JSON document".
@@ -68,7 +68,8 @@ pub enum ErrorKind {
 
     /// A pointer that Git LFS would replace by the real file.
     #[error(
-        "this is a Git LFS pointer, not the weights it points to ({size}); run `git lfs pull` where it was cloned"
+        "this is a Git LFS pointer, not the weights it points to ({size}); run `git lfs pull` \
+         where it was cloned"
     )]
     GitLfsPointer {
         /// The real file's size as the pointer tells it: "105151288 bytes", or "size unknown".
@@ -86,16 +87,20 @@ pub enum ErrorKind {
 
     /// Nothing this module knows.
     #[error(
-        "not a file of weights this server reads (a state dict written by torch.save, or safetensors); \
-         it begins with {0}"
+        "not a file of weights that is read here (a state dict written by torch.save, or \
+         safetensors); it begins with {0}"
     )]
     Unrecognised(String),
 
     /// The file ends too early.
-    #[error("the file is cut short: it has {has} bytes and {}; {missing} is missing. Download or copy it again", match needs {
-        Some(needs) => format!("needs at least {needs}"),
-        None => "its end is not there".to_owned(),
-    })]
+    #[error(
+        "the file is cut short: it has {has} bytes and {}; {missing} is missing. \
+         Download or copy it again",
+        match needs {
+            Some(needs) => format!("needs at least {needs}"),
+            None => "its end is not there".to_owned(),
+        }
+    )]
     Truncated {
         /// The file's size in bytes.
         has: u64,
@@ -107,14 +112,15 @@ pub enum ErrorKind {
 
     /// The file holds big-endian numbers.
     #[error(
-        "the file was written on a big-endian machine; only little-endian files are read. Save it again on a little-endian one"
+        "the file was written on a big-endian machine; only little-endian files are read. \
+         Save it again on a little-endian one"
     )]
     BigEndian,
 
     /// The pickle names something that is not on the list of names that are only data.
     #[error(
-        "the pickle wants to run code: at byte {offset} it names {name}, which is not on the short list of names that \
-         are only data. Nothing was run. {advice}"
+        "the pickle wants to run code: at byte {offset} it names {name}, which is not on the short \
+         list of names that are only data. Nothing was run. {advice}"
     )]
     ForbiddenGlobal {
         /// Module and name, quoted.

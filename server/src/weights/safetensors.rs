@@ -67,7 +67,8 @@ fn entry(name: &str, info: &TensorInfo, data: usize) -> Result<Entry, ErrorKind>
     }
     let dtype = Dtype::from_safetensors_name(&info.dtype.to_string()).ok_or_else(|| {
         wrong(format!(
-            "its element type is {}, which is not read (only BOOL, integers of 8 to 64 bits, F16, BF16, F32, F64)",
+            "its element type is {}, which is not read (only BOOL, integers of 8 to 64 bits, F16, \
+             BF16, F32, F64)",
             info.dtype
         ))
     })?;
@@ -222,7 +223,7 @@ fn header(tensors: &[NewTensor<'_>], metadata: &BTreeMap<String, String>) -> Str
             "shape": tensor.shape,
             "data_offsets": [offset, end],
         });
-        header.insert(tensor.name.clone().into_owned(), entry);
+        header.insert(tensor.name.to_string(), entry);
         offset = end;
     }
     let mut header = serde_json::Value::Object(header).to_string();

@@ -96,8 +96,8 @@ fn refuse_tar(file: &[u8]) -> ErrorKind {
     match file[..end].strip_prefix(b"./").unwrap_or(&file[..end]) {
         b"sys_info" | b"pickle" | b"storages" | b"tensors" => other(
             "a tar archive as PyTorch 0.1 wrote it",
-            "load it in Python with a PyTorch that still reads it (`torch.load(path, weights_only=False)`, only if you \
-             trust it) and save its state dict again",
+            "load it in Python with a PyTorch that still reads it (`torch.load(path, \
+             weights_only=False)`, only if you trust it) and save its state dict again",
         ),
         _ => other("a tar archive", "unpack it first"),
     }

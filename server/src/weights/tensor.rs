@@ -63,7 +63,8 @@ impl<'a> Tensor<'a> {
     /// The number of its elements: 1 for a scalar, 0 where an axis is empty.
     #[must_use]
     pub fn element_count(&self) -> usize {
-        layout::element_count(self.shape).expect("checked when the file was opened")
+        // Neither overflows nor is `None`: checked when the file was opened.
+        layout::element_count(self.shape).unwrap_or(0)
     }
 
     /// Its elements as little-endian bytes in row-major order; borrowed where the file has them so.

@@ -7,6 +7,9 @@ use super::global::{Global, RebuildTensor};
 use super::value::{Storage, TensorRecipe, Value};
 use crate::weights::limits;
 
+const WHOLE_MODEL: &str =
+    "a whole pickled model, not a state dict; save `model.state_dict()`, not `model`";
+
 impl Machine<'_> {
     /// The value of a call.
     pub(super) fn evaluate(
@@ -147,7 +150,8 @@ impl Machine<'_> {
         for flag in ["neg", "conj"] {
             if self.heap.lookup(metadata, flag) == Some(Value::Bool(true)) {
                 return Err(format!(
-                    "a tensor with the `{flag}` bit set, which is not read; save `tensor.resolve_{flag}()`"
+                    "a tensor with the `{flag}` bit set, which is not read; \
+                     save `tensor.resolve_{flag}()`"
                 ));
             }
         }
@@ -170,9 +174,7 @@ impl Machine<'_> {
         match kind {
             Value::Text(kind) if self.heap.text(kind) == "storage" => {}
             Value::Text(kind) if self.heap.text(kind) == "module" => {
-                return Err(
-                    "a whole pickled model, not a state dict; save `model.state_dict()`, not `model`".to_owned(),
-                );
+                return Err(WHOLE_MODEL.to_owned());
             }
             other => return Err(format!("a storage is expected, found {}", other.describe())),
         }

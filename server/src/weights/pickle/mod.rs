@@ -5,7 +5,7 @@
 //! `Lib/pickletools.py`, which describes every opcode. What differs from Python:
 //!
 //! - Values that nobody asks for (floats, bytes, the members of sets) are recognised and forgotten.
-//! - `BUILD` changes nothing: it sets attributes, such as `_metadata`, and items are not attributes.
+//! - `BUILD` changes nothing: it sets attributes, such as `_metadata`, which are not items.
 //! - Calls are the ones in `call`, done by hand on data.
 //!
 //! Values lie in a [`Heap`] and name each other by index. So there is no recursion, a value may
@@ -29,7 +29,7 @@ use super::state_dict::Dialect;
 
 use cursor::Cursor;
 pub(super) use global::{Global, StorageType};
-#[expect(clippy::wildcard_imports, reason = "all of them, and nothing else")]
+#[allow(clippy::wildcard_imports, reason = "all of them, and nothing else")]
 use opcode::*;
 pub(super) use value::{Heap, Storage, TensorRecipe, Value};
 
@@ -42,6 +42,16 @@ const MAGIC_DECIMAL: &[u8] = b"119547037146038801333356";
 /// Why a storage named by text cannot be found.
 const TEXT_ID: &str = "a storage named by text (opcode PERSID), which PyTorch cannot read either; \
                        save again with pickle protocol 2";
+
+/// What to do about a name from `PyTorch`.
+const TORCH_ADVICE: &str = "Only dense tensors of bool, integer and float types are read: no \
+                            sparse, quantized or complex ones, and no whole models (save \
+                            `model.state_dict()`, not `model`)";
+
+/// What to do about any other name.
+const OTHER_ADVICE: &str = "If a whole model or other objects were saved along, save \
+                            `model.state_dict()` alone; if you do not know who made this file, do \
+                            not load it anywhere";
 
 /// A pickle, read.
 pub(super) struct Pickle<'a> {
@@ -162,11 +172,9 @@ impl<'a> Machine<'a> {
             name: quote(&format!("{module}.{name}")),
             offset: self.opcode_at,
             advice: if module == "torch" || module.starts_with("torch.") {
-                "Only dense tensors of bool, integer and float types are read: no sparse, quantized or complex ones, \
-                 and no whole models (save `model.state_dict()`, not `model`)"
+                TORCH_ADVICE
             } else {
-                "If a whole model or other objects were saved along, save `model.state_dict()` alone; if you do not \
-                 know who made this file, do not load it anywhere"
+                OTHER_ADVICE
             },
         }
     }

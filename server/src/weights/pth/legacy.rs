@@ -30,7 +30,7 @@ pub(in crate::weights) fn read(file: &[u8]) -> Result<(Format, Entries), ErrorKi
                 "a pickle of {}, but not one that torch.save wrote",
                 magic.describe()
             ),
-            advice: "load it where it was made, and save a state dict with torch.save or as safetensors",
+            advice: "load it where it was made, and save a state dict with torch.save",
         });
     }
     let (version, system_at) = plain(file, at)?;

@@ -56,7 +56,6 @@ struct Step {
 }
 
 /// What one part of a dotted name is made from.
-#[derive(Clone, Copy)]
 enum Part {
     Key(Value),
     Index(usize),
@@ -205,8 +204,12 @@ where
         }
         let described =
             layout::element_count(&shape).and_then(|count| count.checked_mul(dtype.size()));
-        self.bytes_left = described.and_then(|bytes| self.bytes_left.checked_sub(bytes)).ok_or_else(|| {
-            format!("with its shape {shape:?}, the tensors describe more than sixteen times the file's size, the most that is read")
+        let left = described.and_then(|bytes| self.bytes_left.checked_sub(bytes));
+        self.bytes_left = left.ok_or_else(|| {
+            format!(
+                "with its shape {shape:?}, the tensors describe more than sixteen times the file's \
+                 size plus 64 MiB, the most that is read"
+            )
         })?;
 
         // A view is a part of its storage. Both lengths were checked when the pickle was read.
@@ -218,8 +221,8 @@ where
         // An empty tensor touches nothing, wherever it is.
         if span > 0 && end.is_none_or(|end| end > available) {
             return Err(format!(
-                "its last element lies outside its storage: offset {offset}, shape {shape:?}, strides {strides:?}, \
-                 {available} elements available"
+                "its last element lies outside its storage: offset {offset}, shape {shape:?}, \
+                 strides {strides:?}, {available} elements available"
             ));
         }
         let offset = if span > 0 { offset } else { 0 };
@@ -265,12 +268,14 @@ struct Placed {
 
 fn dtype(recipe: &TensorRecipe, storage: &Storage) -> Result<Dtype, String> {
     match (recipe.dtype, storage.element) {
-        (None, StorageType::Typed(dtype)) | (Some(Value::Global(Global::Dtype(dtype))), _) => Ok(dtype),
-        (None, StorageType::Untyped) => Err("its element type is not told".to_owned()),
+        (None, StorageType::Typed(dtype))
+        | (Some(Value::Global(Global::Dtype(dtype))), _) => Ok(dtype),
         (Some(Value::Global(Global::OtherDtype)), _) => Err(
-            "its element type is not read (only bool, integers of 8 to 64 bits, float16, bfloat16, float32, float64)"
+            "its element type is not read (only bool, integers of 8 to 64 bits, float16, bfloat16, \
+             float32, float64)"
                 .to_owned(),
         ),
         (Some(other), _) => Err(format!("its element type is {}", other.describe())),
+        (None, StorageType::Untyped) => Err("its element type is not told".to_owned()),
     }
 }

@@ -59,7 +59,8 @@ fn root<'a>(archive: &Archive<'a>) -> Result<&'a str, ErrorKind> {
     if archive.names().any(torch_script) {
         return Err(ErrorKind::OtherFormat {
             what: "a TorchScript archive, which holds a program along with its weights".to_owned(),
-            advice: "in Python, `torch.save(torch.jit.load(path, map_location='cpu').state_dict(), 'weights.pth')` gives a state dict",
+            advice: "in Python, `torch.save(torch.jit.load(path, map_location='cpu').state_dict(), \
+                     'weights.pth')` gives a state dict",
         });
     }
     let folder = |name: &'a str| {
