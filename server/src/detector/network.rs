@@ -20,7 +20,7 @@ const MEAN: [f32; 3] = [123.0, 117.0, 104.0];
 const POOLS: [usize; 5] = [4, 9, 16, 23, 30];
 const CEIL_POOL: usize = 16;
 const STRIDE_ONE_POOL: usize = 30;
-/// Indexes of the convolutions in the original `vgg` list; conv4_3 feeds the first head.
+/// Indexes of the convolutions in the original `vgg` list; `conv4_3` feeds the first head.
 const VGG: [usize; 15] = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28, 31, 33];
 const CONV4_3: usize = 21;
 const CONV6: usize = 31;

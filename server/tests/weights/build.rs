@@ -68,27 +68,39 @@ pub fn storage(class: &str, key: &str, count: i64) -> Value {
 }
 
 pub fn storage_view(class: &str, key: &str, count: i64, view: Value) -> Value {
-    let id = [
-        text("storage"),
-        global("torch", class),
-        text(key),
-        text("cpu"),
-        int(count),
-        view,
-    ];
+    let mut id = storage_id(class, key, count);
+    id.push(view);
     [tuple(&id), b"Q".to_vec()].concat()
 }
 
 /// A storage as the zip format describes it.
 pub fn zip_storage(class: &str, key: &str, count: i64) -> Value {
-    let id = [
+    [tuple(&storage_id(class, key, count)), b"Q".to_vec()].concat()
+}
+
+/// What both formats say of a storage.
+fn storage_id(class: &str, key: &str, count: i64) -> Vec<Value> {
+    vec![
         text("storage"),
         global("torch", class),
         text(key),
         text("cpu"),
         int(count),
+    ]
+}
+
+/// One `float32` as `_rebuild_tensor_v2` makes it with its seventh argument, the metadata.
+pub fn tensor_with_metadata(metadata: Value) -> Value {
+    let arguments = [
+        storage("FloatStorage", "0", 1),
+        int(0),
+        ints(&[1]),
+        ints(&[1]),
+        vec![0x89],
+        call("collections", "OrderedDict", &[]),
+        metadata,
     ];
-    [tuple(&id), b"Q".to_vec()].concat()
+    call("torch._utils", "_rebuild_tensor_v2", &arguments)
 }
 
 pub fn ints(values: &[i64]) -> Value {

@@ -470,18 +470,8 @@ fn long_things_that_many_tensors_share_are_refused() {
         legacy_file(&object, &[]),
         &["a storage's key has 1048576 bytes"],
     );
-    let hooks = call("collections", "OrderedDict", &[]);
     let pairs: Vec<_> = (0..1000).map(|key| (int(key), int(0))).collect();
-    let one = [
-        storage("FloatStorage", "0", 1),
-        int(0),
-        ints(&[1]),
-        ints(&[1]),
-        vec![0x89],
-        hooks,
-        dict(&pairs),
-    ];
-    let object = dict(&[(text("x"), call("torch._utils", "_rebuild_tensor_v2", &one))]);
+    let object = dict(&[(text("x"), tensor_with_metadata(dict(&pairs)))]);
     assert_refused(legacy_floats(&object, &[1.0]), &["unknown metadata"]);
 }
 

@@ -297,18 +297,8 @@ fn two_tensors_of_one_name_are_refused() {
 
 #[test]
 fn tensors_that_are_not_dense_are_refused() {
-    let hooks = call("collections", "OrderedDict", &[]);
     let metadata = dict(&[(text("conj"), vec![0x88])]);
-    let one = [
-        storage("FloatStorage", "0", 1),
-        int(0),
-        ints(&[1]),
-        ints(&[1]),
-        vec![0x89],
-        hooks,
-        metadata,
-    ];
-    let object = dict(&[(text("x"), call("torch._utils", "_rebuild_tensor_v2", &one))]);
+    let object = dict(&[(text("x"), tensor_with_metadata(metadata))]);
     assert_refused(
         legacy_floats(&object, &[1.0]),
         &["`conj` bit", "resolve_conj()"],

@@ -1,7 +1,7 @@
 //! Files that `PyTorch` and safetensors wrote, compared with what they say about them.
 
 use serde_json::Value;
-use ssd_server::weights::{Format, StateDict};
+use ssd_server::weights::{Format, StateDict, Tensor};
 
 use super::data;
 
@@ -16,33 +16,44 @@ fn golden(name: &str) -> serde_json::Map<String, Value> {
     serde_json::from_str(&text).unwrap()
 }
 
+/// Each tensor of `file` with what `golden` says of it; the names and shapes are compared here.
+fn each_tensor(
+    file: &str,
+    golden: &serde_json::Map<String, Value>,
+    check: impl Fn(Tensor<'_>, &Value),
+) {
+    let weights = open(file);
+    assert_eq!(weights.len(), golden.len(), "{file}");
+    for (name, facts) in golden {
+        let tensor = weights
+            .get(name)
+            .unwrap_or_else(|| panic!("{file}: no {name}"));
+        assert_eq!(
+            serde_json::json!(tensor.shape()),
+            facts["shape"],
+            "{file}: {name}"
+        );
+        check(tensor, facts);
+    }
+}
+
 #[test]
 fn one_state_dict_in_three_formats_is_the_same_to_the_bit() {
     let golden = golden("small-weights.json");
     for file in SMALL {
-        let weights = open(file);
-        assert_eq!(weights.len(), golden.len(), "{file}");
-        for (name, facts) in &golden {
-            let tensor = weights
-                .get(name)
-                .unwrap_or_else(|| panic!("{file}: no {name}"));
-            assert_eq!(
-                serde_json::json!(tensor.shape()),
-                facts["shape"],
-                "{file}: {name}"
-            );
+        each_tensor(file, &golden, |tensor, facts| {
             assert_eq!(
                 u64::from(crc32fast::hash(&tensor.to_bytes())),
                 facts["crc32"],
-                "{file}: {name}"
+                "{file}: {tensor:?}"
             );
             let bits: Vec<u8> = tensor
                 .to_f32()
                 .iter()
                 .flat_map(|value| value.to_le_bytes())
                 .collect();
-            assert_eq!(bits, *tensor.to_bytes(), "{file}: {name}");
-        }
+            assert_eq!(bits, *tensor.to_bytes(), "{file}: {tensor:?}");
+        });
     }
 }
 
@@ -106,17 +117,11 @@ fn every_element_type_stride_and_nesting_is_read_as_torch_reads_it() {
         "variants-zip-protocol5.pth",
         "variants.safetensors",
     ] {
-        let weights = open(file);
-        assert_eq!(weights.len(), golden.len(), "{file}");
-        for (name, facts) in &golden {
-            let tensor = weights
-                .get(name)
-                .unwrap_or_else(|| panic!("{file}: no {name}"));
-            assert_eq!(tensor.dtype().to_string(), facts["dtype"], "{file}: {name}");
+        each_tensor(file, &golden, |tensor, facts| {
             assert_eq!(
-                serde_json::json!(tensor.shape()),
-                facts["shape"],
-                "{file}: {name}"
+                tensor.dtype().to_string(),
+                facts["dtype"],
+                "{file}: {tensor:?}"
             );
             let expected: Vec<f32> = facts["values"]
                 .as_array()
@@ -128,8 +133,11 @@ fn every_element_type_stride_and_nesting_is_read_as_torch_reads_it() {
             let same =
                 |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
             let all_same = found.len() == expected.len() && found.iter().zip(&expected).all(same);
-            assert!(all_same, "{file}: {name}: {found:?}, expected {expected:?}");
-        }
+            assert!(
+                all_same,
+                "{file}: {tensor:?}: {found:?}, expected {expected:?}"
+            );
+        });
     }
 }
 
