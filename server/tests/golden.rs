@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use ssd_server::detector::boxes::{self, Corners};
+use ssd_server::detector::boxes::{self, Corners, Criteria};
+use ssd_server::detector::family::VOC;
 use ssd_server::detector::network::Network;
-use ssd_server::detector::preprocess;
 use ssd_server::detector::priors::{self, Sizes};
 use ssd_server::weights::StateDict;
 
@@ -47,11 +47,11 @@ fn priors_equal_the_reference() {
 
 #[test]
 fn the_input_equals_the_reference_within_a_level_and_nearly_everywhere_exactly() {
-    let input = Network::input(&preprocess::resize(&cat()))
-        .unwrap()
-        .contiguous()
-        .view([-1]);
-    let ours = Vec::<f32>::try_from(&input).unwrap();
+    let input = VOC.preprocessing.input(&cat());
+    let pixels = input.values().as_chunks::<3>().0;
+    let ours: Vec<f32> = (0..3)
+        .flat_map(|channel| pixels.iter().map(move |pixel| pixel[channel]))
+        .collect();
     let theirs = golden("input");
     assert!(worst(&ours, &theirs) <= 1.0);
     let equal = ours
@@ -70,11 +70,13 @@ fn the_input_equals_the_reference_within_a_level_and_nearly_everywhere_exactly()
 fn the_three_weight_files_give_the_reference_outputs() {
     let input = tch::Tensor::from_slice(&golden("input")).view([1, 3, 300, 300]);
     for file in ["small-legacy.pth", "small-zip.pth", "small.safetensors"] {
-        let network = Network::new(&StateDict::open(&data(file)).unwrap()).unwrap();
-        let output = network.forward(&input).unwrap();
-        assert_eq!(output.classes, 21);
-        assert!(worst(&output.loc, &golden("loc")) <= 1e-4, "{file}");
-        assert!(worst(&output.conf, &golden("conf")) <= 1e-4, "{file}");
+        let (network, family) = Network::new(&StateDict::open(&data(file)).unwrap()).unwrap();
+        assert_eq!((network.classes(), family), (21, &VOC));
+        let (loc, logits) = tch::no_grad(|| network.outputs(&input)).unwrap();
+        let conf = logits.softmax(-1, tch::Kind::Float);
+        let numbers = |tensor: tch::Tensor| Vec::<f32>::try_from(tensor.view([-1])).unwrap();
+        assert!(worst(&numbers(loc), &golden("loc")) <= 1e-4, "{file}");
+        assert!(worst(&numbers(conf), &golden("conf")) <= 1e-4, "{file}");
     }
 }
 
@@ -117,12 +119,18 @@ fn nms_keeps_the_same_boxes_in_the_same_order() {
 
 #[test]
 fn the_detections_of_the_cat_equal_the_reference() {
-    let network = Network::new(&StateDict::open(&data("small.safetensors")).unwrap()).unwrap();
+    let state = StateDict::open(&data("small.safetensors")).unwrap();
+    let (network, family) = Network::new(&state).unwrap();
     let picture = cat();
     let output = network
-        .forward(&Network::input(&preprocess::resize(&picture)).unwrap())
+        .forward(&family.preprocessing.input(&picture))
         .unwrap();
-    let mut ours = boxes::detect(&output, &priors::priors(&Sizes::VOC), 0.6, 0.45, 200);
+    let criteria = Criteria {
+        threshold: 0.6,
+        iou: 0.45,
+        top_k: 200,
+    };
+    let mut ours = boxes::detect(&output, &priors::priors(&family.sizes), family, &criteria);
     ours.sort_by(|a, b| {
         a.class
             .cmp(&b.class)
@@ -143,13 +151,7 @@ fn the_detections_of_the_cat_equal_the_reference() {
             x2: side(2),
             y2: side(3),
         };
-        let c = a.corners;
-        let scaled = Corners {
-            x1: c.x1 * w,
-            y1: c.y1 * h,
-            x2: c.x2 * w,
-            y2: c.y2 * h,
-        };
+        let scaled = a.corners.scale(w, h);
         assert!(scaled.iou(&expected) >= 0.99);
     }
 }

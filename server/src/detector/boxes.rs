@@ -1,5 +1,6 @@
 //! From the network's outputs to detections: decoding against the priors and NMS, class by class.
 
+use super::family::Family;
 use super::priors::Prior;
 
 /// Scales of the offsets that the network was trained to predict (Liu et al. 2016 and the
@@ -28,6 +29,28 @@ impl Corners {
         (self.x2 - self.x1) * (self.y2 - self.y1)
     }
 
+    /// From fractions of a picture's sides to pixels.
+    #[must_use]
+    pub fn scale(&self, width: f32, height: f32) -> Self {
+        Self {
+            x1: self.x1 * width,
+            y1: self.y1 * height,
+            x2: self.x2 * width,
+            y2: self.y2 * height,
+        }
+    }
+
+    /// The part of the box inside a picture of these sides.
+    #[must_use]
+    pub fn clip(&self, width: f32, height: f32) -> Self {
+        Self {
+            x1: self.x1.clamp(0.0, width),
+            y1: self.y1.clamp(0.0, height),
+            x2: self.x2.clamp(0.0, width),
+            y2: self.y2.clamp(0.0, height),
+        }
+    }
+
     /// Intersection over union. NaN where both boxes are empty.
     #[must_use]
     pub fn iou(&self, other: &Self) -> f32 {
@@ -39,12 +62,14 @@ impl Corners {
 }
 
 /// One box from its prior and the four offsets predicted for it (dx, dy, dw, dh).
+/// `log_size_bound`, if any, bounds the logarithm of how much larger than its prior it may be.
 #[must_use]
-pub fn decode(prior: &Prior, offsets: &[f32; 4]) -> Corners {
+pub fn decode(prior: &Prior, offsets: &[f32; 4], log_size_bound: Option<f32>) -> Corners {
     let cx = prior.cx + offsets[0] * CENTRE_VARIANCE * prior.w;
     let cy = prior.cy + offsets[1] * CENTRE_VARIANCE * prior.h;
-    let w = prior.w * (offsets[2] * SIZE_VARIANCE).exp();
-    let h = prior.h * (offsets[3] * SIZE_VARIANCE).exp();
+    let bound = log_size_bound.unwrap_or(f32::INFINITY);
+    let growth = |offset: f32| (offset * SIZE_VARIANCE).min(bound).exp();
+    let (w, h) = (prior.w * growth(offsets[2]), prior.h * growth(offsets[3]));
     let (x1, y1) = (cx - w / 2.0, cy - h / 2.0);
     Corners {
         x1,
@@ -98,8 +123,19 @@ pub struct Scored {
     pub corners: Corners,
 }
 
-/// Detections at or above `threshold`, best first, at most `top_k`: for each class the `top_k`
-/// best candidates go through NMS.
+/// Which detections a caller wants.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Criteria {
+    /// The least probability, 0 to 1. Below the score floor of 0.01 nothing is shown in any case.
+    pub threshold: f32,
+    /// Of two boxes of one class whose `IoU` exceeds this, 0 to 1, only the better is kept.
+    pub iou: f32,
+    /// The most detections of a picture.
+    pub top_k: usize,
+}
+
+/// Detections, best first, of one picture, chosen as the family's own implementation does: of each
+/// class the best candidates go through NMS.
 ///
 /// The reference runs NMS over all candidates above 0.01 and applies the threshold afterwards. A
 /// box never suppresses a better one, so leaving out those below the threshold first gives the
@@ -108,9 +144,8 @@ pub struct Scored {
 pub fn detect(
     output: &RawOutput,
     priors: &[Prior],
-    threshold: f32,
-    iou: f32,
-    top_k: usize,
+    family: &Family,
+    criteria: &Criteria,
 ) -> Vec<Scored> {
     let mut found = Vec::new();
     let (mut boxes, mut scores) = (Vec::new(), Vec::new());
@@ -120,22 +155,23 @@ pub fn detect(
         scores.clear();
         let column = output.conf.iter().skip(class).step_by(output.classes);
         for ((&score, offset), prior) in column.zip(offsets).zip(priors) {
-            if score >= threshold && score > SCORE_FLOOR {
-                boxes.push(decode(prior, offset));
+            if score >= criteria.threshold && score > SCORE_FLOOR {
+                let decoded = decode(prior, offset, family.log_size_bound);
+                boxes.push(match family.clips_before_nms {
+                    true => decoded.clip(1.0, 1.0),
+                    false => decoded,
+                });
                 scores.push(score);
             }
         }
-        found.extend(
-            nms(&boxes, &scores, iou, top_k)
-                .into_iter()
-                .map(|kept| Scored {
-                    class,
-                    probability: scores[kept],
-                    corners: boxes[kept],
-                }),
-        );
+        let kept = nms(&boxes, &scores, criteria.iou, family.candidates);
+        found.extend(kept.into_iter().map(|index| Scored {
+            class,
+            probability: scores[index],
+            corners: boxes[index],
+        }));
     }
     found.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    found.truncate(top_k);
+    found.truncate(criteria.top_k);
     found
 }

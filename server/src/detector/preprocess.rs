@@ -1,10 +1,11 @@
-//! A picture of any size to the network's input: 300x300, RGB, 8 bits a sample.
+//! A picture of any size to the network's input: 300x300, RGB.
 //!
 //! The original weights were trained and published with `OpenCV`'s 8-bit bilinear resize: no
 //! anti-aliasing, half-pixel centres, 11-bit fixed-point weights. Resizers that average the
 //! pixels in between, or round between the two passes, give inputs these weights never saw, and a
-//! general one that also reproduces the rounding does not exist; hence these few lines. They read
-//! four pixels for each of 90,000, so their cost does not grow with the picture.
+//! general one that also reproduces the rounding does not exist; hence these few lines. torchvision
+//! resizes in floating point, with the same centres. Either way four pixels are read for each of
+//! 90,000, so the cost does not grow with the picture.
 
 use image::RgbImage;
 
@@ -13,12 +14,78 @@ use super::priors::INPUT_SIZE;
 /// Fixed-point one: `OpenCV`'s `INTER_RESIZE_COEF_SCALE`.
 const ONE: i32 = 1 << 11;
 
-/// Where one output sample takes its two source samples along an axis, and the weight of each.
+/// The network's input, one picture: 300 x 300 x 3 numbers, row by row, red, green and blue of each
+/// pixel, normalised as the family of weights asks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input(Vec<f32>);
+
+impl Input {
+    /// The numbers, row, column, channel.
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
+        &self.0
+    }
+
+    /// A picture that is grey all over, for a first forward pass that warms libtorch up.
+    #[must_use]
+    pub fn blank() -> Self {
+        Self(vec![0.0; INPUT_SIZE * INPUT_SIZE * 3])
+    }
+}
+
+/// From a picture to the network's input.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Preprocessing {
+    /// Resized in 8 bits; samples are levels of 0 to 255 less the mean picture.
+    Levels {
+        /// Red, green, blue.
+        mean: [f32; 3],
+    },
+    /// Resized in floating point; samples are fractions of 0 to 1, less the mean, over the
+    /// deviation.
+    Fractions {
+        /// Red, green, blue.
+        mean: [f32; 3],
+        /// Red, green, blue.
+        deviation: [f32; 3],
+    },
+}
+
+impl Preprocessing {
+    /// Resizes to 300x300, ignoring the aspect ratio, as the networks were trained, and normalises.
+    /// The picture must not be empty.
+    #[must_use]
+    pub fn input(&self, picture: &RgbImage) -> Input {
+        let mut values = Vec::with_capacity(INPUT_SIZE * INPUT_SIZE * 3);
+        match self {
+            Self::Levels { mean } => {
+                let resized = resize(picture);
+                let (pixels, _) = resized.as_chunks::<3>();
+                for pixel in pixels {
+                    values.extend((0..3).map(|c| f32::from(pixel[c]) - mean[c]));
+                }
+            }
+            Self::Fractions { mean, deviation } => sample(picture, |c, value| {
+                values.push((value / 255.0 - mean[c]) / deviation[c]);
+            }),
+        }
+        Input(values)
+    }
+}
+
+/// Where one output sample takes its two source samples along an axis, and the far one's weight.
 struct Tap {
     near: usize,
     far: usize,
-    near_weight: i32,
-    far_weight: i32,
+    fraction: f32,
+}
+
+impl Tap {
+    /// The weights of both in fixed point.
+    fn weights(&self) -> (i32, i32) {
+        let weight = |part: f32| (part * ONE as f32).round_ties_even() as i32;
+        (weight(1.0 - self.fraction), weight(self.fraction))
+    }
 }
 
 fn taps(source: usize) -> Vec<Tap> {
@@ -35,42 +102,69 @@ fn taps(source: usize) -> Vec<Tap> {
             if near >= last {
                 (near, fraction) = (last, 0.0);
             }
-            let weight = |part: f32| (part * ONE as f32).round_ties_even() as i32;
             Tap {
                 near: near as usize,
                 far: (near + 1).min(last) as usize,
-                near_weight: weight(1.0 - fraction),
-                far_weight: weight(fraction),
+                fraction,
             }
         })
         .collect()
 }
 
-/// Resizes to 300x300, ignoring the aspect ratio, as the networks were trained. Row by row, red,
-/// green and blue of each pixel: 270,000 bytes. The picture must not be empty.
+/// Resizes to 300x300 in 8 bits, as `OpenCV` does. Row by row, red, green and blue of each pixel:
+/// 270,000 bytes. The picture must not be empty.
 #[must_use]
 pub fn resize(picture: &RgbImage) -> Vec<u8> {
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
-    let (columns, rows) = (taps(width), taps(height));
+    let stride = picture.width() as usize * 3;
     let samples = picture.as_raw();
-    let stride = width * 3;
-    let horizontal = |row: usize, tap: &Tap, channel: usize| {
-        let line = &samples[row * stride..(row + 1) * stride];
-        i32::from(line[tap.near * 3 + channel]) * tap.near_weight
-            + i32::from(line[tap.far * 3 + channel]) * tap.far_weight
+    let weighted = |taps: Vec<Tap>| -> Vec<(Tap, (i32, i32))> {
+        taps.into_iter()
+            .map(|tap| {
+                let weights = tap.weights();
+                (tap, weights)
+            })
+            .collect()
     };
+    let columns = weighted(taps(picture.width() as usize));
+    let rows = weighted(taps(picture.height() as usize));
     let mut resized = Vec::with_capacity(INPUT_SIZE * INPUT_SIZE * 3);
-    for row in &rows {
-        for column in &columns {
+    for (row, (top, bottom)) in &rows {
+        let (upper, lower) = (row.near * stride, row.far * stride);
+        for (column, (left, right)) in &columns {
             for channel in 0..3 {
-                let upper = horizontal(row.near, column, channel);
-                let lower = horizontal(row.far, column, channel);
+                let horizontal = |line: usize| {
+                    let sample = |at: usize| i32::from(samples[line + at * 3 + channel]);
+                    sample(column.near) * left + sample(column.far) * right
+                };
                 // Two truncations and one rounding, in OpenCV's order (VResizeLinear, 8 bits).
-                let sum = (((upper >> 4) * row.near_weight) >> 16)
-                    + (((lower >> 4) * row.far_weight) >> 16);
+                let sum = (((horizontal(upper) >> 4) * top) >> 16)
+                    + (((horizontal(lower) >> 4) * bottom) >> 16);
                 resized.push(((sum + 2) >> 2) as u8);
             }
         }
     }
     resized
+}
+
+/// Resizes to 300x300 in floating point, as torch's bilinear `interpolate` without aligned corners
+/// does: each sample with its channel, in the order of [`resize`].
+fn sample(picture: &RgbImage, mut each: impl FnMut(usize, f32)) {
+    let stride = picture.width() as usize * 3;
+    let samples = picture.as_raw();
+    let columns = taps(picture.width() as usize);
+    for row in taps(picture.height() as usize) {
+        let (upper, lower) = (row.near * stride, row.far * stride);
+        for column in &columns {
+            for channel in 0..3 {
+                let horizontal = |line: usize| {
+                    let sample = |at: usize| f32::from(samples[line + at * 3 + channel]);
+                    sample(column.near) * (1.0 - column.fraction)
+                        + sample(column.far) * column.fraction
+                };
+                let value =
+                    horizontal(upper) * (1.0 - row.fraction) + horizontal(lower) * row.fraction;
+                each(channel, value);
+            }
+        }
+    }
 }

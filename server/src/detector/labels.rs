@@ -1,0 +1,261 @@
+//! Labels: what the classes of a model are called in the answers.
+//!
+//! A labels file belongs to whoever deploys the server, and need not be the model's own: the lab
+//! pairs weights of VOC's 20 classes with COCO's list of 80, where taking labels by position would
+//! name every object wrongly. [`Labels::assign`] says how they are matched.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::LazyLock;
+
+/// VOC's classes, in the order of the original weights.
+pub const VOC: [&str; 20] = [
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+];
+
+/// What COCO calls the classes that VOC calls otherwise: VOC's name, COCO's.
+const VOC_TO_COCO: [(&str, &str); 6] = [
+    ("aeroplane", "airplane"),
+    ("motorbike", "motorcycle"),
+    ("diningtable", "dining table"),
+    ("pottedplant", "potted plant"),
+    ("sofa", "couch"),
+    ("tvmonitor", "tv"),
+];
+
+/// One of COCO's 80 classes.
+#[derive(Debug)]
+pub struct CocoClass {
+    /// COCO's own number, 1 to 90, with gaps.
+    pub id: usize,
+    /// Its name.
+    pub name: &'static str,
+}
+
+/// COCO's classes in order, from the list that ships as the default labels file.
+pub static COCO: LazyLock<Vec<CocoClass>> = LazyLock::new(|| {
+    include_str!("../../../data/coco_labels.txt")
+        .lines()
+        .map(|line| {
+            let (id, rest) = line.split_once(',').expect("id,index,name");
+            let (_, name) = rest.split_once(',').expect("id,index,name");
+            CocoClass {
+                id: id.parse().expect("a number"),
+                name,
+            }
+        })
+        .collect()
+});
+
+/// The lines of a labels file: one name a class.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Labels(Vec<String>);
+
+/// What is wrong with a labels file, and where.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// A line is not text.
+    #[error("line {line} is not UTF-8 text; save the file as UTF-8")]
+    NotUtf8 {
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A line cannot be read.
+    #[error(
+        "line {line} is `{}`, which {problem}; a line is a class: `name`, or `id,index,name`",
+        text.escape_debug()
+    )]
+    Line {
+        /// Counted from 1.
+        line: usize,
+        /// What it holds, cut to 80 characters.
+        text: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No classes.
+    #[error("it has no labels; write one class a line: `name`, or `id,index,name`")]
+    Empty,
+    /// The labels cannot be those of the model.
+    #[error(
+        "it has {labels} labels, but the model has {classes} classes{}; give a file with one label \
+         a class in the model's order, or one that has the model's names",
+        if *known { ", and none of their names is in it" } else { ", whose names are not known" }
+    )]
+    Mismatch {
+        /// Labels in the file.
+        labels: usize,
+        /// Classes of the model, without the background.
+        classes: usize,
+        /// Whether the names of the model's classes are known.
+        known: bool,
+    },
+}
+
+/// How labels were matched with a model's classes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Matched {
+    /// As many labels as classes: the first label is the first class.
+    ByPosition,
+    /// By the classes' names.
+    ByName {
+        /// Classes that the file does not name, and which keep their own names.
+        unnamed: Vec<String>,
+    },
+}
+
+impl fmt::Display for Matched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ByPosition => f.write_str("by position"),
+            Self::ByName { unnamed } if unnamed.is_empty() => f.write_str("by name"),
+            Self::ByName { unnamed } => {
+                write!(f, "by name; not in the file: {}", unnamed.join(", "))
+            }
+        }
+    }
+}
+
+impl Labels {
+    /// Reads a labels file: one class a line, `name` or `id,index,name` (COCO's id, the position
+    /// from 1, the name). Either line ending, a byte order mark and blank lines at the end are fine.
+    ///
+    /// # Errors
+    /// Where a line is not UTF-8, blank, malformed, out of place or the name of an earlier one, and
+    /// where there is none. Lines are counted from 1.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let mut lines = Vec::new();
+        for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let text = std::str::from_utf8(line).map_err(|_| Error::NotUtf8 { line: index + 1 })?;
+            lines.push(text.trim());
+        }
+        while lines.last().is_some_and(|line| line.is_empty()) {
+            lines.pop();
+        }
+        let mut first_lines = HashMap::new();
+        let mut names = Vec::with_capacity(lines.len());
+        for (line, text) in (1..).zip(lines) {
+            let name = name(text, line).and_then(|name| match first_lines.insert(name, line) {
+                Some(first) => Err(format!("repeats line {first}")),
+                None => Ok(name),
+            });
+            let name = name.map_err(|problem| Error::Line {
+                line,
+                text: text.chars().take(80).collect(),
+                problem,
+            })?;
+            names.push(name.to_owned());
+        }
+        match names.is_empty() {
+            true => Err(Error::Empty),
+            false => Ok(Self(names)),
+        }
+    }
+
+    /// The labels, in the file's order.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Gives each of a model's `classes` (the background not counted) its label. As many labels as
+    /// classes are taken by position; else by name, where the model's `known` names are known. VOC's
+    /// names also match COCO's. A class that the file does not name keeps its own name.
+    ///
+    /// # Errors
+    /// Where neither is possible: [`Error::Mismatch`] tells both counts.
+    pub fn assign(
+        &self,
+        classes: usize,
+        known: Option<&[String]>,
+    ) -> Result<(Vec<String>, Matched), Error> {
+        if self.0.len() == classes {
+            return Ok((self.0.clone(), Matched::ByPosition));
+        }
+        let mismatch = Error::Mismatch {
+            labels: self.0.len(),
+            classes,
+            known: known.is_some(),
+        };
+        let Some(known) = known else {
+            return Err(mismatch);
+        };
+        let mut unnamed = Vec::new();
+        let assigned: Vec<String> = known
+            .iter()
+            .map(|class| {
+                self.find(class).cloned().unwrap_or_else(|| {
+                    unnamed.push(class.clone());
+                    class.clone()
+                })
+            })
+            .collect();
+        if unnamed.len() == classes {
+            return Err(mismatch);
+        }
+        // The gaps of COCO's ids are no classes.
+        unnamed.retain(|class| class != "N/A");
+        Ok((assigned, Matched::ByName { unnamed }))
+    }
+
+    /// The label of that name, or of the name that COCO or VOC has for it; case does not matter.
+    fn find(&self, class: &str) -> Option<&String> {
+        let same = |label: &&String| label.to_lowercase() == class.to_lowercase();
+        let other = VOC_TO_COCO.iter().find_map(|&(voc, coco)| match class {
+            _ if class == voc => Some(coco),
+            _ if class == coco => Some(voc),
+            _ => None,
+        });
+        self.0
+            .iter()
+            .find(same)
+            .or_else(|| self.0.iter().find(|label| Some(label.as_str()) == other))
+    }
+}
+
+/// The name on a line, or what is wrong with it.
+fn name(text: &str, line: usize) -> Result<&str, String> {
+    let fields: Vec<&str> = text.split(',').map(str::trim).collect();
+    let name = match fields[..] {
+        [name] => name,
+        [id, index, name] => {
+            if id.parse::<u32>().is_err() {
+                return Err("has an id that is no number".to_owned());
+            }
+            if index.parse() != Ok(line) {
+                return Err(format!(
+                    "has the index {index} in place of {line}: lines are in the order of the index, \
+                     from 1"
+                ));
+            }
+            name
+        }
+        _ => return Err(format!("has {} fields", fields.len())),
+    };
+    match name {
+        "" => Err("has no name".to_owned()),
+        _ if name.chars().any(char::is_control) => Err("has a control character".to_owned()),
+        _ => Ok(name),
+    }
+}

@@ -1,0 +1,154 @@
+//! What a network's numbers mean: how a picture becomes its input, and its outputs detections.
+
+use image::RgbImage;
+
+use super::boxes::{self, Corners, Criteria, RawOutput};
+use super::family::Family;
+use super::labels::{self, Labels, Matched};
+use super::network::{self, Network};
+use super::preprocess::Input;
+use super::priors::{Prior, priors};
+use crate::weights::StateDict;
+
+/// Everything of a detector but its network, which one thread owns: shared by all who prepare its
+/// inputs and read its outputs.
+#[derive(Debug)]
+pub struct Model {
+    name: String,
+    family: &'static Family,
+    priors: Vec<Prior>,
+    labels: Vec<String>,
+    matched: Matched,
+}
+
+/// Why no detector can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The weights are not those of an SSD300.
+    #[error(transparent)]
+    Network(#[from] network::Error),
+    /// The labels do not fit the weights.
+    #[error(transparent)]
+    Labels(#[from] labels::Error),
+    /// The weights' own list of classes cannot be right.
+    #[error("{path}: its metadata `classes` {problem}")]
+    Classes {
+        /// The weights file.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// One object found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Detection {
+    /// The label of its class.
+    pub label: String,
+    /// Class index, 1 or more.
+    pub class: usize,
+    /// Probability, 0 to 1.
+    pub probability: f32,
+    /// Where, in pixels of the upright picture, inside it and not empty.
+    pub corners: Corners,
+}
+
+impl Model {
+    /// Reads a network and what belongs to it from a state dict.
+    ///
+    /// # Errors
+    /// Where the tensors are not those of an SSD300, or the labels do not fit it.
+    pub fn new(state: &StateDict, labels: &Labels) -> Result<(Self, Network), Error> {
+        let (network, family) = Network::new(state)?;
+        let classes = network.classes() - 1;
+        let known =
+            own_class_names(state, classes)?.or_else(|| family.class_names(network.classes()));
+        let (labels, matched) = labels.assign(classes, known.as_deref())?;
+        let name = state.path().file_stem().unwrap_or_default();
+        let model = Self {
+            name: name.to_string_lossy().into_owned(),
+            family,
+            priors: priors(&family.sizes),
+            labels,
+            matched,
+        };
+        Ok((model, network))
+    }
+
+    /// The name of the weights file without its extension.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The family of its weights.
+    #[must_use]
+    pub fn family(&self) -> &'static Family {
+        self.family
+    }
+
+    /// The labels of its classes in order, the background not counted.
+    #[must_use]
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// How the labels were matched with its classes.
+    #[must_use]
+    pub fn matched(&self) -> &Matched {
+        &self.matched
+    }
+
+    /// The network's input for a picture, which must not be empty.
+    #[must_use]
+    pub fn input(&self, picture: &RgbImage) -> Input {
+        self.family.preprocessing.input(picture)
+    }
+
+    /// The detections in a picture of `width` x `height` pixels, best first. Boxes are clipped to
+    /// the picture; one that lies outside it altogether is left out.
+    #[must_use]
+    pub fn detections(
+        &self,
+        output: &RawOutput,
+        criteria: &Criteria,
+        (width, height): (u32, u32),
+    ) -> Vec<Detection> {
+        let (width, height) = (width as f32, height as f32);
+        boxes::detect(output, &self.priors, self.family, criteria)
+            .into_iter()
+            .filter_map(|found| {
+                let corners = found.corners.scale(width, height).clip(width, height);
+                (corners.x1 < corners.x2 && corners.y1 < corners.y2).then(|| Detection {
+                    label: self.labels[found.class - 1].clone(),
+                    class: found.class,
+                    probability: found.probability,
+                    corners,
+                })
+            })
+            .collect()
+    }
+}
+
+/// The class names that a safetensors file carries: a JSON array, without the background.
+pub(crate) fn own_class_names(
+    state: &StateDict,
+    classes: usize,
+) -> Result<Option<Vec<String>>, Error> {
+    let Some(text) = state.metadata().get("classes") else {
+        return Ok(None);
+    };
+    let wrong = |problem: String| Error::Classes {
+        path: state.path().display().to_string(),
+        problem,
+    };
+    let names: Vec<String> = serde_json::from_str(text)
+        .map_err(|error| wrong(format!("is no JSON array of names: {error}")))?;
+    if names.len() != classes {
+        let count = names.len();
+        return Err(wrong(format!(
+            "names {count} classes, but the tensors are of {classes}"
+        )));
+    }
+    Ok(Some(names))
+}

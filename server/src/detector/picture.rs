@@ -1,0 +1,189 @@
+//! Pictures from bytes: recognised by their content, bounded before they are decoded, turned
+//! upright.
+
+use std::io::Cursor;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+
+/// The formats that are read, for people.
+pub const FORMATS: &str = "JPEG, PNG, WebP, BMP or GIF";
+
+/// Why bytes are not a picture that can be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// No bytes at all.
+    #[error("the picture is empty (0 bytes)")]
+    Empty,
+    /// Not a format that is read.
+    #[error("the bytes are not a picture in a format that is read: {FORMATS}")]
+    Unsupported,
+    /// More pixels than allowed; nothing was decoded.
+    #[error("the picture has {width} x {height} pixels; at most {limit} pixels are read")]
+    TooManyPixels {
+        /// Pixels in a row.
+        width: u32,
+        /// Rows.
+        height: u32,
+        /// The most pixels in all.
+        limit: u64,
+    },
+    /// Damaged or cut short.
+    #[error("the {format} picture cannot be decoded: {problem}")]
+    Undecodable {
+        /// The format's name.
+        format: &'static str,
+        /// What the decoder found.
+        problem: String,
+    },
+}
+
+/// A picture whose header has been read, and nothing else.
+#[derive(Debug, Clone)]
+pub struct Header {
+    format: ImageFormat,
+    width: u32,
+    height: u32,
+}
+
+impl Header {
+    /// Recognises the bytes and reads the picture's size, as stored (before it is turned upright).
+    ///
+    /// # Errors
+    /// Where there are no bytes, they are no picture of a format that is read, its header cannot be
+    /// read, or it has more than `pixel_limit` pixels.
+    pub fn read(bytes: &[u8], pixel_limit: u64) -> Result<Self, Error> {
+        if bytes.is_empty() {
+            return Err(Error::Empty);
+        }
+        let format = image::guess_format(bytes)
+            .ok()
+            .filter(|format| name(*format).is_some())
+            .ok_or(Error::Unsupported)?;
+        let (width, height) = ImageReader::with_format(Cursor::new(bytes), format)
+            .into_dimensions()
+            .map_err(|error| undecodable(format, &error))?;
+        if width == 0 || height == 0 {
+            return Err(Error::Undecodable {
+                format: name(format).unwrap_or_default(),
+                problem: format!("it has {width} x {height} pixels"),
+            });
+        }
+        if u64::from(width) * u64::from(height) > pixel_limit {
+            return Err(Error::TooManyPixels {
+                width,
+                height,
+                limit: pixel_limit,
+            });
+        }
+        Ok(Self {
+            format,
+            width,
+            height,
+        })
+    }
+
+    /// How many pixels it has: what decoding will cost.
+    #[must_use]
+    pub fn pixels(&self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+
+    /// Decodes the picture (of an animation the first), 8 bits a sample, upright. What is
+    /// transparent keeps its colour, as in the reference implementations: alpha is dropped.
+    ///
+    /// # Errors
+    /// Where the bytes are damaged or cut short.
+    pub fn decode(&self, bytes: &[u8]) -> Result<RgbImage, Error> {
+        if self.format == ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
+            return Err(Error::Undecodable {
+                format: "JPEG",
+                problem: "it is cut short: its end is missing".to_owned(),
+            });
+        }
+        self.pixels_of(bytes)
+            .map(DynamicImage::into_rgb8)
+            .map_err(|error| undecodable(self.format, &error))
+    }
+
+    fn pixels_of(&self, bytes: &[u8]) -> image::ImageResult<DynamicImage> {
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), self.format);
+        reader.limits(self.limits());
+        let mut decoder = reader.into_decoder()?;
+        // Damaged metadata is no reason to refuse a picture.
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let mut picture = DynamicImage::from_decoder(decoder)?;
+        picture.apply_orientation(orientation);
+        Ok(picture)
+    }
+
+    /// The widest pixel has four samples of 16 bits; decoders keep a second copy and tables of
+    /// their own.
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::no_limits();
+        limits.max_image_width = Some(self.width);
+        limits.max_image_height = Some(self.height);
+        limits.max_alloc = Some(self.pixels() * 16 + (64 << 20));
+        limits
+    }
+}
+
+fn name(format: ImageFormat) -> Option<&'static str> {
+    Some(match format {
+        ImageFormat::Jpeg => "JPEG",
+        ImageFormat::Png => "PNG",
+        ImageFormat::WebP => "WebP",
+        ImageFormat::Bmp => "BMP",
+        ImageFormat::Gif => "GIF",
+        _ => return None,
+    })
+}
+
+fn undecodable(format: ImageFormat, error: &image::ImageError) -> Error {
+    use image::ImageError as E;
+    let problem = match error {
+        E::Decoding(error) => match std::error::Error::source(error) {
+            Some(cause) => cause.to_string(),
+            None => error.to_string(),
+        },
+        E::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "it is cut short".to_owned()
+        }
+        other => other.to_string(),
+    };
+    Error::Undecodable {
+        format: name(format).unwrap_or_default(),
+        problem,
+    }
+}
+
+/// Whether a JPEG file goes on to its end marker (ISO/IEC 10918-1, B.1.1). The decoder fills what is
+/// missing with grey, as a browser does; a detector would see objects in it, or miss them.
+fn jpeg_is_whole(bytes: &[u8]) -> bool {
+    const START: u8 = 0xd8;
+    const END: u8 = 0xd9;
+    let mut at = 0;
+    loop {
+        // Between segments, and in the scans' data, which escapes 0xff by a zero: the next marker.
+        let Some(found) = bytes[at..].iter().position(|&byte| byte == 0xff) else {
+            return false;
+        };
+        at += found + 1;
+        match bytes.get(at) {
+            None => return false,
+            Some(&END) => return true,
+            // An escape; a fill byte, which may itself begin a marker; markers that stand alone.
+            Some(0xff) => {}
+            Some(0x00 | 0x01 | 0xd0..=0xd7 | &START) => at += 1,
+            Some(_) => {
+                let Some(&[high, low]) = bytes.get(at + 1..at + 3) else {
+                    return false;
+                };
+                at += 1 + usize::from(u16::from_be_bytes([high, low]));
+                if at > bytes.len() {
+                    return false;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! The `ssd` command.
+fn main() {}
