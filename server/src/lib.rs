@@ -1,7 +1,19 @@
-//! SSD300 object detection on libtorch, without Python.
+//! SSD300 object detection over HTTP, on libtorch, without Python.
+//!
+//! A request comes in through [`api`], waits in [`engine`], is seen by [`detector`], and leaves
+//! through [`api`]. Files come in once, at start-up, through [`weights`]. Nothing points back.
 //!
 //! - [`weights`]: state dicts from files; nothing in a file is ever executed.
-//! - [`detector`]: preprocessing, the network, prior boxes, decoding and NMS.
+//! - [`detector`]: pictures, preprocessing, the network, prior boxes, decoding and NMS, labels.
+//! - [`engine`]: decoding, the model thread, the order of the work.
+//! - [`api`]: routes, authentication, bodies, answers, errors, the OpenAPI document.
+//! - [`server`]: sockets, readiness, draining.
+//! - [`config`]: settings. [`telemetry`]: logs.
 
+pub mod api;
+pub mod config;
 pub mod detector;
+pub mod engine;
+pub mod server;
+pub mod telemetry;
 pub mod weights;

@@ -1,2 +1,19 @@
-//! The `ssd` command.
-fn main() {}
+//! The `ssd` command: arguments in, exit code out.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use commands::Arguments;
+
+fn main() -> ExitCode {
+    match Arguments::parse().run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ssd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use super::labels::{self, COCO};
 use super::preprocess::Preprocessing;
-use super::priors::Sizes;
+use super::priors::{Sizes, boxes_per_cell};
 use crate::weights::StateDict;
 
 /// What differs from one family of weights to another. The network is the same in all.
@@ -159,14 +159,17 @@ impl Family {
             })?;
             Some((family, prefix))
         })?;
-        let family = match state.metadata().get("family").map(String::as_str) {
-            _ if named != &VOC => named,
-            Some(name) if name == COCO_ORIGINAL.name => &COCO_ORIGINAL,
-            Some(name) if name == VOC.name => &VOC,
-            _ if classes(state, &prefix) == Some(1 + COCO.len()) => &COCO_ORIGINAL,
-            _ => &VOC,
+        let mut recognised = Recognised {
+            family: named,
+            prefix,
         };
-        Some(Recognised { family, prefix })
+        let stated = state.metadata().get("family").map(String::as_str);
+        if named == &VOC && stated != Some(VOC.name) {
+            let coco = stated == Some(COCO_ORIGINAL.name)
+                || recognised.outputs(state) == Some(1 + COCO.len());
+            recognised.family = if coco { &COCO_ORIGINAL } else { &VOC };
+        }
+        Some(recognised)
     }
 
     /// The names of the classes without the background, where the number of outputs tells: 21 are
@@ -189,8 +192,13 @@ impl Family {
     }
 }
 
-/// Outputs of the original layout's classification heads, from the first one's four boxes a cell.
-fn classes(state: &StateDict, prefix: &str) -> Option<usize> {
-    let head = state.get(&format!("{prefix}{}.0.weight", ORIGINAL.conf))?;
-    Some(head.shape().first()? / 4)
+impl Recognised {
+    /// Outputs of the classification heads a box, the background included: two at least, else
+    /// `None`. The first head has four boxes a cell.
+    #[must_use]
+    pub fn outputs(&self, state: &StateDict) -> Option<usize> {
+        let name = format!("{}{}.0.weight", self.prefix, self.family.tensors.conf);
+        let outputs = state.get(&name)?.shape().first()? / boxes_per_cell()[0];
+        (outputs >= 2).then_some(outputs)
+    }
 }

@@ -20,4 +20,4 @@ pub mod picture;
 pub mod preprocess;
 pub mod priors;
 
-pub use model::{Detection, Error, Model};
+pub use model::{Description, Detection, Error, Model, describe};

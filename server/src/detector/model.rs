@@ -131,10 +131,7 @@ impl Model {
 }
 
 /// The class names that a safetensors file carries: a JSON array, without the background.
-pub(crate) fn own_class_names(
-    state: &StateDict,
-    classes: usize,
-) -> Result<Option<Vec<String>>, Error> {
+fn own_class_names(state: &StateDict, classes: usize) -> Result<Option<Vec<String>>, Error> {
     let Some(text) = state.metadata().get("classes") else {
         return Ok(None);
     };
@@ -151,4 +148,25 @@ pub(crate) fn own_class_names(
         )));
     }
     Ok(Some(names))
+}
+
+/// What can be told of a state dict without building its network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Description {
+    /// Its family.
+    pub family: &'static Family,
+    /// The names of its classes in order, without the background, where they are known.
+    pub classes: Option<Vec<String>>,
+}
+
+/// Tells the family and the classes of a state dict; `None` where it is no SSD300.
+#[must_use]
+pub fn describe(state: &StateDict) -> Option<Description> {
+    let recognised = Family::recognise(state)?;
+    let outputs = recognised.outputs(state)?;
+    let own = own_class_names(state, outputs - 1).ok()?;
+    Some(Description {
+        family: recognised.family,
+        classes: own.or_else(|| recognised.family.class_names(outputs)),
+    })
 }

@@ -336,7 +336,8 @@ impl<'a> Plan<'a> {
                 sources.push(channels);
             }
         }
-        let classes = self.classes();
+        // Where the first head cannot say, the fewest, so that its shape is complained of.
+        let classes = self.recognised.outputs(self.state).unwrap_or(2);
         let mut heads = |name, each: usize| -> Vec<Convolution> {
             let sources = sources.iter().zip(priors::boxes_per_cell()).enumerate();
             sources
@@ -354,14 +355,6 @@ impl<'a> Plan<'a> {
             extras,
             classes,
         }
-    }
-
-    /// Outputs of a classification head a box: the background and one class at least. Where the
-    /// first head cannot say, the fewest, so that its shape is complained of.
-    fn classes(&self) -> usize {
-        let boxes = priors::boxes_per_cell()[0];
-        let head = format!("{}.0.weight", self.recognised.family.tensors.conf);
-        (self.rows(&head).unwrap_or(0) / boxes).max(2)
     }
 
     fn in_file(&self, name: &str) -> String {

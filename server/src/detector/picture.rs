@@ -2,6 +2,7 @@
 //! upright.
 
 use std::io::Cursor;
+use std::panic::AssertUnwindSafe;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
@@ -60,9 +61,9 @@ impl Header {
             .ok()
             .filter(|format| name(*format).is_some())
             .ok_or(Error::Unsupported)?;
-        let (width, height) = ImageReader::with_format(Cursor::new(bytes), format)
-            .into_dimensions()
-            .map_err(|error| undecodable(format, &error))?;
+        let (width, height) = guarded(format, || {
+            ImageReader::with_format(Cursor::new(bytes), format).into_dimensions()
+        })?;
         if width == 0 || height == 0 {
             return Err(Error::Undecodable {
                 format: name(format).unwrap_or_default(),
@@ -101,9 +102,7 @@ impl Header {
                 problem: "it is cut short: its end is missing".to_owned(),
             });
         }
-        self.pixels_of(bytes)
-            .map(DynamicImage::into_rgb8)
-            .map_err(|error| undecodable(self.format, &error))
+        guarded(self.format, || Ok(self.pixels_of(bytes)?.into_rgb8()))
     }
 
     fn pixels_of(&self, bytes: &[u8]) -> image::ImageResult<DynamicImage> {
@@ -137,6 +136,20 @@ fn name(format: ImageFormat) -> Option<&'static str> {
         ImageFormat::Gif => "GIF",
         _ => return None,
     })
+}
+
+/// A decoder that panics, on a file that its authors never thought of, has refused it.
+fn guarded<T>(
+    format: ImageFormat,
+    decode: impl FnOnce() -> image::ImageResult<T>,
+) -> Result<T, Error> {
+    match std::panic::catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(decoded) => decoded.map_err(|error| undecodable(format, &error)),
+        Err(_) => Err(Error::Undecodable {
+            format: name(format).unwrap_or_default(),
+            problem: "its decoder gave up".to_owned(),
+        }),
+    }
 }
 
 fn undecodable(format: ImageFormat, error: &image::ImageError) -> Error {

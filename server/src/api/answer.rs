@@ -1,0 +1,119 @@
+//! The answer of `/predict` as JSON.
+
+use poem_openapi::Object;
+use poem_openapi::types::Example;
+
+use crate::engine::Answer;
+
+/// What was found in a picture.
+#[derive(Debug, Clone, PartialEq, Object)]
+#[oai(example)]
+pub struct Prediction {
+    /// The model that answered: the name of its weights file.
+    pub model: String,
+    /// The picture that boxes refer to.
+    pub image: Size,
+    /// The objects found, the most probable first.
+    pub predictions: Vec<Object_>,
+}
+
+/// The size of the picture as it is shown upright (EXIF orientation obeyed), in pixels.
+#[derive(Debug, Clone, PartialEq, Object)]
+#[oai(rename = "ImageSize")]
+pub struct Size {
+    /// Pixels in a row.
+    #[oai(validator(minimum(value = "1")))]
+    pub width: u32,
+    /// Rows.
+    #[oai(validator(minimum(value = "1")))]
+    pub height: u32,
+}
+
+/// One object.
+#[derive(Debug, Clone, PartialEq, Object)]
+#[oai(rename = "DetectedObject")]
+pub struct Object_ {
+    /// The label of its class.
+    pub label: String,
+    /// How sure the model is.
+    #[oai(validator(minimum(value = "0"), maximum(value = "1")))]
+    pub probability: f64,
+    /// Where it is.
+    #[oai(rename = "box")]
+    pub place: Box_,
+}
+
+/// A box in pixels of the upright picture, from its top left corner; it lies inside the picture.
+#[derive(Debug, Clone, PartialEq, Object)]
+#[oai(rename = "Box")]
+pub struct Box_ {
+    /// From the picture's left edge to the box's.
+    #[oai(validator(minimum(value = "0")))]
+    pub x: f64,
+    /// From the picture's top edge to the box's.
+    #[oai(validator(minimum(value = "0")))]
+    pub y: f64,
+    /// The box's width.
+    #[oai(validator(minimum(value = "0")))]
+    pub width: f64,
+    /// The box's height.
+    #[oai(validator(minimum(value = "0")))]
+    pub height: f64,
+}
+
+impl Prediction {
+    /// The answer of the model of that name. Probabilities are rounded to a millionth, boxes to a
+    /// hundredth of a pixel: more says nothing.
+    #[must_use]
+    pub fn new(model: &str, answer: &Answer) -> Self {
+        let predictions = answer.detections.iter().map(|found| {
+            let corners = found.corners;
+            let (x1, y1) = (hundredths(corners.x1), hundredths(corners.y1));
+            let (x2, y2) = (hundredths(corners.x2), hundredths(corners.y2));
+            Object_ {
+                label: found.label.clone(),
+                probability: (f64::from(found.probability) * 1e6).round() / 1e6,
+                place: Box_ {
+                    x: x1 / 100.0,
+                    y: y1 / 100.0,
+                    width: (x2 - x1) / 100.0,
+                    height: (y2 - y1) / 100.0,
+                },
+            }
+        });
+        Self {
+            model: model.to_owned(),
+            image: Size {
+                width: answer.width,
+                height: answer.height,
+            },
+            predictions: predictions.collect(),
+        }
+    }
+}
+
+fn hundredths(pixels: f32) -> f64 {
+    (f64::from(pixels) * 100.0).round()
+}
+
+impl Example for Prediction {
+    fn example() -> Self {
+        Self {
+            model: "ssd300_mAP_77.43_v2".to_owned(),
+            image: Size {
+                width: 451,
+                height: 300,
+            },
+            predictions: vec![Object_ {
+                label: "cat".to_owned(),
+                probability: 0.987_654,
+                place: Box_ {
+                    x: 60.25,
+                    y: 4.5,
+                    width: 301.75,
+                    height: 295.5,
+                },
+            }],
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The picture out of a request's body, in memory, bounded in size and time.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _, stream};
+use poem::http::header;
+use poem::{Body, Request, RequestBody};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use tokio::time::Instant;
+
+use super::problem::{Kind, Problem, quote};
+use super::request_log::Notes;
+
+/// The form's field that holds the picture.
+const FIELD: &str = "image";
+
+/// The media types of pictures, for the document. What the bytes are is told from the bytes.
+const PICTURES: [&str; 5] = [
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+    "image/bmp",
+    "image/gif",
+];
+
+/// Bounds on a body.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of the whole body.
+    pub size: usize,
+    /// From the first byte that is asked for to the last.
+    pub time: Duration,
+}
+
+/// The bytes of the picture: the field `image` of a form (`multipart/form-data`), or the whole body
+/// (`image/*`).
+#[derive(Debug)]
+pub struct Picture(pub Bytes);
+
+impl<'a> ApiExtractor<'a> for Picture {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(_registry: &mut Registry) {}
+
+    fn request_meta() -> Option<MetaRequest> {
+        let binary = || MetaSchema::new_with_format("string", "binary");
+        let inline = |schema| MetaSchemaRef::Inline(Box::new(schema));
+        let form = MetaSchema {
+            required: vec![FIELD],
+            properties: vec![(
+                FIELD,
+                inline(MetaSchema {
+                    description: Some("The picture: JPEG, PNG, WebP, BMP or GIF."),
+                    ..binary()
+                }),
+            )],
+            ..MetaSchema::new("object")
+        };
+        let form = MetaMediaType {
+            content_type: "multipart/form-data",
+            schema: inline(form),
+        };
+        let pictures = PICTURES.map(|content_type| MetaMediaType {
+            content_type,
+            schema: inline(binary()),
+        });
+        Some(MetaRequest {
+            description: Some(
+                "The picture, as the field `image` of a form or as the whole body. Its kind is told \
+                 from its bytes, not from its name or its media type.",
+            ),
+            content: [form].into_iter().chain(pictures).collect(),
+            required: true,
+        })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let limits: &Limits = request.data().expect("given with the routes");
+        let notes = request.data().cloned().unwrap_or_default();
+        let form = Shape::of(request)?;
+        refuse_announced(request, limits)?;
+        let chunks = bounded(body.take()?, *limits, notes);
+        let picture = match form {
+            Shape::Form { boundary } => field(chunks, boundary).await?,
+            Shape::Picture => gather(chunks).await?,
+        };
+        Ok(Self(picture))
+    }
+}
+
+/// What the Content-Type announces.
+enum Shape {
+    Form { boundary: String },
+    Picture,
+}
+
+impl Shape {
+    fn of(request: &Request) -> Result<Self, Problem> {
+        let advice = "Send the picture as the field `image` of a form (curl -F image=@cat.jpg), or as \
+                      the body with its own type (curl -H 'Content-Type: image/jpeg' \
+                      --data-binary @cat.jpg).";
+        let unsupported =
+            |is: String| Problem::new(Kind::UnsupportedMediaType, format!("{is} {advice}"));
+        let Some(value) = request.headers().get(header::CONTENT_TYPE) else {
+            return Err(unsupported("The request has no Content-Type.".to_owned()));
+        };
+        let media: Option<mime::Mime> = value.to_str().ok().and_then(|text| text.parse().ok());
+        let Some(media) = media else {
+            return Err(unsupported("The Content-Type cannot be read.".to_owned()));
+        };
+        match (media.type_(), media.subtype()) {
+            (mime::MULTIPART, mime::FORM_DATA) => match media.get_param(mime::BOUNDARY) {
+                Some(boundary) => Ok(Self::Form {
+                    boundary: boundary.as_str().to_owned(),
+                }),
+                None => Err(Problem::new(
+                    Kind::MalformedBody,
+                    "The Content-Type is multipart/form-data without its `boundary`; let the HTTP \
+                     client write that header.",
+                )),
+            },
+            (mime::IMAGE, _) => Ok(Self::Picture),
+            _ => Err(unsupported(format!(
+                "The Content-Type is {}.",
+                media.essence_str()
+            ))),
+        }
+    }
+}
+
+fn too_large(limits: &Limits) -> Problem {
+    let most = limits.size;
+    Problem::new(
+        Kind::BodyTooLarge,
+        format!("The body is larger than {most} bytes, the most that is taken."),
+    )
+}
+
+/// Refuses a body by the length it announces, before a byte of it is asked for.
+fn refuse_announced(request: &Request, limits: &Limits) -> Result<(), Problem> {
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let length: Option<u64> = announced.and_then(|text| text.to_str().ok()?.parse().ok());
+    match length {
+        Some(length) if length > limits.size as u64 => Err(too_large(limits)),
+        _ => Ok(()),
+    }
+}
+
+/// The body's chunks until it ends, or an error where it is too large or too slow.
+fn bounded(
+    body: Body,
+    limits: Limits,
+    notes: Notes,
+) -> impl Stream<Item = Result<Bytes, Problem>> + Send + 'static {
+    let deadline = Instant::now() + limits.time;
+    let chunks = Box::pin(body.into_bytes_stream());
+    stream::try_unfold(
+        (chunks, notes, 0),
+        move |(mut chunks, notes, before)| async move {
+            let next = tokio::time::timeout_at(deadline, chunks.next()).await;
+            let chunk = match next {
+                Err(_) => {
+                    let seconds = limits.time.as_secs_f64();
+                    let detail = format!("The body did not arrive within {seconds} seconds.");
+                    return Err(Problem::new(Kind::BodyTimeout, detail));
+                }
+                Ok(None) => return Ok(None),
+                Ok(Some(Err(error))) => {
+                    let detail = format!("The body ended early: {error}.");
+                    return Err(Problem::new(Kind::MalformedBody, detail));
+                }
+                Ok(Some(Ok(chunk))) => chunk,
+            };
+            notes.received(chunk.len());
+            let size = before + chunk.len();
+            if size > limits.size {
+                return Err(too_large(&limits));
+            }
+            Ok(Some((chunk, (chunks, notes, size))))
+        },
+    )
+}
+
+async fn gather(chunks: impl Stream<Item = Result<Bytes, Problem>>) -> Result<Bytes, Problem> {
+    let mut chunks = std::pin::pin!(chunks);
+    let mut all = BytesMut::new();
+    while let Some(chunk) = chunks.next().await {
+        all.extend_from_slice(&chunk?);
+    }
+    Ok(all.freeze())
+}
+
+/// The one field `image` of a form. Other fields are skipped.
+async fn field(
+    chunks: impl Stream<Item = Result<Bytes, Problem>> + Send + 'static,
+    boundary: String,
+) -> Result<Bytes, Problem> {
+    let mut form = multer::Multipart::new(chunks, boundary);
+    let (mut picture, mut others) = (None, Vec::new());
+    while let Some(mut field) = form.next_field().await.map_err(malformed)? {
+        if field.name() != Some(FIELD) {
+            if others.len() < 5 {
+                others.push(quote(field.name().unwrap_or_default()));
+            }
+            while field.chunk().await.map_err(malformed)?.is_some() {}
+            continue;
+        }
+        if picture.is_some() {
+            return Err(Problem::new(
+                Kind::NoImage,
+                "The form has more than one field `image`; send one picture a request.",
+            ));
+        }
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = field.chunk().await.map_err(malformed)? {
+            bytes.extend_from_slice(&chunk);
+        }
+        picture = Some(bytes.freeze());
+    }
+    picture.ok_or_else(|| {
+        let has = match others.is_empty() {
+            true => "no fields at all".to_owned(),
+            false => format!("the fields {}", others.join(", ")),
+        };
+        let detail = format!("The form has {has}, and no field `image` (curl -F image=@cat.jpg).");
+        Problem::new(Kind::NoImage, detail)
+    })
+}
+
+/// A problem that the stream raised comes back inside multer's error.
+fn malformed(error: multer::Error) -> Problem {
+    match error {
+        multer::Error::StreamReadFailed(cause) => match cause.downcast::<Problem>() {
+            Ok(problem) => *problem,
+            Err(cause) => Problem::new(
+                Kind::MalformedBody,
+                format!("The body ended early: {cause}."),
+            ),
+        },
+        other => Problem::new(
+            Kind::MalformedBody,
+            format!("The multipart form cannot be read: {other}."),
+        ),
+    }
+}

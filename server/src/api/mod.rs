@@ -1,0 +1,188 @@
+//! HTTP: routes, and their OpenAPI document.
+//!
+//! ```text
+//! predict       POST /predict
+//! auth          who may call it: basic authentication, before the body is read
+//! body          the picture out of the body, bounded in size and time
+//! answer        the answer as JSON
+//! problem       errors as RFC 9457 problem details
+//! health        liveness and readiness
+//! request_log   one line a request, request ids
+//! ```
+
+mod answer;
+mod auth;
+mod body;
+mod health;
+mod predict;
+mod problem;
+mod request_log;
+
+use std::time::Duration;
+
+use poem::endpoint::make_sync;
+use poem::error::{MethodNotAllowedError, NotFoundError};
+use poem::http::{StatusCode, Uri, header};
+use poem::middleware::CatchPanic;
+use poem::web::{Html, Redirect};
+use poem::{
+    Endpoint, EndpointExt as _, IntoEndpoint as _, IntoResponse as _, PathPattern, Request,
+    Response, Route, get,
+};
+use poem_openapi::error::{AuthorizationError, ParseParamError};
+use poem_openapi::{LicenseObject, OpenApiService};
+use tracing::error;
+
+use crate::config::Login;
+use crate::detector::boxes::Criteria;
+
+pub use answer::Prediction;
+use auth::Credentials;
+pub use health::Readiness;
+use predict::Predict;
+use problem::{Kind, Problem};
+use request_log::RequestLog;
+
+/// What the routes need to know.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Who may call `/predict`.
+    pub login: Login,
+    /// What a request that does not say otherwise gets.
+    pub criteria: Criteria,
+    /// Bytes of a request's body.
+    pub body_limit: usize,
+    /// From the first byte of a body that is asked for to the last.
+    pub body_timeout: Duration,
+}
+
+/// All routes. Every error leaves as problem details, with the request's id.
+pub fn routes(
+    options: &Options,
+    readiness: &Readiness,
+) -> impl Endpoint<Output = Response> + use<> {
+    let service = service();
+    let document = service.spec();
+    let docs = service.swagger_ui_html();
+    let limits = body::Limits {
+        size: options.body_limit,
+        time: options.body_timeout,
+    };
+    Route::new()
+        .at("/", get(make_sync(|_| Redirect::temporary("/docs"))))
+        .at(
+            "/livez",
+            get(make_sync(|_| plain(StatusCode::OK, "alive\n"))),
+        )
+        .at("/readyz", get(make_sync(ready)))
+        .at("/openapi.json", get(make_sync(move |_| json(&document))))
+        .at("/docs", get(make_sync(move |_| Html(docs.clone()))))
+        .at("/predict", service.into_endpoint().before(forget_route))
+        .data(Credentials::new(&options.login))
+        .data(limits)
+        .data(options.criteria)
+        .data(readiness.clone())
+        .around(|endpoint, request| async move {
+            let uri = request.uri().clone();
+            let answer = endpoint.call(request).await;
+            Ok(answer.unwrap_or_else(|error| explain(error, &uri)))
+        })
+        .with(CatchPanic::new().with_handler(|_| {
+            Problem::new(
+                Kind::Internal,
+                "Something failed in the server; its log says what.",
+            )
+        }))
+        .with(RequestLog)
+}
+
+fn service() -> OpenApiService<Predict, ()> {
+    OpenApiService::new(Predict, "ssd", env!("CARGO_PKG_VERSION"))
+        .description("Object detection with SSD300: a picture in, labelled boxes out.")
+        .license(
+            LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"),
+        )
+        .server("/")
+}
+
+/// The OpenAPI document, as `/openapi.json` serves it. It does not depend on any setting.
+#[must_use]
+pub fn document() -> String {
+    let mut document = service().spec();
+    document.push('\n');
+    document
+}
+
+/// The service has routes of its own, whose patterns poem would add to the outer one's.
+async fn forget_route(mut request: Request) -> poem::Result<Request> {
+    request.extensions_mut().remove::<PathPattern>();
+    Ok(request)
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response {
+    let response = Response::builder()
+        .status(status)
+        .content_type("text/plain; charset=utf-8")
+        .header(header::CACHE_CONTROL, "no-store");
+    response.body(text)
+}
+
+fn ready(request: Request) -> Response {
+    match request.data().is_some_and(Readiness::is_ready) {
+        true => plain(StatusCode::OK, "ready\n"),
+        false => not_ready().into_response(),
+    }
+}
+
+fn not_ready() -> Problem {
+    Problem::new(
+        Kind::NotReady,
+        "The model is not loaded yet, or the server is stopping; try again soon.",
+    )
+}
+
+fn json(document: &str) -> Response {
+    let response = Response::builder().content_type("application/json");
+    response.body(document.to_owned())
+}
+
+/// Turns every error that poem and poem-openapi raise into one of ours.
+fn explain(error: poem::Error, uri: &Uri) -> Response {
+    let pattern = error.data::<PathPattern>().cloned();
+    let problem = if let Some(problem) = error.downcast_ref::<Problem>() {
+        problem.clone()
+    } else if error.is::<NotFoundError>() {
+        Problem::new(
+            Kind::NotFound,
+            "There are /predict, /docs, /openapi.json, /livez and /readyz.",
+        )
+    } else if error.is::<MethodNotAllowedError>() {
+        Problem::method_not_allowed(allowed(uri.path()))
+    } else if error.is::<AuthorizationError>() {
+        Problem::new(
+            Kind::Unauthorized,
+            "Give the right user and password by HTTP basic authentication (curl -u USER:PASSWORD).",
+        )
+    } else if let Some(error) = error.downcast_ref::<ParseParamError>() {
+        predict::bad_parameter(error.name, uri)
+    } else {
+        error!(%error, "no answer");
+        Problem::new(
+            Kind::Internal,
+            "Something failed in the server; its log says what.",
+        )
+    };
+    let mut response = problem.into_response();
+    if let Some(pattern) = pattern {
+        response.set_data(pattern);
+    }
+    response
+}
+
+/// The methods that a path takes.
+fn allowed(path: &str) -> &'static str {
+    match path {
+        "/predict" => "POST",
+        _ => "GET, HEAD",
+    }
+}

@@ -1,0 +1,159 @@
+//! `POST /predict`.
+
+use poem::http::Uri;
+use poem::web::Data;
+use poem::{FromRequest, Request, RequestBody};
+use poem_openapi::OpenApi;
+use poem_openapi::param::Query;
+use poem_openapi::payload::Json;
+use tracing::error;
+
+use super::answer::Prediction;
+use super::auth::Authenticated;
+use super::body::Picture;
+use super::health::Readiness;
+use super::not_ready;
+use super::problem::{Kind, Problem, quote};
+use super::request_log::Notes;
+use crate::detector::boxes::Criteria;
+use crate::detector::picture;
+use crate::engine::{self, Engine};
+
+/// The query parameters, and what each accepts.
+const PARAMETERS: [(&str, &str); 3] = [
+    ("threshold", "a number from 0 to 1"),
+    ("iou", "a number from 0 to 1"),
+    ("top_k", "a whole number from 1 to 8732"),
+];
+
+/// The operation.
+#[derive(Debug)]
+pub struct Predict;
+
+#[OpenApi]
+impl Predict {
+    /// Find objects in a picture
+    ///
+    /// Answers every object that the model sees with at least the probability `threshold`, the most
+    /// probable first. A JPEG's, PNG's or WebP's EXIF orientation is obeyed: boxes refer to the
+    /// picture as it is shown upright. Of an animation the first picture is taken.
+    #[oai(path = "/predict", method = "post", operation_id = "predict")]
+    async fn predict(
+        &self,
+        _user: Authenticated,
+        _known: KnownParameters,
+        running: Running,
+        /// The least probability that is answered; by default the setting `THRESHOLD`. Below 0.01
+        /// nothing is answered in any case.
+        #[oai(validator(minimum(value = "0"), maximum(value = "1")))]
+        threshold: Query<Option<f64>>,
+        /// Of two boxes of one class that overlap by more than this (intersection over union), the
+        /// more probable is kept; by default the setting `NMS_IOU`.
+        #[oai(validator(minimum(value = "0"), maximum(value = "1")))]
+        iou: Query<Option<f64>>,
+        /// The most objects that are answered; by default the setting `TOP_K`.
+        #[oai(validator(minimum(value = "1"), maximum(value = "8732")))]
+        top_k: Query<Option<u32>>,
+        picture: Picture,
+        defaults: Data<&Criteria>,
+        notes: Data<&Notes>,
+    ) -> Result<Json<Prediction>, Problem> {
+        let criteria = Criteria {
+            threshold: threshold.0.map_or(defaults.threshold, |given| given as f32),
+            iou: iou.0.map_or(defaults.iou, |given| given as f32),
+            top_k: top_k.0.map_or(defaults.top_k, |given| given as usize),
+        };
+        let Running(engine) = running;
+        let answer = engine.detect(picture.0, criteria).await?;
+        let size = (answer.width, answer.height);
+        notes.answered(size, answer.detections.len(), answer.stages);
+        Ok(Json(Prediction::new(engine.model().name(), &answer)))
+    }
+}
+
+impl From<engine::Error> for Problem {
+    fn from(error: engine::Error) -> Self {
+        use picture::Error as P;
+        let kind = match &error {
+            engine::Error::Picture(P::Empty) => Kind::EmptyImage,
+            engine::Error::Picture(P::Unsupported) => Kind::UnsupportedPicture,
+            engine::Error::Picture(P::TooManyPixels { .. }) => Kind::TooManyPixels,
+            engine::Error::Picture(P::Undecodable { .. }) => Kind::UndecodablePicture,
+            engine::Error::Internal(cause) => {
+                error!(%cause, "no answer");
+                let detail = "The model failed on this picture; the server's log says why.";
+                return Self::new(Kind::Internal, detail);
+            }
+        };
+        Self::new(kind, sentence(&error.to_string()))
+    }
+}
+
+/// A message as a sentence: a capital, a full stop.
+fn sentence(message: &str) -> String {
+    let mut characters = message.chars();
+    let first = characters.next().into_iter().flat_map(char::to_uppercase);
+    let stop = if message.ends_with('.') { "" } else { "." };
+    first.chain(characters).chain(stop.chars()).collect()
+}
+
+/// The engine, where it has started.
+struct Running(Engine);
+
+impl<'a> FromRequest<'a> for Running {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        let readiness: Option<&Readiness> = request.data();
+        let engine = readiness.and_then(Readiness::engine).cloned();
+        Ok(Self(engine.ok_or_else(not_ready)?))
+    }
+}
+
+/// Refuses query parameters that do not exist, or stand twice: a misspelt one would silently do
+/// nothing.
+struct KnownParameters;
+
+impl<'a> FromRequest<'a> for KnownParameters {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        let mut seen = Vec::new();
+        for (name, _) in pairs(request.uri()) {
+            if !PARAMETERS.iter().any(|(known, _)| *known == name) {
+                let known = PARAMETERS.map(|(name, _)| name).join(", ");
+                return Err(bad_query(format!(
+                    "There is no query parameter {}; there are {known}.",
+                    quote(&name)
+                )));
+            }
+            if seen.contains(&name) {
+                return Err(bad_query(format!(
+                    "The query parameter `{name}` stands twice."
+                )));
+            }
+            seen.push(name);
+        }
+        Ok(Self)
+    }
+}
+
+fn bad_query(detail: String) -> poem::Error {
+    Problem::new(Kind::BadQuery, detail).into()
+}
+
+/// A parameter's value is not accepted.
+pub fn bad_parameter(name: &str, uri: &Uri) -> Problem {
+    let accepts = PARAMETERS.iter().find(|(known, _)| *known == name);
+    let accepts = accepts.map_or("another value", |(_, accepts)| accepts);
+    let held = pairs(uri).find(|(found, _)| found == name);
+    let held = held.map(|(_, value)| value).unwrap_or_default();
+    Problem::new(
+        Kind::BadQuery,
+        format!(
+            "The query parameter `{name}` is {}; it accepts {accepts}.",
+            quote(&held)
+        ),
+    )
+}
+
+fn pairs(uri: &Uri) -> impl Iterator<Item = (String, String)> {
+    let query = uri.query().unwrap_or_default().as_bytes();
+    form_urlencoded::parse(query).into_owned()
+}

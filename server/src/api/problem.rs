@@ -1,0 +1,275 @@
+//! Errors as RFC 9457 problem details: one type each, one place that knows them all.
+
+use poem::error::ResponseError;
+use poem::http::{HeaderName, HeaderValue, StatusCode, header};
+use poem::{IntoResponse, Response};
+use poem_openapi::registry::{
+    MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
+};
+use poem_openapi::types::Type as _;
+use poem_openapi::{ApiResponse, Enum, Object};
+
+/// The media type of problem details.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// What went wrong; each is a problem type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename = "ProblemType")]
+pub enum Kind {
+    /// A query parameter is unknown, given twice, or has a value that is not accepted.
+    #[oai(rename = "urn:ssd:problem:bad-query")]
+    BadQuery,
+    /// The body is not what its Content-Type says.
+    #[oai(rename = "urn:ssd:problem:malformed-body")]
+    MalformedBody,
+    /// The form has no field `image`, or more than one.
+    #[oai(rename = "urn:ssd:problem:no-image")]
+    NoImage,
+    /// The picture is empty.
+    #[oai(rename = "urn:ssd:problem:empty-image")]
+    EmptyImage,
+    /// User and password are missing or wrong.
+    #[oai(rename = "urn:ssd:problem:unauthorized")]
+    Unauthorized,
+    /// Nothing is at this path.
+    #[oai(rename = "urn:ssd:problem:not-found")]
+    NotFound,
+    /// This path takes other methods.
+    #[oai(rename = "urn:ssd:problem:method-not-allowed")]
+    MethodNotAllowed,
+    /// The body did not arrive in time.
+    #[oai(rename = "urn:ssd:problem:body-timeout")]
+    BodyTimeout,
+    /// The body is larger than the server takes.
+    #[oai(rename = "urn:ssd:problem:body-too-large")]
+    BodyTooLarge,
+    /// The picture has more pixels than the server decodes.
+    #[oai(rename = "urn:ssd:problem:too-many-pixels")]
+    TooManyPixels,
+    /// The body is neither a form nor a picture.
+    #[oai(rename = "urn:ssd:problem:unsupported-media-type")]
+    UnsupportedMediaType,
+    /// The bytes are not a picture of a format that is read.
+    #[oai(rename = "urn:ssd:problem:unsupported-picture")]
+    UnsupportedPicture,
+    /// The picture is damaged or cut short.
+    #[oai(rename = "urn:ssd:problem:undecodable-picture")]
+    UndecodablePicture,
+    /// The server failed.
+    #[oai(rename = "urn:ssd:problem:internal")]
+    Internal,
+    /// The model is not loaded yet, or the server is stopping.
+    #[oai(rename = "urn:ssd:problem:not-ready")]
+    NotReady,
+}
+
+impl Kind {
+    /// Its status and title.
+    fn facts(self) -> (StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::BadQuery => (S::BAD_REQUEST, "A query parameter is not accepted"),
+            Self::MalformedBody => (S::BAD_REQUEST, "The body is malformed"),
+            Self::NoImage => (S::BAD_REQUEST, "There is not one field `image`"),
+            Self::EmptyImage => (S::BAD_REQUEST, "The picture is empty"),
+            Self::Unauthorized => (S::UNAUTHORIZED, "User and password are missing or wrong"),
+            Self::NotFound => (S::NOT_FOUND, "Nothing is at this path"),
+            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "This path takes other methods"),
+            Self::BodyTimeout => (S::REQUEST_TIMEOUT, "The body did not arrive in time"),
+            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "The body is too large"),
+            Self::TooManyPixels => (S::PAYLOAD_TOO_LARGE, "The picture has too many pixels"),
+            Self::UnsupportedMediaType => (
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "The body is neither a form nor a picture",
+            ),
+            Self::UnsupportedPicture => (
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "The picture's format is not read",
+            ),
+            Self::UndecodablePicture => (
+                S::UNPROCESSABLE_ENTITY,
+                "The picture is damaged or cut short",
+            ),
+            Self::Internal => (S::INTERNAL_SERVER_ERROR, "The server failed"),
+            Self::NotReady => (S::SERVICE_UNAVAILABLE, "The server is not ready"),
+        }
+    }
+
+    /// Its HTTP status.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        self.facts().0
+    }
+}
+
+/// One error, on its way to becoming an answer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Problem {
+    kind: Kind,
+    detail: String,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// A problem; `detail` says what was wrong with this request, what is accepted, what to do.
+    #[must_use]
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        let header = match kind {
+            // RFC 7617: the user and password are UTF-8.
+            Kind::Unauthorized => Some((
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"ssd\", charset=\"UTF-8\""),
+            )),
+            Kind::NotReady => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
+            _ => None,
+        };
+        Self {
+            kind,
+            detail: detail.into(),
+            header,
+        }
+    }
+
+    /// A 405 that says which methods the path takes (RFC 9110, section 15.5.6).
+    #[must_use]
+    pub fn method_not_allowed(allowed: &'static str) -> Self {
+        let mut problem = Self::new(
+            Kind::MethodNotAllowed,
+            format!("This path takes {allowed} only."),
+        );
+        problem.header = Some((header::ALLOW, HeaderValue::from_static(allowed)));
+        problem
+    }
+}
+
+impl ResponseError for Problem {
+    fn status(&self) -> StatusCode {
+        self.kind.status()
+    }
+
+    fn as_response(&self) -> Response {
+        self.clone().into_response()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, title) = self.kind.facts();
+        let details = Details {
+            kind: self.kind,
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.detail,
+        };
+        let mut response = poem_openapi::payload::Json(details).into_response();
+        response.set_status(status);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        headers.extend(self.header);
+        response
+    }
+}
+
+/// Problem details (RFC 9457).
+#[derive(Debug, Object)]
+#[oai(rename = "Problem")]
+struct Details {
+    /// What went wrong, for programs.
+    #[oai(rename = "type")]
+    kind: Kind,
+    /// What went wrong, for people; the same for every problem of a type.
+    title: String,
+    /// The HTTP status.
+    #[oai(validator(minimum(value = "400"), maximum(value = "599")))]
+    status: u16,
+    /// What was wrong with this request, and what is accepted.
+    detail: String,
+}
+
+/// Documents every problem by its status: those of this operation one by one, those of paths and
+/// methods, which no operation can answer, as the default.
+impl ApiResponse for Problem {
+    fn meta() -> MetaResponses {
+        let mut responses: Vec<MetaResponse> = Vec::new();
+        for (status, description) in DESCRIPTIONS {
+            responses.push(MetaResponse {
+                description,
+                status: *status,
+                status_range: None,
+                content: vec![MetaMediaType {
+                    content_type: MEDIA_TYPE,
+                    schema: Details::schema_ref(),
+                }],
+                headers: headers(*status),
+            });
+        }
+        MetaResponses { responses }
+    }
+
+    fn register(registry: &mut Registry) {
+        Details::register(registry);
+    }
+}
+
+/// What the OpenAPI document says of each status.
+const DESCRIPTIONS: &[(Option<u16>, &str)] = &[
+    (
+        Some(400),
+        "A query parameter is not accepted; or the body is malformed, has not one field `image`, or the picture is empty.",
+    ),
+    (
+        Some(401),
+        "User and password are missing or wrong. Nothing of the body was read.",
+    ),
+    (Some(408), "The body did not arrive in time."),
+    (
+        Some(413),
+        "The body is too large, or the picture has too many pixels. It was neither read to its end nor decoded.",
+    ),
+    (
+        Some(415),
+        "The body is neither a form nor a picture, or the picture's format is not read.",
+    ),
+    (Some(422), "The picture is damaged or cut short."),
+    (
+        Some(500),
+        "The server failed. Its log has the cause, with this request's `X-Request-Id`.",
+    ),
+    (
+        Some(503),
+        "The model is not loaded yet, or the server is stopping.",
+    ),
+    (
+        None,
+        "Elsewhere on this server: 404 where nothing is at the path; 405, with `Allow`, where the path takes other methods.",
+    ),
+];
+
+fn headers(status: Option<u16>) -> Vec<MetaHeader> {
+    let (name, about) = match status {
+        Some(401) => (
+            "WWW-Authenticate",
+            "`Basic realm=\"ssd\", charset=\"UTF-8\"`",
+        ),
+        Some(503) => ("Retry-After", "Seconds to wait"),
+        None => (
+            "Allow",
+            "The methods that the path takes, where the status is 405",
+        ),
+        _ => return Vec::new(),
+    };
+    vec![MetaHeader {
+        name: name.to_owned(),
+        description: Some(about.to_owned()),
+        required: status.is_some(),
+        deprecated: false,
+        schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))),
+    }]
+}
+
+/// Text of a client, fit for an answer: escaped, cut.
+pub fn quote(text: &str) -> String {
+    let cut: String = text.chars().take(40).flat_map(char::escape_debug).collect();
+    format!("`{cut}`")
+}

@@ -1,0 +1,186 @@
+//! One log line a request, and its id.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use poem::http::{HeaderName, HeaderValue};
+use poem::{Endpoint, IntoResponse, Middleware, PathPattern, Request, Response, Result};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::engine::Stages;
+
+/// The header that carries a request's id, in and out.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id that is taken from a client.
+const LONGEST_ID: usize = 128;
+
+/// What the handler of a request adds to its log line.
+#[derive(Debug, Clone, Default)]
+pub struct Notes(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    received: AtomicU64,
+    note: OnceLock<Note>,
+}
+
+#[derive(Debug)]
+struct Note {
+    size: (u32, u32),
+    objects: usize,
+    stages: Stages,
+}
+
+impl Notes {
+    /// Notes that so many bytes of the body have come.
+    pub fn received(&self, bytes: usize) {
+        self.0.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Notes how a picture was answered.
+    pub fn answered(&self, size: (u32, u32), objects: usize, stages: Stages) {
+        let _ = self.0.note.set(Note {
+            size,
+            objects,
+            stages,
+        });
+    }
+}
+
+/// Logs every request when its answer is ready to be sent.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLog;
+
+impl<E: Endpoint> Middleware<E> for RequestLog {
+    type Output = Logged<E>;
+
+    fn transform(&self, inner: E) -> Logged<E> {
+        Logged(inner)
+    }
+}
+
+/// An endpoint whose requests are logged.
+#[derive(Debug)]
+pub struct Logged<E>(E);
+
+impl<E: Endpoint> Endpoint for Logged<E> {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> Result<Response> {
+        let begun = Instant::now();
+        let id = id(&request);
+        let notes = Notes::default();
+        request.set_data(notes.clone());
+        let method = request.method().clone();
+        let mut response = match self.0.call(request).await {
+            Ok(response) => response.into_response(),
+            Err(error) => error.into_response(),
+        };
+        // Never the path that was sent: it may be anything, and of any length.
+        let pattern = response
+            .data::<PathPattern>()
+            .map(|pattern| pattern.0.clone());
+        let route = pattern.as_deref().filter(|route| !route.is_empty());
+        let route = route.unwrap_or("-");
+        let status = response.status();
+        let line = Line {
+            method: method.as_str(),
+            route,
+            status: status.as_u16(),
+            bytes: notes.0.received.load(Ordering::Relaxed),
+            ms: milliseconds(begun.elapsed()),
+            id: &id,
+        };
+        line.write(notes.0.note.get());
+        if let Ok(value) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        if let Some(note) = notes.0.note.get() {
+            server_timing(&mut response, &note.stages);
+        }
+        Ok(response)
+    }
+}
+
+struct Line<'a> {
+    method: &'a str,
+    route: &'a str,
+    status: u16,
+    bytes: u64,
+    ms: f64,
+    id: &'a str,
+}
+
+impl Line<'_> {
+    fn write(&self, note: Option<&Note>) {
+        let Self {
+            method,
+            route,
+            status,
+            bytes,
+            ms,
+            id,
+        } = self;
+        match note {
+            Some(note) => {
+                let (width, height) = note.size;
+                let [decode, preprocess, wait, forward, postprocess] =
+                    note.stages.named().map(|(_, time)| milliseconds(time));
+                info!(
+                    method,
+                    route,
+                    status,
+                    bytes,
+                    ms,
+                    width,
+                    height,
+                    objects = note.objects,
+                    decode_ms = decode,
+                    preprocess_ms = preprocess,
+                    wait_ms = wait,
+                    forward_ms = forward,
+                    postprocess_ms = postprocess,
+                    request_id = id,
+                    "request"
+                );
+            }
+            None if *status >= 500 => {
+                warn!(method, route, status, bytes, ms, request_id = id, "request");
+            }
+            None => info!(method, route, status, bytes, ms, request_id = id, "request"),
+        }
+    }
+}
+
+/// The client's id where it is one that can stand in a log, else a new one.
+fn id(request: &Request) -> String {
+    let fits = |id: &&str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(plain)
+    };
+    let sent = request.headers().get(REQUEST_ID);
+    match sent.and_then(|id| id.to_str().ok()).filter(fits) {
+        Some(id) => id.to_owned(),
+        None => Uuid::new_v4().to_string(),
+    }
+}
+
+/// Milliseconds to a thousandth.
+fn milliseconds(time: std::time::Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Tells the client how long each stage took (W3C Server Timing).
+fn server_timing(response: &mut Response, stages: &Stages) {
+    let entries = stages
+        .named()
+        .map(|(name, time)| format!("{name};dur={}", milliseconds(time)));
+    if let Ok(value) = HeaderValue::from_str(&entries.join(", ")) {
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static("server-timing"), value);
+    }
+}

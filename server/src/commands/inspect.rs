@@ -1,0 +1,126 @@
+//! `ssd inspect`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+use ssd_server::detector::describe;
+use ssd_server::weights::StateDict;
+
+use super::print;
+
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// The file: .pth (of either age) or .safetensors
+    weights: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    format: &'static str,
+    /// What the pickle tells about its writer, for people.
+    dialect: String,
+    family: Option<&'static str>,
+    classes: Option<Vec<String>>,
+    metadata: &'a std::collections::BTreeMap<String, String>,
+    tensors: Vec<Row<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    shape: &'a [usize],
+    dtype: &'static str,
+    min: Option<f64>,
+    max: Option<f64>,
+    mean: Option<f64>,
+    non_finite: usize,
+}
+
+impl Inspect {
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let state = StateDict::open(&self.weights)?;
+        let known = describe(&state);
+        let tensors = state.tensors().map(|tensor| {
+            let stats = tensor.stats();
+            Row {
+                name: tensor.name(),
+                shape: tensor.shape(),
+                dtype: tensor.dtype().name(),
+                min: stats.min,
+                max: stats.max,
+                mean: stats.mean,
+                non_finite: stats.non_finite,
+            }
+        });
+        let report = Report {
+            format: state.format().name(),
+            dialect: state.format().to_string(),
+            family: known.as_ref().map(|known| known.family.name),
+            classes: known.and_then(|known| known.classes),
+            metadata: state.metadata(),
+            tensors: tensors.collect(),
+        };
+        match self.json {
+            true => print(&(serde_json::to_string_pretty(&report)? + "\n")),
+            false => print(&report.text()),
+        }
+    }
+}
+
+impl Report<'_> {
+    fn text(&self) -> String {
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING);
+        table.set_header(["tensor", "shape", "dtype", "min", "max", "mean"]);
+        for row in &self.tensors {
+            let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.6}"));
+            let shape: Vec<String> = row.shape.iter().map(ToString::to_string).collect();
+            table.add_row([
+                // A name from a file may hold anything.
+                row.name.escape_debug().to_string(),
+                shape.join(" x "),
+                row.dtype.to_owned(),
+                number(row.min),
+                number(row.max),
+                number(row.mean),
+            ]);
+        }
+        for column in 3..6 {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        let mut text = format!("format: {}\n", self.dialect);
+        text += &format!(
+            "family: {}\n",
+            self.family.unwrap_or("not an SSD300 that is known")
+        );
+        if let Some(classes) = &self.classes {
+            let names: Vec<String> = classes
+                .iter()
+                .map(|name| name.escape_debug().to_string())
+                .collect();
+            text += &format!("classes: {}: {}\n", names.len(), names.join(", "));
+        }
+        for (key, value) in self.metadata.iter().filter(|(key, _)| *key != "classes") {
+            text += &format!("{}: {}\n", key.escape_debug(), value.escape_debug());
+        }
+        let values: usize = self
+            .tensors
+            .iter()
+            .map(|row| row.shape.iter().product::<usize>())
+            .sum();
+        text += &format!("tensors: {}, {values} values\n", self.tensors.len());
+        let broken: usize = self.tensors.iter().map(|row| row.non_finite).sum();
+        if broken > 0 {
+            text += &format!("NOT FINITE: {broken} values are NaN or infinite\n");
+        }
+        text + "\n" + &table.trim_fmt() + "\n"
+    }
+}

@@ -1,0 +1,109 @@
+//! The commands of `ssd`: one file each.
+
+mod convert;
+mod inspect;
+mod predict;
+mod serve;
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use ssd_server::api;
+use ssd_server::config::{self, Settings, Table, Variables, Weights};
+use ssd_server::engine::Files;
+
+/// Object detection with SSD300: a picture in, labelled boxes out.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ssd",
+    version,
+    after_help = config::help(),
+    args_conflicts_with_subcommands = true
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API over HTTP (what happens without a command).
+    #[command(after_help = config::help())]
+    Serve(serve::Serve),
+    /// Find objects in picture files, without a server.
+    Predict(predict::Predict),
+    /// Tell what is in a file of weights: any state dict, .pth or .safetensors.
+    Inspect(inspect::Inspect),
+    /// Convert a file of weights to safetensors.
+    Convert(convert::Convert),
+    /// Print the OpenAPI document.
+    Openapi,
+    /// Print the settings as a Markdown table.
+    Settings,
+}
+
+impl Arguments {
+    /// Runs the command.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command.unwrap_or(Command::Serve(self.serve)) {
+            Command::Serve(arguments) => arguments.run(),
+            Command::Predict(arguments) => arguments.run(),
+            Command::Inspect(arguments) => arguments.run(),
+            Command::Convert(arguments) => arguments.run(),
+            Command::Openapi => print(&api::document()),
+            Command::Settings => print(&Table.to_string()),
+        }
+    }
+}
+
+/// Where settings come from, beside the environment.
+#[derive(Debug, Args)]
+struct SettingsFile {
+    /// A TOML file of settings; the environment wins over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl SettingsFile {
+    fn load(&self) -> Result<Settings, config::Error> {
+        Settings::load(self.config.as_deref(), &Variables::of_this_process()?)
+    }
+}
+
+/// The published weights, and the model that ships.
+const PUBLISHED: &str = "weights/ssd300_mAP_77.43_v2.pth";
+const DEMO: &str = "weights/demo.safetensors";
+
+/// The files that the settings name, and whether the demo model stands in for published weights.
+fn files(settings: &Settings) -> anyhow::Result<(Files, bool)> {
+    let (weights, demo) = match &settings.weights {
+        Weights::File(path) if path.exists() => (path.clone(), false),
+        Weights::File(path) => anyhow::bail!("WEIGHTS_PATH is {}: no such file", path.display()),
+        Weights::Default if Path::new(PUBLISHED).exists() => (PUBLISHED.into(), false),
+        Weights::Default if Path::new(DEMO).exists() => (DEMO.into(), true),
+        Weights::Default => anyhow::bail!(
+            "there is neither {PUBLISHED} nor {DEMO} here; set WEIGHTS_PATH, or run ssd where they are"
+        ),
+    };
+    let labels = settings.labels_path.clone();
+    Ok((Files { weights, labels }, demo))
+}
+
+/// Prints to standard output. A reader that has gone (`ssd openapi | head -1`) is no failure.
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    let mut output = io::stdout().lock();
+    let written = output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}

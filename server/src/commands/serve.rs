@@ -1,0 +1,74 @@
+//! `ssd serve`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use ssd_server::server::Application;
+use ssd_server::telemetry;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use super::{SettingsFile, files};
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    settings: SettingsFile,
+}
+
+impl Serve {
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let settings = self.settings.load()?;
+        telemetry::start_logs(settings.log_format, &settings.log_filter);
+        let (files, demo) = files(&settings)?;
+        if settings.has_default_login() {
+            warn!(
+                "user and password are the ones that everybody knows; set SECRET_USERNAME and \
+                 SECRET_PASSWORD before others can reach this server"
+            );
+        }
+        if demo {
+            warn!(
+                "this is the small demo model; for the published one run `make weights` (or download \
+                 ssd300_mAP_77.43_v2.pth into weights/), or set WEIGHTS_PATH"
+            );
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the async runtime")?;
+        let served = runtime.block_on(async {
+            let shutdown = signals()?;
+            let application = Application::build(settings, files).await?;
+            application.run(shutdown).await?;
+            anyhow::Ok(())
+        });
+        // A picture that is still being decoded for nobody does not hold the exit up.
+        runtime.shutdown_timeout(Duration::ZERO);
+        served?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Is over at the first SIGTERM or SIGINT; a second one ends the program at once.
+fn signals() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut next = async move || {
+        tokio::select! {
+            _ = terminate.recv() => ("SIGTERM", 128 + 15),
+            _ = interrupt.recv() => ("SIGINT", 128 + 2),
+        }
+    };
+    Ok(async move {
+        let (name, _) = next().await;
+        info!("{name}");
+        tokio::spawn(async move {
+            let (name, code) = next().await;
+            warn!("{name} again: ending at once");
+            std::process::exit(code);
+        });
+    })
+}

@@ -1,0 +1,630 @@
+//! Typed settings: defaults < file < environment.
+//!
+//! [`ALL`] is the one list of settings: the help texts, the table in the README and the reading all
+//! come from it. Values are text wherever they come from, so that each is checked in one way and a
+//! bad one is answered in one way: where it stands, what it holds, what is accepted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use config::{Config, Environment, File, FileFormat};
+use secrecy::{ExposeSecret as _, SecretString};
+use tracing_subscriber::EnvFilter;
+
+use crate::detector::boxes::Criteria;
+use crate::detector::priors;
+
+/// One setting: an environment variable, and in a file the same name in lower case.
+#[derive(Debug)]
+pub struct Setting {
+    /// The environment variable.
+    pub variable: &'static str,
+    /// The value where nobody gives one.
+    pub default: &'static str,
+    /// What it does.
+    pub about: &'static str,
+    /// Which values it takes, to be read after "accepts".
+    pub accepts: &'static str,
+    /// Whether its value must never be shown.
+    pub secret: bool,
+}
+
+macro_rules! settings {
+    ($($name:ident = $default:literal, $about:literal, $accepts:literal $(, $secret:ident)?;)*) => {
+        $(const $name: Setting = Setting {
+            variable: stringify!($name),
+            default: $default,
+            about: $about,
+            accepts: $accepts,
+            secret: settings!(@secret $($secret)?),
+        };)*
+        /// Every setting, in the order of the documentation.
+        pub const ALL: &[&Setting] = &[$(&$name),*];
+    };
+    (@secret) => { false };
+    (@secret secret) => { true };
+}
+
+settings! {
+    HOST = "127.0.0.1", "Address to listen on; 0.0.0.0 or :: for all, as in the container image",
+        "an IPv4 or IPv6 address";
+    PORT = "5000", "TCP port to listen on; 0 picks a free one", "a whole number from 0 to 65535";
+    SECRET_USERNAME = "ugain", "User that may call /predict",
+        "a text of at least one character, without ':' and control characters", secret;
+    SECRET_PASSWORD = "ugain", "That user's password",
+        "a text of at least one character, without control characters", secret;
+    WEIGHTS_PATH = "", "Weights of the model, .pth or .safetensors; when unset, \
+        weights/ssd300_mAP_77.43_v2.pth where it exists, else weights/demo.safetensors",
+        "the path of a file";
+    COCO_LABELS_PATH = "data/coco_labels.txt", "Names of the classes, one a line",
+        "the path of a file";
+    THRESHOLD = "0.6", "Least probability of what is answered", "a number from 0 to 1";
+    NMS_IOU = "0.45", "Of two boxes of a class that overlap by more than this IoU, the better is kept",
+        "a number from 0 to 1";
+    TOP_K = "200", "Most objects that are answered for a picture", "a whole number from 1 to 8732";
+    BODY_LIMIT = "10MiB", "Largest request body",
+        "a size from 1 KiB to 1 GiB, in bytes or with a unit: 10MiB, 10MB";
+    PIXEL_LIMIT = "50000000", "Most pixels of a picture, and of all that are decoded at one time",
+        "a whole number from 1 to 1000000000";
+    THREADS = "auto", "Threads of the forward pass; auto: as many as the CPU quota (cgroup) allows",
+        "auto, or a whole number from 1 to 1024";
+    HEADER_TIMEOUT = "10s", "Longest wait for a request's headers, and for its next one on an open connection",
+        "a time from 1ms to 1h: 500ms, 10s, 2m";
+    BODY_TIMEOUT = "30s", "Longest wait for a request's whole body",
+        "a time from 1ms to 1h: 500ms, 10s, 2m";
+    DRAIN_DELAY = "0s", "From SIGTERM, while /readyz says 503, until no more connections are accepted",
+        "a time up to 1h: 0s, 500ms, 10s";
+    DRAIN_TIMEOUT = "25s", "From then on, longest wait for the requests under way",
+        "a time up to 1h: 0s, 500ms, 10s";
+    LOG_FORMAT = "text", "Form of the log lines", "text or json";
+    LOG_FILTER = "info", "What is logged, for example debug, or warn,ssd_server=info",
+        "a level (error, warn, info, debug, trace, off) or directives of tracing's EnvFilter";
+}
+
+/// Names the optional file, for people who cannot give `--config`.
+pub const FILE_VARIABLE: &str = "CONFIG_PATH";
+
+/// The form of the log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Who may call the API.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The user's name.
+    pub username: SecretString,
+    /// The user's password.
+    pub password: SecretString,
+}
+
+/// Where the weights are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Weights {
+    /// Somebody named the file: it must be there.
+    File(PathBuf),
+    /// Nobody did: the published weights where they are, else the demo model.
+    Default,
+}
+
+/// Everything that can be set, checked.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "`ALL` says what each is")]
+pub struct Settings {
+    pub host: IpAddr,
+    pub port: u16,
+    pub login: Login,
+    pub weights: Weights,
+    pub labels_path: PathBuf,
+    pub criteria: Criteria,
+    /// In bytes.
+    pub body_limit: usize,
+    pub pixel_limit: u64,
+    pub threads: NonZeroUsize,
+    pub header_timeout: Duration,
+    pub body_timeout: Duration,
+    pub drain_delay: Duration,
+    pub drain_timeout: Duration,
+    pub log_format: LogFormat,
+    pub log_filter: String,
+}
+
+/// Why the settings cannot be used. One line; secrets are not shown.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A value is not accepted.
+    #[error("{place} is {held}: it accepts {accepts}")]
+    Value {
+        /// The variable, or the file and the key.
+        place: String,
+        /// What it held, quoted.
+        held: String,
+        /// What is accepted.
+        accepts: &'static str,
+    },
+    /// The file names something that is no setting.
+    #[error("{file}: `{key}` is no setting; there are {known}")]
+    UnknownKey {
+        /// The file.
+        file: String,
+        /// The key.
+        key: String,
+        /// The keys that are.
+        known: String,
+    },
+    /// The file cannot be read.
+    #[error("{file}: cannot be read as settings: {problem}")]
+    File {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl Settings {
+    /// Reads the settings: of `environment` those that are settings, over those in `file` (TOML, the
+    /// variables' names in lower case), over the defaults. Where `file` is not given, the variable
+    /// `CONFIG_PATH` may name it.
+    ///
+    /// # Errors
+    /// Where a value is not accepted, the file cannot be read, or it has a key that is no setting.
+    pub fn load(file: Option<&Path>, environment: &Variables) -> Result<Self, Error> {
+        let named = environment.0.get(FILE_VARIABLE).map(PathBuf::from);
+        let file = file.map(Path::to_owned).or(named);
+        let values = Values::read(file.as_deref(), environment)?;
+        Ok(Self {
+            host: values.get(&HOST, |text| match text {
+                "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                _ => text.parse().ok(),
+            })?,
+            port: values.get(&PORT, parse)?,
+            login: Login {
+                username: values.get(&SECRET_USERNAME, |text| {
+                    secret(text).filter(|_| !text.contains(':'))
+                })?,
+                password: values.get(&SECRET_PASSWORD, secret)?,
+            },
+            weights: values.get(&WEIGHTS_PATH, |text| {
+                Some(match text {
+                    "" => Weights::Default,
+                    _ => Weights::File(text.into()),
+                })
+            })?,
+            labels_path: values.get(&COCO_LABELS_PATH, |text| {
+                (!text.is_empty()).then(|| text.into())
+            })?,
+            criteria: Criteria {
+                threshold: values.get(&THRESHOLD, fraction)?,
+                iou: values.get(&NMS_IOU, fraction)?,
+                top_k: values.get(&TOP_K, |text| {
+                    parse(text).filter(|count| (1..=priors::count()).contains(count))
+                })?,
+            },
+            body_limit: values.get(&BODY_LIMIT, |text| {
+                let size: ByteSize = parse(text)?;
+                let range = ByteSize::kib(1)..=ByteSize::gib(1);
+                range.contains(&size).then(|| size.as_u64() as usize)
+            })?,
+            pixel_limit: values.get(&PIXEL_LIMIT, |text| {
+                parse(text).filter(|count| (1..=1_000_000_000).contains(count))
+            })?,
+            threads: values.get(&THREADS, threads)?,
+            header_timeout: values.get(&HEADER_TIMEOUT, timeout)?,
+            body_timeout: values.get(&BODY_TIMEOUT, timeout)?,
+            drain_delay: values.get(&DRAIN_DELAY, duration)?,
+            drain_timeout: values.get(&DRAIN_TIMEOUT, duration)?,
+            log_format: values.get(&LOG_FORMAT, |text| match text {
+                "text" => Some(LogFormat::Text),
+                "json" => Some(LogFormat::Json),
+                _ => None,
+            })?,
+            log_filter: values.get(&LOG_FILTER, |text| {
+                let filter = EnvFilter::builder().parse(text);
+                (!text.is_empty() && filter.is_ok()).then(|| text.to_owned())
+            })?,
+        })
+    }
+
+    /// Whether user and password are the ones that everybody knows.
+    #[must_use]
+    pub fn has_default_login(&self) -> bool {
+        self.login.username.expose_secret() == SECRET_USERNAME.default
+            && self.login.password.expose_secret() == SECRET_PASSWORD.default
+    }
+}
+
+/// Environment variables, by name. Among them are secrets, so they do not print.
+#[derive(Clone, Default)]
+pub struct Variables(HashMap<String, String>);
+
+impl Variables {
+    /// Those of this process that are settings.
+    ///
+    /// # Errors
+    /// Where one is not UTF-8.
+    pub fn of_this_process() -> Result<Self, Error> {
+        let names = ALL.iter().map(|setting| setting.variable);
+        let mut variables = HashMap::new();
+        for name in names.chain([FILE_VARIABLE]) {
+            let Some(value) = std::env::var_os(name) else {
+                continue;
+            };
+            let value = value.into_string().map_err(|_| Error::Value {
+                place: name.to_owned(),
+                held: "not UTF-8".to_owned(),
+                accepts: "UTF-8 text",
+            })?;
+            variables.insert(name.to_owned(), value);
+        }
+        Ok(Self(variables))
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Variables {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        let pairs = pairs.into_iter();
+        Self(
+            pairs
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        )
+    }
+}
+
+/// The values of all settings as text, and where each came from.
+struct Values<'a> {
+    config: Config,
+    file: Option<&'a Path>,
+    environment: &'a Variables,
+}
+
+impl<'a> Values<'a> {
+    fn read(file: Option<&'a Path>, environment: &'a Variables) -> Result<Self, Error> {
+        let unreadable = |error: config::ConfigError| Error::File {
+            file: file.map_or_else(String::new, |file| file.display().to_string()),
+            problem: error.to_string(),
+        };
+        let mut builder = Config::builder();
+        for setting in ALL {
+            let key = setting.key();
+            builder = builder
+                .set_default(key, setting.default)
+                .map_err(unreadable)?;
+        }
+        if let Some(path) = file {
+            let toml = File::from(path).format(FileFormat::Toml);
+            check_keys(path, toml.clone(), unreadable)?;
+            builder = builder.add_source(toml);
+        }
+        let variables = Environment::default().source(Some(environment.0.clone()));
+        let config = builder.add_source(variables).build().map_err(unreadable)?;
+        Ok(Self {
+            config,
+            file,
+            environment,
+        })
+    }
+
+    fn get<T>(
+        &self,
+        setting: &'static Setting,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, Error> {
+        let text = self.config.get_string(&setting.key());
+        let value = text.as_ref().ok().and_then(|text| parse(text));
+        value.ok_or_else(|| Error::Value {
+            place: self.place(setting),
+            held: match text {
+                _ if setting.secret => "not shown here".to_owned(),
+                Ok(text) => format!("\"{}\"", text.escape_debug()),
+                Err(_) => "no single value".to_owned(),
+            },
+            accepts: setting.accepts,
+        })
+    }
+
+    /// Where a setting's value stands.
+    fn place(&self, setting: &Setting) -> String {
+        match self.file {
+            Some(file) if !self.environment.0.contains_key(setting.variable) => {
+                format!("{}: {}", file.display(), setting.key())
+            }
+            _ => setting.variable.to_owned(),
+        }
+    }
+}
+
+/// A misspelt key would otherwise be a setting that silently does nothing.
+fn check_keys(
+    path: &Path,
+    toml: File<config::FileSourceFile, FileFormat>,
+    unreadable: impl FnOnce(config::ConfigError) -> Error,
+) -> Result<(), Error> {
+    let found: BTreeMap<String, config::Value> = Config::builder()
+        .add_source(toml)
+        .build()
+        .and_then(Config::try_deserialize)
+        .map_err(unreadable)?;
+    let known: Vec<String> = ALL.iter().map(|setting| setting.key()).collect();
+    match found.into_keys().find(|key| !known.contains(key)) {
+        None => Ok(()),
+        Some(key) => Err(Error::UnknownKey {
+            file: path.display().to_string(),
+            key: key.escape_debug().to_string(),
+            known: known.join(", "),
+        }),
+    }
+}
+
+fn parse<T: std::str::FromStr>(text: &str) -> Option<T> {
+    text.parse().ok()
+}
+
+fn fraction(text: &str) -> Option<f32> {
+    parse(text).filter(|value| (0.0..=1.0).contains(value))
+}
+
+fn secret(text: &str) -> Option<SecretString> {
+    let fits = !text.is_empty() && !text.chars().any(char::is_control);
+    fits.then(|| text.into())
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let time = humantime::parse_duration(text).ok()?;
+    (time <= Duration::from_secs(3600)).then_some(time)
+}
+
+fn timeout(text: &str) -> Option<Duration> {
+    duration(text).filter(|time| *time >= Duration::from_millis(1))
+}
+
+fn threads(text: &str) -> Option<NonZeroUsize> {
+    match text {
+        // Reads the cgroup's quota, version 1 or 2, beside the CPUs this process may run on.
+        "auto" => Some(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
+        _ => parse(text).filter(|count: &NonZeroUsize| count.get() <= 1024),
+    }
+}
+
+impl Setting {
+    /// Its name in a file.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.variable.to_lowercase()
+    }
+
+    fn shown_default(&self) -> &'static str {
+        match self.default {
+            "" => "(unset)",
+            default => default,
+        }
+    }
+}
+
+/// The settings for `--help`.
+#[must_use]
+pub fn help() -> String {
+    let mut text = format!(
+        "Settings (environment variables; or keys in lower case in the TOML file of --config or \
+         {FILE_VARIABLE}):\n"
+    );
+    for setting in ALL {
+        text += &format!(
+            "  {} [default: {}]\n      {}\n      Accepts {}\n",
+            setting.variable,
+            setting.shown_default(),
+            setting.about,
+            setting.accepts
+        );
+    }
+    text
+}
+
+/// The settings as the README's table.
+#[derive(Debug)]
+pub struct Table;
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "| Variable | Default | What it does | Accepts |")?;
+        writeln!(f, "|---|---|---|---|")?;
+        for setting in ALL {
+            let (variable, default) = (setting.variable, setting.shown_default());
+            let (about, accepts) = (setting.about, setting.accepts);
+            writeln!(f, "| `{variable}` | `{default}` | {about} | {accepts} |")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(pairs: &[(&str, &str)]) -> Result<Settings, Error> {
+        Settings::load(None, &pairs.iter().copied().collect())
+    }
+
+    fn load_file(toml: &str, pairs: &[(&str, &str)]) -> Result<Settings, Error> {
+        let file = tempfile::Builder::new().suffix(".conf").tempfile().unwrap();
+        std::fs::write(file.path(), toml).unwrap();
+        Settings::load(Some(file.path()), &pairs.iter().copied().collect())
+    }
+
+    #[test]
+    fn every_default_is_accepted() {
+        let settings = load(&[]).unwrap();
+        assert_eq!(
+            (settings.host.to_string().as_str(), settings.port),
+            ("127.0.0.1", 5000)
+        );
+        assert_eq!(
+            (settings.criteria.threshold, settings.criteria.iou),
+            (0.6, 0.45)
+        );
+        assert_eq!(settings.body_limit, 10 << 20);
+        assert_eq!(settings.weights, Weights::Default);
+        assert!(settings.has_default_login());
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+        let settings = load_file("port = 1\nthreshold = 0.25\n", &[("PORT", "2")]).unwrap();
+        assert_eq!(
+            (
+                settings.port,
+                settings.criteria.threshold,
+                settings.criteria.top_k
+            ),
+            (2, 0.25, 200)
+        );
+    }
+
+    #[test]
+    fn variables_that_are_no_settings_are_ignored() {
+        assert_eq!(
+            load(&[("SSD_PORT", "tcp://10.0.0.1:80")]).unwrap().port,
+            5000
+        );
+    }
+
+    #[test]
+    fn a_bad_value_is_one_line_with_the_variable_what_it_held_and_what_it_accepts() {
+        let bad = [
+            ("PORT", "80a"),
+            ("PORT", "65536"),
+            ("PORT", "-1"),
+            ("PORT", ""),
+            ("HOST", "example"),
+            ("SECRET_USERNAME", "a:b"),
+            ("COCO_LABELS_PATH", ""),
+            ("THRESHOLD", "1.1"),
+            ("THRESHOLD", "NaN"),
+            ("THRESHOLD", "60%"),
+            ("NMS_IOU", "-0.1"),
+            ("TOP_K", "0"),
+            ("TOP_K", "8733"),
+            ("BODY_LIMIT", "0"),
+            ("BODY_LIMIT", "2GiB"),
+            ("BODY_LIMIT", "ten"),
+            ("PIXEL_LIMIT", "0"),
+            ("THREADS", "0"),
+            ("THREADS", "1025"),
+            ("HEADER_TIMEOUT", "0s"),
+            ("BODY_TIMEOUT", "5"),
+            ("DRAIN_DELAY", "2h"),
+            ("DRAIN_TIMEOUT", "soon"),
+            ("LOG_FORMAT", "xml"),
+            ("LOG_FILTER", "ssd=loud"),
+            ("LOG_FILTER", ""),
+        ];
+        for (variable, held) in bad {
+            let message = load(&[(variable, held)]).expect_err(variable).to_string();
+            assert!(!message.contains('\n'), "{message}");
+            assert!(message.starts_with(&format!("{variable} is ")), "{message}");
+            let secret = variable.starts_with("SECRET");
+            assert_eq!(
+                message.contains(&format!("\"{held}\"")),
+                !secret,
+                "{message}"
+            );
+            assert!(message.contains("it accepts "), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_bad_value_in_the_file_names_the_file_and_the_key() {
+        let message = load_file("top_k = \"all\"\n", &[]).unwrap_err().to_string();
+        assert!(
+            message.contains(".conf: top_k is \"all\": it accepts a whole"),
+            "{message}"
+        );
+        let message = load_file("[port]\nnumber = 1\n", &[])
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("port is no single value"), "{message}");
+    }
+
+    #[test]
+    fn a_key_that_is_no_setting_or_a_broken_or_missing_file_is_an_error() {
+        let message = load_file("treshold = 0.5\n", &[]).unwrap_err().to_string();
+        assert!(
+            message.contains("`treshold` is no setting; there are host, port,"),
+            "{message}"
+        );
+        let message = load_file("port = \n", &[]).unwrap_err().to_string();
+        assert!(message.contains("cannot be read as settings"), "{message}");
+        let missing = Settings::load(Some(Path::new("/nowhere/ssd.toml")), &Variables::default());
+        assert!(
+            missing
+                .unwrap_err()
+                .to_string()
+                .starts_with("/nowhere/ssd.toml: ")
+        );
+        let named = load(&[(FILE_VARIABLE, "/nowhere/ssd.toml")]);
+        assert!(
+            named
+                .unwrap_err()
+                .to_string()
+                .starts_with("/nowhere/ssd.toml: ")
+        );
+    }
+
+    #[test]
+    fn an_empty_password_is_an_error_and_not_the_default() {
+        let message = load(&[("SECRET_PASSWORD", "")]).unwrap_err().to_string();
+        assert!(
+            message.starts_with("SECRET_PASSWORD is not shown here: it accepts"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn secrets_print_neither_in_debug_output_nor_in_errors() {
+        let settings = load(&[
+            ("SECRET_USERNAME", "hidden1"),
+            ("SECRET_PASSWORD", "hidden2"),
+        ])
+        .unwrap();
+        assert!(!settings.has_default_login());
+        assert!(!format!("{settings:?}").contains("hidden"));
+        let message = load(&[("SECRET_PASSWORD", "hidden\n")])
+            .unwrap_err()
+            .to_string();
+        assert!(!message.contains("hidden"), "{message}");
+    }
+
+    #[test]
+    fn sizes_and_times_take_units() {
+        let units = load(&[
+            ("BODY_LIMIT", "2 MB"),
+            ("DRAIN_DELAY", "500ms"),
+            ("BODY_TIMEOUT", "2m"),
+        ]);
+        let settings = units.unwrap();
+        assert_eq!(settings.body_limit, 2_000_000);
+        assert_eq!(settings.drain_delay, Duration::from_millis(500));
+        assert_eq!(settings.body_timeout, Duration::from_secs(120));
+    }
+
+    #[test]
+    fn the_help_names_every_setting_and_its_default() {
+        for setting in ALL {
+            assert!(help().contains(&format!(
+                "{} [default: {}]",
+                setting.variable,
+                setting.shown_default()
+            )));
+        }
+    }
+}

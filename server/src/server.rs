@@ -1,0 +1,344 @@
+//! The server: binds, loads the model, serves, drains.
+//!
+//! hyper's HTTP/1 connections carry poem's endpoint. poem's own server is not used, because it sets
+//! no limit to the time a client may take over its headers, and because closing a connection right
+//! after an early answer (401, 413) can take that answer back: see [`Lingering`].
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use poem::http::uri::Scheme;
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Endpoint, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::Sleep;
+use tracing::{debug, info, warn};
+
+use crate::api::{self, Readiness};
+use crate::config::Settings;
+use crate::engine::{Engine, Files, Limits, StartError};
+
+/// The largest head of a request (request line and headers), in bytes.
+const HEAD_LIMIT: usize = 64 << 10;
+
+/// How long to go on accepting after the system said that it has no descriptors or memory left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be listened on.
+    #[error("HOST and PORT are {address}: cannot listen there: {cause}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The operating system's answer.
+        cause: io::Error,
+    },
+    /// The model cannot be loaded.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The thread that loads the model panicked.
+    #[error("loading the model panicked")]
+    Panic,
+}
+
+/// A server that listens, and is yet to run.
+#[derive(Debug)]
+pub struct Application {
+    listener: TcpListener,
+    address: SocketAddr,
+    settings: Settings,
+    files: Files,
+    readiness: Readiness,
+}
+
+impl Application {
+    /// Listens on the address of the settings. From then on the system takes connections in, so a
+    /// taken port is known before the model is loaded.
+    ///
+    /// # Errors
+    /// Where the address cannot be listened on.
+    pub async fn build(settings: Settings, files: Files) -> Result<Self, Error> {
+        let address = SocketAddr::new(settings.host, settings.port);
+        let failed = |cause| Error::Bind { address, cause };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        Ok(Self {
+            address: listener.local_addr().map_err(failed)?,
+            listener,
+            settings,
+            files,
+            readiness: Readiness::default(),
+        })
+    }
+
+    /// The address that it listens on, with the port that the system picked if that was 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves while the model loads (health says "not ready"), then answers requests until `shutdown`
+    /// is over; then drains: not ready at once, accepting for `DRAIN_DELAY`, and finishing what is
+    /// under way for up to `DRAIN_TIMEOUT`.
+    ///
+    /// # Errors
+    /// Where the model cannot be loaded.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let options = api::Options {
+            login: self.settings.login.clone(),
+            criteria: self.settings.criteria,
+            body_limit: self.settings.body_limit,
+            body_timeout: self.settings.body_timeout,
+        };
+        let mut connections = Connections {
+            endpoint: Arc::new(api::routes(&options, &self.readiness)),
+            header_timeout: self.settings.header_timeout,
+            graceful: GracefulShutdown::new(),
+            tasks: JoinSet::new(),
+        };
+        let mut shutdown = pin!(shutdown);
+        {
+            let mut loading = pin!(self.load());
+            tokio::select! {
+                loaded = &mut loading => loaded?,
+                () = connections.accept(&self.listener) => {}
+                () = &mut shutdown => return Ok(()),
+            }
+        }
+        tokio::select! {
+            () = connections.accept(&self.listener) => {}
+            () = &mut shutdown => {}
+        }
+        self.drain(connections).await;
+        Ok(())
+    }
+
+    async fn load(&self) -> Result<(), Error> {
+        let files = self.files.clone();
+        let limits = Limits {
+            pixels: self.settings.pixel_limit,
+            threads: self.settings.threads.get(),
+        };
+        info!(weights = %files.weights.display(), threads = limits.threads, "loading the model");
+        let started = tokio::task::spawn_blocking(move || Engine::start(&files, limits));
+        let engine = started.await.map_err(|_| Error::Panic)??;
+        let model = engine.model();
+        info!(
+            labels = %self.files.labels.display(),
+            count = model.labels().len(),
+            family = model.family().name,
+            "labels matched {}",
+            model.matched()
+        );
+        self.readiness.ready(engine);
+        for address in addresses(self.address) {
+            info!("Running on http://{address}/");
+        }
+        Ok(())
+    }
+
+    async fn drain<E: Endpoint<Output = Response> + 'static>(
+        self,
+        mut connections: Connections<E>,
+    ) {
+        self.readiness.drain();
+        let (delay, deadline) = (self.settings.drain_delay, self.settings.drain_timeout);
+        info!(?delay, timeout = ?deadline, "stopping");
+        let _ = tokio::time::timeout(delay, connections.accept(&self.listener)).await;
+        drop(self.listener);
+        let Connections {
+            graceful, tasks, ..
+        } = &mut connections;
+        let open = tasks.len();
+        let finished = std::mem::take(graceful).shutdown();
+        match tokio::time::timeout(deadline, finished).await {
+            Ok(()) => info!(connections = open, "stopped; every request was answered"),
+            Err(_) => {
+                while tasks.try_join_next().is_some() {}
+                warn!(
+                    connections = tasks.len(),
+                    "stopped; requests were cut off at the deadline"
+                );
+            }
+        }
+        tasks.shutdown().await;
+    }
+}
+
+/// Where people can reach the server: itself, or where it listens on all addresses, each of them.
+fn addresses(address: SocketAddr) -> Vec<SocketAddr> {
+    if !address.ip().is_unspecified() {
+        return vec![address];
+    }
+    // `::` takes IPv4 too, unless the system was told otherwise.
+    let taken = |ip: &IpAddr| ip.is_ipv4() || address.is_ipv6();
+    // Link-local addresses need a scope, which a URL cannot carry.
+    let usable = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_unicast_link_local(),
+    };
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let found: Vec<SocketAddr> = interfaces
+        .into_iter()
+        .map(|interface| interface.ip())
+        .filter(|ip| taken(ip) && usable(ip))
+        .map(|ip| SocketAddr::new(ip, address.port()))
+        .collect();
+    match found.is_empty() {
+        true => vec![address],
+        false => found,
+    }
+}
+
+/// The connections that are open.
+struct Connections<E> {
+    endpoint: Arc<E>,
+    header_timeout: Duration,
+    graceful: GracefulShutdown,
+    tasks: JoinSet<()>,
+}
+
+impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
+    /// Takes connections in, for ever.
+    async fn accept(&mut self, listener: &TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, remote)) => self.open(stream, remote),
+                Err(error) => {
+                    debug!(%error, "no connection accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            while self.tasks.try_join_next().is_some() {}
+        }
+    }
+
+    fn open(&mut self, stream: TcpStream, remote: SocketAddr) {
+        let endpoint = self.endpoint.clone();
+        let (watcher, header_timeout) = (self.graceful.watcher(), self.header_timeout);
+        self.tasks.spawn(async move {
+            if let Err(error) = serve(endpoint, stream, remote, header_timeout, watcher).await {
+                debug!(%error, "connection ended");
+            }
+        });
+    }
+}
+
+async fn serve<E: Endpoint<Output = Response> + 'static>(
+    endpoint: Arc<E>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    header_timeout: Duration,
+    watcher: Watcher,
+) -> hyper::Result<()> {
+    // Answers are small: waiting for more to send only delays them.
+    let _ = stream.set_nodelay(true);
+    let local = stream.local_addr().unwrap_or(remote);
+    let service = service_fn(|request| {
+        let endpoint = endpoint.clone();
+        let (local, remote) = (LocalAddr(local.into()), RemoteAddr(remote.into()));
+        async move {
+            let request = Request::from((request, local, remote, Scheme::HTTP));
+            let response = endpoint.get_response(request).await;
+            Ok::<_, std::convert::Infallible>(hyper::Response::from(response))
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(HEAD_LIMIT)
+        .serve_connection(TokioIo::new(Lingering::new(stream)), service);
+    watcher.watch(connection).await
+}
+
+/// A stream that lingers when it is shut down: it reads what the client still sends, and throws it
+/// away, until the client has closed its side or two seconds are over.
+///
+/// The system answers data that nobody reads by a reset, and on a reset the client's system drops
+/// what it has not yet read: the answer (RFC 9112, section 9.6).
+struct Lingering {
+    stream: TcpStream,
+    until: Option<Pin<Box<Sleep>>>,
+}
+
+impl Lingering {
+    const TIME: Duration = Duration::from_secs(2);
+
+    fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            until: None,
+        }
+    }
+}
+
+impl AsyncRead for Lingering {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Lingering {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.until.is_none() {
+            std::task::ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            self.until = Some(Box::pin(tokio::time::sleep(Self::TIME)));
+        }
+        let this = &mut *self;
+        loop {
+            let over = this
+                .until
+                .as_mut()
+                .is_none_or(|until| until.as_mut().poll(context).is_ready());
+            if over {
+                return Poll::Ready(Ok(()));
+            }
+            let mut scratch = [0; 16 << 10];
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match std::task::ready!(Pin::new(&mut this.stream).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                // Closed, or broken: nobody is left to lose an answer.
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,24 @@
+//! Logs.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// Sends what is logged to standard error, one line an event. Later calls do nothing.
+///
+/// `filter` holds directives of [`EnvFilter`]; those it does not understand are left out.
+pub fn start_logs(format: LogFormat, filter: &str) {
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::builder().parse_lossy(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    let started = match format {
+        LogFormat::Text => logs.try_init(),
+        LogFormat::Json => logs.json().flatten_event(true).try_init(),
+    };
+    // A test that starts several servers has one log.
+    drop(started);
+}
