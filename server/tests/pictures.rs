@@ -29,7 +29,7 @@ fn difference(a: &RgbImage, b: &RgbImage) -> f64 {
 
 /// File, the reference it shows, and by how many levels it may differ from it on average: none
 /// where the format keeps every sample.
-const PICTURES: [(&str, &str, f64); 31] = [
+const PICTURES: [(&str, &str, f64); 27] = [
     ("baseline.jpg", "reference.png", 2.5),
     ("subsampled.jpg", "reference.png", 4.0),
     ("progressive.jpg", "reference.png", 2.5),
@@ -42,10 +42,6 @@ const PICTURES: [(&str, &str, f64); 31] = [
     ("interlaced.png", "reference.png", 0.0),
     ("palette.png", "reference.png", 4.0),
     ("grey-alpha.png", "reference-grey.png", 0.0),
-    ("grey16.png", "reference-grey.png", 0.5),
-    ("grey4.png", "reference-grey.png", 6.0),
-    ("grey2.png", "reference-grey.png", 25.0),
-    ("grey1.png", "reference-grey.png", 75.0),
     ("lossless.webp", "reference.png", 0.0),
     ("alpha.webp", "reference.png", 0.0),
     ("lossy.webp", "reference.png", 4.0),
@@ -72,6 +68,29 @@ fn every_format_gives_the_photograph_upright() {
             .into_rgb8();
         let by = difference(&shown, &expected);
         assert!(by <= most, "{name} differs by {by}");
+    }
+}
+
+#[test]
+fn greys_of_every_depth_give_their_levels() {
+    for depth in [1, 2, 4, 8, 16] {
+        let name = match depth {
+            8 => "reference-grey.png".to_owned(),
+            _ => format!("grey{depth}.png"),
+        };
+        let mut expected = image::load_from_memory(&bytes("reference-grey.png"))
+            .unwrap()
+            .into_rgb8();
+        // Quantised as make.py does, and back to 8 bits.
+        let most = (1_u32 << depth) - 1;
+        for sample in expected.iter_mut() {
+            let level = (u32::from(*sample) * most + 127) / 255;
+            *sample = (f64::from(level) * 255.0 / f64::from(most)).round() as u8;
+        }
+        assert!(
+            difference(&decode(&bytes(&name)).unwrap(), &expected) == 0.0,
+            "{name}"
+        );
     }
 }
 
