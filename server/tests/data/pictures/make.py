@@ -53,6 +53,6 @@ for orientation, turn in turns.items():
     exif[0x0112] = orientation
     stored.save(here / f'exif{orientation}.jpg', quality=95, subsampling=0, exif=exif)
     assert ImageOps.exif_transpose(Image.open(here / f'exif{orientation}.jpg')).size == cat.size
+    stored.save(here / f'exif{orientation}.webp', exif=exif, lossless=True)
     if orientation == 6:
         stored.save(here / 'exif6.png', exif=exif)
-        stored.save(here / 'exif6.webp', exif=exif, lossless=True)

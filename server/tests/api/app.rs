@@ -1,0 +1,191 @@
+//! A server of this test's own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+use ssd_server::config::{Settings, Variables};
+use ssd_server::engine::Files;
+use ssd_server::server::{Application, Error};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Longest wait for anything that must happen: only a test that fails waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub fn data(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
+}
+
+pub fn bytes(name: &str) -> Vec<u8> {
+    std::fs::read(data(name)).unwrap()
+}
+
+pub fn files() -> Files {
+    Files {
+        weights: data("small.safetensors"),
+        labels: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../data/coco_labels.txt"),
+    }
+}
+
+/// The settings of a test: a free port, one thread, what `changes` says.
+pub fn settings(changes: &[(&str, &str)]) -> Settings {
+    let own = [("PORT", "0"), ("THREADS", "1"), ("LOG_FILTER", "off")];
+    let variables: Variables = own.iter().chain(changes).copied().collect();
+    Settings::load(None, &variables).unwrap()
+}
+
+pub struct App {
+    pub address: SocketAddr,
+    pub client: Client,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<Result<(), Error>>,
+}
+
+impl App {
+    /// A server that is ready.
+    pub async fn spawn() -> Self {
+        Self::spawn_with(&[]).await
+    }
+
+    pub async fn spawn_with(changes: &[(&str, &str)]) -> Self {
+        let application = Application::build(settings(changes), files())
+            .await
+            .unwrap();
+        let address = application.address();
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(application.run(async {
+            let _ = stopped.await;
+        }));
+        let app = Self {
+            address,
+            client: Client::new(),
+            stop: Some(stop),
+            running,
+        };
+        while app.get("/readyz").await.status() != StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        app
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        self.client.get(self.url(path)).send().await.unwrap()
+    }
+
+    /// A request to predict, with the right user and password, and no body yet.
+    pub fn predict(&self, query: &str) -> RequestBuilder {
+        self.client
+            .post(self.url(&format!("/predict{query}")))
+            .basic_auth("ugain", Some("ugain"))
+    }
+
+    /// The same with a picture as the form's field `image`.
+    pub fn predict_form(&self, query: &str, picture: Vec<u8>) -> RequestBuilder {
+        self.predict(query).multipart(form(picture))
+    }
+
+    /// Asks the server to stop, as SIGTERM does.
+    pub fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits until the server has stopped.
+    pub async fn stopped(self) {
+        tokio::time::timeout(PATIENCE, self.running)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+    }
+
+    /// A connection of one's own.
+    pub async fn connect(&self) -> Raw {
+        Raw(TcpStream::connect(self.address).await.unwrap())
+    }
+}
+
+pub fn form(picture: Vec<u8>) -> reqwest::multipart::Form {
+    let part = reqwest::multipart::Part::bytes(picture).file_name("picture");
+    reqwest::multipart::Form::new().part("image", part)
+}
+
+/// A connection whose every byte is the test's.
+pub struct Raw(TcpStream);
+
+impl Raw {
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// All that the server sends until it closes the connection.
+    pub async fn read_all(mut self) -> String {
+        let mut all = Vec::new();
+        let reading = self.0.read_to_end(&mut all);
+        tokio::time::timeout(PATIENCE, reading)
+            .await
+            .unwrap()
+            .unwrap();
+        String::from_utf8(all).unwrap()
+    }
+
+    /// What comes until the text `end` has come.
+    pub async fn read_until(&mut self, end: &str) -> String {
+        let mut all = Vec::new();
+        let reading = async {
+            while !String::from_utf8_lossy(&all).contains(end) {
+                let mut chunk = [0; 4096];
+                let count = self.0.read(&mut chunk).await.unwrap();
+                assert!(count > 0, "closed after {}", String::from_utf8_lossy(&all));
+                all.extend_from_slice(&chunk[..count]);
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading).await.unwrap();
+        String::from_utf8(all).unwrap()
+    }
+}
+
+/// The head of a POST to /predict with the right user and password, with `headers` added.
+pub fn head(headers: &str) -> String {
+    format!(
+        "POST /predict HTTP/1.1\r\nHost: ssd\r\nAuthorization: Basic dWdhaW46dWdhaW4=\r\n{headers}\r\n"
+    )
+}
+
+/// An answer's JSON.
+pub async fn json(response: Response) -> Value {
+    serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
+}
+
+/// Checks that a response is problem details of that status and type, in every part, and gives its
+/// detail.
+pub async fn problem(response: Response, status: u16, kind: &str) -> String {
+    assert_eq!(response.status(), status, "{kind}");
+    let header = |name: &str| {
+        response
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().unwrap())
+    };
+    assert_eq!(header("content-type"), Some("application/problem+json"));
+    assert_eq!(header("x-request-id").unwrap().len(), 36);
+    let challenge = (status == 401).then_some("Basic realm=\"ssd\", charset=\"UTF-8\"");
+    assert_eq!(header("www-authenticate"), challenge);
+    assert_eq!(header("allow").is_some(), status == 405);
+    assert_eq!(header("retry-after").is_some(), status == 503);
+    let body = json(response).await;
+    assert_eq!(body["status"], status);
+    assert_eq!(body["type"], format!("urn:ssd:problem:{kind}"));
+    assert!(!body["title"].as_str().unwrap().is_empty());
+    body["detail"].as_str().unwrap().to_owned()
+}

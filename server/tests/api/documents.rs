@@ -1,0 +1,63 @@
+//! The OpenAPI document and the pages made from it.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use ssd_server::api::document;
+
+use super::app::{App, json};
+
+#[test]
+fn the_committed_document_is_the_program_s() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
+    let committed = std::fs::read_to_string(path).unwrap();
+    assert!(
+        committed == document(),
+        "run `make docs` and commit server/openapi.json"
+    );
+}
+
+#[tokio::test]
+async fn the_server_shows_the_document_and_a_page_that_loads_nothing_from_elsewhere() {
+    let app = App::spawn().await;
+    let served = json(app.get("/openapi.json").await).await;
+    assert_eq!(served, serde_json::from_str::<Value>(&document()).unwrap());
+    let page = app.get("/docs").await;
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    let page = page.text().await.unwrap();
+    assert!(page.contains("SwaggerUIBundle({"));
+    for loads in ["<script src", "<link", "@import"] {
+        assert!(!page.contains(loads), "{loads}");
+    }
+}
+
+#[tokio::test]
+async fn the_front_page_leads_to_the_documentation() {
+    let app = App::spawn().await;
+    let page = app.get("/").await;
+    assert_eq!((page.status().as_u16(), page.url().path()), (200, "/docs"));
+}
+
+#[test]
+fn every_status_is_documented_with_its_body() {
+    let document: Value = serde_json::from_str(&document()).unwrap();
+    let operation = &document["paths"]["/predict"]["post"];
+    let responses = operation["responses"].as_object().unwrap();
+    let statuses: Vec<&str> = responses.keys().map(String::as_str).collect();
+    let expected = [
+        "200", "400", "401", "408", "413", "415", "422", "500", "503", "default",
+    ];
+    assert_eq!(statuses, expected);
+    for (status, response) in responses {
+        let media = if status == "200" {
+            "application/json; charset=utf-8"
+        } else {
+            "application/problem+json"
+        };
+        assert!(response["content"][media]["schema"].is_object(), "{status}");
+        assert!(!response["description"].as_str().unwrap().is_empty() || status == "200");
+    }
+    assert_eq!(operation["security"][0]["basic"], Value::Array(vec![]));
+    let form = &operation["requestBody"]["content"]["multipart/form-data"]["schema"];
+    assert_eq!(form["properties"]["image"]["format"], "binary");
+}

@@ -1,0 +1,10 @@
+//! The server through its front door: real sockets, port 0, the small golden model.
+
+mod app;
+mod bodies;
+mod connections;
+mod documents;
+mod errors;
+mod health;
+mod predict;
+mod shutdown;
