@@ -1,13 +1,34 @@
-.PHONY: help test lint libtorch clean
-help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
-libtorch: ## fetch libtorch into .libtorch (once; verified)
-	ci/libtorch.sh
-test: lint ## lint, then run every test
+# The only list of commands: `make help` prints it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench docs libtorch clean requirements
+
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
+
+run: libtorch ## Serve the model on http://127.0.0.1:5000 (API documentation at /docs)
+	cargo run --locked --release --bin ssd
+
+test: lint ## Lint, then run every test
 	cargo test --locked --workspace
-lint: libtorch ## formatting, clippy and rustdoc, warnings refused
+
+lint: libtorch ## Formatting, clippy, rustdoc and shellcheck, warnings refused
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
-clean: ## remove what was built (libtorch stays)
+
+bench: libtorch ## Measure the server's own share of a request
+	cargo bench --locked
+
+docs: libtorch ## Write what is generated: the settings in README.md, server/openapi.json
+	ci/docs.sh
+
+libtorch: requirements ## Fetch libtorch into .libtorch (once; verified)
+	@ci/libtorch.sh
+
+requirements:
+	@ci/requirements.sh
+
+clean: ## Remove what was built (libtorch stays)
 	cargo clean

@@ -1,0 +1,353 @@
+//! The `ssd` command as a shell user meets it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
+}
+
+/// The command in the repository's top folder, with none of the settings of whoever runs the tests.
+fn ssd(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ssd"));
+    command
+        .args(arguments)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    for setting in ssd_server::config::ALL {
+        command.env_remove(setting.variable);
+    }
+    command
+}
+
+fn run(command: &mut Command) -> (i32, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+fn inspect(path: &Path) -> Value {
+    let (code, output, errors) = run(&mut ssd(&["inspect", "--json", path.to_str().unwrap()]));
+    assert_eq!((code, errors.as_str()), (0, ""));
+    serde_json::from_str(&output).unwrap()
+}
+
+#[test]
+fn help_documents_every_setting_with_its_default() {
+    for arguments in [&["--help"][..], &["serve", "--help"]] {
+        let (code, help, _) = run(&mut ssd(arguments));
+        assert_eq!(code, 0);
+        for setting in ssd_server::config::ALL {
+            assert!(help.contains(setting.variable), "{}", setting.variable);
+            assert!(
+                help.contains(&format!("[default: {}", setting.default))
+                    || setting.default.is_empty()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_readme_s_table_of_settings_is_the_program_s() {
+    let (_, table, _) = run(&mut ssd(&["settings"]));
+    let readme = include_str!("../../README.md");
+    assert!(
+        readme.contains(&table),
+        "run `make docs` and commit README.md"
+    );
+}
+
+#[test]
+fn openapi_prints_the_committed_document() {
+    let (code, document, _) = run(&mut ssd(&["openapi"]));
+    assert_eq!(
+        (code, document.as_str()),
+        (0, include_str!("../openapi.json"))
+    );
+}
+
+#[test]
+fn predict_prints_the_api_s_json_one_object_a_picture() {
+    let cat = data("cat.png");
+    let cat = cat.to_str().unwrap();
+    let mut command = ssd(&["predict", "--json", cat, cat]);
+    let (code, output, errors) = run(command.env("WEIGHTS_PATH", data("small.safetensors")));
+    assert_eq!((code, errors.as_str()), (0, ""));
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (2, lines[1]));
+    let answer: Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(answer["model"], "small");
+    assert_eq!(
+        answer["image"],
+        serde_json::json!({"width": 451, "height": 300})
+    );
+    assert_eq!(answer["predictions"].as_array().unwrap().len(), 108);
+}
+
+#[test]
+fn predict_names_the_files_that_it_cannot_use_and_goes_on_with_the_rest() {
+    let cat = data("cat.png");
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let arguments = [
+        "predict",
+        "nowhere.jpg",
+        readme.to_str().unwrap(),
+        cat.to_str().unwrap(),
+    ];
+    let mut command = ssd(&arguments);
+    let (code, output, errors) = run(command.env("WEIGHTS_PATH", data("small.safetensors")));
+    assert_eq!(code, 1);
+    assert!(output.contains("cat.png (451 x 300)"), "{output}");
+    assert!(
+        errors.contains("ssd: nowhere.jpg: cannot read the file"),
+        "{errors}"
+    );
+    assert!(
+        errors.contains("Cargo.toml: the bytes are not a picture"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn predict_takes_its_criteria_from_the_settings() {
+    let cat = data("cat.png");
+    let mut command = ssd(&["predict", "--json", cat.to_str().unwrap()]);
+    command
+        .env("WEIGHTS_PATH", data("small.safetensors"))
+        .env("TOP_K", "3");
+    let answer: Value = serde_json::from_str(&run(&mut command).1).unwrap();
+    assert_eq!(answer["predictions"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn inspect_tells_the_same_of_the_three_forms_of_one_model() {
+    let forms =
+        ["small-legacy.pth", "small-zip.pth", "small.safetensors"].map(|name| inspect(&data(name)));
+    assert_eq!(forms[0]["format"], "pth-legacy");
+    assert_eq!(forms[1]["format"], "pth-zip");
+    assert_eq!(forms[2]["format"], "safetensors");
+    let tensors = |form: &Value| {
+        let mut rows = form["tensors"].as_array().unwrap().clone();
+        rows.sort_by_key(|row| row["name"].as_str().unwrap().to_owned());
+        rows
+    };
+    for form in &forms {
+        assert_eq!(form["family"], "ssd300-voc");
+        assert_eq!(form["classes"][14], "person");
+        assert_eq!(tensors(form), tensors(&forms[0]));
+    }
+    let first = &tensors(&forms[0])[0];
+    let keys: Vec<&String> = first.as_object().unwrap().keys().collect();
+    assert_eq!(
+        keys,
+        ["name", "shape", "dtype", "min", "max", "mean", "non_finite"]
+    );
+    assert_eq!(first["dtype"], "float32");
+}
+
+#[test]
+fn inspect_reads_any_state_dict() {
+    let other = inspect(&data("variants-zip-protocol5.pth"));
+    assert_eq!(other["family"], Value::Null);
+    assert!(!other["tensors"].as_array().unwrap().is_empty());
+    let (code, text, _) = run(&mut ssd(&[
+        "inspect",
+        data("variants.safetensors").to_str().unwrap(),
+    ]));
+    assert_eq!(code, 0);
+    assert!(
+        text.starts_with("format: safetensors\nfamily: not an SSD300 that is known\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn convert_keeps_every_tensor_and_says_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("small.safetensors");
+    let input = data("small-legacy.pth");
+    let arguments = ["convert", input.to_str().unwrap(), output.to_str().unwrap()];
+    let (code, said, errors) = run(&mut ssd(&arguments));
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert!(said.ends_with("small.safetensors: 71 tensors\n"), "{said}");
+    let converted = inspect(&output);
+    assert_eq!(converted["format"], "safetensors");
+    assert_eq!(converted["metadata"]["family"], "ssd300-voc");
+    assert_eq!(converted["classes"], inspect(&input)["classes"]);
+    assert_eq!(converted["tensors"].as_array().unwrap().len(), 71);
+
+    let (code, _, errors) = run(&mut ssd(&arguments));
+    assert_eq!(code, 1);
+    assert!(
+        errors.contains("exists; give --force to replace it"),
+        "{errors}"
+    );
+    assert_eq!(run(ssd(&arguments).arg("--force")).0, 0);
+}
+
+#[test]
+fn files_that_are_no_weights_are_refused_in_one_message_and_exit_code_1() {
+    for command in ["inspect", "convert"] {
+        let mut arguments = vec![command, "README.md"];
+        if command == "convert" {
+            arguments.push("/tmp/never-written.safetensors");
+        }
+        let (code, output, errors) = run(&mut ssd(&arguments));
+        assert_eq!((code, output.as_str()), (1, ""));
+        assert!(
+            errors.starts_with("ssd: README.md: not a file of weights"),
+            "{errors}"
+        );
+    }
+}
+
+#[test]
+fn start_up_is_stopped_by_a_bad_setting_or_a_missing_file_with_one_line() {
+    let cases = [
+        (
+            "PORT",
+            "80a",
+            "ssd: PORT is \"80a\": it accepts a whole number from 0 to 65535\n",
+        ),
+        (
+            "WEIGHTS_PATH",
+            "/nowhere.pth",
+            "ssd: WEIGHTS_PATH is /nowhere.pth: no such file\n",
+        ),
+    ];
+    for (variable, value, expected) in cases {
+        let (code, _, errors) = run(ssd(&["serve"]).env(variable, value));
+        assert_eq!((code, errors.as_str()), (1, expected));
+    }
+    let mut labels = ssd(&[]);
+    labels.env("COCO_LABELS_PATH", "README.md").env("PORT", "0");
+    let (code, _, errors) = run(labels.env("WEIGHTS_PATH", data("small.safetensors")));
+    assert_eq!(code, 1);
+    let last = errors.lines().last().unwrap();
+    assert!(last.starts_with("ssd: labels README.md: line "), "{last}");
+}
+
+#[test]
+fn weights_of_another_network_are_refused_with_every_tensor_that_is_wrong() {
+    let mut command = ssd(&["serve"]);
+    command
+        .env("PORT", "0")
+        .env("WEIGHTS_PATH", data("variants.safetensors"));
+    let (code, _, errors) = run(&mut command);
+    assert_eq!(code, 1);
+    assert!(
+        errors.contains("not the weights of an SSD300: none of its"),
+        "{errors}"
+    );
+}
+
+/// Starts a server and gives its process and its log lines up to the last of start-up.
+fn serve(
+    changes: &[(&str, &str)],
+) -> (
+    std::process::Child,
+    BufReader<std::process::ChildStderr>,
+    Vec<String>,
+) {
+    let mut command = ssd(&[]);
+    command
+        .env("PORT", "0")
+        .env("WEIGHTS_PATH", data("small.safetensors"));
+    command.envs(changes.iter().copied()).stderr(Stdio::piped());
+    let mut server = command.spawn().unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        assert!(
+            log.read_line(&mut line).unwrap() > 0,
+            "ended after {lines:?}"
+        );
+        lines.push(line.clone());
+        if line.contains("Running on http://") {
+            return (server, log, lines);
+        }
+    }
+}
+
+#[test]
+fn signals_end_the_server_cleanly() {
+    for signal in ["TERM", "INT"] {
+        let (mut server, log, _) = serve(&[]);
+        let kill = Command::new("kill")
+            .args(["-s", signal, &server.id().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+        assert_eq!(server.wait().unwrap().code(), Some(0));
+        let rest: Vec<String> = log.lines().map(Result::unwrap).collect();
+        assert!(rest.last().unwrap().contains("stopped"), "{rest:?}");
+    }
+}
+
+#[test]
+fn the_log_of_start_up_tells_the_labels_warns_of_the_known_login_and_ends_with_the_address() {
+    let (mut server, _, lines) = serve(&[]);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let log = lines.concat();
+    assert!(
+        log.contains("WARN") && log.contains("set SECRET_USERNAME and SECRET_PASSWORD"),
+        "{log}"
+    );
+    assert!(log.contains("labels matched by name"), "{log}");
+    assert!(
+        log.contains("data/coco_labels.txt") && log.contains("count=20"),
+        "{log}"
+    );
+    assert!(
+        lines
+            .last()
+            .unwrap()
+            .contains("Running on http://127.0.0.1:"),
+        "{log}"
+    );
+}
+
+#[test]
+fn json_logs_are_an_object_a_line_and_no_log_has_the_password() {
+    let changes = [
+        ("LOG_FORMAT", "json"),
+        ("SECRET_PASSWORD", "correct-horse"),
+        ("LOG_FILTER", "trace"),
+    ];
+    let (mut server, _, lines) = serve(&changes);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    for line in &lines {
+        let event: Value = serde_json::from_str(line).unwrap();
+        assert!(
+            event["message"].is_string() && event["level"].is_string(),
+            "{line}"
+        );
+        assert!(!line.contains("correct-horse"));
+    }
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    let mut command = ssd(&["openapi"]);
+    let mut printing = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(printing.stdout.take());
+    let output = printing.wait_with_output().unwrap();
+    assert_eq!(
+        (output.status.code(), output.stderr.as_slice()),
+        (Some(0), &b""[..])
+    );
+}
