@@ -136,7 +136,8 @@ impl Application {
         let model = engine.model();
         info!(
             labels = %self.files.labels.display(),
-            count = model.labels().len(),
+            count = model.labels_given(),
+            classes = model.labels().len(),
             family = model.family().name,
             "labels matched {}",
             model.matched()

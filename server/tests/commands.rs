@@ -304,7 +304,7 @@ fn the_log_of_start_up_tells_the_labels_warns_of_the_known_login_and_ends_with_t
     );
     assert!(log.contains("labels matched by name"), "{log}");
     assert!(
-        log.contains("data/coco_labels.txt") && log.contains("count=20"),
+        log.contains("data/coco_labels.txt") && log.contains("count=80 classes=20"),
         "{log}"
     );
     assert!(

@@ -1,12 +1,21 @@
-//! The detector against a plain `PyTorch` implementation of SSD300 (tests/data, seeded weights).
+//! The detector against a plain `PyTorch` implementation of SSD300 and against torchvision's
+//! (tests/data, seeded weights; tests/reference, how they were made).
 
 use std::path::PathBuf;
 
+use ssd_server::detector::Model;
 use ssd_server::detector::boxes::{self, Corners, Criteria};
-use ssd_server::detector::family::VOC;
+use ssd_server::detector::family::{TORCHVISION, VOC};
+use ssd_server::detector::labels::Labels;
 use ssd_server::detector::network::Network;
 use ssd_server::detector::priors::{self, Sizes};
 use ssd_server::weights::StateDict;
+
+const CRITERIA: Criteria = Criteria {
+    threshold: 0.6,
+    iou: 0.45,
+    top_k: 200,
+};
 
 fn data(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -125,12 +134,7 @@ fn the_detections_of_the_cat_equal_the_reference() {
     let output = network
         .forward(&family.preprocessing.input(&picture))
         .unwrap();
-    let criteria = Criteria {
-        threshold: 0.6,
-        iou: 0.45,
-        top_k: 200,
-    };
-    let mut ours = boxes::detect(&output, &priors::priors(&family.sizes), family, &criteria);
+    let mut ours = boxes::detect(&output, &priors::priors(&family.sizes), family, &CRITERIA);
     ours.sort_by(|a, b| {
         a.class
             .cmp(&b.class)
@@ -153,5 +157,31 @@ fn the_detections_of_the_cat_equal_the_reference() {
         };
         let scaled = a.corners.scale(w, h);
         assert!(scaled.iou(&expected) >= 0.99);
+    }
+}
+
+#[test]
+fn torchvision_s_weights_give_torchvision_s_detections() {
+    let state = StateDict::open(&data("torchvision.safetensors")).unwrap();
+    let labels = Labels::parse(include_bytes!("../../data/coco_labels.txt")).unwrap();
+    let (model, network) = Model::new(&state, &labels).unwrap();
+    assert_eq!((model.family(), network.classes()), (&TORCHVISION, 91));
+    assert_eq!(model.labels()[12], "stop sign");
+    let picture = cat();
+    let output = network.forward(&model.input(&picture)).unwrap();
+    let ours = model.detections(&output, &CRITERIA, picture.dimensions());
+    let theirs: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(data("torchvision-detections.json")).unwrap())
+            .unwrap();
+    let theirs = theirs["detections"].as_array().unwrap();
+    assert_eq!(ours.len(), theirs.len());
+    assert!(ours.len() > 20);
+    for (ours, theirs) in ours.iter().zip(theirs) {
+        assert_eq!(ours.class as u64, theirs["class_index"].as_u64().unwrap());
+        let probability = theirs["probability"].as_f64().unwrap();
+        assert!((f64::from(ours.probability) - probability).abs() <= 1e-3);
+        let side = |index: usize| theirs["box"][index].as_f64().unwrap() as f32;
+        let [x1, y1, x2, y2] = [0, 1, 2, 3].map(side);
+        assert!(ours.corners.iou(&Corners { x1, y1, x2, y2 }) >= 0.99);
     }
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use poem::endpoint::make_sync;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::{StatusCode, Uri, header};
-use poem::middleware::CatchPanic;
+use poem::middleware::{CatchPanic, PanicHandler};
 use poem::web::{Html, Redirect};
 use poem::{
     Endpoint, EndpointExt as _, IntoEndpoint as _, IntoResponse as _, PathPattern, Request,
@@ -87,12 +87,7 @@ pub fn routes(
             let answer = endpoint.call(request).await;
             Ok(answer.unwrap_or_else(|error| explain(error, &uri)))
         })
-        .with(CatchPanic::new().with_handler(|_| {
-            Problem::new(
-                Kind::Internal,
-                "Something failed in the server; its log says what.",
-            )
-        }))
+        .with(panic_guard())
         .with(RequestLog)
 }
 
@@ -111,6 +106,17 @@ pub fn document() -> String {
     let mut document = service().spec();
     document.push('\n');
     document
+}
+
+fn failed() -> Problem {
+    Problem::new(
+        Kind::Internal,
+        "Something failed in the server; its log says what.",
+    )
+}
+
+fn panic_guard() -> CatchPanic<impl PanicHandler> {
+    CatchPanic::new().with_handler(|_| failed().into_response())
 }
 
 /// The service has routes of its own, whose patterns poem would add to the outer one's.
@@ -167,10 +173,7 @@ fn explain(error: poem::Error, uri: &Uri) -> Response {
         predict::bad_parameter(error.name, uri)
     } else {
         error!(%error, "no answer");
-        Problem::new(
-            Kind::Internal,
-            "Something failed in the server; its log says what.",
-        )
+        failed()
     };
     let mut response = problem.into_response();
     if let Some(pattern) = pattern {
@@ -184,5 +187,42 @@ fn allowed(path: &str) -> &'static str {
     match path {
         "/predict" => "POST",
         _ => "GET, HEAD",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine;
+
+    /// Status, type and detail.
+    async fn answer(response: Response) -> (u16, String, String) {
+        let status = response.status().as_u16();
+        let body = response.into_body().into_bytes().await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let text = |member: &str| body[member].as_str().unwrap().to_owned();
+        (status, text("type"), text("detail"))
+    }
+
+    #[tokio::test]
+    async fn faults_of_the_server_are_500_and_leak_nothing() {
+        let internal = engine::Error::Internal("/secret/path: out of memory".to_owned());
+        let unforeseen = poem::Error::from_string("/secret/path", StatusCode::IM_A_TEAPOT);
+        let panics = Route::new()
+            .at(
+                "/",
+                get(make_sync(|_| -> Response { panic!("/secret/path") })),
+            )
+            .with(panic_guard());
+        let request = Request::builder().uri_str("/").finish();
+        for response in [
+            Problem::from(internal).into_response(),
+            explain(unforeseen, &Uri::from_static("/predict")),
+            panics.get_response(request).await,
+        ] {
+            let (status, kind, detail) = answer(response).await;
+            assert_eq!((status, kind.as_str()), (500, "urn:ssd:problem:internal"));
+            assert!(!detail.contains("secret"), "{detail}");
+        }
     }
 }

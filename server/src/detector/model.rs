@@ -18,6 +18,7 @@ pub struct Model {
     family: &'static Family,
     priors: Vec<Prior>,
     labels: Vec<String>,
+    given: usize,
     matched: Matched,
 }
 
@@ -63,6 +64,7 @@ impl Model {
         let classes = network.classes() - 1;
         let known =
             own_class_names(state, classes)?.or_else(|| family.class_names(network.classes()));
+        let given = labels.names().len();
         let (labels, matched) = labels.assign(classes, known.as_deref())?;
         let name = state.path().file_stem().unwrap_or_default();
         let model = Self {
@@ -70,6 +72,7 @@ impl Model {
             family,
             priors: priors(&family.sizes),
             labels,
+            given,
             matched,
         };
         Ok((model, network))
@@ -91,6 +94,12 @@ impl Model {
     #[must_use]
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    /// How many labels the file has.
+    #[must_use]
+    pub fn labels_given(&self) -> usize {
+        self.given
     }
 
     /// How the labels were matched with its classes.
