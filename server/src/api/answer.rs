@@ -1,9 +1,18 @@
 //! The answer of `/predict` as JSON.
 
-use poem_openapi::Object;
+use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
+use poem_openapi::{ApiResponse, Object};
 
 use crate::engine::Answer;
+
+/// The answer to a picture.
+#[derive(Debug, ApiResponse)]
+pub enum Answered {
+    /// What was found; an empty list where nothing was.
+    #[oai(status = 200, content_type = "application/json")]
+    Answer(Json<Prediction>),
+}
 
 /// What was found in a picture.
 #[derive(Debug, Clone, PartialEq, Object)]
@@ -14,7 +23,7 @@ pub struct Prediction {
     /// The picture that boxes refer to.
     pub image: Size,
     /// The objects found, the most probable first.
-    pub predictions: Vec<Object_>,
+    pub predictions: Vec<Found>,
 }
 
 /// The size of the picture as it is shown upright (EXIF orientation obeyed), in pixels.
@@ -32,7 +41,7 @@ pub struct Size {
 /// One object.
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(rename = "DetectedObject")]
-pub struct Object_ {
+pub struct Found {
     /// The label of its class.
     pub label: String,
     /// How sure the model is.
@@ -40,13 +49,13 @@ pub struct Object_ {
     pub probability: f64,
     /// Where it is.
     #[oai(rename = "box")]
-    pub place: Box_,
+    pub place: Place,
 }
 
 /// A box in pixels of the upright picture, from its top left corner; it lies inside the picture.
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(rename = "Box")]
-pub struct Box_ {
+pub struct Place {
     /// From the picture's left edge to the box's.
     #[oai(validator(minimum(value = "0")))]
     pub x: f64,
@@ -70,10 +79,10 @@ impl Prediction {
             let corners = found.corners;
             let (x1, y1) = (hundredths(corners.x1), hundredths(corners.y1));
             let (x2, y2) = (hundredths(corners.x2), hundredths(corners.y2));
-            Object_ {
+            Found {
                 label: found.label.clone(),
                 probability: (f64::from(found.probability) * 1e6).round() / 1e6,
-                place: Box_ {
+                place: Place {
                     x: x1 / 100.0,
                     y: y1 / 100.0,
                     width: (x2 - x1) / 100.0,
@@ -104,10 +113,10 @@ impl Example for Prediction {
                 width: 451,
                 height: 300,
             },
-            predictions: vec![Object_ {
+            predictions: vec![Found {
                 label: "cat".to_owned(),
                 probability: 0.987_654,
-                place: Box_ {
+                place: Place {
                     x: 60.25,
                     y: 4.5,
                     width: 301.75,

@@ -23,15 +23,13 @@ use std::time::Duration;
 use poem::endpoint::make_sync;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::{StatusCode, Uri, header};
-use poem::middleware::{CatchPanic, PanicHandler};
 use poem::web::{Html, Redirect};
 use poem::{
     Endpoint, EndpointExt as _, IntoEndpoint as _, IntoResponse as _, PathPattern, Request,
     Response, Route, get,
 };
 use poem_openapi::error::{AuthorizationError, ParseParamError};
-use poem_openapi::{LicenseObject, OpenApiService};
-use tracing::error;
+use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService};
 
 use crate::config::Login;
 use crate::detector::boxes::Criteria;
@@ -41,7 +39,7 @@ use auth::Credentials;
 pub use health::Readiness;
 use predict::Predict;
 use problem::{Kind, Problem};
-use request_log::RequestLog;
+use request_log::{Notes, RequestLog};
 
 /// What the routes need to know.
 #[derive(Debug, Clone)]
@@ -84,10 +82,10 @@ pub fn routes(
         .data(readiness.clone())
         .around(|endpoint, request| async move {
             let uri = request.uri().clone();
+            let notes = request.data().cloned().unwrap_or_default();
             let answer = endpoint.call(request).await;
-            Ok(answer.unwrap_or_else(|error| explain(error, &uri)))
+            Ok(answer.unwrap_or_else(|error| explain(&error, &uri, &notes)))
         })
-        .with(panic_guard())
         .with(RequestLog)
 }
 
@@ -98,6 +96,9 @@ fn service() -> OpenApiService<Predict, ()> {
             LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"),
         )
         .server("/")
+        .extra_response_header::<String, _>(ExtraHeader::new("X-Request-Id").description(
+            "This request's id in the server's log: the client's own where it sent a plain one.",
+        ))
 }
 
 /// The OpenAPI document, as `/openapi.json` serves it. It does not depend on any setting.
@@ -106,17 +107,6 @@ pub fn document() -> String {
     let mut document = service().spec();
     document.push('\n');
     document
-}
-
-fn failed() -> Problem {
-    Problem::new(
-        Kind::Internal,
-        "Something failed in the server; its log says what.",
-    )
-}
-
-fn panic_guard() -> CatchPanic<impl PanicHandler> {
-    CatchPanic::new().with_handler(|_| failed().into_response())
 }
 
 /// The service has routes of its own, whose patterns poem would add to the outer one's.
@@ -153,7 +143,7 @@ fn json(document: &str) -> Response {
 }
 
 /// Turns every error that poem and poem-openapi raise into one of ours.
-fn explain(error: poem::Error, uri: &Uri) -> Response {
+fn explain(error: &poem::Error, uri: &Uri, notes: &Notes) -> Response {
     let pattern = error.data::<PathPattern>().cloned();
     let problem = if let Some(problem) = error.downcast_ref::<Problem>() {
         problem.clone()
@@ -172,8 +162,8 @@ fn explain(error: poem::Error, uri: &Uri) -> Response {
     } else if let Some(error) = error.downcast_ref::<ParseParamError>() {
         predict::bad_parameter(error.name, uri)
     } else {
-        error!(%error, "no answer");
-        failed()
+        notes.failed(error.to_string());
+        Problem::internal()
     };
     let mut response = problem.into_response();
     if let Some(pattern) = pattern {
@@ -213,11 +203,12 @@ mod tests {
                 "/",
                 get(make_sync(|_| -> Response { panic!("/secret/path") })),
             )
-            .with(panic_guard());
+            .with(RequestLog);
         let request = Request::builder().uri_str("/").finish();
+        let notes = Notes::default();
         for response in [
-            Problem::from(internal).into_response(),
-            explain(unforeseen, &Uri::from_static("/predict")),
+            predict::explain(internal, &notes).into_response(),
+            explain(&unforeseen, &Uri::from_static("/predict"), &notes),
             panics.get_response(request).await,
         ] {
             let (status, kind, detail) = answer(response).await;

@@ -6,9 +6,8 @@ use poem::{FromRequest, Request, RequestBody};
 use poem_openapi::OpenApi;
 use poem_openapi::param::Query;
 use poem_openapi::payload::Json;
-use tracing::error;
 
-use super::answer::Prediction;
+use super::answer::{Answered, Prediction};
 use super::auth::Authenticated;
 use super::body::Picture;
 use super::health::Readiness;
@@ -57,36 +56,39 @@ impl Predict {
         picture: Picture,
         defaults: Data<&Criteria>,
         notes: Data<&Notes>,
-    ) -> Result<Json<Prediction>, Problem> {
+    ) -> Result<Answered, Problem> {
         let criteria = Criteria {
             threshold: threshold.0.map_or(defaults.threshold, |given| given as f32),
             iou: iou.0.map_or(defaults.iou, |given| given as f32),
             top_k: top_k.0.map_or(defaults.top_k, |given| given as usize),
         };
         let Running(engine) = running;
-        let answer = engine.detect(picture.0, criteria).await?;
+        let answer = engine.detect(picture.0, criteria).await;
+        let answer = answer.map_err(|error| explain(error, &notes))?;
         let size = (answer.width, answer.height);
         notes.answered(size, answer.detections.len(), answer.stages);
-        Ok(Json(Prediction::new(engine.model().name(), &answer)))
+        let prediction = Prediction::new(engine.model().name(), &answer);
+        Ok(Answered::Answer(Json(prediction)))
     }
 }
 
-impl From<engine::Error> for Problem {
-    fn from(error: engine::Error) -> Self {
-        use picture::Error as P;
-        let kind = match &error {
-            engine::Error::Picture(P::Empty) => Kind::EmptyImage,
-            engine::Error::Picture(P::Unsupported) => Kind::UnsupportedPicture,
-            engine::Error::Picture(P::TooManyPixels { .. }) => Kind::TooManyPixels,
-            engine::Error::Picture(P::Undecodable { .. }) => Kind::UndecodablePicture,
-            engine::Error::Internal(cause) => {
-                error!(%cause, "no answer");
-                let detail = "The model failed on this picture; the server's log says why.";
-                return Self::new(Kind::Internal, detail);
-            }
-        };
-        Self::new(kind, sentence(&error.to_string()))
-    }
+/// Pictures that cannot be used are the client's; the cause of a fault of ours is the log's.
+pub fn explain(error: engine::Error, notes: &Notes) -> Problem {
+    use picture::Error as P;
+    let error = match error {
+        engine::Error::Picture(error) => error,
+        engine::Error::Internal(cause) => {
+            notes.failed(cause);
+            return Problem::internal();
+        }
+    };
+    let kind = match error {
+        P::Empty => Kind::EmptyImage,
+        P::Unsupported => Kind::UnsupportedPicture,
+        P::TooManyPixels { .. } => Kind::TooManyPixels,
+        P::Undecodable { .. } => Kind::UndecodablePicture,
+    };
+    Problem::new(kind, sentence(&error.to_string()))
 }
 
 /// A message as a sentence: a capital, a full stop.

@@ -131,6 +131,13 @@ impl Problem {
         }
     }
 
+    /// A fault of the server. The client is told where the cause stands, and not the cause.
+    #[must_use]
+    pub fn internal() -> Self {
+        let detail = "Something failed in the server; its log says what, by this X-Request-Id.";
+        Self::new(Kind::Internal, detail)
+    }
+
     /// A 405 that says which methods the path takes (RFC 9110, section 15.5.6).
     #[must_use]
     pub fn method_not_allowed(allowed: &'static str) -> Self {

@@ -1,14 +1,17 @@
 //! One log line a request, and its id.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use futures_util::FutureExt as _;
 use poem::http::{HeaderName, HeaderValue};
 use poem::{Endpoint, IntoResponse, Middleware, PathPattern, Request, Response, Result};
-use tracing::{info, warn};
+use tracing::{error, info};
 use uuid::Uuid;
 
+use super::problem::Problem;
 use crate::engine::Stages;
 
 /// The header that carries a request's id, in and out.
@@ -25,6 +28,7 @@ pub struct Notes(Arc<Shared>);
 struct Shared {
     received: AtomicU64,
     note: OnceLock<Note>,
+    failure: OnceLock<String>,
 }
 
 #[derive(Debug)]
@@ -38,6 +42,11 @@ impl Notes {
     /// Notes that so many bytes of the body have come.
     pub fn received(&self, bytes: usize) {
         self.0.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Notes why the server failed to answer. Only the log tells it.
+    pub fn failed(&self, cause: String) {
+        let _ = self.0.failure.set(cause);
     }
 
     /// Notes how a picture was answered.
@@ -75,9 +84,14 @@ impl<E: Endpoint> Endpoint for Logged<E> {
         let notes = Notes::default();
         request.set_data(notes.clone());
         let method = request.method().clone();
-        let mut response = match self.0.call(request).await {
-            Ok(response) => response.into_response(),
-            Err(error) => error.into_response(),
+        let answering = AssertUnwindSafe(self.0.call(request)).catch_unwind();
+        let mut response = match answering.await {
+            Ok(Ok(response)) => response.into_response(),
+            Ok(Err(error)) => error.into_response(),
+            Err(_) => {
+                notes.failed("a panic, told above".to_owned());
+                Problem::internal().into_response()
+            }
         };
         // Never the path that was sent: it may be anything, and of any length.
         let pattern = response
@@ -94,7 +108,10 @@ impl<E: Endpoint> Endpoint for Logged<E> {
             ms: milliseconds(begun.elapsed()),
             id: &id,
         };
-        line.write(notes.0.note.get());
+        match notes.0.failure.get() {
+            Some(cause) => line.write_failure(cause),
+            None => line.write(notes.0.note.get()),
+        }
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
@@ -115,6 +132,27 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
+    fn write_failure(&self, cause: &str) {
+        let Self {
+            method,
+            route,
+            status,
+            bytes,
+            ms,
+            id,
+        } = self;
+        error!(
+            method,
+            route,
+            status,
+            bytes,
+            ms,
+            cause,
+            request_id = id,
+            "request"
+        );
+    }
+
     fn write(&self, note: Option<&Note>) {
         let Self {
             method,
@@ -146,9 +184,6 @@ impl Line<'_> {
                     request_id = id,
                     "request"
                 );
-            }
-            None if *status >= 500 => {
-                warn!(method, route, status, bytes, ms, request_id = id, "request");
             }
             None => info!(method, route, status, bytes, ms, request_id = id, "request"),
         }
