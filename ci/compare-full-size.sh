@@ -45,7 +45,7 @@ resident() { # in MB: now, and at most
 }
 
 for form in legacy zip; do
-    "$python" server/tests/reference/make_weights.py "$work/$form.pth" 1 21 "$form"
+    "$python" server/tests/reference/make_weights.py "$work/$form.pth" 3 21 "$form"
     serve "$work/$form.pth"
     echo "$form: loaded. $(resident)"
     "$python" server/tests/reference/compare.py "$work/$form.pth" "$url" "${pictures[@]}"

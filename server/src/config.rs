@@ -73,7 +73,8 @@ settings! {
         "a whole number from 1 to 1000000000";
     THREADS = "auto", "Threads of the forward pass; auto: as many as the CPU quota (cgroup) allows",
         "auto, or a whole number from 1 to 1024";
-    HEADER_TIMEOUT = "10s", "Longest wait for a request's headers, and for its next one on an open connection",
+    HEADER_TIMEOUT = "75s", "Longest wait for the headers of the next request on a connection; longer than the 60 s for \
+        which proxies such as nginx keep one open, so that they never send on one that is closing",
         "a time from 1ms to 1h: 500ms, 10s, 2m";
     BODY_TIMEOUT = "30s", "Longest wait for a request's whole body",
         "a time from 1ms to 1h: 500ms, 10s, 2m";
