@@ -52,13 +52,13 @@ fn stages(criterion: &mut Criterion, weights: &Path, jpeg: &[u8]) {
     let mut group = criterion.benchmark_group("stage");
     group.bench_function("decode", |bench| bench.iter(|| black_box(decode())));
     group.bench_function("preprocess", |bench| {
-        bench.iter(|| black_box(model.input(&picture)))
+        bench.iter(|| black_box(model.input(&picture)));
     });
     group.bench_function("postprocess", |bench| {
         bench.iter(|| black_box(model.detections(&output, &criteria, picture.dimensions())));
     });
     group.bench_function("forward", |bench| {
-        bench.iter(|| black_box(network.forward(&input)))
+        bench.iter(|| black_box(network.forward(&input)));
     });
     group.finish();
 }

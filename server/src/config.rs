@@ -382,7 +382,7 @@ fn secret(text: &str) -> Option<SecretString> {
 
 fn duration(text: &str) -> Option<Duration> {
     let time = humantime::parse_duration(text).ok()?;
-    (time <= Duration::from_secs(3600)).then_some(time)
+    (time <= Duration::from_hours(1)).then_some(time)
 }
 
 fn timeout(text: &str) -> Option<Duration> {
@@ -615,7 +615,7 @@ mod tests {
         let settings = units.unwrap();
         assert_eq!(settings.body_limit, 2_000_000);
         assert_eq!(settings.drain_delay, Duration::from_millis(500));
-        assert_eq!(settings.body_timeout, Duration::from_secs(120));
+        assert_eq!(settings.body_timeout, Duration::from_mins(2));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! hyper's HTTP/1 connections carry poem's endpoint. poem's own server is not used, because it sets
 //! no limit to the time a client may take over its headers, and because closing a connection right
-//! after an early answer (401, 413) can take that answer back: see [`Lingering`].
+//! after an early answer (401, 413) can take that answer back: see `Lingering`.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -163,15 +163,14 @@ impl Application {
         } = &mut connections;
         let open = tasks.len();
         let finished = std::mem::take(graceful).shutdown();
-        match tokio::time::timeout(deadline, finished).await {
-            Ok(()) => info!(connections = open, "stopped; every request was answered"),
-            Err(_) => {
-                while tasks.try_join_next().is_some() {}
-                warn!(
-                    connections = tasks.len(),
-                    "stopped; requests were cut off at the deadline"
-                );
-            }
+        if let Ok(()) = tokio::time::timeout(deadline, finished).await {
+            info!(connections = open, "stopped; every request was answered");
+        } else {
+            while tasks.try_join_next().is_some() {}
+            warn!(
+                connections = tasks.len(),
+                "stopped; requests were cut off at the deadline"
+            );
         }
         tasks.shutdown().await;
     }

@@ -1,6 +1,6 @@
 //! The `ssd` command as a shell user meets it.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -249,55 +249,72 @@ fn weights_of_another_network_are_refused_with_every_tensor_that_is_wrong() {
     );
 }
 
-/// Starts a server and gives its process and its log lines up to the last of start-up.
-fn serve(
-    changes: &[(&str, &str)],
-) -> (
-    std::process::Child,
-    BufReader<std::process::ChildStderr>,
-    Vec<String>,
-) {
-    let mut command = ssd(&[]);
-    command
-        .env("PORT", "0")
-        .env("WEIGHTS_PATH", data("small.safetensors"));
-    command.envs(changes.iter().copied()).stderr(Stdio::piped());
-    let mut server = command.spawn().unwrap();
-    let mut log = BufReader::new(server.stderr.take().unwrap());
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        assert!(
-            log.read_line(&mut line).unwrap() > 0,
-            "ended after {lines:?}"
-        );
-        lines.push(line.clone());
-        if line.contains("Running on http://") {
-            return (server, log, lines);
+/// A server that has started, and its log lines up to the last of start-up. It ends with the test.
+struct Server {
+    process: std::process::Child,
+    log: BufReader<std::process::ChildStderr>,
+    start_up: Vec<String>,
+}
+
+impl Server {
+    fn start(changes: &[(&str, &str)]) -> Self {
+        let mut command = ssd(&[]);
+        command
+            .env("PORT", "0")
+            .env("WEIGHTS_PATH", data("small.safetensors"))
+            .envs(changes.iter().copied())
+            .stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let mut server = Self {
+            log: BufReader::new(process.stderr.take().unwrap()),
+            process,
+            start_up: Vec::new(),
+        };
+        while !server
+            .start_up
+            .iter()
+            .any(|line| line.contains("Running on http://"))
+        {
+            let mut line = String::new();
+            let count = server.log.read_line(&mut line).unwrap();
+            assert!(count > 0, "ended after {:?}", server.start_up);
+            server.start_up.push(line);
         }
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Fails where it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
 #[test]
 fn signals_end_the_server_cleanly() {
     for signal in ["TERM", "INT"] {
-        let (mut server, log, _) = serve(&[]);
+        let mut server = Server::start(&[]);
         let kill = Command::new("kill")
-            .args(["-s", signal, &server.id().to_string()])
+            .args(["-s", signal, &server.process.id().to_string()])
             .status();
         assert!(kill.unwrap().success());
-        assert_eq!(server.wait().unwrap().code(), Some(0));
-        let rest: Vec<String> = log.lines().map(Result::unwrap).collect();
-        assert!(rest.last().unwrap().contains("stopped"), "{rest:?}");
+        assert_eq!(server.process.wait().unwrap().code(), Some(0));
+        let mut rest = String::new();
+        server.log.read_to_string(&mut rest).unwrap();
+        let last = rest.lines().last().unwrap();
+        assert!(
+            last.contains("stopped; every request was answered"),
+            "{rest}"
+        );
     }
 }
 
 #[test]
 fn the_log_of_start_up_tells_the_labels_warns_of_the_known_login_and_ends_with_the_address() {
-    let (mut server, _, lines) = serve(&[]);
-    server.kill().unwrap();
-    server.wait().unwrap();
-    let log = lines.concat();
+    let server = Server::start(&[]);
+    let log = server.start_up.concat();
     assert!(
         log.contains("WARN") && log.contains("set SECRET_USERNAME and SECRET_PASSWORD"),
         "{log}"
@@ -308,7 +325,8 @@ fn the_log_of_start_up_tells_the_labels_warns_of_the_known_login_and_ends_with_t
         "{log}"
     );
     assert!(
-        lines
+        server
+            .start_up
             .last()
             .unwrap()
             .contains("Running on http://127.0.0.1:"),
@@ -323,10 +341,7 @@ fn json_logs_are_an_object_a_line_and_no_log_has_the_password() {
         ("SECRET_PASSWORD", "correct-horse"),
         ("LOG_FILTER", "trace"),
     ];
-    let (mut server, _, lines) = serve(&changes);
-    server.kill().unwrap();
-    server.wait().unwrap();
-    for line in &lines {
+    for line in &Server::start(&changes).start_up {
         let event: Value = serde_json::from_str(line).unwrap();
         assert!(
             event["message"].is_string() && event["level"].is_string(),

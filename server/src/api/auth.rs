@@ -46,6 +46,7 @@ fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
+#[expect(clippy::unused_async, reason = "poem-openapi awaits it")]
 async fn check(request: &Request, sent: Basic) -> Option<Proof> {
     let credentials: &Credentials = request.data()?;
     credentials.admit(&sent).then_some(Proof(()))

@@ -72,7 +72,7 @@ pub fn routes(
             "/livez",
             get(make_sync(|_| plain(StatusCode::OK, "alive\n"))),
         )
-        .at("/readyz", get(make_sync(ready)))
+        .at("/readyz", get(make_sync(|request| ready(&request))))
         .at("/openapi.json", get(make_sync(move |_| json(&document))))
         .at("/docs", get(make_sync(move |_| Html(docs.clone()))))
         .at("/predict", service.into_endpoint().before(forget_route))
@@ -123,7 +123,7 @@ fn plain(status: StatusCode, text: &'static str) -> Response {
     response.body(text)
 }
 
-fn ready(request: Request) -> Response {
+fn ready(request: &Request) -> Response {
     match request.data().is_some_and(Readiness::is_ready) {
         true => plain(StatusCode::OK, "ready\n"),
         false => not_ready().into_response(),

@@ -1,7 +1,6 @@
 //! `POST /predict`.
 
 use poem::http::Uri;
-use poem::web::Data;
 use poem::{FromRequest, Request, RequestBody};
 use poem_openapi::OpenApi;
 use poem_openapi::param::Query;
@@ -40,8 +39,6 @@ impl Predict {
     async fn predict(
         &self,
         _user: Authenticated,
-        _known: KnownParameters,
-        running: Running,
         /// The least probability that is answered; by default the setting `THRESHOLD`. Below 0.01
         /// nothing is answered in any case.
         #[oai(validator(minimum(value = "0"), maximum(value = "1")))]
@@ -53,21 +50,22 @@ impl Predict {
         /// The most objects that are answered; by default the setting `TOP_K`.
         #[oai(validator(minimum(value = "1"), maximum(value = "8732")))]
         top_k: Query<Option<u32>>,
+        call: Call,
         picture: Picture,
-        defaults: Data<&Criteria>,
-        notes: Data<&Notes>,
     ) -> Result<Answered, Problem> {
         let criteria = Criteria {
-            threshold: threshold.0.map_or(defaults.threshold, |given| given as f32),
-            iou: iou.0.map_or(defaults.iou, |given| given as f32),
-            top_k: top_k.0.map_or(defaults.top_k, |given| given as usize),
+            threshold: threshold
+                .0
+                .map_or(call.defaults.threshold, |given| given as f32),
+            iou: iou.0.map_or(call.defaults.iou, |given| given as f32),
+            top_k: top_k.0.map_or(call.defaults.top_k, |given| given as usize),
         };
-        let Running(engine) = running;
-        let answer = engine.detect(picture.0, criteria).await;
-        let answer = answer.map_err(|error| explain(error, &notes))?;
+        let answer = call.engine.detect(picture.0, criteria).await;
+        let answer = answer.map_err(|error| explain(error, &call.notes))?;
         let size = (answer.width, answer.height);
-        notes.answered(size, answer.detections.len(), answer.stages);
-        let prediction = Prediction::new(engine.model().name(), &answer);
+        call.notes
+            .answered(size, answer.detections.len(), answer.stages);
+        let prediction = Prediction::new(call.engine.model().name(), &answer);
         Ok(Answered::Answer(Json(prediction)))
     }
 }
@@ -99,45 +97,51 @@ fn sentence(message: &str) -> String {
     first.chain(characters).chain(stop.chars()).collect()
 }
 
-/// The engine, where it has started.
-struct Running(Engine);
+/// What a request needs beside its parameters and its picture. Taken before the picture, so that
+/// what it lacks is said before the body is read.
+struct Call {
+    engine: Engine,
+    defaults: Criteria,
+    notes: Notes,
+}
 
-impl<'a> FromRequest<'a> for Running {
+impl<'a> FromRequest<'a> for Call {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        check_names(request.uri())?;
         let readiness: Option<&Readiness> = request.data();
         let engine = readiness.and_then(Readiness::engine).cloned();
-        Ok(Self(engine.ok_or_else(not_ready)?))
+        let defaults: &Criteria = request.data().expect("given with the routes");
+        Ok(Self {
+            engine: engine.ok_or_else(not_ready)?,
+            defaults: *defaults,
+            notes: request.data().cloned().unwrap_or_default(),
+        })
     }
 }
 
 /// Refuses query parameters that do not exist, or stand twice: a misspelt one would silently do
 /// nothing.
-struct KnownParameters;
-
-impl<'a> FromRequest<'a> for KnownParameters {
-    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        let mut seen = Vec::new();
-        for (name, _) in pairs(request.uri()) {
-            if !PARAMETERS.iter().any(|(known, _)| *known == name) {
-                let known = PARAMETERS.map(|(name, _)| name).join(", ");
-                return Err(bad_query(format!(
-                    "There is no query parameter {}; there are {known}.",
-                    quote(&name)
-                )));
-            }
-            if seen.contains(&name) {
-                return Err(bad_query(format!(
-                    "The query parameter `{name}` stands twice."
-                )));
-            }
-            seen.push(name);
+fn check_names(uri: &Uri) -> Result<(), Problem> {
+    let mut seen = Vec::new();
+    for (name, _) in pairs(uri) {
+        if !PARAMETERS.iter().any(|(known, _)| *known == name) {
+            let (name, known) = (quote(&name), PARAMETERS.map(|(name, _)| name).join(", "));
+            return Err(bad_query(format!(
+                "There is no query parameter {name}; there are {known}."
+            )));
         }
-        Ok(Self)
+        if seen.contains(&name) {
+            return Err(bad_query(format!(
+                "The query parameter `{name}` stands twice."
+            )));
+        }
+        seen.push(name);
     }
+    Ok(())
 }
 
-fn bad_query(detail: String) -> poem::Error {
-    Problem::new(Kind::BadQuery, detail).into()
+fn bad_query(detail: String) -> Problem {
+    Problem::new(Kind::BadQuery, detail)
 }
 
 /// A parameter's value is not accepted.
@@ -146,13 +150,10 @@ pub fn bad_parameter(name: &str, uri: &Uri) -> Problem {
     let accepts = accepts.map_or("another value", |(_, accepts)| accepts);
     let held = pairs(uri).find(|(found, _)| found == name);
     let held = held.map(|(_, value)| value).unwrap_or_default();
-    Problem::new(
-        Kind::BadQuery,
-        format!(
-            "The query parameter `{name}` is {}; it accepts {accepts}.",
-            quote(&held)
-        ),
-    )
+    bad_query(format!(
+        "The query parameter `{name}` is {}; it accepts {accepts}.",
+        quote(&held)
+    ))
 }
 
 fn pairs(uri: &Uri) -> impl Iterator<Item = (String, String)> {

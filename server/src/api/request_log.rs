@@ -99,19 +99,14 @@ impl<E: Endpoint> Endpoint for Logged<E> {
             .map(|pattern| pattern.0.clone());
         let route = pattern.as_deref().filter(|route| !route.is_empty());
         let route = route.unwrap_or("-");
-        let status = response.status();
         let line = Line {
             method: method.as_str(),
             route,
-            status: status.as_u16(),
-            bytes: notes.0.received.load(Ordering::Relaxed),
+            status: response.status().as_u16(),
             ms: milliseconds(begun.elapsed()),
             id: &id,
         };
-        match notes.0.failure.get() {
-            Some(cause) => line.write_failure(cause),
-            None => line.write(notes.0.note.get()),
-        }
+        line.write(&notes.0);
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
@@ -126,67 +121,53 @@ struct Line<'a> {
     method: &'a str,
     route: &'a str,
     status: u16,
-    bytes: u64,
     ms: f64,
     id: &'a str,
 }
 
 impl Line<'_> {
-    fn write_failure(&self, cause: &str) {
+    /// Fields of what did not happen are left out.
+    fn write(&self, notes: &Shared) {
         let Self {
             method,
             route,
             status,
-            bytes,
             ms,
             id,
         } = self;
-        error!(
+        let bytes = notes.received.load(Ordering::Relaxed);
+        if let Some(cause) = notes.failure.get() {
+            error!(
+                method,
+                route,
+                status,
+                bytes,
+                ms,
+                cause,
+                request_id = id,
+                "request"
+            );
+            return;
+        }
+        let note = notes.note.get();
+        let stage = |index: usize| note.map(|note| milliseconds(note.stages.named()[index].1));
+        info!(
             method,
             route,
             status,
             bytes,
             ms,
-            cause,
+            width = note.map(|note| note.size.0),
+            height = note.map(|note| note.size.1),
+            objects = note.map(|note| note.objects),
+            decode_ms = stage(0),
+            preprocess_ms = stage(1),
+            wait_ms = stage(2),
+            forward_ms = stage(3),
+            postprocess_ms = stage(4),
             request_id = id,
             "request"
         );
-    }
-
-    fn write(&self, note: Option<&Note>) {
-        let Self {
-            method,
-            route,
-            status,
-            bytes,
-            ms,
-            id,
-        } = self;
-        match note {
-            Some(note) => {
-                let (width, height) = note.size;
-                let [decode, preprocess, wait, forward, postprocess] =
-                    note.stages.named().map(|(_, time)| milliseconds(time));
-                info!(
-                    method,
-                    route,
-                    status,
-                    bytes,
-                    ms,
-                    width,
-                    height,
-                    objects = note.objects,
-                    decode_ms = decode,
-                    preprocess_ms = preprocess,
-                    wait_ms = wait,
-                    forward_ms = forward,
-                    postprocess_ms = postprocess,
-                    request_id = id,
-                    "request"
-                );
-            }
-            None => info!(method, route, status, bytes, ms, request_id = id, "request"),
-        }
     }
 }
 

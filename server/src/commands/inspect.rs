@@ -44,9 +44,9 @@ struct Row<'a> {
 
 impl Inspect {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let state = StateDict::open(&self.weights)?;
-        let known = describe(&state);
-        let tensors = state.tensors().map(|tensor| {
+        let weights = StateDict::open(&self.weights)?;
+        let known = describe(&weights);
+        let tensors = weights.tensors().map(|tensor| {
             let stats = tensor.stats();
             Row {
                 name: tensor.name(),
@@ -59,11 +59,11 @@ impl Inspect {
             }
         });
         let report = Report {
-            format: state.format().name(),
-            dialect: state.format().to_string(),
+            format: weights.format().name(),
+            dialect: weights.format().to_string(),
             family: known.as_ref().map(|known| known.family.name),
             classes: known.and_then(|known| known.classes),
-            metadata: state.metadata(),
+            metadata: weights.metadata(),
             tensors: tensors.collect(),
         };
         match self.json {

@@ -30,9 +30,9 @@ pub struct Family {
 /// The names of the network's layers in a state dict, without `.weight` and `.bias`.
 #[derive(Debug, PartialEq)]
 pub(super) struct TensorNames {
-    /// The fifteen convolutions of VGG16's part, conv1_1 to conv7.
+    /// The fifteen convolutions of VGG16's part, `conv1_1` to conv7.
     pub vgg: [&'static str; 15],
-    /// The learned scale of conv4_3's L2 normalisation, in full.
+    /// The learned scale of `conv4_3`'s L2 normalisation, in full.
     pub l2_norm: &'static str,
     /// The eight extra convolutions.
     pub extras: [&'static str; 8],
