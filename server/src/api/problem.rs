@@ -6,7 +6,7 @@ use poem::{IntoResponse, Response};
 use poem_openapi::registry::{
     MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
 };
-use poem_openapi::types::Type as _;
+use poem_openapi::types::{Example, Type as _};
 use poem_openapi::{ApiResponse, Enum, Object};
 
 /// The media type of problem details.
@@ -162,15 +162,9 @@ impl ResponseError for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, title) = self.kind.facts();
-        let details = Details {
-            kind: self.kind,
-            title: title.to_owned(),
-            status: status.as_u16(),
-            detail: self.detail,
-        };
+        let details = Details::new(self.kind, self.detail);
         let mut response = poem_openapi::payload::Json(details).into_response();
-        response.set_status(status);
+        response.set_status(self.kind.status());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.extend(self.header);
@@ -180,7 +174,7 @@ impl IntoResponse for Problem {
 
 /// Problem details (RFC 9457).
 #[derive(Debug, Object)]
-#[oai(rename = "Problem")]
+#[oai(rename = "Problem", example)]
 struct Details {
     /// What went wrong, for programs.
     #[oai(rename = "type")]
@@ -192,6 +186,25 @@ struct Details {
     status: u16,
     /// What was wrong with this request, and what is accepted.
     detail: String,
+}
+
+impl Details {
+    fn new(kind: Kind, detail: String) -> Self {
+        let (status, title) = kind.facts();
+        Self {
+            kind,
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail,
+        }
+    }
+}
+
+impl Example for Details {
+    fn example() -> Self {
+        let detail = "The query parameter `threshold` is `1.5`; it accepts a number from 0 to 1.";
+        Self::new(Kind::BadQuery, detail.to_owned())
+    }
 }
 
 /// Documents every problem by its status: those of this operation one by one, those of paths and
