@@ -1,0 +1,254 @@
+#!/usr/bin/env bash
+# Installs the pinned tools that lint, render, test and install the chart into .tools/bin.
+#
+#   ci/tools.sh [TOOL...]    all by default: helm helm4 ct helm-unittest helm-docs kubeconform kind
+#                            kubectl schemas yamllint yamale shellcheck
+#
+# Needs no root, and does nothing for a tool that is there already. What is built is kept in
+# ${XDG_CACHE_HOME:-~/.cache}/ssd-tools under a hash of what it was built from, so a second clone
+# on the same machine only links to it.
+#
+# What is trusted: each Go tool is built from source, every module verified against the go.sum in
+# ci/tools/TOOL. Python packages must have a SHA-256 of ci/tools/requirements.txt, and the files that
+# `schemas` reads one of ci/tools/schemas.txt. Where there is no Go, the publisher's release is
+# downloaded and compared with the checksums that the publisher serves beside it: that catches a
+# broken download, not a publisher who was broken into.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/ssd-tools
+bin=$root/.tools/bin
+mkdir -p "$bin" "$cache"
+
+work=$(mktemp -d "$cache/partial.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+die() {
+    echo "ci/tools.sh: $*" >&2
+    exit 1
+}
+
+# link TARGET NAME: replaced in one step, so that a command that starts meanwhile finds one of the two.
+link() {
+    [ "$(readlink ".tools/$2" || true)" = "$1" ] && return
+    ln -sfn "$1" "$work/link"
+    mv -fT "$work/link" ".tools/$2" 2>/dev/null || ln -sfn "$1" ".tools/$2" # macOS: mv has no -T
+}
+
+sha256() { # of FILE, or of the standard input
+    if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi | cut -d' ' -f1
+}
+
+download() { # URL FILE
+    command -v curl >/dev/null || die "needs curl (Debian, Ubuntu: sudo apt-get install curl)"
+    curl --fail --silent --show-error --location --retry 3 --output "$2" "$1"
+}
+
+# ---- tools written in Go: one module each in ci/tools, since their dependencies clash ----------
+
+# The package that a tool's go.mod names, and the version of the module that holds it.
+package_of() { sed -n 's/^tool //p' "ci/tools/$1/go.mod"; }
+version_of() {
+    local package
+    package=$(package_of "$1")
+    sed -n 's/^\(require\)\{0,1\}[[:space:]]*\([^ ]*\) \(v[^ ]*\).*/\2 \3/p' "ci/tools/$1/go.mod" |
+        while read -r module version; do
+            case $package/ in "$module"/*) echo "$version" ;; esac
+        done
+}
+
+# Fails where Go is missing, or older than the go.mod asks and not allowed to fetch a newer one.
+go_can_build() { command -v go >/dev/null && (cd "ci/tools/$1" && GOWORK=off go list -m) >/dev/null 2>&1; }
+
+# The linker flags with which a tool learns its own version; and Helm 3 that of Kubernetes, the one
+# of its client library, as its releases do.
+ldflags() { # TOOL VERSION
+    local minor=${2#v1.} package
+    case $1 in
+        helm)
+            echo "-X helm.sh/helm/v3/internal/version.version=$2"
+            minor=$(sed -n 's/^[[:space:]]*k8s.io\/client-go v0\.\([0-9]*\)\..*/\1/p' ci/tools/helm/go.mod)
+            for package in pkg/lint/rules pkg/chartutil; do
+                echo "-X helm.sh/helm/v3/$package.k8sVersionMajor=1 -X helm.sh/helm/v3/$package.k8sVersionMinor=$minor"
+            done
+            ;;
+        helm4) echo "-X helm.sh/helm/v4/internal/version.version=$2" ;;
+        ct) echo "-X github.com/helm/chart-testing/v3/ct/cmd.Version=$2" ;;
+        helm-docs) echo "-X main.version=${2#v}" ;;
+        helm-unittest) echo "-X github.com/helm-unittest/helm-unittest/internal/build.version=${2#v}" ;;
+        kubeconform) echo "-X main.version=$2" ;;
+        kubectl)
+            for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+                echo "-X $package.gitVersion=$2 -X $package.gitMajor=1 -X $package.gitMinor=${minor%%.*}"
+            done
+            ;;
+    esac
+}
+
+build() { # TOOL VERSION OUT
+    echo "ci/tools.sh: building $1 $2 (once on this machine)" >&2
+    (
+        cd "ci/tools/$1"
+        unset GOOS GOARCH
+        GOWORK=off CGO_ENABLED=0 go build -mod=readonly -trimpath \
+            -ldflags "-s -w $(cd "$root" && ldflags "$1" "$2" | tr '\n' ' ')" -o "$3" "$(cd "$root" && package_of "$1")"
+    )
+}
+
+# Where a tool's release is: the file, the publisher's checksums, the program's path in the archive.
+release() { # TOOL VERSION OS ARCH
+    local tool=$1 version=$2 os=$3 arch=$4 gh=https://github.com uname_arch=$4 number=${2#v}
+    [ "$arch" = amd64 ] && uname_arch=x86_64
+    case $tool in
+        helm | helm4)
+            echo "https://get.helm.sh/helm-$version-$os-$arch.tar.gz"
+            echo "https://get.helm.sh/helm-$version-$os-$arch.tar.gz.sha256sum"
+            echo "$os-$arch/helm"
+            ;;
+        ct)
+            echo "$gh/helm/chart-testing/releases/download/$version/chart-testing_${number}_${os}_$arch.tar.gz"
+            echo "$gh/helm/chart-testing/releases/download/$version/checksums.txt"
+            echo ct
+            ;;
+        helm-unittest)
+            [ "$os" = darwin ] && os=macos
+            echo "$gh/helm-unittest/helm-unittest/releases/download/$version/helm-unittest-$os-$arch-$number.tgz"
+            echo "$gh/helm-unittest/helm-unittest/releases/download/$version/helm-unittest-checksum.sha"
+            echo untt
+            ;;
+        helm-docs)
+            case $os in linux) os=Linux ;; darwin) os=Darwin ;; esac
+            echo "$gh/norwoodj/helm-docs/releases/download/$version/helm-docs_${number}_${os}_$uname_arch.tar.gz"
+            echo "$gh/norwoodj/helm-docs/releases/download/$version/checksums.txt"
+            echo helm-docs
+            ;;
+        kubeconform)
+            echo "$gh/yannh/kubeconform/releases/download/$version/kubeconform-$os-$arch.tar.gz"
+            echo "$gh/yannh/kubeconform/releases/download/$version/CHECKSUMS"
+            echo kubeconform
+            ;;
+        kind)
+            echo "$gh/kubernetes-sigs/kind/releases/download/$version/kind-$os-$arch"
+            echo "$gh/kubernetes-sigs/kind/releases/download/$version/kind-$os-$arch.sha256sum"
+            ;;
+        kubectl)
+            echo "https://dl.k8s.io/release/$version/bin/$os/$arch/kubectl"
+            echo "https://dl.k8s.io/release/$version/bin/$os/$arch/kubectl.sha256"
+            ;;
+    esac
+}
+
+download_release() { # TOOL VERSION OUT
+    local os arch file url checksums program want
+    os=$(uname -s | tr '[:upper:]' '[:lower:]')
+    case $os-$(uname -m) in
+        linux-x86_64 | darwin-x86_64) arch=amd64 ;;
+        linux-aarch64 | darwin-arm64) arch=arm64 ;;
+        *) die "no release of $1 for $(uname -sm): install Go (https://go.dev/dl) to build it" ;;
+    esac
+    { read -r url && read -r checksums && read -r program || true; } < <(release "$1" "$2" "$os" "$arch")
+    file=$work/$(basename "$url")
+    echo "ci/tools.sh: no Go $(sed -n 's/^go //p' "ci/tools/$1/go.mod") here: downloading $url" >&2
+    if ! { download "$url" "$file" && download "$checksums" "$work/checksums"; }; then
+        die "cannot download $1; with Go (https://go.dev/dl) it is built from source instead"
+    fi
+    # One line for each file, "HASH  NAME"; or, in kubectl's case, the hash alone.
+    want=$(awk -v name="$(basename "$url")" '$2 == name || $2 == "*" name || NF == 1 { print $1; exit }' "$work/checksums")
+    [ -n "$want" ] || die "$checksums does not list $(basename "$url")"
+    [ "$(sha256 "$file")" = "$want" ] || die "$url does not have the SHA-256 that $checksums gives"
+    if [ -n "$program" ]; then
+        tar -xzf "$file" -C "$work" "$program"
+        file=$work/$program
+    fi
+    chmod 0755 "$file"
+    mv "$file" "$3"
+}
+
+go_tool() { # TOOL
+    local version key made
+    version=$(version_of "$1")
+    key=$({ cat "ci/tools/$1/go.mod" "ci/tools/$1/go.sum"; uname -sm; ldflags "$1" "$version"; } | sha256)
+    made=$cache/$1-$version-${key:0:12}
+    if [ ! -x "$made" ]; then
+        if go_can_build "$1"; then
+            build "$1" "$version" "$work/$1"
+        else
+            download_release "$1" "$version" "$work/$1"
+        fi
+        mv "$work/$1" "$made"
+    fi
+    link "$made" "bin/$1"
+}
+
+# ---- tools from PyPI, in one virtual environment -----------------------------------------------
+
+python_tools() {
+    local key venv
+    command -v python3 >/dev/null || die "needs python3 (Debian, Ubuntu: sudo apt-get install python3-venv)"
+    key=$({ cat ci/tools/requirements.txt; python3 -c 'import sys; print(sys.executable, sys.version)'; } | sha256)
+    venv=$cache/python-${key:0:12}
+    if [ ! -e "$venv/complete" ]; then
+        # Built where it stays: a virtual environment cannot be moved. The last file says it is whole.
+        rm -rf "$venv"
+        python3 -m venv "$venv" ||
+            die "python3 cannot make a virtual environment (Debian, Ubuntu: sudo apt-get install python3-venv)"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+            --only-binary=:all: --requirement ci/tools/requirements.txt
+        touch "$venv/complete"
+    fi
+    link "$venv" python
+}
+
+python_tool() { # TOOL
+    python_tools
+    link "../python/bin/$1" "bin/$1"
+}
+
+# ---- JSON schemas of Kubernetes and of the custom resources that the chart can make -------------
+
+# fetch_source MODULE VERSION REPOSITORY FILE OUT: out of the Go module, or from GitHub.
+fetch_source() {
+    local module_dir
+    if command -v go >/dev/null; then
+        module_dir=$(cd "$work" && GOFLAGS=-mod=mod go mod download -json "$1@$2" |
+            sed -n 's/^[[:space:]]*"Dir": "\(.*\)",*$/\1/p')
+    fi
+    if [ -n "${module_dir-}" ]; then
+        install -m 0644 "$module_dir/$4" "$5"
+    else
+        download "https://raw.githubusercontent.com/$3/$2/$4" "$5"
+    fi
+}
+
+schemas() {
+    local key made hash module version repository file target
+    python_tools
+    key=$(cat ci/tools/schemas.txt ci/tools/schemas.py | sha256)
+    made=$cache/schemas-${key:0:12}
+    if [ ! -d "$made" ]; then
+        echo "ci/tools.sh: making the JSON schemas of ci/tools/schemas.txt" >&2
+        while read -r hash module version repository file target; do
+            case $hash in "" | "#"*) continue ;; esac
+            fetch_source "$module" "$version" "$repository" "$file" "$work/source"
+            [ "$(sha256 "$work/source")" = "$hash" ] || die "$module $version $file does not have the SHA-256 of ci/tools/schemas.txt"
+            .tools/python/bin/python ci/tools/schemas.py "$work/source" "$work/schemas/$target"
+        done <ci/tools/schemas.txt
+        mv "$work/schemas" "$made"
+    fi
+    link "$made" schemas
+}
+
+# -------------------------------------------------------------------------------------------------
+
+if [ $# = 0 ]; then
+    set -- helm helm4 ct helm-unittest helm-docs kubeconform kind kubectl schemas yamllint yamale shellcheck
+fi
+for tool; do
+    case $tool in
+        helm | helm4 | ct | helm-unittest | helm-docs | kubeconform | kind | kubectl) go_tool "$tool" ;;
+        yamllint | yamale | shellcheck) python_tool "$tool" ;;
+        schemas) schemas ;;
+        *) die "no tool '$tool': the first lines of this file list them" ;;
+    esac
+done
