@@ -1,0 +1,135 @@
+{{/*
+Combinations of values that mean nothing, each with the sentence that says so. What one value may be
+is in values.schema.json.
+*/}}
+{{- define "ssd.checks" -}}
+{{- $wrong := concat
+  (include "ssd.checkCredentials" . | fromJsonArray)
+  (include "ssd.checkLabels" . | fromJsonArray)
+  (include "ssd.checkModel" . | fromJsonArray)
+  (include "ssd.checkScaling" . | fromJsonArray)
+  (include "ssd.checkExposure" . | fromJsonArray)
+}}
+{{- if $wrong }}
+{{- printf "\n\nThese values cannot be used together:\n  - %s\n" (join "\n  - " $wrong) | fail }}
+{{- end }}
+{{- end }}
+
+{{- define "ssd.checkCredentials" -}}
+{{- $wrong := list }}
+{{- with .Values.auth }}
+{{- if and .existingSecret (or .username .password .generate) }}
+{{- $wrong = append $wrong "auth.existingSecret holds the credentials already: remove auth.username, auth.password and auth.generate." }}
+{{- end }}
+{{- if and .generate .password }}
+{{- $wrong = append $wrong "auth.generate makes a password: remove auth.password, or set auth.generate to false." }}
+{{- end }}
+{{- end }}
+{{- toJson $wrong }}
+{{- end }}
+
+{{- define "ssd.checkLabels" -}}
+{{- $wrong := list }}
+{{- if and .Values.cocoLabels.inline .Values.cocoLabels.existingConfigMap }}
+{{- $wrong = append $wrong "cocoLabels.inline and cocoLabels.existingConfigMap both give the labels: keep one." }}
+{{- end }}
+{{- toJson $wrong }}
+{{- end }}
+
+{{- define "ssd.checkModel" -}}
+{{- $wrong := list }}
+{{- with .Values.model }}
+{{- if gt (list .url .existingClaim .image.reference | compact | len) 1 }}
+{{- $wrong = append $wrong "model.url, model.existingClaim and model.image.reference each give the model: keep one." }}
+{{- end }}
+{{- if and .url (not .sha256) }}
+{{- $wrong = append $wrong "model.url needs model.sha256, the SHA-256 of the file there (sha256sum FILE): what is downloaded is compared with it." }}
+{{- end }}
+{{- if and .sha256 (not .url) }}
+{{- $wrong = append $wrong "model.sha256 is compared with a download: it needs model.url." }}
+{{- end }}
+{{- if and .headerSecret (not .url) }}
+{{- $wrong = append $wrong "model.headerSecret is for a download: it needs model.url." }}
+{{- end }}
+{{- if and .cache.enabled (not .url) }}
+{{- $wrong = append $wrong "model.cache keeps a download: it needs model.url. A claim that holds the file already is model.existingClaim." }}
+{{- end }}
+{{- if and .cache.existingClaim (not .cache.enabled) }}
+{{- $wrong = append $wrong "model.cache.existingClaim needs model.cache.enabled." }}
+{{- end }}
+{{- if and (or .existingClaim .image.reference) (not .path) }}
+{{- $wrong = append $wrong "model.path must say which file of the volume to load." }}
+{{- end }}
+{{- if and (ne (include "ssd.modelSource" $) "image") (or (hasPrefix "/" .path) (has ".." (splitList "/" .path))) }}
+{{- $wrong = append $wrong "model.path is below the volume's root: without a / in front and without .." }}
+{{- end }}
+{{- if and .image.reference (semverCompare "<1.31-0" $.Capabilities.KubeVersion.Version) }}
+{{- $wrong = append $wrong (printf "model.image needs volumes from OCI images, which Kubernetes %s does not have." $.Capabilities.KubeVersion.Version) }}
+{{- end }}
+{{- end }}
+{{- if and (include "ssd.modelCacheIsExclusive" .) (gt (include "ssd.mostReplicas" . | int) 1) }}
+{{- $wrong = append $wrong "model.cache.accessMode must be ReadWriteMany for more than one replica." }}
+{{- end }}
+{{- toJson $wrong }}
+{{- end }}
+
+{{- define "ssd.checkScaling" -}}
+{{- $wrong := list }}
+{{- if and .Values.autoscaling.enabled .Values.keda.enabled }}
+{{- $wrong = append $wrong "autoscaling and keda would both set the number of pods: enable one." }}
+{{- end }}
+{{- with .Values.autoscaling }}
+{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) }}
+{{- $wrong = append $wrong "autoscaling.minReplicas is above autoscaling.maxReplicas." }}
+{{- end }}
+{{- if and .enabled (not (or .targetCPUUtilizationPercentage .targetQueueDepth .metrics)) }}
+{{- $wrong = append $wrong "autoscaling needs something to look at: targetCPUUtilizationPercentage, targetQueueDepth or metrics." }}
+{{- end }}
+{{- if and .enabled .targetCPUUtilizationPercentage (not (include "ssd.hasCpuRequest" $)) }}
+{{- $wrong = append $wrong "autoscaling.targetCPUUtilizationPercentage is a share of resources.requests.cpu, which is not set." }}
+{{- end }}
+{{- if and .enabled .targetQueueDepth (not $.Values.metrics.enabled) }}
+{{- $wrong = append $wrong "autoscaling.targetQueueDepth needs metrics.enabled." }}
+{{- end }}
+{{- end }}
+{{- with .Values.keda }}
+{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) }}
+{{- $wrong = append $wrong "keda.minReplicas is above keda.maxReplicas." }}
+{{- end }}
+{{- if and .enabled (not (or .prometheusAddress .triggers)) }}
+{{- $wrong = append $wrong "keda needs something to look at: prometheusAddress or triggers." }}
+{{- end }}
+{{- if and .enabled .prometheusAddress (not $.Values.metrics.enabled) }}
+{{- $wrong = append $wrong "keda.prometheusAddress needs metrics.enabled." }}
+{{- end }}
+{{- end }}
+{{- toJson $wrong }}
+{{- end }}
+
+{{- define "ssd.checkExposure" -}}
+{{- $wrong := list }}
+{{- if and .Values.service.nodePort (eq .Values.service.type "ClusterIP") }}
+{{- $wrong = append $wrong "service.nodePort needs service.type NodePort or LoadBalancer." }}
+{{- end }}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
+{{- $wrong = append $wrong "httpRoute needs httpRoute.parentRefs, the Gateways to attach to." }}
+{{- end }}
+{{- if and .Values.metrics.enabled (eq (int .Values.metrics.port) (int .Values.server.port)) }}
+{{- $wrong = append $wrong "metrics.port and server.port must differ." }}
+{{- end }}
+{{- if and .Values.metrics.enabled (eq (int .Values.metrics.port) (int .Values.service.port)) }}
+{{- $wrong = append $wrong "metrics.port and service.port must differ." }}
+{{- end }}
+{{- range $name := list "serviceMonitor" "prometheusRule" "dashboard" }}
+{{- if and (get $.Values.metrics $name).enabled (not $.Values.metrics.enabled) }}
+{{- $wrong = append $wrong (printf "metrics.%s needs metrics.enabled." $name) }}
+{{- end }}
+{{- end }}
+{{- toJson $wrong }}
+{{- end }}
+
+{{/* Not empty when the pods ask for CPU: a limit without a request is one too. */}}
+{{- define "ssd.hasCpuRequest" -}}
+{{- $resources := .Values.resources | default dict }}
+{{- dig "requests" "cpu" (dig "limits" "cpu" "" $resources) $resources }}
+{{- end }}

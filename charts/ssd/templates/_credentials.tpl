@@ -1,0 +1,90 @@
+{{/* The user name and password of POST /predict. */}}
+
+{{- define "ssd.secretName" -}}
+{{- .Values.auth.existingSecret | default (include "ssd.fullname" .) }}
+{{- end }}
+
+{{- define "ssd.usernameKey" -}}
+{{- if .Values.auth.existingSecret }}{{ .Values.auth.usernameKey }}{{ else }}username{{ end }}
+{{- end }}
+
+{{- define "ssd.passwordKey" -}}
+{{- if .Values.auth.existingSecret }}{{ .Values.auth.passwordKey }}{{ else }}password{{ end }}
+{{- end }}
+
+{{/* SECRET_USERNAME and SECRET_PASSWORD, as a container's environment. */}}
+{{- define "ssd.credentialsEnvironment" -}}
+- name: SECRET_USERNAME
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "ssd.secretName" . }}
+      key: {{ include "ssd.usernameKey" . }}
+- name: SECRET_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "ssd.secretName" . }}
+      key: {{ include "ssd.passwordKey" . }}
+{{- end }}
+
+{{/*
+{username, password} of the Secret that the chart makes. Kept in .Values after the first call: a
+random password must be the same in the Secret and in the checksum that rolls the pods.
+*/}}
+{{- define "ssd.credentials" -}}
+{{- $auth := .Values.auth }}
+{{- if not (hasKey $auth "resolved") }}
+{{- $password := $auth.password | default "ugain" }}
+{{- if $auth.generate }}
+{{- $password = include "ssd.generatedPassword" . }}
+{{- end }}
+{{- $_ := set $auth "resolved" (dict "username" ($auth.username | default "ugain") "password" $password) }}
+{{- end }}
+{{- toYaml $auth.resolved }}
+{{- end }}
+
+{{/* Marks a Secret whose password `generate` made: any other password is not a random one to keep. */}}
+{{- define "ssd.generatedMark" -}}
+ssd/password: generated
+{{- end }}
+
+{{/* The password of the release's Secret where `generate` made it, otherwise a new one. */}}
+{{- define "ssd.generatedPassword" -}}
+{{- $secret := lookup "v1" "Secret" .Release.Namespace (include "ssd.fullname" .) }}
+{{- $kept := "" }}
+{{- if eq (dig "metadata" "annotations" "ssd/password" "" $secret) "generated" }}
+{{- $kept = dig "data" "password" "" $secret | b64dec }}
+{{- end }}
+{{- if $kept }}
+{{- $kept }}
+{{- else if or $secret (include "ssd.clusterAnswers" .) }}
+{{- randAlphaNum 32 }}
+{{- else }}
+{{- fail (include "ssd.generateNeedsCluster" .) }}
+{{- end }}
+{{- end }}
+
+{{/*
+Not empty where `lookup` reaches a cluster. The namespace may not exist yet (--create-namespace);
+asking for the other one is left to that case, since a user of one namespace may not read it.
+*/}}
+{{- define "ssd.clusterAnswers" -}}
+{{- if lookup "v1" "ServiceAccount" .Release.Namespace "default" }}yes
+{{- else if lookup "v1" "Namespace" "" "kube-system" }}yes
+{{- end }}
+{{- end }}
+
+{{- define "ssd.generateNeedsCluster" }}
+
+auth.generate needs to read the cluster, to keep the password that it made before; here nothing can
+be read (helm template, --dry-run=client, or a tool that only renders, such as Argo CD). Each render
+would make another password, so this one stops. Instead, make the Secret outside the chart, once:
+
+  kubectl -n {{ .Release.Namespace }} create secret generic {{ include "ssd.fullname" . }}-credentials \
+    --type kubernetes.io/basic-auth --from-literal username={{ .Values.auth.username | default "ugain" }} \
+    --from-literal password="$(openssl rand -base64 24)"
+
+(or let External Secrets or Sealed Secrets make it) and set:
+
+  auth.generate: false
+  auth.existingSecret: {{ include "ssd.fullname" . }}-credentials
+{{ end }}

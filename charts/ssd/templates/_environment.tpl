@@ -1,0 +1,32 @@
+{{/*
+What the server reads from its environment, beside the credentials: the one place where a value
+becomes a variable.
+*/}}
+{{- define "ssd.environment" -}}
+HOST: {{ .Values.server.host | quote }}
+PORT: {{ .Values.server.port | int | quote }}
+COCO_LABELS_PATH: {{ include "ssd.labelsPath" . | quote }}
+{{- with include "ssd.weightsPath" . }}
+WEIGHTS_PATH: {{ . | quote }}
+{{- end }}
+THRESHOLD: {{ .Values.server.threshold | quote }}
+NMS_IOU: {{ .Values.server.nmsIou | quote }}
+TOP_K: {{ .Values.server.topK | int | quote }}
+BODY_LIMIT: {{ include "ssd.wholeNumberOrText" .Values.server.bodyLimit | quote }}
+PIXEL_LIMIT: {{ .Values.server.pixelLimit | int64 | quote }}
+THREADS: {{ include "ssd.wholeNumberOrText" .Values.server.threads | quote }}
+HEADER_TIMEOUT: {{ .Values.server.headerTimeout | quote }}
+BODY_TIMEOUT: {{ .Values.server.bodyTimeout | quote }}
+DRAIN_DELAY: {{ .Values.server.drainDelay | quote }}
+DRAIN_TIMEOUT: {{ .Values.server.drainTimeout | quote }}
+LOG_FORMAT: {{ .Values.server.logFormat | quote }}
+LOG_FILTER: {{ .Values.server.logFilter | quote }}
+{{- if .Values.metrics.enabled }}
+MANAGEMENT_PORT: {{ .Values.metrics.port | int | quote }}
+{{- end }}
+{{- end }}
+
+{{/* 10485760 and not 1.048576e+07, which is how a template prints a large number. */}}
+{{- define "ssd.wholeNumberOrText" -}}
+{{- if kindIs "string" . }}{{ . }}{{ else }}{{ int64 . }}{{ end }}
+{{- end }}

@@ -1,0 +1,121 @@
+{{/* Where the labels and the weights come from, and the paths at which the server finds them. */}}
+
+{{- define "ssd.labelsPath" -}}
+/etc/ssd/{{ if .Values.cocoLabels.existingConfigMap }}{{ .Values.cocoLabels.key }}{{ else }}coco_labels.txt{{ end }}
+{{- end }}
+
+{{- define "ssd.labelsConfigMap" -}}
+{{- .Values.cocoLabels.existingConfigMap | default (list . "coco-labels" | include "ssd.nameWith") }}
+{{- end }}
+
+{{/* The contents of the list of labels. A file that is not there would be an empty text. */}}
+{{- define "ssd.labelsText" -}}
+{{- $file := "files/coco_labels.txt" }}
+{{- .Values.cocoLabels.inline | default (.Files.Get $file) | required (printf "The chart has no %s: copy data/coco_labels.txt there, or set cocoLabels.inline or cocoLabels.existingConfigMap." $file) }}
+{{- end }}
+
+{{/* image, url, claim or oci. _checks.tpl sees to it that only one is asked for. */}}
+{{- define "ssd.modelSource" -}}
+{{- if .Values.model.url }}url
+{{- else if .Values.model.existingClaim }}claim
+{{- else if .Values.model.image.reference }}oci
+{{- else }}image
+{{- end }}
+{{- end }}
+
+{{/* The file that the server loads; empty, the server chooses. */}}
+{{- define "ssd.weightsPath" -}}
+{{- $source := include "ssd.modelSource" . }}
+{{- if eq $source "image" }}
+{{- .Values.model.path }}
+{{- else if eq $source "url" }}
+{{- /* One folder for each SHA-256: a cache never answers for another file. */}}
+{{- printf "/models/%s/%s" (lower .Values.model.sha256) (.Values.model.path | default (urlParse .Values.model.url).path | base) }}
+{{- else }}
+{{- printf "/models/%s" .Values.model.path }}
+{{- end }}
+{{- end }}
+
+{{- define "ssd.modelCacheClaim" -}}
+{{- .Values.model.cache.existingClaim | default (list . "model-cache" | include "ssd.nameWith") }}
+{{- end }}
+
+{{/* A cache that only one node can mount at a time. */}}
+{{- define "ssd.modelCacheIsExclusive" -}}
+{{- $cache := .Values.model.cache }}
+{{- if and .Values.model.url $cache.enabled (ne $cache.accessMode "ReadWriteMany") }}yes{{ end }}
+{{- end }}
+
+{{- define "ssd.modelVolume" -}}
+{{- $source := include "ssd.modelSource" . -}}
+- name: model
+{{- if eq $source "claim" }}
+  persistentVolumeClaim:
+    claimName: {{ .Values.model.existingClaim }}
+    readOnly: true
+{{- else if eq $source "oci" }}
+  image:
+    reference: {{ .Values.model.image.reference }}
+    pullPolicy: {{ .Values.model.image.pullPolicy }}
+{{- else if .Values.model.cache.enabled }}
+  persistentVolumeClaim:
+    claimName: {{ include "ssd.modelCacheClaim" . }}
+{{- else }}
+  emptyDir:
+    sizeLimit: {{ .Values.model.cache.size }}
+{{- end }}
+{{- end }}
+
+{{/* The init container that downloads the model and compares its SHA-256. */}}
+{{- define "ssd.modelDownload" -}}
+- name: download-model
+  image: {{ list .Values.curl "" | include "ssd.image" }}
+  imagePullPolicy: {{ .Values.curl.pullPolicy }}
+  command:
+    - sh
+    - -euc
+  args:
+    - |
+      {{- $script := .Files.Get "files/download-model.sh" | required "The chart has no files/download-model.sh." }}
+      {{- /* Without its empty lines, which would be indented. */}}
+      {{- regexReplaceAll "\n+" $script "\n" | trim | nindent 6 }}
+  env:
+    - name: MODEL_URL
+      value: {{ .Values.model.url | quote }}
+    - name: MODEL_SHA256
+      value: {{ .Values.model.sha256 | lower | quote }}
+    - name: MODEL_FILE
+      value: {{ include "ssd.weightsPath" . | quote }}
+    - name: POD_NAME
+      valueFrom:
+        fieldRef:
+          fieldPath: metadata.name
+    {{- with .Values.model.headerSecret }}
+    - name: MODEL_HEADER
+      valueFrom:
+        secretKeyRef:
+          name: {{ . }}
+          key: {{ $.Values.model.headerKey }}
+    {{- end }}
+  {{- with .Values.curl.resources }}
+  resources:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.securityContext }}
+  securityContext:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  volumeMounts:
+    - name: model
+      mountPath: /models
+{{- end }}
+
+{{/* The port that a download connects to. */}}
+{{- define "ssd.modelUrlPort" -}}
+{{- $url := urlParse .Values.model.url }}
+{{- with regexFind ":[0-9]+$" $url.host }}
+{{- trimPrefix ":" . }}
+{{- else }}
+{{- eq $url.scheme "https" | ternary 443 80 }}
+{{- end }}
+{{- end }}

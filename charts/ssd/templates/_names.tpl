@@ -1,0 +1,86 @@
+{{/* Names, labels and annotations of the objects. */}}
+
+{{/* The chart's name; under an alias, the alias. */}}
+{{- define "ssd.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The name that all objects start with. A release named like the chart is not repeated: `ssd`. */}}
+{{- define "ssd.fullname" -}}
+{{- $name := include "ssd.name" . }}
+{{- if .Values.fullnameOverride }}
+{{- $name = .Values.fullnameOverride }}
+{{- else if not (contains $name .Release.Name) }}
+{{- $name = printf "%s-%s" .Release.Name $name }}
+{{- else }}
+{{- $name = .Release.Name }}
+{{- end }}
+{{- $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The full name with a suffix, 63 characters at most with it. (list $ "suffix") */}}
+{{- define "ssd.nameWith" -}}
+{{- $suffix := last . }}
+{{- $room := sub 62 (len $suffix) | int }}
+{{- printf "%s-%s" (include "ssd.fullname" (first .) | trunc $room | trimSuffix "-") $suffix }}
+{{- end }}
+
+{{/* What the Service, the Deployment and the others find the server's pods by. It can never change. */}}
+{{- define "ssd.selectorLabels" -}}
+app.kubernetes.io/component: server
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "ssd.name" . }}
+{{- end }}
+
+{{/* What `helm test` pods carry instead, so that no Service sends them requests. */}}
+{{- define "ssd.testLabels" -}}
+app.kubernetes.io/component: test
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ list . "test" | include "ssd.nameWith" }}
+{{- end }}
+
+{{/* Labels of the server's pods: without the chart's version, which would replace them for nothing. */}}
+{{- define "ssd.podLabels" -}}
+{{- $labels := dict "app.kubernetes.io/version" (.Values.image.tag | default .Chart.AppVersion | replace "+" "_" | trunc 63) }}
+{{- $labels = mergeOverwrite $labels (deepCopy .Values.commonLabels) (deepCopy .Values.podLabels) }}
+{{- mergeOverwrite $labels (include "ssd.selectorLabels" . | fromYaml) | toYaml }}
+{{- end }}
+
+{{/* Labels of every other object. (list $ ADDITIONAL…) */}}
+{{- define "ssd.labels" -}}
+{{- $root := first . }}
+{{- $labels := dict
+  "app.kubernetes.io/managed-by" $root.Release.Service
+  "app.kubernetes.io/version" ($root.Values.image.tag | default $root.Chart.AppVersion | replace "+" "_" | trunc 63)
+  "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+}}
+{{- range prepend (rest .) $root.Values.commonLabels }}
+{{- $labels = mergeOverwrite $labels (deepCopy .) }}
+{{- end }}
+{{- mergeOverwrite $labels (include "ssd.selectorLabels" $root | fromYaml) | toYaml }}
+{{- end }}
+
+{{/* The common annotations and an object's own; nothing when there are none. (list $ ADDITIONAL…) */}}
+{{- define "ssd.annotations" -}}
+{{- $annotations := deepCopy (first .).Values.commonAnnotations }}
+{{- range rest . }}
+{{- $annotations = mergeOverwrite $annotations (deepCopy .) }}
+{{- end }}
+{{- with $annotations }}
+{{- toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "ssd.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "ssd.fullname" .) "default" .Values.serviceAccount.create) }}
+{{- end }}
+
+{{/* The reference of an image. (list IMAGE-VALUES "tag without a value") */}}
+{{- define "ssd.image" -}}
+{{- $image := first . }}
+{{- if $image.digest }}
+{{- printf "%s@%s" $image.repository $image.digest }}
+{{- else }}
+{{- printf "%s:%s" $image.repository ($image.tag | default (last .)) }}
+{{- end }}
+{{- end }}

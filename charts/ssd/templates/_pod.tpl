@@ -1,0 +1,161 @@
+{{/* Parts of the pods' specification that are derived from values. */}}
+
+{{/* What every pod of the chart has, tests included. */}}
+{{- define "ssd.podDefaults" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- if not .Values.hostUsers }}
+hostUsers: false
+{{- end }}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Seconds of a duration such as 500ms, 5s, 2m or 1h, rounded up. */}}
+{{- define "ssd.seconds" -}}
+{{- $number := regexFind "^[0-9]+" . | int64 }}
+{{- $unit := regexFind "[a-z]+$" . }}
+{{- if eq $unit "ms" }}
+{{- div (add $number 999) 1000 }}
+{{- else }}
+{{- mul $number (get (dict "s" 1 "m" 60 "h" 3600) $unit) }}
+{{- end }}
+{{- end }}
+
+{{/* The server's own drain, and 5 seconds to write its last lines. */}}
+{{- define "ssd.gracePeriodSeconds" -}}
+{{- add (include "ssd.seconds" .Values.server.drainDelay) (include "ssd.seconds" .Values.server.drainTimeout) 5 }}
+{{- end }}
+
+{{- define "ssd.fewestReplicas" -}}
+{{- if .Values.autoscaling.enabled }}{{ int .Values.autoscaling.minReplicas }}
+{{- else if .Values.keda.enabled }}{{ int .Values.keda.minReplicas }}
+{{- else }}{{ int .Values.replicaCount }}
+{{- end }}
+{{- end }}
+
+{{- define "ssd.mostReplicas" -}}
+{{- if .Values.autoscaling.enabled }}{{ int .Values.autoscaling.maxReplicas }}
+{{- else if .Values.keda.enabled }}{{ int .Values.keda.maxReplicas }}
+{{- else }}{{ int .Values.replicaCount }}
+{{- end }}
+{{- end }}
+
+{{/*
+A new pod is ready before an old one goes. Where the two cannot run at once, since the one GPU or the
+cache's volume is taken, that would wait for ever: there the old pod goes first.
+*/}}
+{{- define "ssd.updateStrategy" -}}
+{{- $exclusive := or .Values.gpu.enabled (include "ssd.modelCacheIsExclusive" .) }}
+{{- if .Values.updateStrategy }}
+{{- toYaml .Values.updateStrategy }}
+{{- else if and $exclusive (le (include "ssd.mostReplicas" . | int) 1) }}
+{{- "type: Recreate" }}
+{{- else -}}
+type: RollingUpdate
+rollingUpdate:
+  maxSurge: 1
+  maxUnavailable: 0
+{{- end }}
+{{- end }}
+
+{{/* Spread as far as possible: a constraint that must hold would leave pods pending in a small cluster. */}}
+{{- define "ssd.topologySpreadConstraints" -}}
+{{- $constraints := .Values.topologySpreadConstraints }}
+{{- if not $constraints }}
+{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+{{- $constraints = append $constraints (dict "maxSkew" 1 "topologyKey" $key "whenUnsatisfiable" "ScheduleAnyway" "matchLabelKeys" (list "pod-template-hash")) }}
+{{- end }}
+{{- end }}
+{{- $selector := dict "labelSelector" (dict "matchLabels" (include "ssd.selectorLabels" . | fromYaml)) }}
+{{- range $constraints }}
+- {{ merge (deepCopy .) $selector | toYaml | indent 2 | trim }}
+{{- end }}
+{{- end }}
+
+{{- define "ssd.runtimeClassName" -}}
+{{- .Values.gpu.enabled | ternary .Values.gpu.runtimeClassName "" | default .Values.runtimeClassName }}
+{{- end }}
+
+{{- define "ssd.tolerations" -}}
+{{- with concat .Values.tolerations (.Values.gpu.enabled | ternary .Values.gpu.tolerations list) }}
+{{- toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Requests and limits, the GPU among the limits: a request of the same number follows from it. */}}
+{{- define "ssd.resources" -}}
+{{- $resources := deepCopy (.Values.resources | default dict) }}
+{{- if .Values.gpu.enabled }}
+{{- $resources = merge $resources (dict "limits" (dict .Values.gpu.resourceName (int .Values.gpu.count))) }}
+{{- end }}
+{{- with $resources }}
+{{- toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* What rolls the pods when it changes. What is not made by the chart, it cannot see: see `reloader`. */}}
+{{- define "ssd.checksums" -}}
+checksum/env-vars: {{ include "ssd.environment" . | sha256sum }}
+{{- if not .Values.cocoLabels.existingConfigMap }}
+checksum/coco-labels: {{ include "ssd.labelsText" . | sha256sum }}
+{{- end }}
+{{- if not .Values.auth.existingSecret }}
+checksum/credentials: {{ include "ssd.credentials" . | sha256sum }}
+{{- end }}
+{{- end }}
+
+{{/* Annotations for Stakater's Reloader, which does see them. */}}
+{{- define "ssd.reloaderAnnotations" -}}
+{{- if .Values.reloader }}
+{{- with .Values.auth.existingSecret }}
+secret.reloader.stakater.com/reload: {{ . | quote }}
+{{- end }}
+{{- with .Values.cocoLabels.existingConfigMap }}
+configmap.reloader.stakater.com/reload: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "ssd.probes" -}}
+{{- $paths := dict "startup" "/livez" "liveness" "/livez" "readiness" "/readyz" }}
+{{- range $kind := list "startup" "liveness" "readiness" }}
+{{- with get $.Values.probes $kind }}
+{{ $kind }}Probe:
+  httpGet:
+    path: {{ get $paths $kind }}
+    port: http
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Where the server's pods run. */}}
+{{- define "ssd.scheduling" -}}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with include "ssd.runtimeClassName" . }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with include "ssd.tolerations" . }}
+tolerations:
+  {{- . | nindent 2 }}
+{{- end }}
+topologySpreadConstraints:
+  {{- include "ssd.topologySpreadConstraints" . | trim | nindent 2 }}
+{{- end }}
