@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench docs libtorch clean requirements
+.PHONY: help run test lint chart bench docs libtorch clean requirements
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -17,6 +17,9 @@ lint: libtorch ## Formatting, clippy, rustdoc and shellcheck, warnings refused
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+
+chart: ## Lint, render, validate and unit-test the chart; needs no cluster
+	ci/chart.sh
 
 bench: libtorch ## Measure the server's own share of a request
 	cargo bench --locked

@@ -2,7 +2,7 @@
 # Installs the pinned tools that lint, render, test and install the chart into .tools/bin.
 #
 #   ci/tools.sh [TOOL...]    all by default: helm helm4 ct helm-unittest helm-docs kubeconform kind
-#                            kubectl schemas yamllint yamale shellcheck
+#                            kubectl pod-security schemas yamllint yamale shellcheck
 #
 # Needs no root, and does nothing for a tool that is there already. What is built is kept in
 # ${XDG_CACHE_HOME:-~/.cache}/ssd-tools under a hash of what it was built from, so a second clone
@@ -47,11 +47,13 @@ download() { # URL FILE
 
 # ---- tools written in Go: one module each in ci/tools, since their dependencies clash ----------
 
-# The package that a tool's go.mod names, and the version of the module that holds it.
+# The package that a tool's go.mod names, and the version of the module that holds it. pod-security is
+# this repository's own: it has neither.
 package_of() { sed -n 's/^tool //p' "ci/tools/$1/go.mod"; }
 version_of() {
     local package
     package=$(package_of "$1")
+    [ -n "$package" ] || return 0
     sed -n 's/^\(require\)\{0,1\}[[:space:]]*\([^ ]*\) \(v[^ ]*\).*/\2 \3/p' "ci/tools/$1/go.mod" |
         while read -r module version; do
             case $package/ in "$module"/*) echo "$version" ;; esac
@@ -87,12 +89,14 @@ ldflags() { # TOOL VERSION
 }
 
 build() { # TOOL VERSION OUT
+    local package
+    package=$(package_of "$1")
     echo "ci/tools.sh: building $1 $2 (once on this machine)" >&2
     (
         cd "ci/tools/$1"
         unset GOOS GOARCH
         GOWORK=off CGO_ENABLED=0 go build -mod=readonly -trimpath \
-            -ldflags "-s -w $(cd "$root" && ldflags "$1" "$2" | tr '\n' ' ')" -o "$3" "$(cd "$root" && package_of "$1")"
+            -ldflags "-s -w $(cd "$root" && ldflags "$1" "$2" | tr '\n' ' ')" -o "$3" "${package:-.}"
     )
 }
 
@@ -168,11 +172,13 @@ download_release() { # TOOL VERSION OUT
 go_tool() { # TOOL
     local version key made
     version=$(version_of "$1")
-    key=$({ cat "ci/tools/$1/go.mod" "ci/tools/$1/go.sum"; uname -sm; ldflags "$1" "$version"; } | sha256)
-    made=$cache/$1-$version-${key:0:12}
+    key=$({ cat "ci/tools/$1"/*; uname -sm; ldflags "$1" "$version"; } | sha256)
+    made=$cache/$1-${version:-own}-${key:0:12}
     if [ ! -x "$made" ]; then
         if go_can_build "$1"; then
             build "$1" "$version" "$work/$1"
+        elif [ -z "$version" ]; then
+            die "$1 is built from source: it needs Go (https://go.dev/dl)"
         else
             download_release "$1" "$version" "$work/$1"
         fi
@@ -242,11 +248,11 @@ schemas() {
 # -------------------------------------------------------------------------------------------------
 
 if [ $# = 0 ]; then
-    set -- helm helm4 ct helm-unittest helm-docs kubeconform kind kubectl schemas yamllint yamale shellcheck
+    set -- helm helm4 ct helm-unittest helm-docs kubeconform kind kubectl pod-security schemas yamllint yamale shellcheck
 fi
 for tool; do
     case $tool in
-        helm | helm4 | ct | helm-unittest | helm-docs | kubeconform | kind | kubectl) go_tool "$tool" ;;
+        helm | helm4 | ct | helm-unittest | helm-docs | kubeconform | kind | kubectl | pod-security) go_tool "$tool" ;;
         yamllint | yamale | shellcheck) python_tool "$tool" ;;
         schemas) schemas ;;
         *) die "no tool '$tool': the first lines of this file list them" ;;

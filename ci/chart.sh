@@ -1,0 +1,216 @@
+#!/usr/bin/env bash
+# Checks the chart in charts/ssd: what `make chart` runs.
+#
+#   ci/chart.sh [CHECK...]      all by default: facts files readme lint unit render subchart rolling
+#                               missing package download
+#   ci/chart.sh write-readme    writes the chart's README.md from values.yaml and README.md.gotmpl
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+chart=charts/ssd
+checks=(facts files readme lint unit render subchart rolling missing package download)
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+die() {
+    echo "ci/chart.sh: $*" >&2
+    exit 1
+}
+
+# refused TEXT COMMAND...: the command must fail and say TEXT.
+refused() {
+    local text=$1
+    shift
+    if "$@" >"$work/refused" 2>&1; then
+        die "not refused: $*"
+    fi
+    grep -qF -- "$text" "$work/refused" || die "refused without saying '$text': $* said: $(cat "$work/refused")"
+}
+
+rendered() { helm template ssd "$chart" --namespace demo "$@"; }
+
+# One fact, one place: what is written twice must be the same.
+facts() {
+    local version app_version oldest
+    version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)
+    app_version=$(sed -n 's/^appVersion: "\(.*\)"$/\1/p' $chart/Chart.yaml)
+    [ "$version" = "$app_version" ] || die "Cargo.toml has version $version, $chart/Chart.yaml has appVersion $app_version"
+    cmp data/coco_labels.txt $chart/files/coco_labels.txt || die "copy data/coco_labels.txt to $chart/files"
+    oldest=$(sed -n 's/^kubeVersion: ">=\(.*\)\.0-0"$/\1/p' $chart/Chart.yaml)
+    [ -d ".tools/schemas/kubernetes-$oldest" ] || die "ci/tools/schemas.txt lacks Kubernetes $oldest, the oldest that Chart.yaml supports"
+    # The model that the values of ci/ download is the demo model, where that is in the repository.
+    if [ -f weights/demo.safetensors ]; then
+        grep -qF "$(sha256sum weights/demo.safetensors | cut -d' ' -f1)" $chart/ci/model-url-values.yaml ||
+            die "$chart/ci/model-url-values.yaml and model-pvc-values.yaml name another model than weights/demo.safetensors"
+    fi
+}
+
+# yamllint and shellcheck. The repository's other scripts are the business of `make lint`.
+files() {
+    yamllint --strict $chart ct.yaml ci
+    shellcheck ci/chart.sh ci/tools.sh
+    shellcheck --shell=sh $chart/files/download-model.sh
+}
+
+write_readme() { helm-docs --chart-search-root "$1" --sort-values-order file --log-level warning; }
+
+readme() {
+    cp -R charts "$work/docs"
+    write_readme "$work/docs"
+    diff -u $chart/README.md "$work/docs/ssd/README.md" || die "README.md is not what values.yaml says: run ci/chart.sh write-readme"
+}
+
+lint() {
+    ct lint --config ct.yaml --all >"$work/ct" 2>&1 || { cat "$work/ct"; return 1; }
+    tail -n 1 "$work/ct"
+}
+
+unit() {
+    helm-unittest --strict $chart >"$work/unit" 2>&1 || { cat "$work/unit"; return 1; }
+    grep '^Test' "$work/unit"
+    .tools/python/bin/python - $chart/tests/*_test.yaml <<'PYTHON'
+import sys, yaml
+
+tests = [test for name in sys.argv[1:] for test in yaml.safe_load(open(name))["tests"]]
+print("Assertions: ", sum(len(test["asserts"]) for test in tests))
+PYTHON
+}
+
+# What a person would not write: spaces at the end of a line, an empty line inside an object, a value
+# that is not there.
+untidy() { grep -nE '[[:space:]]+$|<no value>|: null$|^$' "$1"; }
+
+# Every way in which people install it, with both Helms, for the oldest and the newest Kubernetes.
+render_one() { # VALUES-FILE
+    local values=$1 name kubernetes
+    name=$(basename "$values" -values.yaml)
+    helm lint --quiet --strict --values "$values" $chart >"$work/lint" 2>&1 || { cat "$work/lint"; return 1; }
+    if [ "$name" = generated ]; then
+        refused "auth.existingSecret: ssd-credentials" rendered --values "$values"
+        return
+    fi
+    rendered --values "$values" >"$work/$name.yaml"
+    helm4 template ssd $chart --namespace demo --values "$values" >"$work/helm4.yaml"
+    # Helm 4 writes an empty line before each ---.
+    diff --ignore-blank-lines "$work/$name.yaml" "$work/helm4.yaml" || die "Helm 3 and Helm 4 render $values differently"
+    if untidy "$work/$name.yaml"; then
+        die "$values is rendered untidily"
+    fi
+    for kubernetes in .tools/schemas/kubernetes-*; do
+        # Volumes from OCI images came after the oldest supported Kubernetes.
+        [ "$name" = model-oci ] && [[ $kubernetes = *-1.30 ]] && continue
+        kubeconform -strict -schema-location "$kubernetes/{{ .ResourceKind }}{{ .KindSuffix }}.json" \
+            -schema-location '.tools/schemas/custom/{{ .ResourceKind }}{{ .KindSuffix }}.json' "$work/$name.yaml"
+    done
+    pod-security restricted <"$work/$name.yaml" >/dev/null
+}
+
+render() {
+    local values
+    for values in "$chart"/ci/*-values.yaml "$chart"/tests/values/*-values.yaml; do
+        render_one "$values"
+    done
+    refused 'chart requires kubeVersion' helm template ssd $chart --kube-version 1.29.0
+}
+
+# As a dependency, twice under other names, with its condition and a parent's global values.
+subchart() {
+    local parent=$work/parent
+    mkdir -p "$parent/templates"
+    cat >"$parent/Chart.yaml" <<YAML
+apiVersion: v2
+name: parent
+version: 1.0.0
+dependencies:
+  - {name: ssd, version: "*", alias: day, condition: day.enabled, repository: "file://$PWD/$chart"}
+  - {name: ssd, version: "*", alias: night, condition: night.enabled, repository: "file://$PWD/$chart"}
+  - {name: ssd, version: "*", condition: ssd.enabled, repository: "file://$PWD/$chart"}
+YAML
+    cat >"$parent/values.yaml" <<YAML
+global: {imageRegistry: registry.example.com}
+day: {enabled: true, server: {threshold: 0.9}}
+night: {enabled: true}
+ssd: {enabled: false}
+YAML
+    helm dependency update "$parent" >/dev/null
+    helm template cameras "$parent" >"$work/subcharts.yaml"
+    helm4 template cameras "$parent" | diff --ignore-blank-lines "$work/subcharts.yaml" - || die "Helm 3 and Helm 4 differ for subcharts"
+    [ "$(grep -c '^kind: Deployment' "$work/subcharts.yaml")" = 2 ] || die "two aliases did not make two Deployments"
+    [ -z "$(awk '/^kind: /{kind=$2} /^  name: /{print kind, $2}' "$work/subcharts.yaml" | sort | uniq -d)" ] || die "two aliases make objects of one name"
+    [ "$(grep -c 'app.kubernetes.io/name: night$' "$work/subcharts.yaml")" -gt 5 ] || die "an alias is not in the labels"
+    refused "additional properties 'treshold' not allowed" helm template cameras "$parent" --set day.server.treshold=1
+}
+
+# checksum ANNOTATION [ARGUMENT...]: of the pods, rendered with the arguments.
+checksum() {
+    local annotation=$1
+    shift
+    rendered --show-only templates/deployment.yaml "$@" | sed -n "s|^ *checksum/$annotation: ||p"
+}
+
+# Whatever the pods read rolls them when it changes; nothing else does.
+rolling() {
+    local annotation argument
+    while read -r annotation argument; do
+        [ -n "$(checksum "$annotation")" ] || die "no checksum/$annotation"
+        [ "$(checksum "$annotation")" != "$(checksum "$annotation" --set "$argument")" ] || die "$argument does not change checksum/$annotation"
+    done <<'CASES'
+env-vars server.threshold=0.7
+env-vars model.path=weights/other.pth
+coco-labels cocoLabels.inline=1\,1\,cat
+credentials auth.password=other
+credentials auth.username=other
+CASES
+    diff <(rendered --show-only templates/deployment.yaml) \
+        <(rendered --show-only templates/deployment.yaml --set service.port=8080,tests.enabled=false,networkPolicy.enabled=false) ||
+        die "what the pods do not read changes them"
+}
+
+# Files that a chart without them must not pass over in silence.
+missing() {
+    local file text options
+    while IFS='|' read -r file text options; do
+        rm -rf "$work/without"
+        cp -R $chart "$work/without"
+        rm "$work/without/files/$file"
+        # shellcheck disable=SC2086 # several words
+        refused "$text" helm template ssd "$work/without" $options
+    done <<CASES
+coco_labels.txt|The chart has no files/coco_labels.txt|
+sample.jpg|The chart has no files/sample.jpg|
+dashboard.json|The chart has no files/dashboard.json|--set metrics.enabled=true,metrics.dashboard.enabled=true
+download-model.sh|The chart has no files/download-model.sh|--set model.url=https://example.com/m,model.sha256=$(printf %064d 1 | tr 0 a)
+CASES
+}
+
+# What is shipped works without what is not, and is small: a release's Secret holds the chart.
+package() {
+    local archive
+    helm package $chart --destination "$work" >/dev/null
+    archive=$(ls "$work"/ssd-*.tgz)
+    tar -tzf "$archive" >"$work/listing"
+    grep -q '^ssd/values.schema.json$' "$work/listing" || die "the package lacks values.schema.json"
+    if grep -E '^ssd/(ci|tests)/|gotmpl$' "$work/listing"; then
+        die "the package holds files for its developers"
+    fi
+    [ "$(wc -c <"$archive")" -lt 200000 ] || die "the package is larger than 200 kB"
+    diff <(helm template ssd "$archive" --namespace demo) <(rendered) || die "the package renders otherwise than the folder"
+}
+
+download() { python3 ci/chart/download_model_test.py 2>&1 | tail -n 3; }
+
+if [ "${1-}" = write-readme ]; then
+    ci/tools.sh helm-docs
+    PATH=$PWD/.tools/bin:$PATH write_readme charts
+    exit
+fi
+ci/tools.sh helm helm4 ct helm-unittest helm-docs kubeconform pod-security schemas yamllint yamale shellcheck
+export PATH=$PWD/.tools/bin:$PATH
+for check in "${@:-${checks[@]}}"; do
+    case " ${checks[*]} " in *" $check "*) ;; *) die "no check '$check': ${checks[*]}" ;; esac
+    start=$SECONDS
+    echo "chart: $check"
+    "$check"
+    echo "chart: $check: passed ($((SECONDS - start)) s)"
+done
