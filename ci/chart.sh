@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Checks the chart in charts/ssd: what `make chart` runs.
 #
-#   ci/chart.sh [CHECK...]      all by default: facts files readme lint unit render subchart rolling
-#                               missing package download
+#   ci/chart.sh [CHECK...]      all by default: facts settings files readme lint unit render subchart
+#                               rolling missing package download
 #   ci/chart.sh write-readme    writes the chart's README.md from values.yaml and README.md.gotmpl
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 chart=charts/ssd
-checks=(facts files readme lint unit render subchart rolling missing package download)
+checks=(facts settings files readme lint unit render subchart rolling missing package download)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -44,6 +44,24 @@ facts() {
         grep -qF "$(sha256sum weights/demo.safetensors | cut -d' ' -f1)" $chart/ci/model-url-values.yaml ||
             die "$chart/ci/model-url-values.yaml and model-pvc-values.yaml name another model than weights/demo.safetensors"
     fi
+}
+
+# Each setting of the server is a variable of the chart, and the other way round; and with the server's
+# default, but for those that a container wants otherwise.
+settings() {
+    local variable default chart_value
+    sed -n '/^settings! {/,/^}/s/^ *\([A-Z_]*\) = "\([^"]*\)".*/\1 \2/p' server/src/config.rs >"$work/settings"
+    [ -s "$work/settings" ] || die "no settings found in server/src/config.rs"
+    rendered --set model.path=some.pth >"$work/default.yaml"
+    { sed -n '/^  name: ssd-env-vars/,/^---/s/^  \([A-Z_]*\): "\(.*\)"$/\1 \2/p' "$work/default.yaml"
+        sed -n 's/^ *- name: \(SECRET_[A-Z]*\)$/\1/p' "$work/default.yaml" | sort -u; } >"$work/variables"
+    diff <(cut -d' ' -f1 "$work/settings" | sort) <(cut -d' ' -f1 "$work/variables" | sort) >&2 ||
+        die "the settings of server/src/config.rs (<) and of $chart/templates/_environment.tpl (>) are not the same"
+    while read -r variable default; do
+        case $variable in HOST | COCO_LABELS_PATH | WEIGHTS_PATH | DRAIN_DELAY | LOG_FORMAT | SECRET_*) continue ;; esac
+        chart_value=$(sed -n "s/^$variable //p" "$work/variables")
+        [ "$chart_value" = "$default" ] || die "$variable is $default in server/src/config.rs and $chart_value in $chart/values.yaml"
+    done <"$work/settings"
 }
 
 # yamllint and shellcheck. The repository's other scripts are the business of `make lint`.

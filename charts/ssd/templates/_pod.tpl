@@ -123,8 +123,9 @@ configmap.reloader.stakater.com/reload: {{ . | quote }}
 {{- end }}
 {{- end }}
 
+{{/* The server is alive while it loads the model: that it has started, only its readiness says. */}}
 {{- define "ssd.probes" -}}
-{{- $paths := dict "startup" "/livez" "liveness" "/livez" "readiness" "/readyz" }}
+{{- $paths := dict "startup" "/readyz" "liveness" "/livez" "readiness" "/readyz" }}
 {{- range $kind := list "startup" "liveness" "readiness" }}
 {{- with get $.Values.probes $kind }}
 {{ $kind }}Probe:
