@@ -216,7 +216,11 @@ package() {
     diff <(helm template ssd "$archive" --namespace demo) <(rendered) || die "the package renders otherwise than the folder"
 }
 
-download() { python3 ci/chart/download_model_test.py 2>&1 | tail -n 3; }
+download() {
+    command -v curl >/dev/null || die "needs curl (Debian, Ubuntu: sudo apt-get install curl)"
+    python3 ci/chart/download_model_test.py >"$work/download" 2>&1 || { cat "$work/download"; return 1; }
+    tail -n 3 "$work/download"
+}
 
 if [ "${1-}" = write-readme ]; then
     ci/tools.sh helm-docs

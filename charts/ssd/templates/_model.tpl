@@ -5,7 +5,7 @@
 {{- end }}
 
 {{- define "ssd.labelsConfigMap" -}}
-{{- .Values.cocoLabels.existingConfigMap | default (list . "coco-labels" | include "ssd.nameWith") }}
+{{- .Values.cocoLabels.existingConfigMap | default (include "ssd.nameWith" (list . "coco-labels")) }}
 {{- end }}
 
 {{/* The contents of the list of labels. A file that is not there would be an empty text. */}}
@@ -37,7 +37,7 @@
 {{- end }}
 
 {{- define "ssd.modelCacheClaim" -}}
-{{- .Values.model.cache.existingClaim | default (list . "model-cache" | include "ssd.nameWith") }}
+{{- .Values.model.cache.existingClaim | default (include "ssd.nameWith" (list . "model-cache")) }}
 {{- end }}
 
 {{/* A cache that only one node can mount at a time. */}}
@@ -69,7 +69,7 @@
 {{/* The init container that downloads the model and compares its SHA-256. */}}
 {{- define "ssd.modelDownload" -}}
 - name: download-model
-  image: {{ list .Values.curl "" | include "ssd.image" }}
+  image: {{ include "ssd.image" (list .Values.curl "") }}
   imagePullPolicy: {{ .Values.curl.pullPolicy }}
   command:
     - sh

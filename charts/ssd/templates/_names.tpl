@@ -36,7 +36,7 @@ app.kubernetes.io/name: {{ include "ssd.name" . }}
 {{- define "ssd.testLabels" -}}
 app.kubernetes.io/component: test
 app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/name: {{ list . "test" | include "ssd.nameWith" }}
+app.kubernetes.io/name: {{ include "ssd.nameWith" (list . "test") }}
 {{- end }}
 
 {{/* Labels of the server's pods: without the chart's version, which would replace them for nothing. */}}

@@ -33,13 +33,6 @@ securityContext:
 {{- add (include "ssd.seconds" .Values.server.drainDelay) (include "ssd.seconds" .Values.server.drainTimeout) 5 }}
 {{- end }}
 
-{{- define "ssd.fewestReplicas" -}}
-{{- if .Values.autoscaling.enabled }}{{ int .Values.autoscaling.minReplicas }}
-{{- else if .Values.keda.enabled }}{{ int .Values.keda.minReplicas }}
-{{- else }}{{ int .Values.replicaCount }}
-{{- end }}
-{{- end }}
-
 {{- define "ssd.mostReplicas" -}}
 {{- if .Values.autoscaling.enabled }}{{ int .Values.autoscaling.maxReplicas }}
 {{- else if .Values.keda.enabled }}{{ int .Values.keda.maxReplicas }}

@@ -1,22 +1,22 @@
 {{/*
-What the objects of `helm test` share. They carry no label by which the Service selects, and stay
-after the test for `helm test --logs` to read.
+What the objects of `helm test` share. They carry no label by which the Service selects. The pods stay
+after the test, for `helm test --logs` to read.
 */}}
 
-{{/* The metadata of a test's object but for its name. (list $ WEIGHT) */}}
+{{/* The metadata of a test's object but for its name. (list $ WEIGHT "WHEN TO DELETE IT") */}}
 {{- define "ssd.testMetadata" -}}
 {{- $root := first . }}
-{{- $hook := dict "helm.sh/hook" "test" "helm.sh/hook-delete-policy" "before-hook-creation" "helm.sh/hook-weight" (last . | toString) -}}
+{{- $hook := dict "helm.sh/hook" "test" "helm.sh/hook-weight" (index . 1 | toString) "helm.sh/hook-delete-policy" (last .) -}}
 namespace: {{ $root.Release.Namespace }}
 labels:
-  {{- mergeOverwrite (list $root | include "ssd.labels" | fromYaml) (include "ssd.testLabels" $root | fromYaml) | toYaml | nindent 2 }}
+  {{- mergeOverwrite (include "ssd.labels" (list $root) | fromYaml) (include "ssd.testLabels" $root | fromYaml) | toYaml | nindent 2 }}
 annotations:
-  {{- list $root $hook | include "ssd.annotations" | nindent 2 }}
+  {{- include "ssd.annotations" (list $root $hook) | nindent 2 }}
 {{- end }}
 
 {{/* The container's fields but for its name, command and environment. */}}
 {{- define "ssd.testContainer" -}}
-image: {{ list .Values.curl "" | include "ssd.image" }}
+image: {{ include "ssd.image" (list .Values.curl "") }}
 imagePullPolicy: {{ .Values.curl.pullPolicy }}
 {{- with .Values.curl.resources }}
 resources:
