@@ -2,13 +2,13 @@
 # Checks the chart in charts/ssd: what `make chart` runs.
 #
 #   ci/chart.sh [CHECK...]      all by default: facts settings files readme lint unit render subchart
-#                               rolling missing package download
+#                               rolling missing nulls package download
 #   ci/chart.sh write-readme    writes the chart's README.md from values.yaml and README.md.gotmpl
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 chart=charts/ssd
-checks=(facts settings files readme lint unit render subchart rolling missing package download)
+checks=(facts settings files readme lint unit render subchart rolling missing nulls package download)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -215,6 +215,8 @@ package() {
     [ "$(wc -c <"$archive")" -lt 200000 ] || die "the package is larger than 200 kB"
     diff <(helm template ssd "$archive" --namespace demo) <(rendered) || die "the package renders otherwise than the folder"
 }
+
+nulls() { .tools/python/bin/python ci/chart/null_values_test.py; }
 
 download() {
     command -v curl >/dev/null || die "needs curl (Debian, Ubuntu: sudo apt-get install curl)"

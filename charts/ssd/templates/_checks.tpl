@@ -60,7 +60,7 @@ is in values.schema.json.
 {{- if and (or .existingClaim .image.reference) (not .path) }}
 {{- $wrong = append $wrong "model.path must say which file of the volume to load." }}
 {{- end }}
-{{- if and (ne (include "ssd.modelSource" $) "image") (or (hasPrefix "/" .path) (has ".." (splitList "/" .path))) }}
+{{- if and (ne (include "ssd.modelSource" $) "image") (or (hasPrefix "/" (toString .path)) (has ".." (splitList "/" (toString .path)))) }}
 {{- $wrong = append $wrong "model.path is below the volume's root: without a / in front and without .." }}
 {{- end }}
 {{- if and .image.reference (semverCompare "<1.31-0" $.Capabilities.KubeVersion.Version) }}

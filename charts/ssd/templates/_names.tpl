@@ -42,7 +42,7 @@ app.kubernetes.io/name: {{ include "ssd.nameWith" (list . "test") }}
 {{/* Labels of the server's pods: without the chart's version, which would replace them for nothing. */}}
 {{- define "ssd.podLabels" -}}
 {{- $labels := dict "app.kubernetes.io/version" (.Values.image.tag | default .Chart.AppVersion | replace "+" "_" | trunc 63) }}
-{{- $labels = mergeOverwrite $labels (deepCopy .Values.commonLabels) (deepCopy .Values.podLabels) }}
+{{- $labels = mergeOverwrite $labels (.Values.commonLabels | default dict) (.Values.podLabels | default dict) }}
 {{- mergeOverwrite $labels (include "ssd.selectorLabels" . | fromYaml) | toYaml }}
 {{- end }}
 
@@ -54,17 +54,17 @@ app.kubernetes.io/name: {{ include "ssd.nameWith" (list . "test") }}
   "app.kubernetes.io/version" ($root.Values.image.tag | default $root.Chart.AppVersion | replace "+" "_" | trunc 63)
   "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
 }}
-{{- range prepend (rest .) $root.Values.commonLabels }}
-{{- $labels = mergeOverwrite $labels (deepCopy .) }}
+{{- range prepend (rest .) $root.Values.commonLabels | compact }}
+{{- $labels = mergeOverwrite $labels . }}
 {{- end }}
 {{- mergeOverwrite $labels (include "ssd.selectorLabels" $root | fromYaml) | toYaml }}
 {{- end }}
 
 {{/* The common annotations and an object's own; nothing when there are none. (list $ ADDITIONAL…) */}}
 {{- define "ssd.annotations" -}}
-{{- $annotations := deepCopy (first .).Values.commonAnnotations }}
-{{- range rest . }}
-{{- $annotations = mergeOverwrite $annotations (deepCopy .) }}
+{{- $annotations := dict }}
+{{- range prepend (rest .) (first .).Values.commonAnnotations | compact }}
+{{- $annotations = mergeOverwrite $annotations . }}
 {{- end }}
 {{- with $annotations }}
 {{- toYaml . }}

@@ -60,7 +60,7 @@ rollingUpdate:
 
 {{/* Spread as far as possible: a constraint that must hold would leave pods pending in a small cluster. */}}
 {{- define "ssd.topologySpreadConstraints" -}}
-{{- $constraints := .Values.topologySpreadConstraints }}
+{{- $constraints := .Values.topologySpreadConstraints | default list }}
 {{- if not $constraints }}
 {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
 {{- $constraints = append $constraints (dict "maxSkew" 1 "topologyKey" $key "whenUnsatisfiable" "ScheduleAnyway" "matchLabelKeys" (list "pod-template-hash")) }}
@@ -77,7 +77,7 @@ rollingUpdate:
 {{- end }}
 
 {{- define "ssd.tolerations" -}}
-{{- with concat .Values.tolerations (.Values.gpu.enabled | ternary .Values.gpu.tolerations list) }}
+{{- with concat (.Values.tolerations | default list) (ternary .Values.gpu.tolerations list .Values.gpu.enabled | default list) }}
 {{- toYaml . }}
 {{- end }}
 {{- end }}
