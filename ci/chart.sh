@@ -142,13 +142,13 @@ name: parent
 version: 1.0.0
 dependencies:
   - {name: ssd, version: "*", alias: day, condition: day.enabled, repository: "file://$PWD/$chart"}
-  - {name: ssd, version: "*", alias: night, condition: night.enabled, repository: "file://$PWD/$chart"}
+  - {name: ssd, version: "*", alias: nightShift, condition: nightShift.enabled, repository: "file://$PWD/$chart"}
   - {name: ssd, version: "*", condition: ssd.enabled, repository: "file://$PWD/$chart"}
 YAML
     cat >"$parent/values.yaml" <<YAML
 global: {imageRegistry: registry.example.com}
 day: {enabled: true, server: {threshold: 0.9}}
-night: {enabled: true}
+nightShift: {enabled: true}
 ssd: {enabled: false}
 YAML
     helm dependency update "$parent" >/dev/null
@@ -156,7 +156,7 @@ YAML
     helm4 template cameras "$parent" | diff --ignore-blank-lines "$work/subcharts.yaml" - || die "Helm 3 and Helm 4 differ for subcharts"
     [ "$(grep -c '^kind: Deployment' "$work/subcharts.yaml")" = 2 ] || die "two aliases did not make two Deployments"
     [ -z "$(awk '/^kind: /{kind=$2} /^  name: /{print kind, $2}' "$work/subcharts.yaml" | sort | uniq -d)" ] || die "two aliases make objects of one name"
-    [ "$(grep -c 'app.kubernetes.io/name: night$' "$work/subcharts.yaml")" -gt 5 ] || die "an alias is not in the labels"
+    [ "$(grep -c 'app.kubernetes.io/name: nightshift$' "$work/subcharts.yaml")" -gt 5 ] || die "an alias is not in the labels"
     refused "additional properties 'treshold' not allowed" helm template cameras "$parent" --set day.server.treshold=1
 }
 

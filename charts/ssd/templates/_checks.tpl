@@ -45,6 +45,9 @@ is in values.schema.json.
 {{- if and .url (not .sha256) }}
 {{- $wrong = append $wrong "model.url needs model.sha256, the SHA-256 of the file there (sha256sum FILE): what is downloaded is compared with it." }}
 {{- end }}
+{{- if and .url (not .path) (has (base (urlParse .url).path) (list "." "/")) }}
+{{- $wrong = append $wrong "model.url ends without a file's name: model.path must say what to save it as." }}
+{{- end }}
 {{- if and .sha256 (not .url) }}
 {{- $wrong = append $wrong "model.sha256 is compared with a download: it needs model.url." }}
 {{- end }}

@@ -1,8 +1,8 @@
 {{/* Names, labels and annotations of the objects. */}}
 
-{{/* The chart's name; under an alias, the alias. */}}
+{{/* The chart's name; under an alias, the alias, which may be nightShift where names must be nightshift. */}}
 {{- define "ssd.name" -}}
-{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- .Values.nameOverride | default (.Chart.Name | lower | replace "_" "-") | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
 {{/* The name that all objects start with. A release named like the chart is not repeated: `ssd`. */}}

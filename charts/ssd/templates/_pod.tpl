@@ -68,7 +68,7 @@ rollingUpdate:
 {{- end }}
 {{- $selector := dict "labelSelector" (dict "matchLabels" (include "ssd.selectorLabels" . | fromYaml)) }}
 {{- range $constraints }}
-- {{ merge (deepCopy .) $selector | toYaml | indent 2 | trim }}
+- {{ ternary . (merge (deepCopy .) $selector) (hasKey . "labelSelector") | toYaml | indent 2 | trim }}
 {{- end }}
 {{- end }}
 
