@@ -4,6 +4,7 @@
 #   ci/chart.sh [CHECK...]      all by default: facts settings files readme lint unit render subchart
 #                               rolling missing nulls package download
 #   ci/chart.sh write-readme    writes the chart's README.md from values.yaml and README.md.gotmpl
+#   ci/chart.sh write-model     writes the SHA-256 of weights/demo.safetensors into the values of ci/
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -32,18 +33,32 @@ rendered() { helm template ssd "$chart" --namespace demo "$@"; }
 
 # One fact, one place: what is written twice must be the same.
 facts() {
-    local version app_version oldest
+    local version app_version oldest values
     version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)
     app_version=$(sed -n 's/^appVersion: "\(.*\)"$/\1/p' $chart/Chart.yaml)
     [ "$version" = "$app_version" ] || die "Cargo.toml has version $version, $chart/Chart.yaml has appVersion $app_version"
     cmp data/coco_labels.txt $chart/files/coco_labels.txt || die "copy data/coco_labels.txt to $chart/files"
     oldest=$(sed -n 's/^kubeVersion: ">=\(.*\)\.0-0"$/\1/p' $chart/Chart.yaml)
     [ -d ".tools/schemas/kubernetes-$oldest" ] || die "ci/tools/schemas.txt lacks Kubernetes $oldest, the oldest that Chart.yaml supports"
-    # The model that the values of ci/ download is the demo model, where that is in the repository.
-    if [ -f weights/demo.safetensors ]; then
-        grep -qF "$(sha256sum weights/demo.safetensors | cut -d' ' -f1)" $chart/ci/model-url-values.yaml ||
-            die "$chart/ci/model-url-values.yaml and model-pvc-values.yaml name another model than weights/demo.safetensors"
+    if [ -f $model ]; then
+        for values in $model_values; do
+            [ "$(grep -o '[0-9a-f]\{64\}' "$values" | sort -u)" = "$(sha256sum $model | cut -d' ' -f1)" ] ||
+                die "$values names another model than $model: run ci/chart.sh write-model"
+        done
     fi
+}
+
+# The model that some values of ci/ download is the demo model, where that is in the repository.
+model=weights/demo.safetensors
+model_values="$chart/ci/model-url-values.yaml $chart/ci/model-pvc-values.yaml"
+
+write_model() {
+    local sha256 values
+    sha256=$(sha256sum $model | cut -d' ' -f1)
+    for values in $model_values; do
+        sed "s/[0-9a-f]\{64\}/$sha256/g" "$values" >"$work/values"
+        cp "$work/values" "$values"
+    done
 }
 
 # Each setting of the server is a variable of the chart, and the other way round; and with the server's
@@ -224,11 +239,17 @@ download() {
     tail -n 3 "$work/download"
 }
 
-if [ "${1-}" = write-readme ]; then
-    ci/tools.sh helm-docs
-    PATH=$PWD/.tools/bin:$PATH write_readme charts
-    exit
-fi
+case ${1-} in
+    write-readme)
+        ci/tools.sh helm-docs
+        PATH=$PWD/.tools/bin:$PATH write_readme charts
+        exit
+        ;;
+    write-model)
+        write_model
+        exit
+        ;;
+esac
 ci/tools.sh helm helm4 ct helm-unittest helm-docs kubeconform pod-security schemas yamllint yamale shellcheck
 export PATH=$PWD/.tools/bin:$PATH
 for check in "${@:-${checks[@]}}"; do

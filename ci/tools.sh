@@ -157,13 +157,14 @@ download_release() { # TOOL VERSION OUT
     if ! { download "$url" "$file" && download "$checksums" "$work/checksums"; }; then
         die "cannot download $1; with Go (https://go.dev/dl) it is built from source instead"
     fi
-    # One line for each file, "HASH  NAME"; or, in kubectl's case, the hash alone.
-    want=$(awk -v name="$(basename "$url")" '$2 == name || $2 == "*" name || NF == 1 { print $1; exit }' "$work/checksums")
+    # One line for each file, "HASH  NAME", in some with a folder; or, in kubectl's case, the hash alone.
+    want=$(awk -v name="$(basename "$url")" '{ sub(/^.*[\/*]/, "", $2) } $2 == name || NF == 1 { print $1; exit }' "$work/checksums")
     [ -n "$want" ] || die "$checksums does not list $(basename "$url")"
     [ "$(sha256 "$file")" = "$want" ] || die "$url does not have the SHA-256 that $checksums gives"
     if [ -n "$program" ]; then
-        tar -xzf "$file" -C "$work" "$program"
-        file=$work/$program
+        mkdir -p "$work/release"
+        tar -xzf "$file" -C "$work/release"
+        file=$work/release/$program
     fi
     chmod 0755 "$file"
     mv "$file" "$3"

@@ -120,9 +120,6 @@ is in values.schema.json.
 {{- if and .Values.metrics.enabled (eq (int .Values.metrics.port) (int .Values.server.port)) }}
 {{- $wrong = append $wrong "metrics.port and server.port must differ." }}
 {{- end }}
-{{- if and .Values.metrics.enabled (eq (int .Values.metrics.port) (int .Values.service.port)) }}
-{{- $wrong = append $wrong "metrics.port and service.port must differ." }}
-{{- end }}
 {{- range $name := list "serviceMonitor" "prometheusRule" "dashboard" }}
 {{- if and (get $.Values.metrics $name).enabled (not $.Values.metrics.enabled) }}
 {{- $wrong = append $wrong (printf "metrics.%s needs metrics.enabled." $name) }}

@@ -1,6 +1,6 @@
 {{/* The label selector that finds this release's series in Prometheus, with more matchers if given. */}}
 {{- define "ssd.metricsSelector" -}}
-{namespace="{{ .Release.Namespace }}",service="{{ include "ssd.fullname" . }}"}
+{namespace="{{ .Release.Namespace }}",service="{{ include "ssd.nameWith" (list . "metrics") }}"}
 {{- end }}
 
 {{/* (list $ MATCHERS) */}}
