@@ -136,7 +136,9 @@ render_one() { # VALUES-FILE
         kubeconform -strict -schema-location "$kubernetes/{{ .ResourceKind }}{{ .KindSuffix }}.json" \
             -schema-location '.tools/schemas/custom/{{ .ResourceKind }}{{ .KindSuffix }}.json' "$work/$name.yaml"
     done
-    pod-security restricted <"$work/$name.yaml" >/dev/null
+    if [ -n "$(command -v pod-security)" ]; then
+        pod-security restricted <"$work/$name.yaml" >/dev/null
+    fi
 }
 
 render() {
@@ -250,7 +252,12 @@ case ${1-} in
         exit
         ;;
 esac
-ci/tools.sh helm helm4 ct helm-unittest helm-docs kubeconform pod-security schemas yamllint yamale shellcheck
+ci/tools.sh helm helm4 ct helm-unittest helm-docs kubeconform schemas yamllint yamale shellcheck
+if command -v go >/dev/null; then
+    ci/tools.sh pod-security
+else
+    echo "chart: pods are not compared with the restricted profile: pod-security is built with Go, which is not here" >&2
+fi
 export PATH=$PWD/.tools/bin:$PATH
 for check in "${@:-${checks[@]}}"; do
     case " ${checks[*]} " in *" $check "*) ;; *) die "no check '$check': ${checks[*]}" ;; esac

@@ -152,7 +152,8 @@ download_release() { # TOOL VERSION OUT
         *) die "no release of $1 for $(uname -sm): install Go (https://go.dev/dl) to build it" ;;
     esac
     { read -r url && read -r checksums && read -r program || true; } < <(release "$1" "$2" "$os" "$arch")
-    file=$work/$(basename "$url")
+    mkdir -p "$work/download" "$work/release"
+    file=$work/download/$(basename "$url")
     echo "ci/tools.sh: no Go $(sed -n 's/^go //p' "ci/tools/$1/go.mod") here: downloading $url" >&2
     if ! { download "$url" "$file" && download "$checksums" "$work/checksums"; }; then
         die "cannot download $1; with Go (https://go.dev/dl) it is built from source instead"
@@ -162,7 +163,6 @@ download_release() { # TOOL VERSION OUT
     [ -n "$want" ] || die "$checksums does not list $(basename "$url")"
     [ "$(sha256 "$file")" = "$want" ] || die "$url does not have the SHA-256 that $checksums gives"
     if [ -n "$program" ]; then
-        mkdir -p "$work/release"
         tar -xzf "$file" -C "$work/release"
         file=$work/release/$program
     fi
@@ -237,7 +237,8 @@ schemas() {
         echo "ci/tools.sh: making the JSON schemas of ci/tools/schemas.txt" >&2
         while read -r hash module version repository file target; do
             case $hash in "" | "#"*) continue ;; esac
-            fetch_source "$module" "$version" "$repository" "$file" "$work/source"
+            fetch_source "$module" "$version" "$repository" "$file" "$work/source" ||
+                die "cannot fetch $file of $module $version"
             [ "$(sha256 "$work/source")" = "$hash" ] || die "$module $version $file does not have the SHA-256 of ci/tools/schemas.txt"
             .tools/python/bin/python ci/tools/schemas.py "$work/source" "$work/schemas/$target"
         done <ci/tools/schemas.txt
