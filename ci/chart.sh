@@ -2,14 +2,14 @@
 # Checks the chart in charts/ssd: what `make chart` runs.
 #
 #   ci/chart.sh [CHECK...]      all by default: facts settings files readme lint unit render subchart
-#                               rolling missing nulls package download
+#                               rolling missing nulls package scripts
 #   ci/chart.sh write-readme    writes the chart's README.md from values.yaml and README.md.gotmpl
 #   ci/chart.sh write-model     writes the SHA-256 of weights/demo.safetensors into the values of ci/
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 chart=charts/ssd
-checks=(facts settings files readme lint unit render subchart rolling missing nulls package download)
+checks=(facts settings files readme lint unit render subchart rolling missing nulls package scripts)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -235,10 +235,14 @@ package() {
 
 nulls() { .tools/python/bin/python ci/chart/null_values_test.py; }
 
-download() {
+# The shell scripts inside the chart, run against servers on loopback.
+scripts() {
+    local name
     command -v curl >/dev/null || die "needs curl (Debian, Ubuntu: sudo apt-get install curl)"
-    python3 ci/chart/download_model_test.py >"$work/download" 2>&1 || { cat "$work/download"; return 1; }
-    tail -n 3 "$work/download"
+    for name in download_model test_pods; do
+        .tools/python/bin/python "ci/chart/${name}_test.py" >"$work/$name" 2>&1 || { cat "$work/$name"; return 1; }
+        echo "$name: $(grep '^Ran ' "$work/$name")"
+    done
 }
 
 case ${1-} in

@@ -1,0 +1,120 @@
+"""Runs what the pods of `helm test` run, against a server on loopback that can be made to misbehave."""
+
+import base64
+import http.server
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import threading
+import unittest
+
+import yaml
+
+CHART = pathlib.Path(__file__).parents[2] / "charts/ssd"
+GOOD = {"Authorization": "Basic " + base64.b64encode(b"me:pass: word").decode()}
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Answers as the real server does, but for what a test puts into these attributes."""
+
+    protocol_version = "HTTP/1.1"
+    ready, refusal, challenge, label = 200, 401, 'Basic realm="ssd", charset="UTF-8"', "stop sign"
+
+    def do_GET(self):
+        self.answer(Server.ready if self.path == "/readyz" else 404, {})
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Authorization") != GOOD["Authorization"]:
+            self.answer(Server.refusal, {}, {"WWW-Authenticate": Server.challenge})
+        elif self.path != "/predict" or b'name="image"' not in body or b"\xff\xd8\xff" not in body:
+            self.answer(400, {"detail": "no picture"})
+        else:
+            self.answer(200, {"model": "demo", "predictions": [{"label": Server.label, "probability": 0.98}]})
+
+    def answer(self, status, content, headers=None):
+        body = json.dumps(content, separators=(",", ":")).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+class TestPods(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        rendered = subprocess.run(["helm", "template", "ssd", str(CHART)], capture_output=True, text=True, check=True)
+        objects = [o for o in yaml.safe_load_all(rendered.stdout) if "helm.sh/hook" in o["metadata"].get("annotations", {})]
+        cls.pods = {o["metadata"]["name"]: o for o in objects if o["kind"] == "Pod"}
+        sample = next(o for o in objects if o["kind"] == "ConfigMap")["binaryData"]["sample.jpg"]
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.sample = pathlib.Path(folder.name) / "sample.jpg"
+        cls.sample.write_bytes(base64.b64decode(sample))
+
+    def setUp(self):
+        Server.ready, Server.refusal, Server.challenge, Server.label = 200, 401, 'Basic realm="ssd"', "stop sign"
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        self.url = f"http://127.0.0.1:{server.server_port}"
+
+    def run_pod(self, name, username="me", password="pass: word"):
+        container = self.pods[name]["spec"]["containers"][0]
+        # What a retry waits for is not what is tested here.
+        script = container["args"][0].replace("/etc/ssd-test/sample.jpg", str(self.sample)).replace("--retry 10", "--retry 1")
+        return subprocess.run(
+            [*container["command"], script], capture_output=True, text=True, timeout=60, check=False,
+            env={"PATH": os.environ["PATH"], "NO_PROXY": "*", "URL": self.url,
+                 "SECRET_USERNAME": username, "SECRET_PASSWORD": password})
+
+    def assert_passes(self, run):
+        self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+        self.assertIn("PASS", run.stdout)
+
+    def assert_fails(self, run):
+        self.assertNotEqual(run.returncode, 0, run.stdout)
+        self.assertNotIn("PASS", run.stdout)
+
+    def test_every_pod_passes(self):
+        self.assertEqual(set(self.pods), {"ssd-test-ready", "ssd-test-unauthorized", "ssd-test-prediction"})
+        for name in self.pods:
+            with self.subTest(name):
+                self.assert_passes(self.run_pod(name))
+
+    def test_fails_when_the_server_is_not_ready(self):
+        Server.ready = 503
+        self.assert_fails(self.run_pod("ssd-test-ready"))
+
+    def test_fails_when_anyone_may_predict(self):
+        Server.refusal = 200
+        self.assert_fails(self.run_pod("ssd-test-unauthorized"))
+
+    def test_fails_when_the_refusal_does_not_say_how_to_log_in(self):
+        Server.challenge = "Bearer"
+        self.assert_fails(self.run_pod("ssd-test-unauthorized"))
+
+    def test_fails_when_the_prediction_has_another_label(self):
+        Server.label = "cat"
+        self.assert_fails(self.run_pod("ssd-test-prediction"))
+
+    def test_fails_when_the_credentials_are_not_the_servers(self):
+        self.assert_fails(self.run_pod("ssd-test-prediction", password="other"))
+
+    def test_fails_when_nobody_answers(self):
+        self.url = "http://127.0.0.1:1"
+        for name in self.pods:
+            with self.subTest(name):
+                self.assert_fails(self.run_pod(name))
+
+
+if __name__ == "__main__":
+    unittest.main()
