@@ -9,6 +9,9 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 chart=charts/ssd
+# Some values of ci/ download the demo model, and so must name its SHA-256.
+model=weights/demo.safetensors
+model_values=("$chart/ci/model-url-values.yaml" "$chart/ci/model-pvc-values.yaml")
 checks=(facts settings files readme lint unit render subchart rolling missing nulls package scripts)
 
 work=$(mktemp -d)
@@ -41,21 +44,17 @@ facts() {
     oldest=$(sed -n 's/^kubeVersion: ">=\(.*\)\.0-0"$/\1/p' $chart/Chart.yaml)
     [ -d ".tools/schemas/kubernetes-$oldest" ] || die "ci/tools/schemas.txt lacks Kubernetes $oldest, the oldest that Chart.yaml supports"
     if [ -f $model ]; then
-        for values in $model_values; do
+        for values in "${model_values[@]}"; do
             [ "$(grep -o '[0-9a-f]\{64\}' "$values" | sort -u)" = "$(sha256sum $model | cut -d' ' -f1)" ] ||
                 die "$values names another model than $model: run ci/chart.sh write-model"
         done
     fi
 }
 
-# The model that some values of ci/ download is the demo model, where that is in the repository.
-model=weights/demo.safetensors
-model_values="$chart/ci/model-url-values.yaml $chart/ci/model-pvc-values.yaml"
-
 write_model() {
     local sha256 values
     sha256=$(sha256sum $model | cut -d' ' -f1)
-    for values in $model_values; do
+    for values in "${model_values[@]}"; do
         sed "s/[0-9a-f]\{64\}/$sha256/g" "$values" >"$work/values"
         cp "$work/values" "$values"
     done
