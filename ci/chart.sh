@@ -199,6 +199,18 @@ CASES
     diff <(rendered --show-only templates/deployment.yaml) \
         <(rendered --show-only templates/deployment.yaml --set service.port=8080,tests.enabled=false,networkPolicy.enabled=false) ||
         die "what the pods do not read changes them"
+
+    # A generated password is random, and the same in the Secret and in the checksum. Here the chart is
+    # made to believe that a cluster answered.
+    local password
+    cp -R $chart "$work/generated"
+    sed 's/{{- if lookup "v1" "ServiceAccount".*}}yes/{{- if true }}yes/' $chart/templates/_credentials.tpl >"$work/generated/templates/_credentials.tpl"
+    helm template ssd "$work/generated" --set auth.generate=true >"$work/first.yaml"
+    password=$(sed -n 's/^  password: //p' "$work/first.yaml" | base64 -d)
+    [ "$(sed -n 's|^ *checksum/credentials: ||p' "$work/first.yaml")" = "$(printf 'password: %s\nusername: ugain' "$password" | sha256sum | cut -d' ' -f1)" ] ||
+        die "the checksum is not of the password in the Secret"
+    ! helm template ssd "$work/generated" --set auth.generate=true | diff -q "$work/first.yaml" - >/dev/null ||
+        die "two generated passwords are the same"
 }
 
 # Files that a chart without them must not pass over in silence.
