@@ -21,6 +21,12 @@ is in values.schema.json.
 {{- if and .existingSecret (or .username .password .generate) }}
 {{- $wrong = append $wrong "auth.existingSecret holds the credentials already: remove auth.username, auth.password and auth.generate." }}
 {{- end }}
+{{- if eq .existingSecret (include "ssd.fullname" $) }}
+{{- $secret := lookup "v1" "Secret" $.Release.Namespace .existingSecret }}
+{{- if eq (dig "metadata" "annotations" "meta.helm.sh/release-name" "" $secret) $.Release.Name }}
+{{- $wrong = append $wrong "auth.existingSecret names the Secret that this release made and that Helm would now delete: copy it to another name first." }}
+{{- end }}
+{{- end }}
 {{- if and .generate .password }}
 {{- $wrong = append $wrong "auth.generate makes a password: remove auth.password, or set auth.generate to false." }}
 {{- end }}
