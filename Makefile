@@ -10,10 +10,11 @@ help: ## List the targets
 run: libtorch ## Serve the model on http://127.0.0.1:5000 (API documentation at /docs)
 	cargo run --locked --release --bin ssd
 
-test: lint ## Lint, then run every test
+test: lint chart ## Lint, check the chart, run every test
 	cargo test --locked --workspace
 
-lint: libtorch ## Formatting, clippy, rustdoc and shellcheck, warnings refused
+lint: libtorch ## Formatting, clippy, rustdoc, shellcheck and yamllint, warnings refused
+	ci/lint.sh
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
