@@ -8,6 +8,10 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if [ "$(uname -s)" != Linux ]; then
+    echo "ci/libtorch.sh: libtorch is fetched for Linux only; elsewhere use a container or set LIBTORCH" >&2
+    exit 1
+fi
 arch=${1:-$(uname -m)}
 case $arch in
     x86_64 | aarch64) ;;
@@ -34,7 +38,7 @@ trap 'rm -rf "$partial"' EXIT
 
 echo "libtorch: downloading the wheels of ci/libtorch.txt for $arch (540 MB, once)" >&2
 # A fixed Python version picks the same wheels, and so the same hashes, whatever python3 is.
-python3 -m pip download --quiet --progress-bar on --no-deps --only-binary=:all: --require-hashes \
+python3 -m pip download --progress-bar on --no-deps --only-binary=:all: --require-hashes \
     --python-version 3.11 --implementation cp \
     --platform "manylinux_2_28_$arch" --platform "manylinux_2_25_$arch" \
     --platform "manylinux_2_17_$arch" --platform "manylinux2014_$arch" \

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Names every program that a build needs and this machine lacks, with the way to get it.
 set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 missing=0
 need() { # PROGRAM ADVICE
@@ -8,7 +9,14 @@ need() { # PROGRAM ADVICE
     echo "missing: $1. $2" >&2
     missing=1
 }
-need cargo "Install Rust by rustup (https://rustup.rs); rust-toolchain.toml then picks the version."
+rustup="Install Rust by rustup (https://rustup.rs); rust-toolchain.toml then picks the version."
+need cargo "$rustup"
+want=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+# A distribution's cargo takes no notice of rust-toolchain.toml.
+if command -v cargo >/dev/null && ! cargo --version | grep -qF "cargo $want "; then
+    echo "missing: Rust $want; this is $(cargo --version). $rustup" >&2
+    missing=1
+fi
 need c++ "Install a C++ compiler (Debian, Ubuntu: sudo apt-get install g++)."
 need python3 "Install Python 3 (Debian, Ubuntu: sudo apt-get install python3 python3-pip)."
 if command -v python3 >/dev/null && ! python3 -m pip --version >/dev/null 2>&1; then

@@ -4,7 +4,7 @@
 //! come from it. Values are text wherever they come from, so that each is checked in one way and a
 //! bad one is answered in one way: where it stands, what it holds, what is accepted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
@@ -15,6 +15,7 @@ use bytesize::ByteSize;
 use config::{Config, Environment, File, FileFormat};
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::detector::boxes::Criteria;
 use crate::detector::priors;
@@ -52,7 +53,7 @@ macro_rules! settings {
 
 settings! {
     HOST = "127.0.0.1", "Address to listen on; 0.0.0.0 or :: for all, as in the container image",
-        "an IPv4 or IPv6 address";
+        "an IPv4 or IPv6 address, or localhost";
     PORT = "5000", "TCP port to listen on; 0 picks a free one", "a whole number from 0 to 65535";
     SECRET_USERNAME = "ugain", "User that may call /predict",
         "a text of at least one character, without ':' and control characters", secret;
@@ -84,7 +85,7 @@ settings! {
         "a time up to 1h: 0s, 500ms, 10s";
     LOG_FORMAT = "text", "Form of the log lines", "text or json";
     LOG_FILTER = "info", "What is logged, for example debug, or warn,ssd_server=info",
-        "a level (error, warn, info, debug, trace, off) or directives of tracing's EnvFilter";
+        "error, warn, info, debug, trace or off, and target=level, separated by commas";
 }
 
 /// Names the optional file, for people who cannot give `--config`.
@@ -170,6 +171,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// The values cannot be put together.
+    #[error("the settings cannot be read: {0}")]
+    Config(#[from] config::ConfigError),
 }
 
 impl Settings {
@@ -180,7 +184,8 @@ impl Settings {
     /// # Errors
     /// Where a value is not accepted, the file cannot be read, or it has a key that is no setting.
     pub fn load(file: Option<&Path>, environment: &Variables) -> Result<Self, Error> {
-        let named = environment.0.get(FILE_VARIABLE).map(PathBuf::from);
+        let named = environment.0.get(FILE_VARIABLE);
+        let named = named.filter(|path| !path.is_empty()).map(PathBuf::from);
         let file = file.map(Path::to_owned).or(named);
         let values = Values::read(file.as_deref(), environment)?;
         Ok(Self {
@@ -230,17 +235,15 @@ impl Settings {
                 _ => None,
             })?,
             log_filter: values.get(&LOG_FILTER, |text| {
-                let filter = EnvFilter::builder().parse(text);
-                (!text.is_empty() && filter.is_ok()).then(|| text.to_owned())
+                is_log_filter(text).then(|| text.to_owned())
             })?,
         })
     }
 
-    /// Whether user and password are the ones that everybody knows.
+    /// Whether the password is the one that everybody knows.
     #[must_use]
-    pub fn has_default_login(&self) -> bool {
-        self.login.username.expose_secret() == SECRET_USERNAME.default
-            && self.login.password.expose_secret() == SECRET_PASSWORD.default
+    pub fn has_default_password(&self) -> bool {
+        self.login.password.expose_secret() == SECRET_PASSWORD.default
     }
 }
 
@@ -291,26 +294,16 @@ struct Values<'a> {
 
 impl<'a> Values<'a> {
     fn read(file: Option<&'a Path>, environment: &'a Variables) -> Result<Self, Error> {
-        let unreadable = |error: config::ConfigError| Error::File {
-            file: file.map_or_else(String::new, |file| file.display().to_string()),
-            problem: error.to_string(),
-        };
         let mut builder = Config::builder();
         for setting in ALL {
-            let key = setting.key();
-            builder = builder
-                .set_default(key, setting.default)
-                .map_err(unreadable)?;
+            builder = builder.set_default(setting.key(), setting.default)?;
         }
         if let Some(path) = file {
-            let toml = File::from(path).format(FileFormat::Toml);
-            check_keys(path, toml.clone(), unreadable)?;
-            builder = builder.add_source(toml);
+            builder = builder.add_source(File::from_str(&read_file(path)?, FileFormat::Toml));
         }
         let variables = Environment::default().source(Some(environment.0.clone()));
-        let config = builder.add_source(variables).build().map_err(unreadable)?;
         Ok(Self {
-            config,
+            config: builder.add_source(variables).build()?,
             file,
             environment,
         })
@@ -345,26 +338,34 @@ impl<'a> Values<'a> {
     }
 }
 
-/// A misspelt key would otherwise be a setting that silently does nothing.
-fn check_keys(
-    path: &Path,
-    toml: File<config::FileSourceFile, FileFormat>,
-    unreadable: impl FnOnce(config::ConfigError) -> Error,
-) -> Result<(), Error> {
-    let found: BTreeMap<String, config::Value> = Config::builder()
-        .add_source(toml)
-        .build()
-        .and_then(Config::try_deserialize)
-        .map_err(unreadable)?;
-    let known: Vec<String> = ALL.iter().map(|setting| setting.key()).collect();
-    match found.into_keys().find(|key| !known.contains(key)) {
-        None => Ok(()),
-        Some(key) => Err(Error::UnknownKey {
-            file: path.display().to_string(),
-            key: key.escape_debug().to_string(),
-            known: known.join(", "),
-        }),
+/// The text of a settings file, after checking it: that it is TOML, that its keys are settings (a
+/// misspelt one would silently do nothing), and that its secrets are texts (a number would become
+/// another text: `1_000` is 1000). Errors show none of its values.
+fn read_file(path: &Path) -> Result<String, Error> {
+    let unreadable = |problem: String| Error::File {
+        file: path.display().to_string(),
+        problem,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    let table: toml::Table = toml::from_str(&text).map_err(|error| {
+        let before = error.span().map_or("", |span| &text[..span.start]);
+        let line = before.matches('\n').count() + 1;
+        unreadable(format!("line {line}: {}", error.message()))
+    })?;
+    for (key, value) in &table {
+        let Some(setting) = ALL.iter().find(|setting| setting.key() == *key) else {
+            let known: Vec<String> = ALL.iter().map(|setting| setting.key()).collect();
+            return Err(Error::UnknownKey {
+                file: path.display().to_string(),
+                key: key.escape_debug().to_string(),
+                known: known.join(", "),
+            });
+        };
+        if setting.secret && !value.is_str() {
+            return Err(unreadable(format!("{key} must be a text in quotes")));
+        }
     }
+    Ok(text)
 }
 
 fn parse<T: std::str::FromStr>(text: &str) -> Option<T> {
@@ -387,6 +388,14 @@ fn duration(text: &str) -> Option<Duration> {
 
 fn timeout(text: &str) -> Option<Duration> {
     duration(text).filter(|time| *time >= Duration::from_millis(1))
+}
+
+/// A bare word is a level here: `EnvFilter` takes a misspelt one for the name of a target, and then
+/// nothing is logged at all.
+fn is_log_filter(text: &str) -> bool {
+    let level = |text: &str| !text.is_empty() && parse::<LevelFilter>(text).is_some();
+    let known = |directive: &str| directive.contains('=') || level(directive);
+    text.split(',').map(str::trim).all(known) && EnvFilter::builder().parse(text).is_ok()
 }
 
 fn threads(text: &str) -> Option<NonZeroUsize> {
@@ -475,7 +484,7 @@ mod tests {
         );
         assert_eq!(settings.body_limit, 10 << 20);
         assert_eq!(settings.weights, Weights::Default);
-        assert!(settings.has_default_login());
+        assert!(settings.has_default_password());
     }
 
     #[test]
@@ -527,6 +536,8 @@ mod tests {
             ("DRAIN_TIMEOUT", "soon"),
             ("LOG_FORMAT", "xml"),
             ("LOG_FILTER", "ssd=loud"),
+            ("LOG_FILTER", "inffo"),
+            ("LOG_FILTER", "info,ssd_server"),
             ("LOG_FILTER", ""),
         ];
         for (variable, held) in bad {
@@ -582,6 +593,37 @@ mod tests {
     }
 
     #[test]
+    fn a_broken_file_is_told_by_its_line_and_shows_none_of_its_values() {
+        for broken in [
+            "port = 1\nsecret_password = \"hunter2\n",
+            "port = 1\nsecret_password = hunter2\n",
+            "port = 1\n\"hunter2\" = \n",
+        ] {
+            let message = load_file(broken, &[]).unwrap_err().to_string();
+            assert!(
+                message.contains("cannot be read as settings: line 2: "),
+                "{message}"
+            );
+            assert!(
+                !message.contains("hunter2") && !message.contains('\n'),
+                "{message}"
+            );
+        }
+        let message = load_file("secret_password = 1_000\n", &[])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.ends_with("secret_password must be a text in quotes"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn an_empty_path_of_a_file_is_none() {
+        assert!(load(&[(FILE_VARIABLE, "")]).is_ok());
+    }
+
+    #[test]
     fn an_empty_password_is_an_error_and_not_the_default() {
         let message = load(&[("SECRET_PASSWORD", "")]).unwrap_err().to_string();
         assert!(
@@ -597,7 +639,7 @@ mod tests {
             ("SECRET_PASSWORD", "hidden2"),
         ])
         .unwrap();
-        assert!(!settings.has_default_login());
+        assert!(!settings.has_default_password());
         assert!(!format!("{settings:?}").contains("hidden"));
         let message = load(&[("SECRET_PASSWORD", "hidden\n")])
             .unwrap_err()

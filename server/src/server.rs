@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,11 +16,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use poem::http::header;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Endpoint, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 use tracing::{debug, info, warn};
@@ -28,11 +31,14 @@ use crate::api::{self, Readiness};
 use crate::config::Settings;
 use crate::engine::{Engine, Files, Limits, StartError};
 
-/// The largest head of a request (request line and headers), in bytes.
-const HEAD_LIMIT: usize = 64 << 10;
+/// Bytes that are read ahead: about the largest head (request line and headers) of a request.
+const READ_AHEAD: usize = 64 << 10;
 
-/// How long to go on accepting after the system said that it has no descriptors or memory left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long to wait after a connection could not be taken in, mostly for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long, once no request is under way, the last answers may take to be sent.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +112,7 @@ impl Application {
             header_timeout: self.settings.header_timeout,
             graceful: GracefulShutdown::new(),
             tasks: JoinSet::new(),
+            under_way: watch::Sender::new(0),
         };
         let mut shutdown = pin!(shutdown);
         {
@@ -158,21 +165,14 @@ impl Application {
         info!(?delay, timeout = ?deadline, "stopping");
         let _ = tokio::time::timeout(delay, connections.accept(&self.listener)).await;
         drop(self.listener);
-        let Connections {
-            graceful, tasks, ..
-        } = &mut connections;
-        let open = tasks.len();
-        let finished = std::mem::take(graceful).shutdown();
-        if let Ok(()) = tokio::time::timeout(deadline, finished).await {
-            info!(connections = open, "stopped; every request was answered");
+        let finished = tokio::time::timeout(deadline, connections.finish()).await;
+        let requests = *connections.under_way.borrow();
+        if finished.is_ok() {
+            info!("stopped; every request was answered");
         } else {
-            while tasks.try_join_next().is_some() {}
-            warn!(
-                connections = tasks.len(),
-                "stopped; requests were cut off at the deadline"
-            );
+            warn!(requests, "stopped; requests were cut off at the deadline");
         }
-        tasks.shutdown().await;
+        connections.tasks.shutdown().await;
     }
 }
 
@@ -207,6 +207,8 @@ struct Connections<E> {
     header_timeout: Duration,
     graceful: GracefulShutdown,
     tasks: JoinSet<()>,
+    /// Requests under way.
+    under_way: watch::Sender<usize>,
 }
 
 impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
@@ -216,7 +218,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
             match listener.accept().await {
                 Ok((stream, remote)) => self.open(stream, remote),
                 Err(error) => {
-                    debug!(%error, "no connection accepted");
+                    warn!(%error, "cannot take a connection in");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -226,12 +228,47 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
 
     fn open(&mut self, stream: TcpStream, remote: SocketAddr) {
         let endpoint = self.endpoint.clone();
-        let (watcher, header_timeout) = (self.graceful.watcher(), self.header_timeout);
+        let (watcher, under_way) = (self.graceful.watcher(), self.under_way.clone());
+        let header_timeout = self.header_timeout;
         self.tasks.spawn(async move {
-            if let Err(error) = serve(endpoint, stream, remote, header_timeout, watcher).await {
+            let shared = (watcher, under_way);
+            if let Err(error) = serve(endpoint, stream, remote, header_timeout, shared).await {
                 debug!(%error, "connection ended");
             }
         });
+    }
+
+    /// Ends when every connection has: those that ask for nothing are not waited for.
+    async fn finish(&mut self) {
+        let mut under_way = self.under_way.subscribe();
+        let mut finished = pin!(std::mem::take(&mut self.graceful).shutdown());
+        loop {
+            tokio::select! {
+                () = &mut finished => return,
+                _ = under_way.wait_for(|requests| *requests == 0) => {}
+            }
+            // What they were answered may still be on its way.
+            if tokio::time::timeout(SETTLE, &mut finished).await.is_ok() || *under_way.borrow() == 0
+            {
+                return;
+            }
+        }
+    }
+}
+
+/// Counts a request as long as it is under way.
+struct UnderWay(watch::Sender<usize>);
+
+impl UnderWay {
+    fn count(requests: &watch::Sender<usize>) -> Self {
+        requests.send_modify(|requests| *requests += 1);
+        Self(requests.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|requests| *requests -= 1);
     }
 }
 
@@ -240,35 +277,46 @@ async fn serve<E: Endpoint<Output = Response> + 'static>(
     stream: TcpStream,
     remote: SocketAddr,
     header_timeout: Duration,
-    watcher: Watcher,
+    (watcher, under_way): (Watcher, watch::Sender<usize>),
 ) -> hyper::Result<()> {
     // Answers are small: waiting for more to send only delays them.
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().unwrap_or(remote);
+    let stream = Lingering::new(stream);
+    let unread = stream.unread.clone();
     let service = service_fn(|request| {
-        let endpoint = endpoint.clone();
+        let (endpoint, unread) = (endpoint.clone(), unread.clone());
         let (local, remote) = (LocalAddr(local.into()), RemoteAddr(remote.into()));
+        let counted = UnderWay::count(&under_way);
         async move {
             let request = Request::from((request, local, remote, Scheme::HTTP));
             let response = endpoint.get_response(request).await;
+            let closes = response.headers().contains_key(header::CONNECTION);
+            unread.store(closes, Ordering::Relaxed);
+            drop(counted);
             Ok::<_, std::convert::Infallible>(hyper::Response::from(response))
         }
     });
+    // A client that closes its side is taken to be gone, and its request given up: HTTP/1 has no
+    // other way to say so. (`half_close` would answer those who only end what they send.)
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
-        .max_buf_size(HEAD_LIMIT)
-        .serve_connection(TokioIo::new(Lingering::new(stream)), service);
+        .max_buf_size(READ_AHEAD)
+        .serve_connection(TokioIo::new(stream), service);
     watcher.watch(connection).await
 }
 
-/// A stream that lingers when it is shut down: it reads what the client still sends, and throws it
-/// away, until the client has closed its side or two seconds are over.
+/// A stream that lingers when it is shut down before a request was read to its end: it reads what the
+/// client still sends, and throws it away, until the client has closed its side or two seconds are
+/// over.
 ///
 /// The system answers data that nobody reads by a reset, and on a reset the client's system drops
 /// what it has not yet read: the answer (RFC 9112, section 9.6).
 struct Lingering {
     stream: TcpStream,
+    /// Whether a request was answered that is not read to its end.
+    unread: Arc<AtomicBool>,
     until: Option<Pin<Box<Sleep>>>,
 }
 
@@ -278,6 +326,7 @@ impl Lingering {
     fn new(stream: TcpStream) -> Self {
         Self {
             stream,
+            unread: Arc::default(),
             until: None,
         }
     }
@@ -309,6 +358,9 @@ impl AsyncWrite for Lingering {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.until.is_none() {
             std::task::ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            if !self.unread.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
             self.until = Some(Box::pin(tokio::time::sleep(Self::TIME)));
         }
         let this = &mut *self;

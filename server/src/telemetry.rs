@@ -22,3 +22,8 @@ pub fn start_logs(format: LogFormat, filter: &str) {
     // A test that starts several servers has one log.
     drop(started);
 }
+
+/// Logs panics as everything else is logged: the default would break a log of JSON.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panic")));
+}

@@ -1,6 +1,6 @@
 //! The `ssd` command as a shell user meets it.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -21,6 +21,7 @@ fn ssd(arguments: &[&str]) -> Command {
     for setting in ssd_server::config::ALL {
         command.env_remove(setting.variable);
     }
+    command.env_remove(ssd_server::config::FILE_VARIABLE);
     command
 }
 
@@ -331,6 +332,48 @@ fn the_log_of_start_up_tells_the_labels_warns_of_the_known_login_and_ends_with_t
             .unwrap()
             .contains("Running on http://127.0.0.1:"),
         "{log}"
+    );
+}
+
+#[test]
+fn a_client_that_hangs_up_has_its_line_in_the_log() {
+    let mut server = Server::start(&[]);
+    let address = server
+        .start_up
+        .last()
+        .unwrap()
+        .split("http://")
+        .nth(1)
+        .unwrap();
+    let mut client =
+        std::net::TcpStream::connect(address.trim_end().trim_end_matches('/')).unwrap();
+    let cat = std::fs::read(data("cat.png")).unwrap();
+    let head = format!(
+        "POST /predict HTTP/1.1\r\nHost: ssd\r\nAuthorization: Basic dWdhaW46dWdhaW4=\r\n\
+         Content-Type: image/png\r\nContent-Length: {}\r\n\r\n",
+        cat.len()
+    );
+    client.write_all(head.as_bytes()).unwrap();
+    client.write_all(&cat).unwrap();
+    drop(client);
+    let mut line = String::new();
+    server.log.read_line(&mut line).unwrap();
+    assert!(
+        line.contains("method=\"POST\"") && line.contains("status=499"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_start_up_error_is_told_once() {
+    let (code, _, errors) = run(ssd(&[]).env("PORT", "0").env("WEIGHTS_PATH", "server"));
+    let last = errors.lines().last().unwrap();
+    assert_eq!(
+        (code, last),
+        (
+            1,
+            "ssd: weights server: this is a directory, not a file of weights"
+        )
     );
 }
 

@@ -33,6 +33,8 @@ fn golden(name: &str) -> Vec<f32> {
 
 fn worst(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
+    // `max` would pass over NaN.
+    assert!(a.iter().chain(b).all(|value| value.is_finite()));
     a.iter()
         .zip(b)
         .map(|(a, b)| (a - b).abs())

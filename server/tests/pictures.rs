@@ -176,6 +176,7 @@ fn a_picture_with_too_many_pixels_is_refused_by_its_header_alone() {
     let refused = Err(Error::TooManyPixels {
         width: 60_000,
         height: 60_000,
+        bytes: 3,
         limit: 50_000_000,
     });
     assert_eq!(decode(&png), refused);
@@ -190,6 +191,7 @@ fn a_picture_with_too_many_pixels_is_refused_by_its_header_alone() {
     let refused = Err(Error::TooManyPixels {
         width: 65_535,
         height: 65_535,
+        bytes: 3,
         limit: 50_000_000,
     });
     assert_eq!(decode(&jpeg), refused);
@@ -200,4 +202,17 @@ fn the_pixel_limit_takes_a_picture_of_exactly_that_size() {
     let png = bytes("reference.png");
     assert!(Header::read(&png, 90 * 60).is_ok());
     assert!(Header::read(&png, 90 * 60 - 1).is_err());
+}
+
+#[test]
+fn pixels_of_16_bit_samples_count_by_their_bytes() {
+    let png = bytes("rgb16.png");
+    // Six bytes a pixel, where four count as one.
+    let limit = 90 * 60 * 6 / 4;
+    assert_eq!(Header::read(&png, limit).unwrap().cost(), limit);
+    let refused = Header::read(&png, limit - 1).unwrap_err().to_string();
+    assert!(
+        refused.contains("90 x 60 pixels of 6 bytes; at most 8099 pixels"),
+        "{refused}"
+    );
 }

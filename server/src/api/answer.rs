@@ -11,7 +11,12 @@ use crate::engine::Answer;
 pub enum Answered {
     /// What was found; an empty list where nothing was.
     #[oai(status = 200, content_type = "application/json")]
-    Answer(Json<Prediction>),
+    Answer(
+        Json<Prediction>,
+        /// How long each stage took, in milliseconds (W3C Server Timing).
+        #[oai(header = "Server-Timing")]
+        String,
+    ),
 }
 
 /// What was found in a picture.
@@ -23,7 +28,7 @@ pub struct Prediction {
     /// The picture that boxes refer to.
     pub image: Size,
     /// The objects found, the most probable first.
-    pub predictions: Vec<Found>,
+    pub predictions: Vec<DetectedObject>,
 }
 
 /// The size of the picture as it is shown upright (EXIF orientation obeyed), in pixels.
@@ -40,8 +45,7 @@ pub struct Size {
 
 /// One object.
 #[derive(Debug, Clone, PartialEq, Object)]
-#[oai(rename = "DetectedObject")]
-pub struct Found {
+pub struct DetectedObject {
     /// The label of its class.
     pub label: String,
     /// How sure the model is.
@@ -49,13 +53,12 @@ pub struct Found {
     pub probability: f64,
     /// Where it is.
     #[oai(rename = "box")]
-    pub place: Place,
+    pub place: BoundingBox,
 }
 
 /// A box in pixels of the upright picture, from its top left corner; it lies inside the picture.
 #[derive(Debug, Clone, PartialEq, Object)]
-#[oai(rename = "Box")]
-pub struct Place {
+pub struct BoundingBox {
     /// From the picture's left edge to the box's.
     #[oai(validator(minimum(value = "0")))]
     pub x: f64,
@@ -79,10 +82,10 @@ impl Prediction {
             let corners = found.corners;
             let (x1, y1) = (hundredths(corners.x1), hundredths(corners.y1));
             let (x2, y2) = (hundredths(corners.x2), hundredths(corners.y2));
-            Found {
+            DetectedObject {
                 label: found.label.clone(),
                 probability: (f64::from(found.probability) * 1e6).round() / 1e6,
-                place: Place {
+                place: BoundingBox {
                     x: x1 / 100.0,
                     y: y1 / 100.0,
                     width: (x2 - x1) / 100.0,
@@ -113,10 +116,10 @@ impl Example for Prediction {
                 width: 451,
                 height: 300,
             },
-            predictions: vec![Found {
+            predictions: vec![DetectedObject {
                 label: "cat".to_owned(),
                 probability: 0.987_654,
-                place: Place {
+                place: BoundingBox {
                     x: 60.25,
                     y: 4.5,
                     width: 301.75,

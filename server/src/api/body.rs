@@ -27,7 +27,7 @@ const PICTURES: [&str; 5] = [
 
 /// Bounds on a body.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct BodyLimits {
     /// Bytes of the whole body.
     pub size: usize,
     /// From the first byte that is asked for to the last.
@@ -83,7 +83,7 @@ impl<'a> ApiExtractor<'a> for Picture {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let limits: &Limits = request.data().expect("given with the routes");
+        let limits: &BodyLimits = request.data().expect("given with the routes");
         let notes = request.data().cloned().unwrap_or_default();
         let form = Shape::of(request)?;
         refuse_announced(request, limits)?;
@@ -136,7 +136,7 @@ impl Shape {
     }
 }
 
-fn too_large(limits: &Limits) -> Problem {
+fn too_large(limits: &BodyLimits) -> Problem {
     let most = limits.size;
     Problem::new(
         Kind::BodyTooLarge,
@@ -145,7 +145,7 @@ fn too_large(limits: &Limits) -> Problem {
 }
 
 /// Refuses a body by the length it announces, before a byte of it is asked for.
-fn refuse_announced(request: &Request, limits: &Limits) -> Result<(), Problem> {
+fn refuse_announced(request: &Request, limits: &BodyLimits) -> Result<(), Problem> {
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let length: Option<u64> = announced.and_then(|text| text.to_str().ok()?.parse().ok());
     match length {
@@ -157,7 +157,7 @@ fn refuse_announced(request: &Request, limits: &Limits) -> Result<(), Problem> {
 /// The body's chunks until it ends, or an error where it is too large or too slow.
 fn bounded(
     body: Body,
-    limits: Limits,
+    limits: BodyLimits,
     notes: Notes,
 ) -> impl Stream<Item = Result<Bytes, Problem>> + Send + 'static {
     let deadline = Instant::now() + limits.time;
@@ -172,7 +172,10 @@ fn bounded(
                     let detail = format!("The body did not arrive within {seconds} seconds.");
                     return Err(Problem::new(Kind::BodyTimeout, detail));
                 }
-                Ok(None) => return Ok(None),
+                Ok(None) => {
+                    notes.received_all();
+                    return Ok(None);
+                }
                 Ok(Some(Err(error))) => {
                     let detail = format!("The body ended early: {error}.");
                     return Err(Problem::new(Kind::MalformedBody, detail));

@@ -20,10 +20,11 @@ mod request_log;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use poem::endpoint::make_sync;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::{StatusCode, Uri, header};
-use poem::web::{Html, Redirect};
+use poem::web::Redirect;
 use poem::{
     Endpoint, EndpointExt as _, IntoEndpoint as _, IntoResponse as _, PathPattern, Request,
     Response, Route, get,
@@ -60,9 +61,9 @@ pub fn routes(
     readiness: &Readiness,
 ) -> impl Endpoint<Output = Response> + use<> {
     let service = service();
-    let document = service.spec();
-    let docs = service.swagger_ui_html();
-    let limits = body::Limits {
+    let document = Bytes::from(service.spec());
+    let docs = Bytes::from(service.swagger_ui_html());
+    let limits = body::BodyLimits {
         size: options.body_limit,
         time: options.body_timeout,
     };
@@ -73,8 +74,14 @@ pub fn routes(
             get(make_sync(|_| plain(StatusCode::OK, "alive\n"))),
         )
         .at("/readyz", get(make_sync(|request| ready(&request))))
-        .at("/openapi.json", get(make_sync(move |_| json(&document))))
-        .at("/docs", get(make_sync(move |_| Html(docs.clone()))))
+        .at(
+            "/openapi.json",
+            get(make_sync(move |_| fixed("application/json", &document))),
+        )
+        .at(
+            "/docs",
+            get(make_sync(move |_| fixed("text/html; charset=utf-8", &docs))),
+        )
         .at("/predict", service.into_endpoint().before(forget_route))
         .data(Credentials::new(&options.login))
         .data(limits)
@@ -137,9 +144,10 @@ fn not_ready() -> Problem {
     )
 }
 
-fn json(document: &str) -> Response {
-    let response = Response::builder().content_type("application/json");
-    response.body(document.to_owned())
+/// A document that is the same for everybody: clones share it.
+fn fixed(content_type: &str, document: &Bytes) -> Response {
+    let response = Response::builder().content_type(content_type);
+    response.body(document.clone())
 }
 
 /// Turns every error that poem and poem-openapi raise into one of ours.

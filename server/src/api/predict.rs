@@ -12,10 +12,10 @@ use super::body::Picture;
 use super::health::Readiness;
 use super::not_ready;
 use super::problem::{Kind, Problem, quote};
-use super::request_log::Notes;
+use super::request_log::{Notes, milliseconds};
 use crate::detector::boxes::Criteria;
 use crate::detector::picture;
-use crate::engine::{self, Engine};
+use crate::engine::{self, Engine, Stages};
 
 /// The query parameters, and what each accepts.
 const PARAMETERS: [(&str, &str); 3] = [
@@ -62,12 +62,19 @@ impl Predict {
         };
         let answer = call.engine.detect(picture.0, criteria).await;
         let answer = answer.map_err(|error| explain(error, &call.notes))?;
-        let size = (answer.width, answer.height);
-        call.notes
-            .answered(size, answer.detections.len(), answer.stages);
+        call.notes.answered(&answer);
         let prediction = Prediction::new(call.engine.model().name(), &answer);
-        Ok(Answered::Answer(Json(prediction)))
+        let timing = server_timing(&answer.stages);
+        Ok(Answered::Answer(Json(prediction), timing))
     }
+}
+
+/// How long each stage took, for the client (W3C Server Timing).
+fn server_timing(stages: &Stages) -> String {
+    let entries = stages
+        .named()
+        .map(|(name, time)| format!("{name};dur={}", milliseconds(time)));
+    entries.join(", ")
 }
 
 /// Pictures that cannot be used are the client's; the cause of a fault of ours is the log's.

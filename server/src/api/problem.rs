@@ -256,13 +256,10 @@ const DESCRIPTIONS: &[(Option<u16>, &str)] = &[
         Some(500),
         "The server failed. Its log has the cause, with this request's `X-Request-Id`.",
     ),
-    (
-        Some(503),
-        "The model is not loaded yet, or the server is stopping.",
-    ),
+    (Some(503), "The model is not loaded yet."),
     (
         None,
-        "Elsewhere on this server: 404 where nothing is at the path; 405, with `Allow`, where the path takes other methods.",
+        "Elsewhere on this server: 404 where nothing is at the path; 405, with `Allow`, where the path takes other methods. What is no HTTP request is answered by 400, 414 or 431 without a body.",
     ),
 ];
 

@@ -1,18 +1,18 @@
 //! One log line a request, and its id.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use poem::http::{HeaderName, HeaderValue};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use poem::{Endpoint, IntoResponse, Middleware, PathPattern, Request, Response, Result};
 use tracing::{error, info};
 use uuid::Uuid;
 
 use super::problem::Problem;
-use crate::engine::Stages;
+use crate::engine::{Answer, Stages};
 
 /// The header that carries a request's id, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -20,19 +20,20 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken from a client.
 const LONGEST_ID: usize = 128;
 
-/// What the handler of a request adds to its log line.
+/// What is learnt of a request on its way, for its log line.
 #[derive(Debug, Clone, Default)]
 pub struct Notes(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     received: AtomicU64,
-    note: OnceLock<Note>,
+    whole: AtomicBool,
+    outcome: OnceLock<Outcome>,
     failure: OnceLock<String>,
 }
 
 #[derive(Debug)]
-struct Note {
+struct Outcome {
     size: (u32, u32),
     objects: usize,
     stages: Stages,
@@ -44,22 +45,27 @@ impl Notes {
         self.0.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Notes that the whole body has come.
+    pub fn received_all(&self) {
+        self.0.whole.store(true, Ordering::Relaxed);
+    }
+
     /// Notes why the server failed to answer. Only the log tells it.
     pub fn failed(&self, cause: String) {
         let _ = self.0.failure.set(cause);
     }
 
     /// Notes how a picture was answered.
-    pub fn answered(&self, size: (u32, u32), objects: usize, stages: Stages) {
-        let _ = self.0.note.set(Note {
-            size,
-            objects,
-            stages,
+    pub fn answered(&self, answer: &Answer) {
+        let _ = self.0.outcome.set(Outcome {
+            size: (answer.width, answer.height),
+            objects: answer.detections.len(),
+            stages: answer.stages,
         });
     }
 }
 
-/// Logs every request when its answer is ready to be sent.
+/// Logs every request when its answer is ready to be sent, or nobody waits for it any more.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestLog;
 
@@ -79,11 +85,17 @@ impl<E: Endpoint> Endpoint for Logged<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> Result<Response> {
-        let begun = Instant::now();
-        let id = id(&request);
         let notes = Notes::default();
         request.set_data(notes.clone());
-        let method = request.method().clone();
+        let mut line = Line {
+            begun: Instant::now(),
+            method: request.method().clone(),
+            route: None,
+            status: None,
+            id: id(&request),
+            notes: notes.clone(),
+        };
+        let has_body = has_body(request.headers());
         let answering = AssertUnwindSafe(self.0.call(request)).catch_unwind();
         let mut response = match answering.await {
             Ok(Ok(response)) => response.into_response(),
@@ -93,82 +105,83 @@ impl<E: Endpoint> Endpoint for Logged<E> {
                 Problem::internal().into_response()
             }
         };
+        line.status = Some(response.status().as_u16());
         // Never the path that was sent: it may be anything, and of any length.
-        let pattern = response
+        line.route = response
             .data::<PathPattern>()
             .map(|pattern| pattern.0.clone());
-        let route = pattern.as_deref().filter(|route| !route.is_empty());
-        let route = route.unwrap_or("-");
-        let line = Line {
-            method: method.as_str(),
-            route,
-            status: response.status().as_u16(),
-            ms: milliseconds(begun.elapsed()),
-            id: &id,
-        };
-        line.write(&notes.0);
-        if let Ok(value) = HeaderValue::from_str(&id) {
-            response.headers_mut().insert(REQUEST_ID, value);
+        let headers = response.headers_mut();
+        if let Ok(value) = HeaderValue::from_str(&line.id) {
+            headers.insert(REQUEST_ID, value);
         }
-        if let Some(note) = notes.0.note.get() {
-            server_timing(&mut response, &note.stages);
+        if has_body && !notes.0.whole.load(Ordering::Relaxed) {
+            // The rest of the body stands between this answer and another request: no client or
+            // proxy should send one here.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
     }
 }
 
-struct Line<'a> {
-    method: &'a str,
-    route: &'a str,
-    status: u16,
-    ms: f64,
-    id: &'a str,
+/// The log line of a request, written when it is dropped: also where the client has gone, and with
+/// it the request.
+struct Line {
+    begun: Instant,
+    method: Method,
+    route: Option<Arc<str>>,
+    status: Option<u16>,
+    id: String,
+    notes: Notes,
 }
 
-impl Line<'_> {
+/// What the log says in place of a status where nobody waited for the answer (nginx's number).
+const CLIENT_GONE: u16 = 499;
+
+impl Drop for Line {
     /// Fields of what did not happen are left out.
-    fn write(&self, notes: &Shared) {
-        let Self {
-            method,
-            route,
-            status,
-            ms,
-            id,
-        } = self;
+    fn drop(&mut self) {
+        let method = self.method.as_str();
+        let route = self.route.as_deref().filter(|route| !route.is_empty());
+        let route = route.unwrap_or("-");
+        let status = self.status.unwrap_or(CLIENT_GONE);
+        let ms = milliseconds(self.begun.elapsed());
+        let request_id = self.id.as_str();
+        let notes = &self.notes.0;
         let bytes = notes.received.load(Ordering::Relaxed);
         if let Some(cause) = notes.failure.get() {
             error!(
                 method,
-                route,
-                status,
-                bytes,
-                ms,
-                cause,
-                request_id = id,
-                "request"
+                route, status, bytes, ms, cause, request_id, "request"
             );
             return;
         }
-        let note = notes.note.get();
-        let stage = |index: usize| note.map(|note| milliseconds(note.stages.named()[index].1));
+        let outcome = notes.outcome.get();
+        let stage =
+            |of: fn(&Stages) -> Duration| outcome.map(|outcome| milliseconds(of(&outcome.stages)));
         info!(
             method,
             route,
             status,
             bytes,
             ms,
-            width = note.map(|note| note.size.0),
-            height = note.map(|note| note.size.1),
-            objects = note.map(|note| note.objects),
-            decode_ms = stage(0),
-            preprocess_ms = stage(1),
-            wait_ms = stage(2),
-            forward_ms = stage(3),
-            postprocess_ms = stage(4),
-            request_id = id,
+            width = outcome.map(|outcome| outcome.size.0),
+            height = outcome.map(|outcome| outcome.size.1),
+            objects = outcome.map(|outcome| outcome.objects),
+            decode_ms = stage(|stages| stages.decode),
+            preprocess_ms = stage(|stages| stages.preprocess),
+            wait_ms = stage(|stages| stages.wait),
+            forward_ms = stage(|stages| stages.forward),
+            postprocess_ms = stage(|stages| stages.postprocess),
+            request_id,
             "request"
         );
     }
+}
+
+/// Whether a request has a body (RFC 9112, section 6.3).
+fn has_body(headers: &HeaderMap) -> bool {
+    let length = headers.get(header::CONTENT_LENGTH);
+    headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }
 
 /// The client's id where it is one that can stand in a log, else a new one.
@@ -185,18 +198,6 @@ fn id(request: &Request) -> String {
 }
 
 /// Milliseconds to a thousandth.
-fn milliseconds(time: std::time::Duration) -> f64 {
+pub fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// Tells the client how long each stage took (W3C Server Timing).
-fn server_timing(response: &mut Response, stages: &Stages) {
-    let entries = stages
-        .named()
-        .map(|(name, time)| format!("{name};dur={}", milliseconds(time)));
-    if let Ok(value) = HeaderValue::from_str(&entries.join(", ")) {
-        response
-            .headers_mut()
-            .insert(HeaderName::from_static("server-timing"), value);
-    }
 }

@@ -27,7 +27,13 @@ impl Convert {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let output = self.output.display();
         ensure!(
-            self.force || !self.output.exists(),
+            self.output
+                .extension()
+                .is_some_and(|extension| extension == "safetensors"),
+            "{output}: what is written is safetensors; give it a name that ends in .safetensors"
+        );
+        ensure!(
+            self.force || self.output.symlink_metadata().is_err(),
             "{output} exists; give --force to replace it"
         );
         let state = StateDict::open(&self.input)?;

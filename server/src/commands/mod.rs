@@ -96,14 +96,18 @@ fn files(settings: &Settings) -> anyhow::Result<(Files, bool)> {
 
 /// Prints to standard output. A reader that has gone (`ssd openapi | head -1`) is no failure.
 fn print(text: &str) -> anyhow::Result<ExitCode> {
+    write(text).map(|_| ExitCode::SUCCESS)
+}
+
+/// Writes to standard output, and tells whether anybody still reads it.
+fn write(text: &str) -> anyhow::Result<bool> {
     let mut output = io::stdout().lock();
     let written = output
         .write_all(text.as_bytes())
         .and_then(|()| output.flush());
     match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
-        _ => Ok(ExitCode::SUCCESS),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to standard output"),
     }
 }

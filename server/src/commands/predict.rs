@@ -1,10 +1,11 @@
 //! `ssd predict`.
 
-use std::io::IsTerminal as _;
+use std::fs::File;
+use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use poem_openapi::types::ToJSON as _;
@@ -13,7 +14,10 @@ use ssd_server::detector::boxes::Criteria;
 use ssd_server::engine::{Answer, Engine, Limits};
 use ssd_server::telemetry;
 
-use super::{SettingsFile, files, print};
+use super::{SettingsFile, files, write};
+
+/// The most bytes of a picture file; a pipe or a device might never end.
+const LARGEST: u64 = 1 << 30;
 
 /// The model, the labels and everything else are those of the settings (see `ssd serve --help`).
 #[derive(Debug, Args)]
@@ -21,7 +25,8 @@ pub struct Predict {
     /// Picture files: JPEG, PNG, WebP, BMP or GIF
     #[arg(required = true, value_name = "PICTURE")]
     pictures: Vec<PathBuf>,
-    /// Print one JSON object a picture, as the API answers it
+    /// Print one JSON object a picture, as the API answers it; one that cannot be used has none, and
+    /// is named on standard error
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -47,14 +52,17 @@ impl Predict {
         for path in &self.pictures {
             let answer = runtime.block_on(detect(&engine, path, settings.criteria));
             let shown = answer.and_then(|answer| self.show(&engine, path, &answer));
-            bar.suspend(|| match shown {
-                Ok(text) => print(&text).map(drop),
+            let read = bar.suspend(|| match shown {
+                Ok(text) => write(&text),
                 Err(error) => {
                     eprintln!("ssd: {}: {error:#}", path.display());
                     failed = true;
-                    Ok(())
+                    Ok(true)
                 }
             })?;
+            if !read {
+                break;
+            }
             bar.inc(1);
         }
         bar.finish_and_clear();
@@ -92,7 +100,13 @@ impl Predict {
 }
 
 async fn detect(engine: &Engine, path: &Path, criteria: Criteria) -> anyhow::Result<Answer> {
-    let bytes = std::fs::read(path).context("cannot read the file")?;
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+    read.context("cannot read the file")?;
+    ensure!(
+        bytes.len() as u64 <= LARGEST,
+        "the file is larger than {LARGEST} bytes"
+    );
     Ok(engine.detect(bytes.into(), criteria).await?)
 }
 

@@ -22,10 +22,11 @@ impl Serve {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let settings = self.settings.load()?;
         telemetry::start_logs(settings.log_format, &settings.log_filter);
+        telemetry::log_panics();
         let (files, demo) = files(&settings)?;
-        if settings.has_default_login() {
+        if settings.has_default_password() {
             warn!(
-                "user and password are the ones that everybody knows; set SECRET_USERNAME and \
+                "the password is the one that everybody knows; set SECRET_USERNAME and \
                  SECRET_PASSWORD before others can reach this server"
             );
         }

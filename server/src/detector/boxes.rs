@@ -51,6 +51,12 @@ impl Corners {
         }
     }
 
+    /// Whether it has no area (or is not a number).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !(self.x1 < self.x2 && self.y1 < self.y2)
+    }
+
     /// Intersection over union. NaN where both boxes are empty.
     #[must_use]
     pub fn iou(&self, other: &Self) -> f32 {
@@ -134,7 +140,7 @@ pub struct Criteria {
     pub top_k: usize,
 }
 
-/// Detections, best first, of one picture, chosen as the family's own implementation does: of each
+/// Detections, best first, of one picture, in part at least inside it, chosen as the family's own implementation does: of each
 /// class the best candidates go through NMS.
 ///
 /// The reference runs NMS over all candidates above 0.01 and applies the threshold afterwards. A
@@ -171,6 +177,8 @@ pub fn detect(
             corners: boxes[index],
         }));
     }
+    // A box that lies outside the picture shows nothing, and must not take another's place.
+    found.retain(|found: &Scored| !found.corners.clip(1.0, 1.0).is_empty());
     found.sort_by(|a, b| b.probability.total_cmp(&a.probability));
     found.truncate(criteria.top_k);
     found

@@ -221,16 +221,16 @@ impl Labels {
 
     /// The label of that name, or of the name that COCO or VOC has for it; case does not matter.
     fn find(&self, class: &str) -> Option<&String> {
-        let same = |label: &&String| label.to_lowercase() == class.to_lowercase();
-        let other = VOC_TO_COCO.iter().find_map(|&(voc, coco)| match class {
-            _ if class == voc => Some(coco),
-            _ if class == coco => Some(voc),
-            _ => None,
-        });
-        self.0
+        let class = class.to_lowercase();
+        let named = |name: &str| self.0.iter().find(|label| label.to_lowercase() == name);
+        let other = VOC_TO_COCO
             .iter()
-            .find(same)
-            .or_else(|| self.0.iter().find(|label| Some(label.as_str()) == other))
+            .find_map(|&(voc, coco)| match class.as_str() {
+                class if class == voc => Some(coco),
+                class if class == coco => Some(voc),
+                _ => None,
+            });
+        named(&class).or_else(|| named(other?))
     }
 }
 

@@ -128,7 +128,8 @@ impl Model {
             .into_iter()
             .filter_map(|found| {
                 let corners = found.corners.scale(width, height).clip(width, height);
-                (corners.x1 < corners.x2 && corners.y1 < corners.y2).then(|| Detection {
+                // What is left may be too thin for the picture's coordinates.
+                (!corners.is_empty()).then(|| Detection {
                     label: self.labels[found.class - 1].clone(),
                     class: found.class,
                     probability: found.probability,
@@ -173,7 +174,8 @@ pub struct Description {
 pub fn describe(state: &StateDict) -> Option<Description> {
     let recognised = Family::recognise(state)?;
     let outputs = recognised.outputs(state)?;
-    let own = own_class_names(state, outputs - 1).ok()?;
+    // A wrong list is refused where the model is used; here the rest is told all the same.
+    let own = own_class_names(state, outputs - 1).ok().flatten();
     Some(Description {
         family: recognised.family,
         classes: own.or_else(|| recognised.family.class_names(outputs)),

@@ -374,8 +374,13 @@ impl<'a> Plan<'a> {
         self.taken.insert(name.clone());
         match found.map(|found| (found, found.shape())) {
             Some((found, is)) if is == shape => {
-                let dims: Vec<i64> = shape.iter().map(|&dim| dim as i64).collect();
-                return Tensor::from_slice(&found.to_f32()).view(dims.as_slice());
+                let values = found.to_f32();
+                if values.iter().all(|value| value.is_finite()) {
+                    let dims: Vec<i64> = shape.iter().map(|&dim| dim as i64).collect();
+                    return Tensor::from_slice(&values).view(dims.as_slice());
+                }
+                self.complaints
+                    .push(format!("{name} has values that are NaN or infinite"));
             }
             Some((_, is)) => self
                 .complaints

@@ -19,13 +19,19 @@ pub enum Error {
     /// Not a format that is read.
     #[error("the bytes are not a picture in a format that is read: {FORMATS}")]
     Unsupported,
-    /// More pixels than allowed; nothing was decoded.
-    #[error("the picture has {width} x {height} pixels; at most {limit} pixels are read")]
+    /// More pixels than allowed, those of more than four bytes counted by their bytes; nothing was
+    /// decoded.
+    #[error(
+        "the picture has {width} x {height} pixels of {bytes} bytes; at most {limit} pixels are read, \
+         of four bytes each"
+    )]
     TooManyPixels {
         /// Pixels in a row.
         width: u32,
         /// Rows.
         height: u32,
+        /// Bytes of a pixel as the decoder gives it.
+        bytes: u64,
         /// The most pixels in all.
         limit: u64,
     },
@@ -45,7 +51,13 @@ pub struct Header {
     format: ImageFormat,
     width: u32,
     height: u32,
+    /// Of all pixels as the decoder gives them.
+    bytes: u64,
 }
+
+/// What a decoder may allocate before it comes to the pixels: for metadata, of which a bomb may be
+/// made as well (a PNG's colour profile is deflated).
+const METADATA: u64 = 8 << 20;
 
 impl Header {
     /// Recognises the bytes and reads the picture's size, as stored (before it is turned upright).
@@ -61,8 +73,13 @@ impl Header {
             .ok()
             .filter(|format| name(*format).is_some())
             .ok_or(Error::Unsupported)?;
-        let (width, height) = guarded(format, || {
-            ImageReader::with_format(Cursor::new(bytes), format).into_dimensions()
+        let ((width, height), total) = guarded(format, || {
+            let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+            let mut limits = Limits::no_limits();
+            limits.max_alloc = Some(METADATA);
+            reader.limits(limits);
+            let decoder = reader.into_decoder()?;
+            Ok((decoder.dimensions(), decoder.total_bytes()))
         })?;
         if width == 0 || height == 0 {
             return Err(Error::Undecodable {
@@ -70,24 +87,29 @@ impl Header {
                 problem: format!("it has {width} x {height} pixels"),
             });
         }
-        if u64::from(width) * u64::from(height) > pixel_limit {
-            return Err(Error::TooManyPixels {
-                width,
-                height,
-                limit: pixel_limit,
-            });
-        }
-        Ok(Self {
+        let header = Self {
             format,
             width,
             height,
-        })
+            bytes: total,
+        };
+        if header.cost() > pixel_limit {
+            return Err(Error::TooManyPixels {
+                width,
+                height,
+                bytes: total / (u64::from(width) * u64::from(height)),
+                limit: pixel_limit,
+            });
+        }
+        Ok(header)
     }
 
-    /// How many pixels it has: what decoding will cost.
+    /// What decoding will take, in pixels of four bytes: a pixel of four samples of 16 bits counts
+    /// double.
     #[must_use]
-    pub fn pixels(&self) -> u64 {
-        u64::from(self.width) * u64::from(self.height)
+    pub fn cost(&self) -> u64 {
+        let pixels = u64::from(self.width) * u64::from(self.height);
+        pixels.max(self.bytes.div_ceil(4))
     }
 
     /// Decodes the picture (of an animation the first), 8 bits a sample, upright. What is
@@ -102,27 +124,27 @@ impl Header {
                 problem: "it is cut short: its end is missing".to_owned(),
             });
         }
-        guarded(self.format, || Ok(self.pixels_of(bytes)?.into_rgb8()))
+        guarded(self.format, || self.pixels(bytes))
     }
 
-    fn pixels_of(&self, bytes: &[u8]) -> image::ImageResult<DynamicImage> {
+    fn pixels(&self, bytes: &[u8]) -> image::ImageResult<RgbImage> {
         let mut reader = ImageReader::with_format(Cursor::new(bytes), self.format);
         reader.limits(self.limits());
         let mut decoder = reader.into_decoder()?;
         // Damaged metadata is no reason to refuse a picture.
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let mut picture = DynamicImage::from_decoder(decoder)?;
+        // Made small before it is turned, which takes a second copy.
+        let mut picture = DynamicImage::ImageRgb8(DynamicImage::from_decoder(decoder)?.into_rgb8());
         picture.apply_orientation(orientation);
-        Ok(picture)
+        Ok(picture.into_rgb8())
     }
 
-    /// The widest pixel has four samples of 16 bits; decoders keep a second copy and tables of
-    /// their own.
+    /// Decoders keep a second copy of the pixels, and tables of their own.
     fn limits(&self) -> Limits {
         let mut limits = Limits::no_limits();
         limits.max_image_width = Some(self.width);
         limits.max_image_height = Some(self.height);
-        limits.max_alloc = Some(self.pixels() * 16 + (64 << 20));
+        limits.max_alloc = Some(self.bytes * 2 + METADATA);
         limits
     }
 }
@@ -170,8 +192,8 @@ fn undecodable(format: ImageFormat, error: &image::ImageError) -> Error {
     }
 }
 
-/// Whether a JPEG file goes on to its end marker (ISO/IEC 10918-1, B.1.1). The decoder fills what is
-/// missing with grey, as a browser does; a detector would see objects in it, or miss them.
+/// Whether a JPEG file goes on to its end marker (ISO/IEC 10918-1, B.1.1), as one that was cut short
+/// does not. The decoder would fill what is missing with grey, as a browser does.
 fn jpeg_is_whole(bytes: &[u8]) -> bool {
     const START: u8 = 0xd8;
     const END: u8 = 0xd9;

@@ -26,7 +26,7 @@ impl Input {
         &self.0
     }
 
-    /// A picture that is grey all over, for a first forward pass that warms libtorch up.
+    /// The mean picture of the training, for a first forward pass that warms libtorch up.
     #[must_use]
     pub fn blank() -> Self {
         Self(vec![0.0; INPUT_SIZE * INPUT_SIZE * 3])

@@ -32,7 +32,8 @@ pub struct Files {
 /// Bounds on an engine's work.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The most pixels of a picture, and of all pictures that are decoded at one time.
+    /// The most pixels of a picture, and of all pictures that are decoded at one time; those of more
+    /// than four bytes count by their bytes.
     pub pixels: u64,
     /// Threads of the forward pass.
     pub threads: usize,
@@ -59,7 +60,7 @@ pub enum StartError {
     },
     /// The weights cannot be read.
     #[error("weights {0}")]
-    Weights(#[from] weights::Error),
+    Weights(weights::Error),
     /// The weights cannot be used.
     #[error("weights {0}")]
     Model(detector::Error),
@@ -95,11 +96,11 @@ pub struct Answer {
 /// How long each stage of an answer took.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Stages {
-    /// Waiting for others' pictures to be decoded, and decoding.
+    /// Decoding the picture.
     pub decode: Duration,
     /// Resizing and normalising.
     pub preprocess: Duration,
-    /// Waiting for the model thread.
+    /// Waiting: for others' pictures to be decoded, for a thread, for the model.
     pub wait: Duration,
     /// The forward pass.
     pub forward: Duration,
@@ -148,7 +149,7 @@ impl Engine {
             path: path(),
             cause,
         })?;
-        let state = StateDict::open(&files.weights)?;
+        let state = StateDict::open(&files.weights).map_err(StartError::Weights)?;
         let (model, worker) =
             Worker::start(state, labels, limits.threads).map_err(|error| match error {
                 StartError::Model(detector::Error::Labels(cause)) => StartError::Labels {
@@ -179,14 +180,16 @@ impl Engine {
     /// # Errors
     /// Where the bytes are no picture that is read, or something fails here.
     pub async fn detect(&self, bytes: Bytes, criteria: Criteria) -> Result<Answer, Error> {
-        let begun = Instant::now();
-        let header = Header::read(&bytes, self.limits.pixels)?;
+        let arrived = Instant::now();
+        let (limit, seen) = (self.limits.pixels, bytes.clone());
+        let header = blocking(move || Ok(Header::read(&seen, limit)?)).await?;
         // Decoded pictures are what takes memory: all of them together get as much as the largest.
-        let cost = kilopixels(header.pixels()).min(self.kilopixels);
+        let cost = kilopixels(header.cost()).min(self.kilopixels);
         let permit = self.decoding.clone().acquire_many_owned(cost).await;
         let model = self.model.clone();
         let (input, size, decode, preprocess) = blocking(move || {
             let _permit = permit;
+            let begun = Instant::now();
             let picture = header.decode(&bytes)?;
             let decode = begun.elapsed();
             let begun = Instant::now();
@@ -195,6 +198,9 @@ impl Engine {
         })
         .await?;
         let pass = self.worker.forward(input).await?;
+        let wait = arrived
+            .elapsed()
+            .saturating_sub(decode + preprocess + pass.forward);
         let model = self.model.clone();
         blocking(move || {
             let begun = Instant::now();
@@ -202,7 +208,7 @@ impl Engine {
             let stages = Stages {
                 decode,
                 preprocess,
-                wait: pass.wait,
+                wait,
                 forward: pass.forward,
                 postprocess: begun.elapsed(),
             };
@@ -218,7 +224,7 @@ impl Engine {
     }
 }
 
-/// Semaphores count in `u32`; a thousand pixels is fine enough.
+/// Semaphores count in `u32`; a thousand pixels of four bytes are fine enough.
 fn kilopixels(pixels: u64) -> u32 {
     u32::try_from(pixels.div_ceil(1000)).unwrap_or(u32::MAX)
 }

@@ -13,8 +13,8 @@ use crate::detector::network::Network;
 use crate::detector::preprocess::Input;
 use crate::weights::StateDict;
 
-/// Inputs that wait in line, of 1 MB each. Whoever comes later waits to get in line.
-const LINE: usize = 64;
+/// Inputs in the queue, of 1 MB each. Whoever comes later waits to get into it.
+const QUEUE: usize = 64;
 
 /// A handle to the model thread.
 #[derive(Debug, Clone)]
@@ -26,14 +26,12 @@ pub(super) struct Worker {
 struct Job {
     input: Input,
     reply: oneshot::Sender<Result<Pass, Error>>,
-    sent: Instant,
 }
 
 /// One forward pass.
 #[derive(Debug)]
 pub(super) struct Pass {
     pub output: RawOutput,
-    pub wait: Duration,
     pub forward: Duration,
 }
 
@@ -46,7 +44,7 @@ impl Worker {
         threads: usize,
     ) -> Result<(Model, Self), StartError> {
         let (ready, started) = std::sync::mpsc::channel();
-        let (jobs, line) = mpsc::channel(LINE);
+        let (jobs, queue) = mpsc::channel(QUEUE);
         let body = move || {
             tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
             let loaded = load(&state, &labels);
@@ -54,7 +52,7 @@ impl Worker {
             match loaded {
                 Ok((model, network)) => {
                     let _ = ready.send(Ok(model));
-                    serve(&network, line);
+                    serve(&network, queue);
                 }
                 Err(error) => {
                     let _ = ready.send(Err(error));
@@ -71,12 +69,11 @@ impl Worker {
         Ok((model, Self { jobs }))
     }
 
-    /// Waits in line, then runs the network. Dropping the future leaves the line.
+    /// Waits in the queue, then runs the network. Dropping the future leaves the queue.
     pub(super) async fn forward(&self, input: Input) -> Result<Pass, Error> {
         let (reply, pass) = oneshot::channel();
-        let sent = Instant::now();
         let gone = || Error::Internal("the model thread has ended".to_owned());
-        let job = Job { input, reply, sent };
+        let job = Job { input, reply };
         self.jobs.send(job).await.map_err(|_| gone())?;
         pass.await.map_err(|_| gone())?
     }
@@ -88,17 +85,15 @@ fn load(state: &StateDict, labels: &Labels) -> Result<(Model, Network), StartErr
     Ok((model, network))
 }
 
-fn serve(network: &Network, mut line: mpsc::Receiver<Job>) {
-    while let Some(job) = line.blocking_recv() {
+fn serve(network: &Network, mut queue: mpsc::Receiver<Job>) {
+    while let Some(job) = queue.blocking_recv() {
         // Nobody waits for it any more.
         if job.reply.is_closed() {
             continue;
         }
-        let wait = job.sent.elapsed();
         let begun = Instant::now();
         let pass = run(network, &job.input).map(|output| Pass {
             output,
-            wait,
             forward: begun.elapsed(),
         });
         let _ = job.reply.send(pass.map_err(Error::Internal));

@@ -128,6 +128,10 @@ impl Raw {
         self.0.write_all(bytes.as_ref()).await.unwrap();
     }
 
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        self.0.write_all(bytes.as_ref()).await
+    }
+
     /// All that the server sends until it closes the connection.
     pub async fn read_all(mut self) -> String {
         let mut all = Vec::new();

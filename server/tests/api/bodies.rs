@@ -52,9 +52,11 @@ async fn a_body_without_end_is_refused_at_the_limit_and_the_client_gets_the_answ
         .await;
     // More than the sockets hold: without a lingering close the answer would be lost to a reset.
     for _ in 0..2000 {
-        connection
-            .send(format!("1000\r\n{}\r\n", "x".repeat(0x1000)))
-            .await;
+        let chunk = format!("1000\r\n{}\r\n", "x".repeat(0x1000));
+        // The server may have closed: a slow machine sends longer than it lingers.
+        if connection.try_send(chunk).await.is_err() {
+            break;
+        }
     }
     let answer = connection.read_until("}").await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");

@@ -14,7 +14,7 @@ async fn a_client_that_does_not_finish_its_headers_is_closed() {
 
 #[tokio::test]
 async fn a_client_that_asks_for_nothing_more_is_closed() {
-    let app = App::spawn_with(&[("HEADER_TIMEOUT", "200ms")]).await;
+    let app = App::spawn_with(&[("HEADER_TIMEOUT", "1s")]).await;
     let mut idle = app.connect().await;
     idle.send("GET /livez HTTP/1.1\r\nHost: ssd\r\n\r\n").await;
     assert!(idle.read_all().await.ends_with("alive\n"));

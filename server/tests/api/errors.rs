@@ -143,6 +143,8 @@ async fn a_stranger_is_refused_before_a_byte_of_the_body_is_sent() {
         .await;
     let answer = stranger.read_until("\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    // The body that was announced stands between this answer and another request.
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
 }
 
 #[tokio::test]
@@ -241,7 +243,7 @@ async fn a_picture_with_too_many_pixels_is_refused() {
         .unwrap();
     let detail = problem(response, 413, "too-many-pixels").await;
     assert!(
-        detail.contains("90 x 60 pixels; at most 5399 pixels are read"),
+        detail.contains("90 x 60 pixels of 3 bytes; at most 5399 pixels are read"),
         "{detail}"
     );
 }

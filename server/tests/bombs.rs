@@ -1,0 +1,45 @@
+//! Decompression bombs cost no memory. In a process of its own, whose peak memory nothing else moves.
+
+use std::path::Path;
+
+use ssd_server::detector::picture::Header;
+
+#[test]
+fn a_bomb_in_the_metadata_is_refused_without_inflating_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pictures");
+    let picture = folder.join("reference.png");
+    // A colour profile of 64 MB of zeros, deflated: stored blocks would be as long as it.
+    let mut png = std::fs::read(picture).unwrap();
+    let profile = deflate_zeros(64 << 20);
+    let mut chunk = b"iCCPp\0\0".to_vec();
+    chunk.extend(profile);
+    let checksum = crc32fast::hash(&chunk).to_be_bytes();
+    let length = (chunk.len() as u32 - 4).to_be_bytes();
+    let header = 8 + 25;
+    png.splice(header..header, [&length[..], &chunk, &checksum].concat());
+    let before = peak_memory();
+    let decoded = Header::read(&png, 50_000_000).and_then(|header| header.decode(&png));
+    let grown = peak_memory() - before;
+    assert!(decoded.is_err() || decoded.unwrap().dimensions() == (90, 60));
+    assert!(grown < 32 << 10, "{grown} KiB");
+}
+
+/// A zlib stream of so many zero bytes.
+fn deflate_zeros(count: usize) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut stream = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    for _ in 0..count >> 10 {
+        stream.write_all(&[0; 1 << 10]).unwrap();
+    }
+    stream.finish().unwrap()
+}
+
+/// The most memory that this process has had, in KiB.
+fn peak_memory() -> i64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
