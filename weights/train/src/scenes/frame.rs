@@ -48,11 +48,6 @@ impl Frame {
         &self.pixels
     }
 
-    /// The pixels, to be changed.
-    pub fn pixels_mut(&mut self) -> &mut [Rgb] {
-        &mut self.pixels
-    }
-
     /// The object seen at each pixel, or [`NOTHING`].
     #[must_use]
     pub fn owners(&self) -> &[u8] {

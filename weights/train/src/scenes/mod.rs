@@ -144,7 +144,14 @@ struct Stage {
 impl Stage {
     fn populate(&mut self, dice: &mut Dice, distractors_only: bool) {
         let busy = dice.count(0, 8);
-        for _ in 0..busy / 2 + usize::from(distractors_only) {
+        // Now and then so much lies about that no background is left.
+        let clutter = if dice.chance(0.07) { 40 } else { 0 };
+        let alone = if distractors_only {
+            dice.count(3, 10)
+        } else {
+            0
+        };
+        for _ in 0..busy / 2 + clutter + alone {
             self.distract(dice);
         }
         let wanted = if distractors_only || dice.chance(0.05) {

@@ -36,6 +36,14 @@ pub struct Class {
     pub(super) aloft: bool,
 }
 
+impl Class {
+    /// Whether a mirror image of it is one of its class too, which writing is not.
+    #[must_use]
+    pub fn mirrors(&self) -> bool {
+        self.mirrors
+    }
+}
+
 const fn class(
     name: &'static str,
     draw: fn(&mut Canvas, &mut Dice, Light),

@@ -1,0 +1,251 @@
+//! How accurate a detector is on a set of pictures whose objects are known.
+//!
+//! ```text
+//! voc_folder   Annotations, JPEGImages, ImageSets, read and written
+//! coco_file    COCO's instances JSON
+//! report       tables and plots
+//! ```
+
+pub mod coco_file;
+pub mod report;
+pub mod voc_folder;
+
+use anyhow::Context as _;
+use image::RgbImage;
+use indicatif::ProgressBar;
+use serde::Serialize;
+use ssd_server::detector::boxes::{self, Criteria};
+use ssd_server::detector::family::{self, Family};
+use ssd_server::detector::network::Network;
+use ssd_server::detector::priors::{Prior, priors};
+
+use crate::measure::{Found, Truth, coco, mean, voc};
+use crate::scenes::{self, CLASSES, Style};
+
+/// Detections are asked for down to this score, as in the published evaluations.
+const FLOOR: f32 = 0.01;
+/// And at most this many a picture.
+const MOST: usize = 200;
+/// Of two boxes of one class that overlap more, one is kept.
+const NMS: f32 = 0.45;
+
+/// Pictures with their objects.
+#[derive(Debug)]
+pub struct Set {
+    /// Class names, in the order of [`Truth::class`].
+    pub classes: Vec<String>,
+    /// The pictures.
+    pub pictures: Vec<Source>,
+    /// The objects in them.
+    pub truths: Vec<Truth>,
+}
+
+/// Where a picture is.
+#[derive(Debug)]
+pub enum Source {
+    /// In a file.
+    File(std::path::PathBuf),
+    /// In memory.
+    Drawn(Box<RgbImage>),
+}
+
+impl Source {
+    fn load(&self) -> anyhow::Result<std::borrow::Cow<'_, RgbImage>> {
+        match self {
+            Self::Drawn(picture) => Ok(std::borrow::Cow::Borrowed(picture)),
+            Self::File(path) => {
+                let read = || {
+                    anyhow::Ok(
+                        image::ImageReader::open(path)?
+                            .with_guessed_format()?
+                            .decode()?,
+                    )
+                };
+                let picture = read().with_context(|| format!("read {}", path.display()))?;
+                Ok(std::borrow::Cow::Owned(picture.into_rgb8()))
+            }
+        }
+    }
+}
+
+/// Scenes 0 to `count` of a seed.
+///
+/// # Errors
+/// Where one cannot be drawn.
+pub fn drawn(seed: u64, count: usize, distractors_only: bool) -> anyhow::Result<Set> {
+    let style = Style {
+        distractors_only,
+        ..Style::default()
+    };
+    let mut set = Set {
+        classes: CLASSES.iter().map(|class| class.name.to_owned()).collect(),
+        pictures: Vec::new(),
+        truths: Vec::new(),
+    };
+    for picture in 0..count {
+        let scene = scenes::draw(seed, picture as u64, &style)?;
+        set.truths.extend(scene.objects.iter().map(|object| {
+            let c = &object.corners;
+            Truth {
+                picture,
+                class: object.class,
+                corners: [c.x1, c.y1, c.x2, c.y2].map(f64::from),
+                ignored: object.difficult,
+            }
+        }));
+        set.pictures.push(Source::Drawn(Box::new(scene.picture)));
+    }
+    Ok(set)
+}
+
+/// A network with what is needed to read its answers.
+#[derive(Debug)]
+pub struct Detector<'a> {
+    network: &'a Network,
+    family: &'static Family,
+    priors: Vec<Prior>,
+    /// For each of the network's classes without the background, the set's class.
+    meaning: Vec<Option<usize>>,
+}
+
+impl<'a> Detector<'a> {
+    /// A network of the demo model's kind, whose classes are the set's, in order.
+    #[must_use]
+    pub fn of(network: &'a Network, classes: usize) -> Self {
+        Self::new(network, &family::VOC, (0..classes).map(Some).collect())
+    }
+
+    /// A network of any family; `meaning` tells for each of its classes the set's, if any.
+    #[must_use]
+    pub fn new(network: &'a Network, family: &'static Family, meaning: Vec<Option<usize>>) -> Self {
+        Self {
+            network,
+            family,
+            priors: priors(&family.sizes),
+            meaning,
+        }
+    }
+
+    /// What is found in a picture, in its pixels.
+    fn find(&self, index: usize, picture: &RgbImage) -> anyhow::Result<Vec<Found>> {
+        let (w, h) = (picture.width() as f32, picture.height() as f32);
+        let output = self
+            .network
+            .forward(&self.family.preprocessing.input(picture))?;
+        let criteria = Criteria {
+            threshold: FLOOR,
+            iou: NMS,
+            top_k: MOST,
+        };
+        let found = boxes::detect(&output, &self.priors, self.family, &criteria);
+        Ok(found
+            .into_iter()
+            .filter_map(|scored| {
+                let corners = scored.corners.scale(w, h).clip(w, h);
+                Some(Found {
+                    picture: index,
+                    class: self.meaning.get(scored.class - 1).copied().flatten()?,
+                    corners: [corners.x1, corners.y1, corners.x2, corners.y2].map(f64::from),
+                    score: f64::from(scored.probability),
+                })
+            })
+            .collect())
+    }
+}
+
+/// The accuracy of one class.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClassAccuracy {
+    /// Its name.
+    pub name: String,
+    /// Objects asked for.
+    pub objects: usize,
+    /// VOC 2007, eleven points.
+    pub voc07: Option<f64>,
+    /// VOC 2010, the area.
+    pub voc10: Option<f64>,
+    /// COCO at an overlap of 0.50.
+    pub coco50: Option<f64>,
+    /// COCO, the mean of 0.50 to 0.95.
+    pub coco: Option<f64>,
+}
+
+/// The accuracy over all classes.
+#[derive(Debug, Clone, Serialize)]
+pub struct Accuracy {
+    /// Pictures looked at.
+    pub pictures: usize,
+    /// Means over the classes that have objects.
+    pub voc07: Option<f64>,
+    /// As above.
+    pub voc10: Option<f64>,
+    /// As above.
+    pub coco50: Option<f64>,
+    /// As above.
+    pub coco: Option<f64>,
+    /// The threshold of what follows.
+    pub threshold: f64,
+    /// Precision, recall and pictures with detections at the threshold.
+    pub at_threshold: voc::AtThreshold,
+    /// Class by class.
+    pub classes: Vec<ClassAccuracy>,
+    /// Precision-recall curves in the same order.
+    #[serde(skip)]
+    pub curves: Vec<voc::Curve>,
+}
+
+/// The threshold that the server shows detections from by default.
+pub const THRESHOLD: f64 = 0.6;
+
+/// Runs the detector over the set and measures what it finds.
+///
+/// # Errors
+/// Where a picture cannot be read or libtorch fails.
+pub fn measure(
+    detector: &Detector,
+    set: &Set,
+    bar: Option<&ProgressBar>,
+) -> anyhow::Result<Accuracy> {
+    let mut found = Vec::new();
+    for (index, source) in set.pictures.iter().enumerate() {
+        let picture = source.load()?;
+        found.extend(detector.find(index, &picture)?);
+        if let Some(bar) = bar {
+            bar.inc(1);
+        }
+    }
+    Ok(summarise(set, &found, THRESHOLD))
+}
+
+/// Measures detections that were made already.
+#[must_use]
+pub fn summarise(set: &Set, found: &[Found], threshold: f64) -> Accuracy {
+    let mut classes = Vec::new();
+    let mut curves = Vec::new();
+    for (class, name) in set.classes.iter().enumerate() {
+        let curve = voc::curve(&set.truths, found, class);
+        let overlaps = coco::average_precisions(&set.truths, found, class);
+        classes.push(ClassAccuracy {
+            name: name.clone(),
+            objects: curve.objects,
+            voc07: curve.eleven_points(),
+            voc10: curve.area(),
+            coco50: overlaps.map(|aps| aps[0]),
+            coco: overlaps.map(|aps| aps.iter().sum::<f64>() / 10.0),
+        });
+        curves.push(curve);
+    }
+    let over = |part: fn(&ClassAccuracy) -> Option<f64>| mean(classes.iter().map(part));
+    let size = (set.classes.len(), set.pictures.len());
+    Accuracy {
+        pictures: set.pictures.len(),
+        voc07: over(|c| c.voc07),
+        voc10: over(|c| c.voc10),
+        coco50: over(|c| c.coco50),
+        coco: over(|c| c.coco),
+        threshold,
+        at_threshold: voc::at_threshold(&set.truths, found, size, threshold),
+        classes,
+        curves,
+    }
+}

@@ -1,0 +1,133 @@
+//! Everything a run needs to go on, in one safetensors file: parameters, moments, the step, and
+//! the settings. The dice need no state of their own: they are numbered by the step.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use serde::{Deserialize, Serialize};
+use ssd_server::weights::{Dtype, NewTensor, StateDict, write_safetensors};
+use tch::{Device, Kind, Tensor};
+
+use super::batches::Diet;
+
+/// What a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The pictures.
+    #[serde(flatten)]
+    pub diet: Diet,
+    /// Steps in all.
+    pub steps: usize,
+    /// The highest learning rate.
+    pub learning_rate: f64,
+    /// How many times narrower than the published network.
+    pub narrower: usize,
+}
+
+/// The state of a run.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The settings it was begun with.
+    pub settings: Settings,
+    /// Steps made.
+    pub step: usize,
+    /// Parameters and moments by name.
+    pub state: BTreeMap<String, Tensor>,
+}
+
+/// The numbers of a tensor in row-major order.
+///
+/// # Errors
+/// Where libtorch fails.
+pub fn numbers(tensor: &Tensor) -> anyhow::Result<Vec<f32>> {
+    let flat = tensor
+        .f_detach()?
+        .f_to_kind(Kind::Float)?
+        .f_contiguous()?
+        .f_view([-1])?;
+    Ok(Vec::try_from(&flat)?)
+}
+
+/// The shape of a tensor.
+#[must_use]
+pub fn shape(tensor: &Tensor) -> Vec<usize> {
+    tensor.size().iter().map(|&side| side as usize).collect()
+}
+
+impl Checkpoint {
+    /// Writes the file; an earlier one is replaced when the new one is whole.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let tensors = self
+            .state
+            .iter()
+            .map(|(name, tensor)| {
+                let bytes: Vec<u8> = numbers(tensor)?
+                    .iter()
+                    .flat_map(|v| v.to_le_bytes())
+                    .collect();
+                Ok(NewTensor {
+                    name: name.into(),
+                    dtype: Dtype::F32,
+                    shape: shape(tensor).into(),
+                    bytes: bytes.into(),
+                })
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let metadata = BTreeMap::from([
+            ("step".to_owned(), self.step.to_string()),
+            (
+                "settings".to_owned(),
+                serde_json::to_string(&self.settings)?,
+            ),
+        ]);
+        Ok(write_safetensors(path, tensors, &metadata)?)
+    }
+
+    /// Reads a file that [`write`](Self::write) wrote.
+    ///
+    /// # Errors
+    /// Where it cannot be read or is no checkpoint.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let file = StateDict::open(path)?;
+        let fact = |name: &str| {
+            let fact = file.metadata().get(name);
+            fact.with_context(|| format!("{} is no checkpoint: no {name}", path.display()))
+        };
+        let settings = serde_json::from_str(fact("settings")?)
+            .with_context(|| format!("{}: its settings", path.display()))?;
+        let step = fact("step")?
+            .parse()
+            .with_context(|| format!("{}: its step", path.display()))?;
+        let state = file
+            .tensors()
+            .map(|tensor| {
+                let size: Vec<i64> = tensor.shape().iter().map(|&side| side as i64).collect();
+                let values = Tensor::f_from_slice(&tensor.to_f32())?.f_view(size.as_slice())?;
+                Ok((tensor.name().to_owned(), values.f_to_device(Device::Cpu)?))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self {
+            settings,
+            step,
+            state,
+        })
+    }
+
+    /// Refuses to continue another run's state.
+    ///
+    /// # Errors
+    /// Where the settings differ.
+    pub fn check(&self, settings: &Settings) -> anyhow::Result<()> {
+        ensure!(
+            self.settings == *settings,
+            "the checkpoint is of a run with other settings ({}); repeat those, or choose another \
+             checkpoint file",
+            serde_json::to_string(&self.settings)?
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,329 @@
+//! The whole of a training run.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use ssd_server::detector::network::Network;
+use ssd_server::weights::{Dtype, NewTensor, write_safetensors};
+
+use super::batches::Batches;
+use super::checkpoint::{self, Checkpoint, Settings};
+use super::loss::multibox;
+use super::optimiser::AdamW;
+use super::{classes, initial};
+use crate::evaluation::{self, Detector};
+use crate::scenes::CLASSES;
+
+/// Gradients longer than this are shortened to it.
+const MOST_NORM: f64 = 10.0;
+/// The share of the steps in which the learning rate rises.
+const WARM_UP: f64 = 0.05;
+/// The last learning rate over the highest.
+const FLOOR: f64 = 0.01;
+/// Validation scenes are of this seed; tests and the published figures use others.
+const VALIDATION_SEED: u64 = 1_000_003;
+
+/// Where a run writes, and how often.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// The checkpoint, from which the run goes on if it is there.
+    pub checkpoint: PathBuf,
+    /// The log, one line of CSV for every fiftieth step.
+    pub log: PathBuf,
+    /// Steps between two checkpoints.
+    pub checkpoint_every: usize,
+    /// Steps between two measurements on validation scenes; 0 for none.
+    pub validate_every: usize,
+    /// Validation scenes.
+    pub validation_scenes: usize,
+}
+
+/// A run in memory.
+#[derive(Debug)]
+pub struct Run {
+    settings: Settings,
+    network: Network,
+    optimiser: AdamW,
+    batches: Batches,
+    step: usize,
+}
+
+/// The losses of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Losses {
+    /// Of the offsets.
+    pub localisation: f64,
+    /// Of the classes.
+    pub classification: f64,
+    /// The gradient's norm.
+    pub norm: f64,
+}
+
+/// The learning rate of a step: a straight rise, then half a cosine (Loshchilov and Hutter 2017).
+#[must_use]
+pub fn learning_rate(settings: &Settings, step: usize) -> f64 {
+    let done = step as f64 / settings.steps as f64;
+    let share = if done < WARM_UP {
+        (done / WARM_UP).max(0.01)
+    } else {
+        let fall = (done - WARM_UP) / (1.0 - WARM_UP);
+        FLOOR + (1.0 - FLOOR) * 0.5 * (1.0 + (std::f64::consts::PI * fall.min(1.0)).cos())
+    };
+    settings.learning_rate * share
+}
+
+impl Run {
+    /// A run at its first step.
+    ///
+    /// # Errors
+    /// Where the network cannot be made.
+    pub fn new(settings: Settings) -> anyhow::Result<Self> {
+        Self::at(settings, None)
+    }
+
+    /// A run as a checkpoint left it.
+    ///
+    /// # Errors
+    /// Where the checkpoint does not fit the settings.
+    pub fn resume(settings: Settings, from: &Checkpoint) -> anyhow::Result<Self> {
+        from.check(&settings)?;
+        Self::at(settings, Some(from))
+    }
+
+    fn at(settings: Settings, from: Option<&Checkpoint>) -> anyhow::Result<Self> {
+        let state = initial::state(settings.diet.seed, classes(), settings.narrower)?;
+        let (network, _) = Network::new(&state)?;
+        let mut optimiser = AdamW::new(network.parameters(), MOST_NORM);
+        let step = from.map_or(0, |from| from.step);
+        if let Some(from) = from {
+            optimiser.restore(&from.state, step as i32)?;
+        }
+        Ok(Self {
+            settings,
+            network,
+            optimiser,
+            batches: Batches::from(settings.diet, step)?,
+            step,
+        })
+    }
+
+    /// Steps made.
+    #[must_use]
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// The network as it is.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Makes a step.
+    ///
+    /// # Errors
+    /// Where a scene cannot be drawn or libtorch fails.
+    pub fn advance(&mut self) -> anyhow::Result<Losses> {
+        let batch = self.batches.next()?;
+        let (offsets, logits) = self.network.outputs(&batch.pictures)?;
+        let loss = multibox(&offsets, &logits, &batch.classes, &batch.offsets)?;
+        let rate = learning_rate(&self.settings, self.step);
+        let norm = self.optimiser.step(&loss.total()?, rate)?;
+        self.step += 1;
+        Ok(Losses {
+            localisation: loss.localisation.f_double_value(&[])?,
+            classification: loss.classification.f_double_value(&[])?,
+            norm,
+        })
+    }
+
+    /// All that is needed to go on from here.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        let state = self.optimiser.state();
+        Checkpoint {
+            settings: self.settings,
+            step: self.step,
+            state: state
+                .into_iter()
+                .map(|(name, tensor)| (name, tensor.detach().copy()))
+                .collect(),
+        }
+    }
+}
+
+/// Trains from the first step, or from the checkpoint where there is one, to the last.
+///
+/// # Errors
+/// Where a file cannot be written or libtorch fails.
+pub fn train(settings: Settings, files: &Files) -> anyhow::Result<()> {
+    let mut run = if files.checkpoint.exists() {
+        Run::resume(settings, &Checkpoint::read(&files.checkpoint)?)?
+    } else {
+        Run::new(settings)?
+    };
+    let mut log = Log::open(&files.log, run.step())?;
+    let bar = bar(settings.steps, run.step());
+    let mut recent = Recent::default();
+    while run.step() < settings.steps {
+        let rate = learning_rate(&settings, run.step());
+        recent.add(run.advance()?);
+        let step = run.step();
+        bar.set_position(step as u64);
+        let due =
+            |every: usize| every > 0 && (step.is_multiple_of(every) || step == settings.steps);
+        if due(LOG_EVERY) {
+            let losses = recent.take();
+            let total = losses.localisation + losses.classification;
+            let accuracy = if due(files.validate_every) {
+                Some(validate(&run, files.validation_scenes)?)
+            } else {
+                None
+            };
+            bar.set_message(format!("loss {total:.3}"));
+            log.line(step, rate, &losses, accuracy)?;
+        }
+        if due(files.checkpoint_every) {
+            run.checkpoint().write(&files.checkpoint)?;
+        }
+    }
+    bar.finish();
+    Ok(())
+}
+
+/// Steps between two lines of the log.
+const LOG_EVERY: usize = 50;
+
+fn bar(steps: usize, done: usize) -> ProgressBar {
+    let bar = ProgressBar::new(steps as u64).with_position(done as u64);
+    if let Ok(style) = ProgressStyle::with_template(
+        "{bar:30} step {pos}/{len}  {msg}  {elapsed_precise}, {eta_precise} left",
+    ) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// mAP (VOC 2010) on validation scenes.
+fn validate(run: &Run, scenes: usize) -> anyhow::Result<f64> {
+    let detector = Detector::of(run.network(), CLASSES.len());
+    let set = evaluation::drawn(VALIDATION_SEED, scenes, false)?;
+    let measured = evaluation::measure(&detector, &set, None)?;
+    Ok(measured.voc10.unwrap_or(0.0))
+}
+
+/// The mean losses since the last line of the log.
+#[derive(Default)]
+struct Recent(Vec<Losses>);
+
+impl Recent {
+    fn add(&mut self, losses: Losses) {
+        self.0.push(losses);
+    }
+
+    fn take(&mut self) -> Losses {
+        let mean = |part: fn(&Losses) -> f64| {
+            self.0.iter().map(part).sum::<f64>() / self.0.len().max(1) as f64
+        };
+        let losses = Losses {
+            localisation: mean(|l| l.localisation),
+            classification: mean(|l| l.classification),
+            norm: mean(|l| l.norm),
+        };
+        self.0.clear();
+        losses
+    }
+}
+
+struct Log {
+    file: File,
+    started: Instant,
+}
+
+impl Log {
+    /// Opens the log; of an earlier part of the run, the lines up to `step` are kept.
+    fn open(path: &Path, step: usize) -> anyhow::Result<Self> {
+        let context = || format!("write {}", path.display());
+        let earlier = std::fs::read_to_string(path).unwrap_or_default();
+        let mut kept =
+            "step,learning_rate,localisation,classification,gradient,map,seconds\n".to_owned();
+        for line in earlier.lines().skip(1) {
+            let at: Option<usize> = line.split(',').next().and_then(|field| field.parse().ok());
+            if at.is_some_and(|at| at <= step) {
+                kept += line;
+                kept += "\n";
+            }
+        }
+        std::fs::write(path, kept).with_context(context)?;
+        let file = OpenOptions::new()
+            .append(true)
+            .open(path)
+            .with_context(context)?;
+        Ok(Self {
+            file,
+            started: Instant::now(),
+        })
+    }
+
+    fn line(
+        &mut self,
+        step: usize,
+        rate: f64,
+        losses: &Losses,
+        accuracy: Option<f64>,
+    ) -> anyhow::Result<()> {
+        let accuracy = accuracy.map_or(String::new(), |map| format!("{map:.4}"));
+        let seconds = self.started.elapsed().as_secs();
+        let Losses {
+            localisation,
+            classification,
+            norm,
+        } = losses;
+        writeln!(
+            self.file,
+            "{step},{rate:.6},{localisation:.4},{classification:.4},{norm:.3},{accuracy},{seconds}"
+        )
+        .context("write the log")
+    }
+}
+
+/// Writes a checkpoint's parameters as a model that the server loads: half precision, with what
+/// people and programs need to know in its metadata.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn export(from: &Checkpoint, accuracy: &str, path: &Path) -> anyhow::Result<()> {
+    let names: Vec<&str> = CLASSES.iter().map(|class| class.name).collect();
+    let settings = &from.settings;
+    let trained = format!(
+        "{} steps of {} pictures from {} drawn scenes (seed {}) by ssd-train, on a CPU",
+        from.step, settings.diet.batch, settings.diet.pool, settings.diet.seed
+    );
+    let metadata = BTreeMap::from([
+        ("family".to_owned(), "ssd300-voc".to_owned()),
+        ("classes".to_owned(), serde_json::to_string(&names)?),
+        ("trained".to_owned(), trained),
+        ("accuracy".to_owned(), accuracy.to_owned()),
+        ("licence".to_owned(), "Apache-2.0".to_owned()),
+    ]);
+    let parameters = from
+        .state
+        .iter()
+        .filter(|(name, _)| !name.starts_with("adam."));
+    let tensors = parameters
+        .map(|(name, tensor)| {
+            Ok(NewTensor {
+                name: name.into(),
+                dtype: Dtype::F16,
+                shape: checkpoint::shape(tensor).into(),
+                bytes: initial::halves(&checkpoint::numbers(tensor)?).into(),
+            })
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(write_safetensors(path, tensors, &metadata)?)
+}

@@ -1,0 +1,144 @@
+//! A network that has seen nothing: the published SSD300 with every channel count divided.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use half::f16;
+use safetensors::tensor::{Dtype, TensorView};
+use ssd_server::detector::priors::boxes_per_cell;
+use ssd_server::weights::StateDict;
+
+use crate::scenes::Dice;
+
+/// The first layer's weights over those of a layer whose inputs have deviation 1.
+pub const FIRST_LAYER: f64 = 1.0 / 64.0;
+/// The learned scale of the L2 normalisation at the start, as in the original code.
+const L2_SCALE: f32 = 20.0;
+/// The stream of the dice that initialisation uses; scenes use those below.
+const STREAM: u64 = u64::MAX;
+
+/// Convolutions of the full-width network in order: name, inputs, outputs, side of the kernel.
+const LAYERS: [(&str, usize, usize, usize); 23] = [
+    ("vgg.0", 3, 64, 3),
+    ("vgg.2", 64, 64, 3),
+    ("vgg.5", 64, 128, 3),
+    ("vgg.7", 128, 128, 3),
+    ("vgg.10", 128, 256, 3),
+    ("vgg.12", 256, 256, 3),
+    ("vgg.14", 256, 256, 3),
+    ("vgg.17", 256, 512, 3),
+    ("vgg.19", 512, 512, 3),
+    ("vgg.21", 512, 512, 3),
+    ("vgg.24", 512, 512, 3),
+    ("vgg.26", 512, 512, 3),
+    ("vgg.28", 512, 512, 3),
+    ("vgg.31", 512, 1024, 3),
+    ("vgg.33", 1024, 1024, 1),
+    ("extras.0", 1024, 256, 1),
+    ("extras.1", 256, 512, 3),
+    ("extras.2", 512, 128, 1),
+    ("extras.3", 128, 256, 3),
+    ("extras.4", 256, 128, 1),
+    ("extras.5", 128, 256, 3),
+    ("extras.6", 256, 128, 1),
+    ("extras.7", 128, 256, 3),
+];
+/// Channels of the six sources that the heads read.
+const SOURCES: [usize; 6] = [512, 1024, 512, 256, 256, 256];
+
+/// Random weights, He-initialised (He et al. 2015), for `classes` outputs (the background
+/// included), with every channel count a `narrower`th of the published network's.
+///
+/// # Errors
+/// Where the weights do not form a network, which a `narrower` that divides 64 never does.
+pub fn state(seed: u64, classes: usize, narrower: usize) -> anyhow::Result<StateDict> {
+    let dice = &mut Dice::new(seed, STREAM);
+    let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
+    for (name, inputs, outputs, side) in LAYERS {
+        let inputs = if inputs == 3 { 3 } else { inputs / narrower };
+        let gain = if inputs == 3 { FIRST_LAYER as f32 } else { 1.0 };
+        add(
+            &mut tensors,
+            dice,
+            name,
+            [outputs / narrower, inputs, side, side],
+            gain,
+        );
+    }
+    let scale = vec![L2_SCALE; 512 / narrower];
+    tensors.insert("L2Norm.weight".to_owned(), (vec![scale.len()], scale));
+    for (index, (source, boxes)) in SOURCES.into_iter().zip(boxes_per_cell()).enumerate() {
+        // The first source has been normalised to length 20; all heads start quiet.
+        let gain = if index == 0 { 0.02 } else { 0.1 };
+        for (head, each) in [("loc", 4), ("conf", classes)] {
+            let name = format!("{head}.{index}");
+            add(
+                &mut tensors,
+                dice,
+                &name,
+                [boxes * each, source / narrower, 3, 3],
+                gain,
+            );
+        }
+        // Nearly every prior is background: saying so at first spares the first hundred steps.
+        let bias = &mut tensors
+            .get_mut(&format!("conf.{index}.bias"))
+            .context("just added")?
+            .1;
+        bias.iter_mut().step_by(classes).for_each(|b| *b = 3.0);
+    }
+    read(&tensors)
+}
+
+fn add(
+    tensors: &mut BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    dice: &mut Dice,
+    name: &str,
+    shape: [usize; 4],
+    gain: f32,
+) {
+    let fan_in = shape[1] * shape[2] * shape[3];
+    let deviation = gain * (2.0 / fan_in as f32).sqrt();
+    let values = (0..shape[0] * fan_in)
+        .map(|_| dice.normal() * deviation)
+        .collect();
+    tensors.insert(format!("{name}.weight"), (shape.to_vec(), values));
+    tensors.insert(
+        format!("{name}.bias"),
+        (vec![shape[0]], vec![0.0; shape[0]]),
+    );
+}
+
+/// A state dict in memory.
+fn read(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> anyhow::Result<StateDict> {
+    let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, (shape, values))| {
+            (
+                name,
+                shape,
+                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            )
+        })
+        .collect();
+    let views = bytes
+        .iter()
+        .map(|(name, shape, bytes)| {
+            Ok((
+                name.as_str(),
+                TensorView::new(Dtype::F32, (*shape).clone(), bytes)?,
+            ))
+        })
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
+    let file = safetensors::serialize(views, None).context("lay out the first weights")?;
+    Ok(StateDict::from_bytes(file)?)
+}
+
+/// The nearest half-precision numbers, little-endian.
+#[must_use]
+pub fn halves(values: &[f32]) -> Vec<u8> {
+    values
+        .iter()
+        .flat_map(|&value| f16::from_f32(value).to_le_bytes())
+        .collect()
+}
