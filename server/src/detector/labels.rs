@@ -33,7 +33,7 @@ pub const VOC: [&str; 20] = [
 ];
 
 /// What COCO calls the classes that VOC calls otherwise: VOC's name, COCO's.
-const VOC_TO_COCO: [(&str, &str); 6] = [
+pub const VOC_TO_COCO: [(&str, &str); 6] = [
     ("aeroplane", "airplane"),
     ("motorbike", "motorcycle"),
     ("diningtable", "dining table"),

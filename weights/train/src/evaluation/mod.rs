@@ -10,14 +10,18 @@ pub mod coco_file;
 pub mod report;
 pub mod voc_folder;
 
-use anyhow::Context as _;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
 use image::RgbImage;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use ssd_server::detector::boxes::{self, Criteria};
 use ssd_server::detector::family::{self, Family};
+use ssd_server::detector::labels::VOC_TO_COCO;
 use ssd_server::detector::network::Network;
 use ssd_server::detector::priors::{Prior, priors};
+use ssd_server::weights::StateDict;
 
 use crate::measure::{Found, Truth, coco, mean, voc};
 use crate::scenes::{self, CLASSES, Style};
@@ -96,6 +100,37 @@ pub fn drawn(seed: u64, count: usize, distractors_only: bool) -> anyhow::Result<
         set.pictures.push(Source::Drawn(Box::new(scene.picture)));
     }
     Ok(set)
+}
+
+impl Set {
+    /// Keeps the first pictures and what is in them.
+    pub fn limit(&mut self, pictures: usize) {
+        self.pictures.truncate(pictures);
+        self.truths.retain(|truth| truth.picture < pictures);
+    }
+}
+
+/// Every picture of a folder, none with an object of any class: whatever is found is invented.
+/// Their class is the demo model's, so that its detections count.
+///
+/// # Errors
+/// Where the folder cannot be read.
+pub fn unannotated(folder: &Path) -> anyhow::Result<Set> {
+    let context = || format!("read {}", folder.display());
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(context)? {
+        let file = entry.with_context(context)?.path();
+        let kind = image::ImageFormat::from_path(&file);
+        if kind.is_ok_and(|kind| kind.reading_enabled()) {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(Set {
+        classes: CLASSES.iter().map(|class| class.name.to_owned()).collect(),
+        pictures: files.into_iter().map(Source::File).collect(),
+        truths: Vec::new(),
+    })
 }
 
 /// A network with what is needed to read its answers.
@@ -197,15 +232,15 @@ pub struct Accuracy {
 /// The threshold that the server shows detections from by default.
 pub const THRESHOLD: f64 = 0.6;
 
-/// Runs the detector over the set and measures what it finds.
+/// Runs the detector over the set.
 ///
 /// # Errors
 /// Where a picture cannot be read or libtorch fails.
-pub fn measure(
+pub fn find(
     detector: &Detector,
     set: &Set,
     bar: Option<&ProgressBar>,
-) -> anyhow::Result<Accuracy> {
+) -> anyhow::Result<Vec<Found>> {
     let mut found = Vec::new();
     for (index, source) in set.pictures.iter().enumerate() {
         let picture = source.load()?;
@@ -214,7 +249,57 @@ pub fn measure(
             bar.inc(1);
         }
     }
-    Ok(summarise(set, &found, THRESHOLD))
+    Ok(found)
+}
+
+/// For each class of the network, without the background, the set's class of that name or of the
+/// name that COCO or VOC has for it.
+///
+/// # Errors
+/// Where the names of the network's classes are not known, or none is one of the set's.
+pub fn meaning(
+    state: &StateDict,
+    family: &Family,
+    network: &Network,
+    classes: &[String],
+) -> anyhow::Result<Vec<Option<usize>>> {
+    let path = state.path().display();
+    let own = match state.metadata().get("classes") {
+        Some(names) => serde_json::from_str(names)
+            .with_context(|| format!("{path}: its metadata `classes` is no JSON array of names"))?,
+        None => family.class_names(network.classes()),
+    };
+    let own: Vec<String> = own.with_context(|| {
+        format!(
+            "{path} has {} classes, whose names are not known",
+            network.classes() - 1
+        )
+    })?;
+    let of = |name: &String| {
+        let named = |other: &str| {
+            classes
+                .iter()
+                .position(|class| class.eq_ignore_ascii_case(other))
+        };
+        let alias = VOC_TO_COCO.iter().find_map(|&(voc, coco)| {
+            if name == voc {
+                named(coco)
+            } else if name == coco {
+                named(voc)
+            } else {
+                None
+            }
+        });
+        named(name).or(alias)
+    };
+    let meaning: Vec<Option<usize>> = own.iter().map(of).collect();
+    ensure!(
+        classes.is_empty() || meaning.iter().any(Option::is_some),
+        "none of the classes of {path} ({}) is in the pictures' annotations ({})",
+        own.join(", "),
+        classes.join(", ")
+    );
+    Ok(meaning)
 }
 
 /// Measures detections that were made already.

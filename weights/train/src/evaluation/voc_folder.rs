@@ -1,1 +1,191 @@
-//! To come.
+//! PASCAL VOC's layout: `Annotations/NAME.xml`, `JPEGImages/NAME.jpg`, `ImageSets/Main/SET.txt`.
+//!
+//! VOC counts pixels from 1 and includes the last: its `xmin` is one more than the distance of the
+//! left edge, its `xmax` is the distance of the right edge.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use image::codecs::jpeg::JpegEncoder;
+use serde::Deserialize;
+
+use super::{Set, Source};
+use crate::measure::Truth;
+use crate::scenes::{CLASSES, Scene};
+
+/// The quality of the JPEG files written, 1 to 100.
+const QUALITY: u8 = 92;
+
+#[derive(Deserialize)]
+struct Annotation {
+    #[serde(default, rename = "object")]
+    objects: Vec<Object>,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    name: String,
+    #[serde(default)]
+    difficult: u8,
+    bndbox: Bounds,
+}
+
+#[derive(Deserialize)]
+struct Bounds {
+    xmin: f64,
+    ymin: f64,
+    xmax: f64,
+    ymax: f64,
+}
+
+/// Reads the pictures that `ImageSets/Main/SET.txt` names, and their objects. Where there is no
+/// such file and `set` is `None`, every annotation counts. The classes are those that occur, in
+/// alphabetical order.
+///
+/// # Errors
+/// Where a file is missing or is not what VOC describes; the message names it.
+pub fn read(folder: &Path, set: Option<&str>) -> anyhow::Result<Set> {
+    let names = names(folder, set)?;
+    let mut objects = Vec::new();
+    let mut pictures = Vec::new();
+    for (picture, name) in names.iter().enumerate() {
+        let path = folder.join("Annotations").join(format!("{name}.xml"));
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let annotation: Annotation = quick_xml::de::from_str(&text)
+            .with_context(|| format!("{} is no VOC annotation", path.display()))?;
+        objects.extend(
+            annotation
+                .objects
+                .into_iter()
+                .map(|object| (picture, object)),
+        );
+        let file = folder.join("JPEGImages").join(format!("{name}.jpg"));
+        ensure!(
+            file.exists(),
+            "{} is annotated, but {} is missing",
+            name,
+            file.display()
+        );
+        pictures.push(Source::File(file));
+    }
+    let mut classes: BTreeMap<String, usize> = objects
+        .iter()
+        .map(|(_, object)| (object.name.clone(), 0))
+        .collect();
+    for (index, class) in classes.values_mut().enumerate() {
+        *class = index;
+    }
+    let truths = objects
+        .iter()
+        .map(|(picture, object)| Truth {
+            picture: *picture,
+            class: classes[&object.name],
+            corners: [
+                object.bndbox.xmin - 1.0,
+                object.bndbox.ymin - 1.0,
+                object.bndbox.xmax,
+                object.bndbox.ymax,
+            ],
+            ignored: object.difficult != 0,
+        })
+        .collect();
+    Ok(Set {
+        classes: classes.into_keys().collect(),
+        pictures,
+        truths,
+    })
+}
+
+/// The names of the pictures of a set.
+fn names(folder: &Path, set: Option<&str>) -> anyhow::Result<Vec<String>> {
+    if let Some(set) = set {
+        let path = folder.join("ImageSets/Main").join(format!("{set}.txt"));
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let first = |line: &str| line.split_whitespace().next().map(str::to_owned);
+        return Ok(text.lines().filter_map(first).collect());
+    }
+    let path = folder.join("Annotations");
+    let entries = std::fs::read_dir(&path).with_context(|| format!("read {}", path.display()))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let file = entry
+            .with_context(|| format!("read {}", path.display()))?
+            .path();
+        if file.extension().is_some_and(|extension| extension == "xml") {
+            names.extend(
+                file.file_stem()
+                    .map(|stem| stem.to_string_lossy().into_owned()),
+            );
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Makes the folders of an empty data set.
+///
+/// # Errors
+/// Where they cannot be made.
+pub fn create(folder: &Path) -> anyhow::Result<()> {
+    for part in ["Annotations", "JPEGImages", "ImageSets/Main"] {
+        let path = folder.join(part);
+        std::fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Writes a scene's picture and annotation under a name.
+///
+/// # Errors
+/// Where a file cannot be written.
+pub fn write_scene(folder: &Path, name: &str, scene: &Scene) -> anyhow::Result<()> {
+    let picture = folder.join("JPEGImages").join(format!("{name}.jpg"));
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(&scene.picture)?;
+    std::fs::write(&picture, bytes).with_context(|| format!("write {}", picture.display()))?;
+    let annotation = folder.join("Annotations").join(format!("{name}.xml"));
+    std::fs::write(&annotation, xml(name, scene))
+        .with_context(|| format!("write {}", annotation.display()))
+}
+
+/// Writes the list of a set.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn write_set(folder: &Path, set: &str, names: &[String]) -> anyhow::Result<()> {
+    let path = folder.join("ImageSets/Main").join(format!("{set}.txt"));
+    let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+    std::fs::write(&path, lines).with_context(|| format!("write {}", path.display()))
+}
+
+/// A scene's annotation. Nothing in it needs escaping: names are those of [`CLASSES`].
+fn xml(name: &str, scene: &Scene) -> String {
+    let (w, h) = scene.picture.dimensions();
+    let mut text = format!(
+        "<annotation>\n\t<filename>{name}.jpg</filename>\n\t<size><width>{w}</width>\
+         <height>{h}</height><depth>3</depth></size>\n"
+    );
+    for object in &scene.objects {
+        let c = &object.corners;
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "\t<object>\n\t\t<name>{}</name>\n\t\t<truncated>{}</truncated>\n\t\t<occluded>{}\
+             </occluded>\n\t\t<difficult>{}</difficult>\n\t\t<bndbox><xmin>{}</xmin><ymin>{}</ymin>\
+             <xmax>{}</xmax><ymax>{}</ymax></bndbox>\n\t</object>",
+            CLASSES[object.class].name,
+            u8::from(object.truncated),
+            u8::from(object.occluded),
+            u8::from(object.difficult),
+            c.x1 + 1.0,
+            c.y1 + 1.0,
+            c.x2,
+            c.y2
+        );
+    }
+    text + "</annotation>\n"
+}

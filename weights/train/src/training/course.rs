@@ -16,7 +16,7 @@ use super::checkpoint::{self, Checkpoint, Settings};
 use super::loss::multibox;
 use super::optimiser::AdamW;
 use super::{classes, initial};
-use crate::evaluation::{self, Detector};
+use crate::evaluation::{self, Accuracy, Detector};
 use crate::scenes::CLASSES;
 
 /// Gradients longer than this are shortened to it.
@@ -213,8 +213,9 @@ fn bar(steps: usize, done: usize) -> ProgressBar {
 fn validate(run: &Run, scenes: usize) -> anyhow::Result<f64> {
     let detector = Detector::of(run.network(), CLASSES.len());
     let set = evaluation::drawn(VALIDATION_SEED, scenes, false)?;
-    let measured = evaluation::measure(&detector, &set, None)?;
-    Ok(measured.voc10.unwrap_or(0.0))
+    let found = evaluation::find(&detector, &set, None)?;
+    let accuracy = evaluation::summarise(&set, &found, evaluation::THRESHOLD);
+    Ok(accuracy.voc10.unwrap_or(0.0))
 }
 
 /// The mean losses since the last line of the log.
@@ -290,6 +291,23 @@ impl Log {
         )
         .context("write the log")
     }
+}
+
+/// What a model file says of its accuracy: on scenes, and on scenes without objects.
+#[must_use]
+pub fn sentence(scenes: &Accuracy, empty: &Accuracy, seed: u64) -> String {
+    let at = &scenes.at_threshold;
+    format!(
+        "mAP@0.5 {:.3} (VOC 2010) on {} drawn scenes of seed {seed}; at {} precision {:.3}, recall \
+         {:.3}; {:.1}% of {} scenes without objects raise something",
+        scenes.voc10.unwrap_or(0.0),
+        scenes.pictures,
+        scenes.threshold,
+        at.precision.unwrap_or(0.0),
+        at.recall.unwrap_or(0.0),
+        100.0 * empty.at_threshold.raised,
+        empty.pictures
+    )
 }
 
 /// Writes a checkpoint's parameters as a model that the server loads: half precision, with what

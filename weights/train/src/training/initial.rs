@@ -46,7 +46,7 @@ const LAYERS: [(&str, usize, usize, usize); 23] = [
 /// Channels of the six sources that the heads read.
 const SOURCES: [usize; 6] = [512, 1024, 512, 256, 256, 256];
 
-/// Random weights, He-initialised (He et al. 2015), for `classes` outputs (the background
+/// Random weights of He's variance (He et al. 2015), in pairs, for `classes` outputs (the background
 /// included), with every channel count a `narrower`th of the published network's.
 ///
 /// # Errors
@@ -97,16 +97,47 @@ fn add(
     shape: [usize; 4],
     gain: f32,
 ) {
-    let fan_in = shape[1] * shape[2] * shape[3];
-    let deviation = gain * (2.0 / fan_in as f32).sqrt();
-    let values = (0..shape[0] * fan_in)
-        .map(|_| dice.normal() * deviation)
-        .collect();
+    let values = mirrored(
+        dice,
+        shape,
+        gain,
+        name.starts_with("loc") || name.starts_with("conf"),
+    );
     tensors.insert(format!("{name}.weight"), (shape.to_vec(), values));
     tensors.insert(
         format!("{name}.bias"),
         (vec![shape[0]], vec![0.0; shape[0]]),
     );
+}
+
+/// Weights that come in pairs, W and -W, so that what one `ReLU` drops its twin keeps and the
+/// whole network begins as a linear one ("looks linear": Balduzzi et al. 2017, section 4). Without
+/// normalisation or pretrained weights, fifteen layers of independent random weights make all
+/// pictures look alike to the last of them.
+fn mirrored(dice: &mut Dice, shape: [usize; 4], gain: f32, head: bool) -> Vec<f32> {
+    let [outputs, inputs, height, width] = shape;
+    let (area, colours) = (height * width, inputs == 3);
+    let deviation = gain * (2.0 / (inputs * area) as f32).sqrt();
+    let (out_twin, in_twin) = (
+        if head { outputs } else { outputs / 2 },
+        if colours { inputs } else { inputs / 2 },
+    );
+    let base: Vec<f32> = (0..out_twin * in_twin * area)
+        .map(|_| dice.normal() * deviation)
+        .collect();
+    let mut values = Vec::with_capacity(outputs * inputs * area);
+    for output in 0..outputs {
+        for input in 0..inputs {
+            let sign = if (output < out_twin) == (input < in_twin) {
+                1.0
+            } else {
+                -1.0
+            };
+            let at = (output % out_twin * in_twin + input % in_twin) * area;
+            values.extend(base[at..at + area].iter().map(|value| value * sign));
+        }
+    }
+    values
 }
 
 /// A state dict in memory.

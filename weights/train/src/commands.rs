@@ -1,0 +1,338 @@
+//! The commands and their arguments.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{ArgGroup, Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use ssd_server::detector::network::Network;
+use ssd_server::weights::StateDict;
+use ssd_train::evaluation::{self, Accuracy, Detector, Set, coco_file, report, voc_folder};
+use ssd_train::scenes::{self, Style};
+use ssd_train::training::batches::Diet;
+use ssd_train::training::checkpoint::{Checkpoint, Settings};
+use ssd_train::training::course::{self, Files};
+
+/// Draw scenes, train the demo model on them, and measure the accuracy of SSD300 weights.
+#[derive(Parser)]
+#[command(version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Draw scenes into a folder in PASCAL VOC's layout
+    Scenes(Scenes),
+    /// Train the demo model on drawn scenes, or go on from the checkpoint
+    Train(Train),
+    /// Write a checkpoint's weights as a model that the server loads, with its measured accuracy
+    Export(Export),
+    /// Measure the accuracy of weights of any supported family
+    Evaluate(Evaluate),
+    /// Draw the log of a training run as SVG
+    Plot(Plot),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Scenes(command) => command.run(),
+            Command::Train(command) => command.run(),
+            Command::Export(command) => command.run(),
+            Command::Evaluate(command) => command.run(),
+            Command::Plot(command) => command.run(),
+        }
+    }
+}
+
+fn bar(length: usize, what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(length as u64).with_message(what.to_owned());
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}  {eta_precise} left")
+    {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// A size in pixels, as in 640x480.
+fn size(text: &str) -> Result<(u32, u32), String> {
+    const SIDES: std::ops::RangeInclusive<u32> = 64..=4096;
+    let sides = text
+        .split_once('x')
+        .and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    match sides {
+        Some((w, h)) if SIDES.contains(&w) && SIDES.contains(&h) => Ok((w, h)),
+        _ => Err("a size is WIDTHxHEIGHT, each from 64 to 4096".to_owned()),
+    }
+}
+
+#[derive(Args)]
+struct Scenes {
+    /// Where the data set is made
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+    /// Of everything that is left to chance: the same seed draws the same scenes
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The first scene's number
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// How many
+    #[arg(long, default_value_t = 100)]
+    count: u64,
+    /// One size for all, such as 640x480; otherwise they differ
+    #[arg(long, value_parser = size, value_name = "WIDTHxHEIGHT")]
+    size: Option<(u32, u32)>,
+    /// Only what belongs to no class
+    #[arg(long)]
+    distractors_only: bool,
+    /// The name of the list in ImageSets/Main
+    #[arg(long, default_value = "test")]
+    set: String,
+}
+
+impl Scenes {
+    fn run(self) -> anyhow::Result<()> {
+        let style = Style {
+            size: self.size,
+            distractors_only: self.distractors_only,
+        };
+        voc_folder::create(&self.folder)?;
+        let bar = bar(self.count as usize, "scenes");
+        let mut names = Vec::new();
+        for index in self.first..self.first + self.count {
+            let name = format!("{}_{index:06}", self.seed);
+            let scene = scenes::draw(self.seed, index, &style)?;
+            voc_folder::write_scene(&self.folder, &name, &scene)?;
+            names.push(name);
+            bar.inc(1);
+        }
+        bar.finish();
+        voc_folder::write_set(&self.folder, &self.set, &names)
+    }
+}
+
+#[derive(Args)]
+struct Train {
+    /// Written as the run goes; where it exists, the run goes on from it
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "target/demo-checkpoint.safetensors"
+    )]
+    checkpoint: PathBuf,
+    /// The log, as CSV
+    #[arg(long, value_name = "FILE", default_value = "weights/training.csv")]
+    log: PathBuf,
+    /// Of everything that is left to chance
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Steps in all
+    #[arg(long, default_value_t = 5500)]
+    steps: usize,
+    /// Pictures in a step
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Different scenes; each is drawn once and varied afterwards
+    #[arg(long, default_value_t = 9000)]
+    pool: usize,
+    /// The highest learning rate
+    #[arg(long, default_value_t = 0.001)]
+    learning_rate: f64,
+    /// How many times narrower than the published network
+    #[arg(long, default_value_t = 8)]
+    narrower: usize,
+    /// Steps between two checkpoints
+    #[arg(long, default_value_t = 250)]
+    checkpoint_every: usize,
+    /// Steps between two measurements of mAP on validation scenes; 0 for none
+    #[arg(long, default_value_t = 500)]
+    validate_every: usize,
+    /// Validation scenes
+    #[arg(long, default_value_t = 150)]
+    validation_scenes: usize,
+}
+
+impl Train {
+    fn run(self) -> anyhow::Result<()> {
+        let settings = Settings {
+            diet: Diet {
+                seed: self.seed,
+                batch: self.batch,
+                pool: self.pool,
+            },
+            steps: self.steps,
+            learning_rate: self.learning_rate,
+            narrower: self.narrower,
+        };
+        let files = Files {
+            checkpoint: self.checkpoint,
+            log: self.log,
+            checkpoint_every: self.checkpoint_every,
+            validate_every: self.validate_every,
+            validation_scenes: self.validation_scenes,
+        };
+        course::train(settings, &files)
+    }
+}
+
+#[derive(Args)]
+struct Export {
+    /// The checkpoint
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "target/demo-checkpoint.safetensors"
+    )]
+    checkpoint: PathBuf,
+    /// The model
+    #[arg(value_name = "FILE", default_value = "weights/demo.safetensors")]
+    model: PathBuf,
+    /// Seed of the scenes that the accuracy is measured on
+    #[arg(long, default_value_t = 2)]
+    seed: u64,
+    /// How many scenes; a fifth as many without objects
+    #[arg(long, default_value_t = 1000)]
+    scenes: usize,
+}
+
+impl Export {
+    fn run(self) -> anyhow::Result<()> {
+        let checkpoint = Checkpoint::read(&self.checkpoint)?;
+        // Written twice: what is measured is the file itself, in half precision.
+        course::export(&checkpoint, "not measured yet", &self.model)?;
+        let scenes = measured(
+            &self.model,
+            &evaluation::drawn(self.seed, self.scenes, false)?,
+        )?;
+        let empty = measured(
+            &self.model,
+            &evaluation::drawn(self.seed, self.scenes / 5, true)?,
+        )?;
+        println!("{}", report::table(&scenes));
+        let accuracy = course::sentence(&scenes, &empty, self.seed);
+        println!("{accuracy}");
+        course::export(&checkpoint, &accuracy, &self.model)
+    }
+}
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("pictures").required(true).args(["voc", "coco", "scenes", "folder"]))]
+struct Evaluate {
+    /// The weights: .safetensors or .pth
+    #[arg(value_name = "FILE")]
+    weights: PathBuf,
+    /// A folder in PASCAL VOC's layout
+    #[arg(long, value_name = "FOLDER")]
+    voc: Option<PathBuf>,
+    /// With --voc: the list in ImageSets/Main, such as test; without, every annotation counts
+    #[arg(long, requires = "voc")]
+    set: Option<String>,
+    /// COCO's instances JSON
+    #[arg(long, value_name = "FILE", requires = "images")]
+    coco: Option<PathBuf>,
+    /// With --coco: where the pictures are
+    #[arg(long, value_name = "FOLDER", requires = "coco")]
+    images: Option<PathBuf>,
+    /// So many freshly drawn scenes
+    #[arg(long, value_name = "COUNT")]
+    scenes: Option<usize>,
+    /// With --scenes: their seed
+    #[arg(long, default_value_t = 2, requires = "scenes")]
+    seed: u64,
+    /// With --scenes: only what belongs to no class
+    #[arg(long, requires = "scenes")]
+    distractors_only: bool,
+    /// Pictures without any object of the classes: how many raise something
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+    /// Look at the first so many pictures only
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<usize>,
+    /// What precision and recall are told for, 0 to 1
+    #[arg(long, default_value_t = evaluation::THRESHOLD)]
+    threshold: f64,
+    /// Write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw the precision-recall curves as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+}
+
+impl Evaluate {
+    fn run(self) -> anyhow::Result<()> {
+        let mut set = self.set()?;
+        if let Some(limit) = self.limit {
+            set.limit(limit);
+        }
+        let state = StateDict::open(&self.weights)?;
+        let (network, family) = Network::new(&state)?;
+        let meaning = evaluation::meaning(&state, family, &network, &set.classes)?;
+        let detector = Detector::new(&network, family, meaning);
+        let bar = bar(set.pictures.len(), "pictures");
+        let found = evaluation::find(&detector, &set, Some(&bar))?;
+        bar.finish_and_clear();
+        let accuracy = evaluation::summarise(&set, &found, self.threshold);
+        print!("{}", report::table(&accuracy));
+        self.write(&accuracy)
+    }
+
+    fn set(&self) -> anyhow::Result<Set> {
+        if let Some(folder) = &self.voc {
+            return voc_folder::read(folder, self.set.as_deref());
+        }
+        if let (Some(file), Some(images)) = (&self.coco, &self.images) {
+            return coco_file::read(file, images);
+        }
+        if let Some(folder) = &self.folder {
+            return evaluation::unannotated(folder);
+        }
+        evaluation::drawn(self.seed, self.scenes.unwrap_or(0), self.distractors_only)
+    }
+
+    fn write(&self, accuracy: &Accuracy) -> anyhow::Result<()> {
+        if let Some(path) = &self.json {
+            let text = serde_json::to_string_pretty(accuracy)? + "\n";
+            std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+        }
+        if let Some(path) = &self.plot {
+            report::plot_curves(accuracy, path)?;
+        }
+        Ok(())
+    }
+}
+
+/// The accuracy of a model file on a set.
+fn measured(model: &Path, set: &Set) -> anyhow::Result<Accuracy> {
+    let state = StateDict::open(model)?;
+    let (network, family) = Network::new(&state)?;
+    let meaning = evaluation::meaning(&state, family, &network, &set.classes)?;
+    let detector = Detector::new(&network, family, meaning);
+    let bar = bar(set.pictures.len(), "pictures");
+    let found = evaluation::find(&detector, set, Some(&bar))?;
+    bar.finish_and_clear();
+    Ok(evaluation::summarise(set, &found, evaluation::THRESHOLD))
+}
+
+#[derive(Args)]
+struct Plot {
+    /// The log
+    #[arg(value_name = "CSV", default_value = "weights/training.csv")]
+    log: PathBuf,
+    /// The picture
+    #[arg(value_name = "SVG", default_value = "weights/training.svg")]
+    svg: PathBuf,
+}
+
+impl Plot {
+    fn run(self) -> anyhow::Result<()> {
+        let log = std::fs::read_to_string(&self.log)
+            .with_context(|| format!("read {}", self.log.display()))?;
+        report::plot_training(&log, &self.svg)
+    }
+}
