@@ -132,20 +132,23 @@ struct Train {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Steps in all
-    #[arg(long, default_value_t = 5500)]
+    #[arg(long, default_value_t = 4000)]
     steps: usize,
     /// Pictures in a step
     #[arg(long, default_value_t = 8)]
     batch: usize,
     /// Different scenes; each is drawn once and varied afterwards
-    #[arg(long, default_value_t = 9000)]
+    #[arg(long, default_value_t = 6000)]
     pool: usize,
     /// The highest learning rate
-    #[arg(long, default_value_t = 0.001)]
+    #[arg(long, default_value_t = 0.0012)]
     learning_rate: f64,
     /// How many times narrower than the published network
     #[arg(long, default_value_t = 8)]
     narrower: usize,
+    /// Compute in bfloat16: twice as fast on processors that have it, far slower on others
+    #[arg(long)]
+    bfloat16: bool,
     /// Steps between two checkpoints
     #[arg(long, default_value_t = 250)]
     checkpoint_every: usize,
@@ -168,6 +171,7 @@ impl Train {
             steps: self.steps,
             learning_rate: self.learning_rate,
             narrower: self.narrower,
+            bfloat16: self.bfloat16,
         };
         let files = Files {
             checkpoint: self.checkpoint,

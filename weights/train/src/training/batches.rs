@@ -51,7 +51,11 @@ pub struct Batch {
 pub fn squared(scene: &Scene) -> (RgbImage, Vec<Truth>) {
     let (w, h) = scene.picture.dimensions();
     let side = INPUT_SIZE as u32;
-    let picture = RgbImage::from_raw(side, side, resize(&scene.picture)).expect("300 x 300 x 3");
+    let picture = if (w, h) == (side, side) {
+        scene.picture.clone()
+    } else {
+        RgbImage::from_raw(side, side, resize(&scene.picture)).expect("300 x 300 x 3")
+    };
     let truths = scene.objects.iter().map(|object| Truth {
         class: object.class + 1,
         corners: object.corners.scale(1.0 / w as f32, 1.0 / h as f32),

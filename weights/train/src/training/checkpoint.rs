@@ -23,6 +23,9 @@ pub struct Settings {
     pub learning_rate: f64,
     /// How many times narrower than the published network.
     pub narrower: usize,
+    /// Whether the network computes in bfloat16, which halves the time on processors that have it
+    /// and lengthens it manifold on others. The steps add up in single precision all the same.
+    pub bfloat16: bool,
 }
 
 /// The state of a run.

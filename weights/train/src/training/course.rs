@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use ssd_server::detector::network::Network;
 use ssd_server::weights::{Dtype, NewTensor, write_safetensors};
+use tch::Kind;
 
 use super::batches::Batches;
 use super::checkpoint::{self, Checkpoint, Settings};
@@ -98,6 +99,9 @@ impl Run {
     fn at(settings: Settings, from: Option<&Checkpoint>) -> anyhow::Result<Self> {
         let state = initial::state(settings.diet.seed, classes(), settings.narrower)?;
         let (network, _) = Network::new(&state)?;
+        if settings.bfloat16 {
+            halve(&network);
+        }
         let mut optimiser = AdamW::new(network.parameters(), MOST_NORM);
         let step = from.map_or(0, |from| from.step);
         if let Some(from) = from {
@@ -118,10 +122,19 @@ impl Run {
         self.step
     }
 
-    /// The network as it is.
-    #[must_use]
-    pub fn network(&self) -> &Network {
-        &self.network
+    /// A copy of the network as it is, in single precision.
+    ///
+    /// # Errors
+    /// Where libtorch fails.
+    pub fn snapshot(&self) -> anyhow::Result<Network> {
+        let state = initial::state(self.settings.diet.seed, classes(), self.settings.narrower)?;
+        let (network, _) = Network::new(&state)?;
+        let values = self.optimiser.state();
+        for (name, tensor) in network.parameters() {
+            let value = values.get(&name).context("the same names")?;
+            tensor.shallow_clone().f_copy_(value)?;
+        }
+        Ok(network)
     }
 
     /// Makes a step.
@@ -130,7 +143,13 @@ impl Run {
     /// Where a scene cannot be drawn or libtorch fails.
     pub fn advance(&mut self) -> anyhow::Result<Losses> {
         let batch = self.batches.next()?;
-        let (offsets, logits) = self.network.outputs(&batch.pictures)?;
+        let kind = if self.settings.bfloat16 {
+            Kind::BFloat16
+        } else {
+            Kind::Float
+        };
+        let pictures = batch.pictures.f_to_kind(kind)?;
+        let (offsets, logits) = self.network.outputs(&pictures)?;
         let loss = multibox(&offsets, &logits, &batch.classes, &batch.offsets)?;
         let rate = learning_rate(&self.settings, self.step);
         let norm = self.optimiser.step(&loss.total()?, rate)?;
@@ -153,6 +172,19 @@ impl Run {
                 .into_iter()
                 .map(|(name, tensor)| (name, tensor.detach().copy()))
                 .collect(),
+        }
+    }
+}
+
+/// Turns the parameters to bfloat16, except around the L2 normalisation: the network divides by
+/// norms in single precision, and the head after that has to follow.
+fn halve(network: &Network) {
+    for (name, mut tensor) in network.parameters() {
+        let single = ["L2Norm.", "loc.0.", "conf.0."]
+            .iter()
+            .any(|part| name.starts_with(part));
+        if !single {
+            tensor.set_data(&tensor.to_kind(Kind::BFloat16));
         }
     }
 }
@@ -211,7 +243,8 @@ fn bar(steps: usize, done: usize) -> ProgressBar {
 
 /// mAP (VOC 2010) on validation scenes.
 fn validate(run: &Run, scenes: usize) -> anyhow::Result<f64> {
-    let detector = Detector::of(run.network(), CLASSES.len());
+    let network = run.snapshot()?;
+    let detector = Detector::of(&network, CLASSES.len());
     let set = evaluation::drawn(VALIDATION_SEED, scenes, false)?;
     let found = evaluation::find(&detector, &set, None)?;
     let accuracy = evaluation::summarise(&set, &found, evaluation::THRESHOLD);

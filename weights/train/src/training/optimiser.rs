@@ -15,6 +15,9 @@ const WEIGHT_DECAY: f64 = 0.02;
 #[derive(Debug)]
 struct Slot {
     name: String,
+    /// What the network computes with, in its precision.
+    used: Tensor,
+    /// What the steps add up in: `used` itself, or single precision where that has less.
     value: Tensor,
     first: Tensor,
     second: Tensor,
@@ -37,13 +40,18 @@ impl AdamW {
     pub fn new(parameters: Vec<(String, Tensor)>, most_norm: f64) -> Self {
         let slots = parameters
             .into_iter()
-            .map(|(name, value)| Slot {
-                first: value.zeros_like(),
-                second: value.zeros_like(),
-                rate: rate(&name),
-                decay: if value.dim() > 1 { WEIGHT_DECAY } else { 0.0 },
-                value: value.set_requires_grad(true),
-                name,
+            .map(|(name, used)| {
+                // Shares the memory where the kind is the same already.
+                let value = used.to_kind(Kind::Float).detach();
+                Slot {
+                    first: value.zeros_like(),
+                    second: value.zeros_like(),
+                    rate: rate(&name),
+                    decay: if value.dim() > 1 { WEIGHT_DECAY } else { 0.0 },
+                    used: used.set_requires_grad(true),
+                    value,
+                    name,
+                }
             })
             .collect();
         Self {
@@ -76,7 +84,7 @@ impl AdamW {
                 }
             }
             for slot in &self.slots {
-                let _ = slot.value.grad().f_zero_()?;
+                let _ = slot.used.grad().f_zero_()?;
             }
             Ok(norm)
         })
@@ -86,9 +94,12 @@ impl AdamW {
     fn norm(&self) -> Result<f64, TchError> {
         let mut sum = 0.0;
         for slot in &self.slots {
-            let gradient = slot.value.grad();
+            let gradient = slot.used.grad();
             if gradient.defined() {
-                let square = gradient.f_square()?.f_sum(Kind::Double)?;
+                let square = gradient
+                    .f_to_kind(Kind::Float)?
+                    .f_square()?
+                    .f_sum(Kind::Double)?;
                 sum += square.f_double_value(&[])? * slot.rate.powi(2);
             }
         }
@@ -124,6 +135,7 @@ impl AdamW {
                         })?;
                     tensor.shallow_clone().f_copy_(saved)?;
                 }
+                slot.publish()?;
             }
             self.steps = steps;
             Ok(())
@@ -141,11 +153,11 @@ impl Slot {
     }
 
     fn descend(&mut self, clip: f64, learning_rate: f64, step: i32) -> Result<(), TchError> {
-        let gradient = self.value.grad();
+        let gradient = self.used.grad();
         if !gradient.defined() {
             return Ok(());
         }
-        let gradient = gradient.f_mul_scalar(clip)?;
+        let gradient = gradient.f_to_kind(Kind::Float)?.f_mul_scalar(clip)?;
         let rate = learning_rate * self.rate;
         let _ = self.first.f_lerp_(&gradient, 1.0 - BETA1)?;
         let _ = self
@@ -162,6 +174,14 @@ impl Slot {
         let _ = self
             .value
             .f_sub_(&mean.f_div(&deviation)?.f_mul_scalar(rate)?)?;
+        self.publish()
+    }
+
+    /// Lets the network compute with the value.
+    fn publish(&self) -> Result<(), TchError> {
+        if self.used.kind() != self.value.kind() {
+            self.used.shallow_clone().f_copy_(&self.value)?;
+        }
         Ok(())
     }
 }
@@ -191,6 +211,19 @@ mod tests {
         let moved = Vec::<f32>::try_from(&value.detach()).unwrap();
         assert!((moved[0] - 0.99).abs() < 1e-5, "{moved:?}");
         assert!((moved[1] + 1.99).abs() < 1e-5, "{moved:?}");
+    }
+
+    #[test]
+    fn steps_too_small_for_half_precision_add_up_beside_it() {
+        let used = Tensor::from_slice(&[1.0f32]).to_kind(Kind::BFloat16);
+        let mut adam = AdamW::new(vec![("bias".to_owned(), used.shallow_clone())], 100.0);
+        for _ in 0..20 {
+            let loss = used.sum(Kind::Float);
+            adam.step(&loss, 0.001).unwrap();
+        }
+        // A step alone would be rounded away: numbers near 1 are 1/256 apart.
+        let moved = f64::try_from(&used.detach().to_kind(Kind::Double)).unwrap();
+        assert!((moved - 0.98).abs() < 0.004, "{moved}");
     }
 
     #[test]

@@ -1,0 +1,52 @@
+//! The model that ships: it is what its metadata says, and it still sees.
+
+use std::path::PathBuf;
+
+use ssd_server::detector::network::Network;
+use ssd_server::weights::StateDict;
+use ssd_train::evaluation::{self, Accuracy, Detector, Set};
+use ssd_train::scenes::CLASSES;
+
+fn weights() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../demo.safetensors")
+}
+
+fn accuracy(set: &Set) -> Accuracy {
+    let state = StateDict::open(&weights()).unwrap();
+    let (network, family) = Network::new(&state).unwrap();
+    let meaning = evaluation::meaning(&state, family, &network, &set.classes).unwrap();
+    let detector = Detector::new(&network, family, meaning);
+    let found = evaluation::find(&detector, set, None).unwrap();
+    evaluation::summarise(set, &found, evaluation::THRESHOLD)
+}
+
+#[test]
+fn the_demo_model_is_small_and_says_what_it_is() {
+    assert!(std::fs::metadata(weights()).unwrap().len() <= 4_000_000);
+    let state = StateDict::open(&weights()).unwrap();
+    let facts = state.metadata();
+    assert_eq!(facts["family"], "ssd300-voc");
+    let classes: Vec<String> = serde_json::from_str(&facts["classes"]).unwrap();
+    assert!(classes.iter().eq(CLASSES.iter().map(|class| class.name)));
+    for fact in ["trained", "accuracy", "licence"] {
+        assert!(!facts[fact].is_empty(), "{fact}");
+    }
+}
+
+#[test]
+fn the_demo_model_still_finds_what_is_drawn() {
+    // Fewer scenes than its published figures are of, and a bound below them.
+    let accuracy = accuracy(&evaluation::drawn(77, 40, false).unwrap());
+    assert!(accuracy.voc10.unwrap() > 0.75, "{accuracy:?}");
+    assert!(
+        accuracy.at_threshold.precision.unwrap() > 0.85,
+        "{accuracy:?}"
+    );
+    assert!(accuracy.at_threshold.recall.unwrap() > 0.6, "{accuracy:?}");
+}
+
+#[test]
+fn the_demo_model_still_invents_next_to_nothing() {
+    let accuracy = accuracy(&evaluation::drawn(78, 20, true).unwrap());
+    assert!(accuracy.at_threshold.raised <= 0.1, "{accuracy:?}");
+}

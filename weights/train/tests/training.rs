@@ -1,0 +1,73 @@
+//! Training: it learns, and it can be interrupted.
+
+use ssd_train::training::batches::Diet;
+use ssd_train::training::checkpoint::{Checkpoint, Settings, numbers};
+use ssd_train::training::course::{self, Losses, Run};
+
+/// A sixteenth of the width, four scenes.
+fn settings(steps: usize) -> Settings {
+    Settings {
+        diet: Diet {
+            seed: 3,
+            batch: 2,
+            pool: 4,
+        },
+        steps,
+        learning_rate: 0.002,
+        narrower: 16,
+        bfloat16: false,
+    }
+}
+
+fn total(losses: &Losses) -> f64 {
+    losses.localisation + losses.classification
+}
+
+#[test]
+fn the_loss_falls_on_a_few_scenes() {
+    let mut run = Run::new(settings(40)).unwrap();
+    let losses: Vec<f64> = (0..40).map(|_| total(&run.advance().unwrap())).collect();
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let (first, last) = (mean(&losses[..8]), mean(&losses[32..]));
+    assert!(last < 0.92 * first, "{first} fell to {last} only");
+}
+
+#[test]
+fn a_run_resumed_from_a_checkpoint_goes_on_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("checkpoint.safetensors");
+    let mut whole = Run::new(settings(6)).unwrap();
+    for _ in 0..3 {
+        whole.advance().unwrap();
+    }
+    whole.checkpoint().write(&file).unwrap();
+    let mut resumed = Run::resume(settings(6), &Checkpoint::read(&file).unwrap()).unwrap();
+    for _ in 3..6 {
+        assert_eq!(whole.advance().unwrap(), resumed.advance().unwrap());
+    }
+    let (whole, resumed) = (whole.checkpoint(), resumed.checkpoint());
+    assert_eq!(whole.step, resumed.step);
+    assert_eq!(whole.state.len(), resumed.state.len());
+    for (name, tensor) in &whole.state {
+        let bits = |tensor| numbers(tensor).unwrap().into_iter().map(f32::to_bits);
+        assert!(bits(tensor).eq(bits(&resumed.state[name])), "{name}");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_other_settings_is_refused() {
+    let run = Run::new(settings(6)).unwrap();
+    let error = Run::resume(settings(7), &run.checkpoint())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("other settings"), "{error}");
+}
+
+#[test]
+fn the_learning_rate_rises_falls_and_never_stops() {
+    let settings = settings(100);
+    let rate = |step| course::learning_rate(&settings, step);
+    assert!(rate(0) > 0.0 && rate(0) < rate(2) && rate(2) < rate(5));
+    assert!((rate(5) - settings.learning_rate).abs() < 1e-6);
+    assert!(rate(50) < rate(20) && rate(99) < rate(50) && rate(99) > 0.0);
+}
