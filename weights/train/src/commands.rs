@@ -132,7 +132,7 @@ struct Train {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Steps in all
-    #[arg(long, default_value_t = 4000)]
+    #[arg(long, default_value_t = 4400)]
     steps: usize,
     /// Pictures in a step
     #[arg(long, default_value_t = 8)]
@@ -149,6 +149,12 @@ struct Train {
     /// Compute in bfloat16: twice as fast on processors that have it, far slower on others
     #[arg(long)]
     bfloat16: bool,
+    /// Threads that each learn from their part of every batch
+    #[arg(long, default_value_t = 2)]
+    replicas: usize,
+    /// Stop at this step, to go on later
+    #[arg(long, value_name = "STEP")]
+    until: Option<usize>,
     /// Steps between two checkpoints
     #[arg(long, default_value_t = 250)]
     checkpoint_every: usize,
@@ -172,6 +178,7 @@ impl Train {
             learning_rate: self.learning_rate,
             narrower: self.narrower,
             bfloat16: self.bfloat16,
+            replicas: self.replicas,
         };
         let files = Files {
             checkpoint: self.checkpoint,
@@ -179,6 +186,7 @@ impl Train {
             checkpoint_every: self.checkpoint_every,
             validate_every: self.validate_every,
             validation_scenes: self.validation_scenes,
+            until: self.until,
         };
         course::train(settings, &files)
     }

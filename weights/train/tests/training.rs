@@ -16,6 +16,7 @@ fn settings(steps: usize) -> Settings {
         learning_rate: 0.002,
         narrower: 16,
         bfloat16: false,
+        replicas: 2,
     }
 }
 
@@ -57,7 +58,9 @@ fn a_run_resumed_from_a_checkpoint_goes_on_bit_for_bit() {
 #[test]
 fn a_checkpoint_of_other_settings_is_refused() {
     let run = Run::new(settings(6)).unwrap();
-    let error = Run::resume(settings(7), &run.checkpoint())
+    let mut other = settings(6);
+    other.diet.seed += 1;
+    let error = Run::resume(other, &run.checkpoint())
         .unwrap_err()
         .to_string();
     assert!(error.contains("other settings"), "{error}");

@@ -46,6 +46,26 @@ pub struct Batch {
     pub offsets: Tensor,
 }
 
+impl Batch {
+    /// The batch in equal parts, which must divide it.
+    ///
+    /// # Errors
+    /// Where libtorch fails.
+    pub fn split(&self, parts: usize) -> Result<Vec<Self>, tch::TchError> {
+        let each = self.classes.size()[0] / parts as i64;
+        (0..parts as i64)
+            .map(|part| {
+                let cut = |tensor: &Tensor| tensor.f_narrow(0, part * each, each);
+                Ok(Self {
+                    pictures: cut(&self.pictures)?,
+                    classes: cut(&self.classes)?,
+                    offsets: cut(&self.offsets)?,
+                })
+            })
+            .collect()
+    }
+}
+
 /// A scene as the network sees it: 300x300, boxes in fractions.
 #[must_use]
 pub fn squared(scene: &Scene) -> (RgbImage, Vec<Truth>) {

@@ -26,6 +26,14 @@ pub struct Settings {
     /// Whether the network computes in bfloat16, which halves the time on processors that have it
     /// and lengthens it manifold on others. The steps add up in single precision all the same.
     pub bfloat16: bool,
+    /// Replicas of the network, each of which learns from its part of every batch on a thread.
+    #[serde(default = "one")]
+    pub replicas: usize,
+}
+
+/// What checkpoints that do not say were made with.
+fn one() -> usize {
+    1
 }
 
 /// The state of a run.
@@ -120,13 +128,19 @@ impl Checkpoint {
         })
     }
 
-    /// Refuses to continue another run's state.
+    /// Refuses to continue another run's state. The number of steps may be changed on the way (the
+    /// learning rate follows the new one), and the replicas.
     ///
     /// # Errors
-    /// Where the settings differ.
+    /// Where the other settings differ.
     pub fn check(&self, settings: &Settings) -> anyhow::Result<()> {
+        let changed = Settings {
+            steps: settings.steps,
+            replicas: settings.replicas,
+            ..self.settings
+        };
         ensure!(
-            self.settings == *settings,
+            changed == *settings,
             "the checkpoint is of a run with other settings ({}); repeat those, or choose another \
              checkpoint file",
             serde_json::to_string(&self.settings)?

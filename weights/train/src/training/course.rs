@@ -6,16 +6,15 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use ssd_server::detector::network::Network;
 use ssd_server::weights::{Dtype, NewTensor, write_safetensors};
-use tch::Kind;
 
 use super::batches::Batches;
 use super::checkpoint::{self, Checkpoint, Settings};
-use super::loss::multibox;
 use super::optimiser::AdamW;
+use super::replica::{Replica, halve};
 use super::{classes, initial};
 use crate::evaluation::{self, Accuracy, Detector};
 use crate::scenes::CLASSES;
@@ -42,13 +41,15 @@ pub struct Files {
     pub validate_every: usize,
     /// Validation scenes.
     pub validation_scenes: usize,
+    /// Where to stop before the last step, to go on later.
+    pub until: Option<usize>,
 }
 
 /// A run in memory.
 #[derive(Debug)]
 pub struct Run {
     settings: Settings,
-    network: Network,
+    replicas: Vec<Replica>,
     optimiser: AdamW,
     batches: Batches,
     step: usize,
@@ -97,19 +98,31 @@ impl Run {
     }
 
     fn at(settings: Settings, from: Option<&Checkpoint>) -> anyhow::Result<Self> {
+        ensure!(
+            settings.replicas > 0 && settings.diet.batch.is_multiple_of(settings.replicas),
+            "{} pictures a step cannot be shared out among {} replicas",
+            settings.diet.batch,
+            settings.replicas
+        );
         let state = initial::state(settings.diet.seed, classes(), settings.narrower)?;
-        let (network, _) = Network::new(&state)?;
-        if settings.bfloat16 {
-            halve(&network);
+        let mut replicas = Vec::new();
+        let mut parameters = Vec::new();
+        for _ in 0..settings.replicas {
+            let (network, _) = Network::new(&state)?;
+            if settings.bfloat16 {
+                halve(&network);
+            }
+            parameters.push(network.parameters());
+            replicas.push(Replica::start(network, settings.bfloat16)?);
         }
-        let mut optimiser = AdamW::new(network.parameters(), MOST_NORM);
+        let mut optimiser = AdamW::new(parameters, MOST_NORM);
         let step = from.map_or(0, |from| from.step);
         if let Some(from) = from {
             optimiser.restore(&from.state, step as i32)?;
         }
         Ok(Self {
             settings,
-            network,
+            replicas,
             optimiser,
             batches: Batches::from(settings.diet, step)?,
             step,
@@ -142,21 +155,22 @@ impl Run {
     /// # Errors
     /// Where a scene cannot be drawn or libtorch fails.
     pub fn advance(&mut self) -> anyhow::Result<Losses> {
-        let batch = self.batches.next()?;
-        let kind = if self.settings.bfloat16 {
-            Kind::BFloat16
-        } else {
-            Kind::Float
-        };
-        let pictures = batch.pictures.f_to_kind(kind)?;
-        let (offsets, logits) = self.network.outputs(&pictures)?;
-        let loss = multibox(&offsets, &logits, &batch.classes, &batch.offsets)?;
+        let parts = self.batches.next()?.split(self.replicas.len())?;
+        for (replica, part) in self.replicas.iter().zip(parts) {
+            replica.learn(part)?;
+        }
+        let (mut localisation, mut classification) = (0.0, 0.0);
+        for replica in &self.replicas {
+            let (boxes, classes) = replica.losses()?;
+            localisation += boxes / self.replicas.len() as f64;
+            classification += classes / self.replicas.len() as f64;
+        }
         let rate = learning_rate(&self.settings, self.step);
-        let norm = self.optimiser.step(&loss.total()?, rate)?;
+        let norm = self.optimiser.step(rate)?;
         self.step += 1;
         Ok(Losses {
-            localisation: loss.localisation.f_double_value(&[])?,
-            classification: loss.classification.f_double_value(&[])?,
+            localisation,
+            classification,
             norm,
         })
     }
@@ -176,19 +190,6 @@ impl Run {
     }
 }
 
-/// Turns the parameters to bfloat16, except around the L2 normalisation: the network divides by
-/// norms in single precision, and the head after that has to follow.
-fn halve(network: &Network) {
-    for (name, mut tensor) in network.parameters() {
-        let single = ["L2Norm.", "loc.0.", "conf.0."]
-            .iter()
-            .any(|part| name.starts_with(part));
-        if !single {
-            tensor.set_data(&tensor.to_kind(Kind::BFloat16));
-        }
-    }
-}
-
 /// Trains from the first step, or from the checkpoint where there is one, to the last.
 ///
 /// # Errors
@@ -202,7 +203,7 @@ pub fn train(settings: Settings, files: &Files) -> anyhow::Result<()> {
     let mut log = Log::open(&files.log, run.step())?;
     let bar = bar(settings.steps, run.step());
     let mut recent = Recent::default();
-    while run.step() < settings.steps {
+    while run.step() < files.until.unwrap_or(settings.steps).min(settings.steps) {
         let rate = learning_rate(&settings, run.step());
         recent.add(run.advance()?);
         let step = run.step();

@@ -15,9 +15,9 @@ const WEIGHT_DECAY: f64 = 0.02;
 #[derive(Debug)]
 struct Slot {
     name: String,
-    /// What the network computes with, in its precision.
-    used: Tensor,
-    /// What the steps add up in: `used` itself, or single precision where that has less.
+    /// What each replica of the network computes with, in its precision.
+    used: Vec<Tensor>,
+    /// What the steps add up in: single precision.
     value: Tensor,
     first: Tensor,
     second: Tensor,
@@ -34,26 +34,29 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// Takes charge of these parameters, which share the network's memory, and asks for their
-    /// gradients. The gradient of a step is scaled down to norm `most_norm` where it is longer.
+    /// Takes charge of the parameters of the replicas of a network, which share their memory, and
+    /// asks for their gradients. The gradient of a step is scaled down to norm `most_norm` where it
+    /// is longer. There must be a replica.
     #[must_use]
-    pub fn new(parameters: Vec<(String, Tensor)>, most_norm: f64) -> Self {
-        let slots = parameters
-            .into_iter()
-            .map(|(name, used)| {
-                // Shares the memory where the kind is the same already.
-                let value = used.to_kind(Kind::Float).detach();
-                Slot {
-                    first: value.zeros_like(),
-                    second: value.zeros_like(),
-                    rate: rate(&name),
-                    decay: if value.dim() > 1 { WEIGHT_DECAY } else { 0.0 },
-                    used: used.set_requires_grad(true),
-                    value,
-                    name,
-                }
-            })
-            .collect();
+    pub fn new(replicas: Vec<Vec<(String, Tensor)>>, most_norm: f64) -> Self {
+        let mut slots: Vec<Slot> = Vec::new();
+        for (name, used) in replicas.into_iter().flatten() {
+            let used = used.set_requires_grad(true);
+            if let Some(slot) = slots.iter_mut().find(|slot| slot.name == name) {
+                slot.used.push(used);
+                continue;
+            }
+            let value = used.detach().to_kind(Kind::Float).copy();
+            slots.push(Slot {
+                first: value.zeros_like(),
+                second: value.zeros_like(),
+                rate: rate(&name),
+                decay: if value.dim() > 1 { WEIGHT_DECAY } else { 0.0 },
+                used: vec![used],
+                value,
+                name,
+            });
+        }
         Self {
             slots,
             steps: 0,
@@ -67,43 +70,38 @@ impl AdamW {
         self.steps
     }
 
-    /// Descends along the gradient of `loss` and returns the gradient's norm. A gradient that is
-    /// not finite changes nothing but the count of steps.
+    /// Descends along the mean of the replicas' gradients, takes those away, and returns the norm
+    /// of their mean. One that is not finite changes nothing but the count of steps.
     ///
     /// # Errors
     /// Where libtorch fails.
-    pub fn step(&mut self, loss: &Tensor, learning_rate: f64) -> Result<f64, TchError> {
-        loss.f_backward()?;
+    pub fn step(&mut self, learning_rate: f64) -> Result<f64, TchError> {
         self.steps += 1;
         tch::no_grad(|| {
-            let norm = self.norm()?;
-            if norm.is_finite() {
-                let clip = (self.most_norm / norm.max(1e-12)).min(1.0);
-                for slot in &mut self.slots {
-                    slot.descend(clip, learning_rate, self.steps)?;
+            let gradients: Vec<Option<Tensor>> = self
+                .slots
+                .iter()
+                .map(Slot::gradient)
+                .collect::<Result<_, _>>()?;
+            let mut sum = 0.0;
+            for (slot, gradient) in self.slots.iter().zip(&gradients) {
+                if let Some(gradient) = gradient {
+                    let square = gradient.f_square()?.f_sum(Kind::Double)?;
+                    // Each parameter's part is measured in its own rate.
+                    sum += square.f_double_value(&[])? * slot.rate.powi(2);
                 }
             }
-            for slot in &self.slots {
-                let _ = slot.used.grad().f_zero_()?;
+            let norm = sum.sqrt();
+            if norm.is_finite() {
+                let clip = (self.most_norm / norm.max(1e-12)).min(1.0);
+                for (slot, gradient) in self.slots.iter_mut().zip(gradients) {
+                    if let Some(gradient) = gradient {
+                        slot.descend(&gradient.f_mul_scalar(clip)?, learning_rate, self.steps)?;
+                    }
+                }
             }
             Ok(norm)
         })
-    }
-
-    /// The norm of the whole gradient, with each parameter's part measured in its own rate.
-    fn norm(&self) -> Result<f64, TchError> {
-        let mut sum = 0.0;
-        for slot in &self.slots {
-            let gradient = slot.used.grad();
-            if gradient.defined() {
-                let square = gradient
-                    .f_to_kind(Kind::Float)?
-                    .f_square()?
-                    .f_sum(Kind::Double)?;
-                sum += square.f_double_value(&[])? * slot.rate.powi(2);
-            }
-        }
-        Ok(sum.sqrt())
     }
 
     /// Parameters and moments by name, for a checkpoint.
@@ -152,14 +150,33 @@ impl Slot {
         ]
     }
 
-    fn descend(&mut self, clip: f64, learning_rate: f64, step: i32) -> Result<(), TchError> {
-        let gradient = self.used.grad();
-        if !gradient.defined() {
-            return Ok(());
+    /// The mean of the replicas' gradients, which are zero afterwards. `None` where there is none.
+    fn gradient(&self) -> Result<Option<Tensor>, TchError> {
+        let mut sum: Option<Tensor> = None;
+        for used in &self.used {
+            let mut gradient = used.grad();
+            if gradient.defined() {
+                let share = gradient
+                    .f_to_kind(Kind::Float)?
+                    .f_div_scalar(self.used.len() as f64)?;
+                let _ = gradient.f_zero_()?;
+                sum = Some(match sum {
+                    Some(sum) => sum.f_add(&share)?,
+                    None => share,
+                });
+            }
         }
-        let gradient = gradient.f_to_kind(Kind::Float)?.f_mul_scalar(clip)?;
+        Ok(sum)
+    }
+
+    fn descend(
+        &mut self,
+        gradient: &Tensor,
+        learning_rate: f64,
+        step: i32,
+    ) -> Result<(), TchError> {
         let rate = learning_rate * self.rate;
-        let _ = self.first.f_lerp_(&gradient, 1.0 - BETA1)?;
+        let _ = self.first.f_lerp_(gradient, 1.0 - BETA1)?;
         let _ = self
             .second
             .f_mul_scalar_(BETA2)?
@@ -177,10 +194,10 @@ impl Slot {
         self.publish()
     }
 
-    /// Lets the network compute with the value.
+    /// Lets the replicas compute with the value.
     fn publish(&self) -> Result<(), TchError> {
-        if self.used.kind() != self.value.kind() {
-            self.used.shallow_clone().f_copy_(&self.value)?;
+        for used in &self.used {
+            used.shallow_clone().f_copy_(&self.value)?;
         }
         Ok(())
     }
@@ -204,9 +221,14 @@ mod tests {
     #[test]
     fn the_first_step_moves_every_number_by_the_learning_rate() {
         let value = Tensor::from_slice(&[1.0f32, -2.0]);
-        let mut adam = AdamW::new(vec![("bias".to_owned(), value.shallow_clone())], 100.0);
-        let loss = (&value * Tensor::from_slice(&[5.0f32, -0.1])).sum(Kind::Float);
-        let norm = adam.step(&loss, 0.01).unwrap();
+        let mut adam = AdamW::new(
+            vec![vec![("bias".to_owned(), value.shallow_clone())]],
+            100.0,
+        );
+        (&value * Tensor::from_slice(&[5.0f32, -0.1]))
+            .sum(Kind::Float)
+            .backward();
+        let norm = adam.step(0.01).unwrap();
         assert!((norm - 5.001).abs() < 1e-3);
         let moved = Vec::<f32>::try_from(&value.detach()).unwrap();
         assert!((moved[0] - 0.99).abs() < 1e-5, "{moved:?}");
@@ -214,12 +236,26 @@ mod tests {
     }
 
     #[test]
+    fn replicas_descend_along_the_mean_of_their_gradients_and_stay_alike() {
+        let replicas = [1.0f32, 1.0].map(|start| Tensor::from_slice(&[start]));
+        let named = |t: &Tensor| vec![("bias".to_owned(), t.shallow_clone())];
+        let mut adam = AdamW::new(replicas.iter().map(named).collect(), 100.0);
+        (&replicas[0] * 3.0).sum(Kind::Float).backward();
+        (&replicas[1] * 5.0).sum(Kind::Float).backward();
+        assert!((adam.step(0.01).unwrap() - 4.0).abs() < 1e-6);
+        for replica in replicas {
+            let moved = Vec::<f32>::try_from(&replica.detach()).unwrap();
+            assert!((moved[0] - 0.99).abs() < 1e-5, "{moved:?}");
+        }
+    }
+
+    #[test]
     fn steps_too_small_for_half_precision_add_up_beside_it() {
         let used = Tensor::from_slice(&[1.0f32]).to_kind(Kind::BFloat16);
-        let mut adam = AdamW::new(vec![("bias".to_owned(), used.shallow_clone())], 100.0);
+        let mut adam = AdamW::new(vec![vec![("bias".to_owned(), used.shallow_clone())]], 100.0);
         for _ in 0..20 {
-            let loss = used.sum(Kind::Float);
-            adam.step(&loss, 0.001).unwrap();
+            used.sum(Kind::Float).backward();
+            adam.step(0.001).unwrap();
         }
         // A step alone would be rounded away: numbers near 1 are 1/256 apart.
         let moved = f64::try_from(&used.detach().to_kind(Kind::Double)).unwrap();
@@ -229,9 +265,9 @@ mod tests {
     #[test]
     fn a_gradient_that_is_not_finite_moves_nothing() {
         let value = Tensor::from_slice(&[1.0f32]);
-        let mut adam = AdamW::new(vec![("bias".to_owned(), value.shallow_clone())], 1.0);
-        let loss = (&value * f64::INFINITY).sum(Kind::Float);
-        adam.step(&loss, 0.01).unwrap();
+        let mut adam = AdamW::new(vec![vec![("bias".to_owned(), value.shallow_clone())]], 1.0);
+        (&value * f64::INFINITY).sum(Kind::Float).backward();
+        adam.step(0.01).unwrap();
         assert_eq!(Vec::<f32>::try_from(&value.detach()).unwrap(), [1.0]);
         assert_eq!(adam.steps(), 1);
     }
