@@ -6,26 +6,26 @@ set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
 usage() {
-	echo "usage: weights/download.sh voc|coco" >&2
-	exit 2
+    echo "usage: weights/download.sh voc|coco" >&2
+    exit 2
 }
 fail() {
-	echo "download: $*" >&2
-	exit 1
+    echo "download: $*" >&2
+    exit 1
 }
 
 [[ $# -eq 1 ]] || usage
 case "$1" in
 voc)
-	file=ssd300_mAP_77.43_v2.pth
-	base="${SSD_VOC_URL:-https://s3.amazonaws.com/amdegroot-models}"
-	least=100000000
-	;;
+    file=ssd300_mAP_77.43_v2.pth
+    base="${SSD_VOC_URL:-https://s3.amazonaws.com/amdegroot-models}"
+    least=100000000
+    ;;
 coco)
-	file=ssd300_vgg16_coco-b556d3b4.pth
-	base="${SSD_COCO_URL:-https://download.pytorch.org/models}"
-	least=100000000
-	;;
+    file=ssd300_vgg16_coco-b556d3b4.pth
+    base="${SSD_COCO_URL:-https://download.pytorch.org/models}"
+    least=100000000
+    ;;
 *) usage ;;
 esac
 least="${SSD_LEAST_BYTES:-$least}"
@@ -37,44 +37,44 @@ partial="$target.partial"
 # published to compare with, the digest of the first download is kept, and a later file that
 # differs is refused.
 check() {
-	local path="$1" digest name_digest
-	digest="$(sha256sum "$path" | cut -d' ' -f1)"
-	name_digest="$(sed -nE 's/.*-([0-9a-f]{8})\.pth$/\1/p' <<<"$file")"
-	if [[ -n "$name_digest" && "$digest" != "$name_digest"* ]]; then
-		fail "the SHA-256 of $path is $digest, but its name says $name_digest...; delete it and try again"
-	fi
-	if [[ -f "$target.sha256" ]]; then
-		local known
-		known="$(cut -d' ' -f1 "$target.sha256")"
-		[[ "$digest" == "$known" ]] || fail "the SHA-256 of $path is $digest; when it was first downloaded it was $known. If you trust the new file, delete $target.sha256"
-	else
-		echo "$digest  $file" >"$target.sha256"
-	fi
-	echo "SHA-256 $digest"
+    local path="$1" digest name_digest
+    digest="$(sha256sum "$path" | cut -d' ' -f1)"
+    name_digest="$(sed -nE 's/.*-([0-9a-f]{8})\.pth$/\1/p' <<<"$file")"
+    if [[ -n "$name_digest" && "$digest" != "$name_digest"* ]]; then
+        fail "the SHA-256 of $path is $digest, but its name says $name_digest...; delete it and try again"
+    fi
+    if [[ -f "$target.sha256" ]]; then
+        local known
+        known="$(cut -d' ' -f1 "$target.sha256")"
+        [[ "$digest" == "$known" ]] || fail "the SHA-256 of $path is $digest; when it was first downloaded it was $known. If you trust the new file, delete $target.sha256"
+    else
+        echo "$digest  $file" >"$target.sha256"
+    fi
+    echo "SHA-256 $digest"
 }
 
 # The server's own reader has the last word, where it has been built.
 inspect() {
-	local ssd="${SSD_BIN:-$here/../target/release/ssd}"
-	if [[ -x "$ssd" ]]; then
-		"$ssd" inspect "$1" >/dev/null || fail "$1 cannot be read"
-		echo "readable: $ssd inspect"
-	else
-		echo "not inspected: cargo run --release --bin ssd -- inspect $1"
-	fi
+    local ssd="${SSD_BIN:-$here/../target/release/ssd}"
+    if [[ -x "$ssd" ]]; then
+        "$ssd" inspect "$1" >/dev/null || fail "$1 cannot be read"
+        echo "readable: $ssd inspect"
+    else
+        echo "not inspected: cargo run --release --bin ssd -- inspect $1"
+    fi
 }
 
 mkdir -p "$folder"
 if [[ ! -f "$target" ]]; then
-	echo "$base/$file"
-	curl --fail --location --retry 3 --continue-at - --progress-bar --output "$partial" "$base/$file" ||
-		fail "the download stopped; run the same command again to go on"
-	size="$(stat -c %s "$partial")"
-	((size >= least)) || fail "$partial has $size bytes, fewer than the $least of the real file; delete it and try again"
-	check "$partial"
-	mv "$partial" "$target"
+    echo "$base/$file"
+    curl --fail --location --retry 3 --continue-at - --progress-bar --output "$partial" "$base/$file" ||
+        fail "the download stopped; run the same command again to go on"
+    size="$(stat -c %s "$partial")"
+    ((size >= least)) || fail "$partial has $size bytes, fewer than the $least of the real file; delete it and try again"
+    check "$partial"
+    mv "$partial" "$target"
 else
-	echo "$target is there"
-	check "$target"
+    echo "$target is there"
+    check "$target"
 fi
 inspect "$target"

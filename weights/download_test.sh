@@ -5,19 +5,19 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 work="$(mktemp -d)"
 server=""
 finish() {
-	[[ -z "$server" ]] || kill "$server" 2>/dev/null || true
-	rm -rf "$work"
+    [[ -z "$server" ]] || kill "$server" 2>/dev/null || true
+    rm -rf "$work"
 }
 trap finish EXIT
 passed=0
 ok() {
-	passed=$((passed + 1))
-	echo "ok: $1"
+    passed=$((passed + 1))
+    echo "ok: $1"
 }
 die() {
-	echo "failed: $1" >&2
-	cat "$work/out" >&2
-	exit 1
+    echo "failed: $1" >&2
+    cat "$work/out" >&2
+    exit 1
 }
 
 # A file server that understands ranges, and counts the bytes that it sends.
@@ -52,8 +52,8 @@ mkdir "$work/served"
 python3 "$work/server.py" "$work/served" >"$work/port" &
 server=$!
 for _ in $(seq 100); do
-	[[ ! -s "$work/port" ]] || break
-	sleep 0.05
+    [[ ! -s "$work/port" ]] || break
+    sleep 0.05
 done
 url="http://127.0.0.1:$(cat "$work/port")"
 voc="$work/served/ssd300_mAP_77.43_v2.pth"
@@ -62,8 +62,8 @@ head -c 50000 /dev/zero | tr '\0' v >"$voc"
 head -c 50000 /dev/zero | tr '\0' c >"$coco"
 
 run() { # the rest of the arguments go to download.sh; SSD_BIN does nothing unless a test sets it
-	SSD_VOC_URL="$url" SSD_COCO_URL="$url" SSD_WEIGHTS_DIR="$work/got" SSD_LEAST_BYTES="${least:-50000}" \
-		SSD_BIN="${bin:-/nonexistent}" "$here/download.sh" "$@" >"$work/out" 2>&1
+    SSD_VOC_URL="$url" SSD_COCO_URL="$url" SSD_WEIGHTS_DIR="$work/got" SSD_LEAST_BYTES="${least:-50000}" \
+        SSD_BIN="${bin:-/nonexistent}" "$here/download.sh" "$@" >"$work/out" 2>&1
 }
 
 run voc || die "a download succeeds"

@@ -132,7 +132,7 @@ struct Train {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Steps in all
-    #[arg(long, default_value_t = 4400)]
+    #[arg(long, default_value_t = 4000)]
     steps: usize,
     /// Pictures in a step
     #[arg(long, default_value_t = 8)]
@@ -284,7 +284,7 @@ impl Evaluate {
         }
         let state = StateDict::open(&self.weights)?;
         let (network, family) = Network::new(&state)?;
-        let meaning = evaluation::meaning(&state, family, &network, &set.classes)?;
+        let meaning = evaluation::meaning(&state, &set.classes)?;
         let detector = Detector::new(&network, family, meaning);
         let bar = bar(set.pictures.len(), "pictures");
         let found = evaluation::find(&detector, &set, Some(&bar))?;
@@ -323,7 +323,7 @@ impl Evaluate {
 fn measured(model: &Path, set: &Set) -> anyhow::Result<Accuracy> {
     let state = StateDict::open(model)?;
     let (network, family) = Network::new(&state)?;
-    let meaning = evaluation::meaning(&state, family, &network, &set.classes)?;
+    let meaning = evaluation::meaning(&state, &set.classes)?;
     let detector = Detector::new(&network, family, meaning);
     let bar = bar(set.pictures.len(), "pictures");
     let found = evaluation::find(&detector, set, Some(&bar))?;

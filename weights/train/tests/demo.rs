@@ -14,7 +14,7 @@ fn weights() -> PathBuf {
 fn accuracy(set: &Set) -> Accuracy {
     let state = StateDict::open(&weights()).unwrap();
     let (network, family) = Network::new(&state).unwrap();
-    let meaning = evaluation::meaning(&state, family, &network, &set.classes).unwrap();
+    let meaning = evaluation::meaning(&state, &set.classes).unwrap();
     let detector = Detector::new(&network, family, meaning);
     let found = evaluation::find(&detector, set, None).unwrap();
     evaluation::summarise(set, &found, evaluation::THRESHOLD)

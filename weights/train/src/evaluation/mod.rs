@@ -17,6 +17,7 @@ use image::RgbImage;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use ssd_server::detector::boxes::{self, Criteria};
+use ssd_server::detector::describe;
 use ssd_server::detector::family::{self, Family};
 use ssd_server::detector::labels::VOC_TO_COCO;
 use ssd_server::detector::network::Network;
@@ -257,24 +258,11 @@ pub fn find(
 ///
 /// # Errors
 /// Where the names of the network's classes are not known, or none is one of the set's.
-pub fn meaning(
-    state: &StateDict,
-    family: &Family,
-    network: &Network,
-    classes: &[String],
-) -> anyhow::Result<Vec<Option<usize>>> {
+pub fn meaning(state: &StateDict, classes: &[String]) -> anyhow::Result<Vec<Option<usize>>> {
     let path = state.path().display();
-    let own = match state.metadata().get("classes") {
-        Some(names) => serde_json::from_str(names)
-            .with_context(|| format!("{path}: its metadata `classes` is no JSON array of names"))?,
-        None => family.class_names(network.classes()),
-    };
-    let own: Vec<String> = own.with_context(|| {
-        format!(
-            "{path} has {} classes, whose names are not known",
-            network.classes() - 1
-        )
-    })?;
+    let own = describe(state)
+        .and_then(|description| description.classes)
+        .with_context(|| format!("{path}: the names of its classes are not known"))?;
     let of = |name: &String| {
         let named = |other: &str| {
             classes

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Trains the demo model, step for step as the one in weights/ was trained, and measures it. An
+# interrupted run goes on from its last checkpoint when this is called again.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+# libtorch's own threads would share out every layer; the two replicas share out batches instead.
+export OMP_NUM_THREADS=1
+# Keeps the memory of one step for the next.
+export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
+
+bfloat16=()
+if grep -qw avx512_bf16 /proc/cpuinfo; then
+    bfloat16=(--bfloat16)
+fi
+run() {
+    cargo run --locked --release --package ssd-train -- "$@"
+}
+train() {
+    run train "${bfloat16[@]}" "$@"
+}
+
+# The number of steps was changed on the way, and with it the learning rate's fall.
+train --replicas 1 --steps 4400 --until 800
+train --steps 4400 --until 900
+train --steps 3200 --until 1800
+train --steps 4000
+run export
+run plot
