@@ -144,6 +144,7 @@ pub fn plot_training(log: &str, path: &Path) -> anyhow::Result<()> {
         chart
             .configure_mesh()
             .x_desc("step")
+            .x_label_formatter(&|step| format!("{step:.0}"))
             .y_desc("loss")
             .light_line_style(TRANSPARENT)
             .draw()?;
@@ -166,6 +167,7 @@ pub fn plot_training(log: &str, path: &Path) -> anyhow::Result<()> {
             .legend(|(x, y)| PathElement::new([(x, y), (x + 14, y)], BLACK.stroke_width(2)));
         chart
             .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
             .background_style(WHITE)
             .border_style(BLACK.mix(0.3))
             .draw()?;
