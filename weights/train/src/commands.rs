@@ -132,7 +132,7 @@ struct Train {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Steps in all
-    #[arg(long, default_value_t = 4000)]
+    #[arg(long, default_value_t = 7000)]
     steps: usize,
     /// Pictures in a step
     #[arg(long, default_value_t = 8)]

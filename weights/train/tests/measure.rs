@@ -1,4 +1,4 @@
-//! COCO's average precision against pycocotools (tests/data/make_coco_cases.py).
+//! The average precision of COCO against pycocotools, see `tests/data/make_coco_cases.py`.
 
 use serde::Deserialize;
 use ssd_train::measure::{Found, Truth, coco};

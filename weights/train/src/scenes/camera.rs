@@ -33,8 +33,8 @@ fn illuminate(frame: &mut Frame, dice: &mut Dice) {
     } else {
         0.0
     };
-    let share = dice.pick(&[2.0, 4.0, 8.0]);
-    let shade = noise::field(dice, w, h, w as f32 / share);
+    let parts = dice.pick(&[2.0, 4.0, 8.0]);
+    let shade = noise::field(dice, w, h, w as f32 / parts);
     let slope = (dice.between(-0.3, 0.3), dice.between(-0.3, 0.3));
     let corners = dice.between(0.0, 0.35);
     let exposure = dice.scale(0.72, 1.28);

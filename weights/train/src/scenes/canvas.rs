@@ -334,8 +334,8 @@ fn projected(path: &Path, view: &View, centre: f32) -> Option<Path> {
                 let ((x1, y1), (x, y)) = (at(a), at(p));
                 seen.quad_to(x1, y1, x, y);
             }
-            PathSegment::CubicTo(a, b, p) => {
-                let ((x1, y1), (x2, y2), (x, y)) = (at(a), at(b), at(p));
+            PathSegment::CubicTo(first, second, end) => {
+                let [(x1, y1), (x2, y2), (x, y)] = [first, second, end].map(at);
                 seen.cubic_to(x1, y1, x2, y2, x, y);
             }
             PathSegment::Close => seen.close(),

@@ -406,7 +406,8 @@ fn frame(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
             vec![(0.0, any(dice), 1.0), (1.0, any(dice), 1.0)],
         ),
     );
-    if dice.chance(0.5) {
+    let landscape = dice.chance(0.5);
+    if landscape {
         let hills = [
             (-1.0 + thick, 0.2),
             (-0.4, -0.1),
@@ -418,6 +419,7 @@ fn frame(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
         ];
         canvas.onto(&shape::polygon(&hills), &Ink::Flat(any(dice)));
     } else if dice.chance(0.5) {
+        // A window's bars.
         canvas.line_onto(
             &shape::polyline(&[(0.0, -1.0), (0.0, 1.0)]),
             0.07,

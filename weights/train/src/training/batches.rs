@@ -67,8 +67,7 @@ impl Batch {
 }
 
 /// A scene as the network sees it: 300x300, boxes in fractions.
-#[must_use]
-pub fn squared(scene: &Scene) -> (RgbImage, Vec<Truth>) {
+fn squared(scene: &Scene) -> (RgbImage, Vec<Truth>) {
     let (w, h) = scene.picture.dimensions();
     let side = INPUT_SIZE as u32;
     let picture = if (w, h) == (side, side) {
@@ -140,7 +139,7 @@ impl Batches {
     ///
     /// # Errors
     /// Where a scene could not be drawn.
-    pub fn next(&mut self) -> anyhow::Result<Batch> {
+    pub fn take(&mut self) -> anyhow::Result<Batch> {
         self.receiver
             .recv()
             .context("the thread that draws scenes has ended")?

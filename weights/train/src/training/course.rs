@@ -155,7 +155,7 @@ impl Run {
     /// # Errors
     /// Where a scene cannot be drawn or libtorch fails.
     pub fn advance(&mut self) -> anyhow::Result<Losses> {
-        let parts = self.batches.next()?.split(self.replicas.len())?;
+        let parts = self.batches.take()?.split(self.replicas.len())?;
         for (replica, part) in self.replicas.iter().zip(parts) {
             replica.learn(part)?;
         }

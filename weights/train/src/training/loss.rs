@@ -1,4 +1,4 @@
-//! The MultiBox loss of Liu et al. 2016, section 2.2: smooth L1 on the offsets of the priors that
+//! The `MultiBox` loss of Liu et al. 2016, section 2.2: smooth L1 on the offsets of the priors that
 //! answer for objects, cross entropy on those and on the hardest three times as many that do not.
 
 use tch::{Kind, Reduction, TchError, Tensor};
@@ -31,7 +31,7 @@ impl Loss {
 /// classes) against the targets `classes` (N x priors, i64; -1 is left out) and `boxes` (N x
 /// priors x 4).
 ///
-/// The hardest background priors are sought over the whole batch rather than picture by picture:
+/// The hardest background priors are sought over all the N pictures rather than one by one:
 /// a picture full of distractors then gives more of them than an empty wall.
 ///
 /// # Errors
@@ -120,7 +120,7 @@ mod tests {
         targets[5] = 1;
         let loss = case(targets, &[]);
         // Smooth L1: 0.5 * 0.5^2, and 3 - 0.5; over two priors.
-        assert!((number(&loss.localisation) - (0.125 + 2.5) / 2.0).abs() < 1e-6);
+        assert!((number(&loss.localisation) - f64::midpoint(0.125, 2.5)).abs() < 1e-6);
     }
 
     #[test]
@@ -153,6 +153,6 @@ mod tests {
     fn a_picture_without_objects_still_teaches_its_hardest_background() {
         let loss = number(&case([0; 12], &[(4, 9.0)]).classification);
         let (even, hard) = (std::f64::consts::LN_2, (1.0 + 9.0f64.exp()).ln());
-        assert!((loss - (5.0 * even + hard) / 2.0).abs() < 1e-4);
+        assert!((loss - f64::midpoint(5.0 * even, hard)).abs() < 1e-4);
     }
 }

@@ -414,8 +414,8 @@ fn programme(dice: &mut Dice) -> Pixmap {
             colour = third;
         }
         let colour = scaled(colour, 0.65 + value * 0.7);
-        let [r, g, b] = colour.map(|level| level as u8);
-        *pixel = PremultipliedColorU8::from_rgba(r, g, b, 255).expect("opaque");
+        let [red, green, blue] = colour.map(|level| level as u8);
+        *pixel = PremultipliedColorU8::from_rgba(red, green, blue, 255).expect("opaque");
     }
     picture
 }

@@ -37,10 +37,10 @@ fn patch(direction: (f32, f32), size: f32, corners: usize, turn: f32) -> Vec<(f3
         .map(|i| {
             let (a, b) = shape::on_circle(size, turn + TAU * i as f32 / corners as f32);
             // Along the direction outwards the patch is foreshortened; across it is not.
-            let (out, side) = (a * depth, b);
+            let (out, across) = (a * depth, b);
             (
-                u * (1.0 - size * size / 2.0) + out * along_x - side * along_y,
-                v * (1.0 - size * size / 2.0) + out * along_y + side * along_x,
+                u * (1.0 - size * size / 2.0) + out * along_x - across * along_y,
+                v * (1.0 - size * size / 2.0) + out * along_y + across * along_x,
             )
         })
         .collect()
@@ -338,7 +338,7 @@ pub(super) fn umbrella(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
     }));
     for i in (0..panels).rev() {
         let (a, b) = (foot(i), foot(i + 1));
-        dome.push(((a + b) / 2.0, rim - dip));
+        dome.push((f32::midpoint(a, b), rim - dip));
         dome.push((a, rim));
     }
     dome.extend((1..8).rev().map(|i| {
@@ -359,7 +359,7 @@ pub(super) fn umbrella(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
             (angle.sin() * b, rim - height * angle.cos())
         }));
         let base = if i % 2 == 0 { first } else { second };
-        let facing = 1.0 - 0.28 * ((a + b) / 2.0 - light.to.0).abs() * light.strength;
+        let facing = 1.0 - 0.28 * (f32::midpoint(a, b) - light.to.0).abs() * light.strength;
         canvas.onto(&shape::polygon(&panel), &Ink::Flat(scaled(base, facing)));
         canvas.line_onto(
             &shape::polyline(&panel[..7]),
