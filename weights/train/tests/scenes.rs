@@ -56,12 +56,8 @@ fn every_class_occurs_and_some_objects_are_difficult_truncated_or_occluded() {
         .into_iter()
         .flat_map(|s| s.objects)
         .collect();
-    for class in 0..CLASSES.len() {
-        assert!(
-            objects.iter().any(|o| o.class == class),
-            "{}",
-            CLASSES[class].name
-        );
+    for (class, what) in CLASSES.iter().enumerate() {
+        assert!(objects.iter().any(|o| o.class == class), "{}", what.name);
     }
     assert!(objects.iter().any(|o| o.difficult));
     assert!(objects.iter().any(|o| o.truncated));
@@ -134,7 +130,10 @@ fn a_voc_folder_reads_back_as_the_scenes_that_were_written() {
             let c = &object.corners;
             assert_eq!(truth.picture, picture);
             assert_eq!(set.classes[truth.class], CLASSES[object.class].name);
-            assert_eq!(truth.corners, [c.x1, c.y1, c.x2, c.y2].map(f64::from));
+            assert_eq!(
+                truth.corners.map(f64::to_bits),
+                [c.x1, c.y1, c.x2, c.y2].map(|side| f64::from(side).to_bits())
+            );
             assert_eq!(truth.ignored, object.difficult);
         }
         assert!(truths.next().is_none());
