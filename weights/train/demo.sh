@@ -25,6 +25,6 @@ train --replicas 1 --steps 4400 --until 800
 train --steps 4400 --until 900
 train --steps 3200 --until 1800
 train --steps 4000 --until 4000
-train --steps 7000
+train --steps 7000 --until 6300
 run export
 run plot

@@ -87,11 +87,7 @@ pub fn plot_curves(accuracy: &Accuracy, path: &Path) -> anyhow::Result<()> {
             .filter(|(curve, _)| curve.objects > 0);
         for (index, (curve, class)) in there.enumerate() {
             let colour = colour(index);
-            let points = curve
-                .recall
-                .iter()
-                .copied()
-                .zip(curve.precision.iter().copied());
+            let points = thinned(&curve.recall, &curve.precision);
             let name = format!("{} {:.2}", class.name, class.voc10.unwrap_or(0.0));
             chart
                 .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
@@ -107,6 +103,19 @@ pub fn plot_curves(accuracy: &Accuracy, path: &Path) -> anyhow::Result<()> {
         root.present()
     };
     drawn(&root).map_err(|error| anyhow!("draw {}: {error}", path.display()))
+}
+
+/// The points of a curve that are farther apart than the plot can show.
+fn thinned(recall: &[f64], precision: &[f64]) -> Vec<(f64, f64)> {
+    const STEP: f64 = 0.002;
+    let mut points: Vec<(f64, f64)> = Vec::new();
+    for (&x, &y) in recall.iter().zip(precision) {
+        let apart = |last: &(f64, f64)| x - last.0 >= STEP || (y - last.1).abs() >= STEP;
+        if points.last().is_none_or(apart) {
+            points.push((x, y));
+        }
+    }
+    points
 }
 
 /// Draws a training log: the losses, and mAP where it was measured.
