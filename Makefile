@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint chart bench docs libtorch clean requirements
+.PHONY: help run test lint chart bench docs weights weights-coco demo-model libtorch clean requirements
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -11,6 +11,7 @@ run: libtorch ## Serve the model on http://127.0.0.1:5000 (API documentation at 
 	cargo run --locked --release --bin ssd
 
 test: lint chart ## Lint, check the chart, run every test
+	weights/download_test.sh
 	cargo test --locked --workspace
 
 lint: libtorch ## Formatting, clippy, rustdoc, shellcheck and yamllint, warnings refused
@@ -25,8 +26,17 @@ chart: ## Lint, render, validate and unit-test the chart; needs no cluster
 bench: libtorch ## Measure the server's own share of a request
 	cargo bench --locked
 
-docs: libtorch ## Write what is generated: the settings in README.md, server/openapi.json
+docs: libtorch ## Write what is generated: README.md's settings and answer, server/openapi.json
 	ci/docs.sh
+
+weights: ## Download the published VOC weights into weights/ (105 MB; goes on where it stopped)
+	weights/download.sh voc
+
+weights-coco: ## Download torchvision's COCO weights into weights/ (136 MB)
+	weights/download.sh coco
+
+demo-model: libtorch ## Train the demo model again (about an hour on two cores)
+	weights/train/demo.sh
 
 libtorch: requirements ## Fetch libtorch into .libtorch (once; verified)
 	@ci/libtorch.sh

@@ -1,18 +1,31 @@
 #!/usr/bin/env bash
-# Writes what is generated from the program: the table of settings in README.md, server/openapi.json.
-# Tests fail where the committed text differs.
+# Writes what is generated from the program: the table of settings and the example's answer in
+# README.md, and server/openapi.json. Tests fail where the committed text differs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 cargo build --locked --bin ssd
 target/debug/ssd openapi >server/openapi.json
-target/debug/ssd settings | python3 -c '
+
+# Puts the standard input between the marks around SECTION in README.md.
+section() {
+    python3 -c '
 import sys
-readme = open("README.md", encoding="utf-8").read()
-begin, end = "<!-- settings: written by make docs -->\n", "<!-- /settings -->"
+section, readme = sys.argv[1], open("README.md", encoding="utf-8").read()
+begin, end = f"<!-- {section}: written by make docs -->\n", f"<!-- /{section} -->"
 if begin not in readme or end not in readme:
-    sys.exit("ci/docs.sh: README.md has lost the marks around the table of settings")
+    sys.exit(f"ci/docs.sh: README.md has lost the marks around its section {section}")
 head, rest = readme.split(begin)
 readme = head + begin + sys.stdin.read() + end + rest.split(end)[1]
 open("README.md", "w", encoding="utf-8").write(readme)
-'
+' "$1"
+}
+
+target/debug/ssd settings | section settings
+env -i PATH="$PATH" TOP_K=3 WEIGHTS_PATH=weights/demo.safetensors \
+    target/debug/ssd predict --json data/samples/street.jpg | python3 -c '
+import json, sys
+answer = json.load(sys.stdin)
+found = ",\n".join(f"    {json.dumps(each)}" for each in answer.pop("predictions"))
+print("```json\n" + json.dumps(answer)[:-1] + f", \"predictions\": [\n{found}\n]}}\n```")
+' | section answer

@@ -67,6 +67,44 @@ fn the_readme_s_table_of_settings_is_the_program_s() {
 }
 
 #[test]
+fn the_readme_s_example_is_answered_as_it_shows() {
+    let readme = include_str!("../../README.md");
+    let shown = readme
+        .split("```json\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let shown: Value = serde_json::from_str(shown).unwrap();
+    let mut command = ssd(&["predict", "--json", "data/samples/street.jpg"]);
+    command
+        .env("TOP_K", "3")
+        .env("WEIGHTS_PATH", "weights/demo.safetensors");
+    let answer: Value = serde_json::from_str(&run(&mut command).1).unwrap();
+    assert_eq!(
+        (&answer["model"], &answer["image"]),
+        (&shown["model"], &shown["image"])
+    );
+    let [ours, theirs] = [&answer, &shown].map(|answer| answer["predictions"].as_array().unwrap());
+    assert_eq!(ours.len(), theirs.len());
+    for (ours, theirs) in ours.iter().zip(theirs) {
+        assert_eq!(
+            ours["label"], theirs["label"],
+            "run `make docs` and commit README.md"
+        );
+        // Processors differ in the last digits.
+        let near = |a: &Value, b: &Value, most: f64| {
+            (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < most
+        };
+        assert!(near(&ours["probability"], &theirs["probability"], 0.001));
+        for side in ["x", "y", "width", "height"] {
+            assert!(near(&ours["box"][side], &theirs["box"][side], 0.5));
+        }
+    }
+}
+
+#[test]
 fn openapi_prints_the_committed_document() {
     let (code, document, _) = run(&mut ssd(&["openapi"]));
     assert_eq!(
