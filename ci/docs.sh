@@ -25,7 +25,7 @@ target/debug/ssd settings | section settings
 env -i PATH="$PATH" TOP_K=3 WEIGHTS_PATH=weights/demo.safetensors \
     target/debug/ssd predict --json data/samples/street.jpg | python3 -c '
 import json, sys
-answer = json.load(sys.stdin)
+answer, fence = json.load(sys.stdin), "\x60" * 3
 found = ",\n".join(f"    {json.dumps(each)}" for each in answer.pop("predictions"))
-print("```json\n" + json.dumps(answer)[:-1] + f", \"predictions\": [\n{found}\n]}}\n```")
+print(fence + "json\n" + json.dumps(answer)[:-1] + ", \"predictions\": [\n" + found + "\n]}\n" + fence)
 ' | section answer
