@@ -128,6 +128,9 @@ impl Convolution {
     }
 }
 
+/// What a trainer does between a convolution, by its name, and its `ReLU`.
+pub type Between<'a> = dyn Fn(&str, Tensor) -> Result<Tensor, TchError> + 'a;
+
 /// The network with its weights. Inputs are 300x300.
 #[derive(Debug)]
 pub struct Network {
@@ -201,7 +204,20 @@ impl Network {
     /// # Errors
     /// Where libtorch fails, for lack of memory say.
     pub fn outputs(&self, batch: &Tensor) -> Result<(Tensor, Tensor), TchError> {
-        let sources = self.sources(batch)?;
+        self.outputs_through(batch, &|_, output| Ok(output))
+    }
+
+    /// As [`outputs`](Self::outputs), with `between` applied to what each convolution but the heads
+    /// puts out, before its `ReLU`: a trainer normalises batches there. It is told the layer's name.
+    ///
+    /// # Errors
+    /// Where libtorch or `between` fails.
+    pub fn outputs_through(
+        &self,
+        batch: &Tensor,
+        between: &Between,
+    ) -> Result<(Tensor, Tensor), TchError> {
+        let sources = self.sources(batch, between)?;
         let loc = flatten(&self.loc, &sources, 4)?;
         let logits = flatten(&self.conf, &sources, self.classes)?;
         Ok((loc, logits))
@@ -222,11 +238,11 @@ impl Network {
         })
     }
 
-    fn sources(&self, batch: &Tensor) -> Result<Vec<Tensor>, TchError> {
+    fn sources(&self, batch: &Tensor, between: &Between) -> Result<Vec<Tensor>, TchError> {
         let mut sources = Vec::with_capacity(self.loc.len());
         let mut x = batch.shallow_clone();
         for (index, (layer, (.., pool))) in self.vgg.iter().zip(&VGG).enumerate() {
-            x = layer.forward(&x)?.f_relu_()?;
+            x = between(&layer.name, layer.forward(&x)?)?.f_relu_()?;
             if index == CONV4_3 {
                 sources.push(self.normalise(&x)?);
             }
@@ -236,7 +252,7 @@ impl Network {
         }
         sources.push(x.shallow_clone());
         for (index, layer) in self.extras.iter().enumerate() {
-            x = layer.forward(&x)?.f_relu_()?;
+            x = between(&layer.name, layer.forward(&x)?)?.f_relu_()?;
             if index % 2 == 1 {
                 sources.push(x.shallow_clone());
             }

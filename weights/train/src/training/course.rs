@@ -10,9 +10,11 @@ use anyhow::{Context as _, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use ssd_server::detector::network::Network;
 use ssd_server::weights::{Dtype, NewTensor, write_safetensors};
+use tch::Tensor;
 
 use super::batches::Batches;
 use super::checkpoint::{self, Checkpoint, Settings};
+use super::norms::{self, Norms};
 use super::optimiser::AdamW;
 use super::replica::{Replica, halve};
 use super::{classes, initial};
@@ -50,6 +52,8 @@ pub struct Files {
 pub struct Run {
     settings: Settings,
     replicas: Vec<Replica>,
+    /// The replicas' own, which rest between two steps.
+    norms: Vec<Norms>,
     optimiser: AdamW,
     batches: Batches,
     step: usize,
@@ -107,22 +111,31 @@ impl Run {
         let state = initial::state(settings.diet.seed, classes(), settings.narrower)?;
         let mut replicas = Vec::new();
         let mut parameters = Vec::new();
+        let mut norms = Vec::new();
         for _ in 0..settings.replicas {
             let (network, _) = Network::new(&state)?;
             if settings.bfloat16 {
                 halve(&network);
             }
-            parameters.push(network.parameters());
-            replicas.push(Replica::start(network, settings.bfloat16)?);
+            let own = Norms::new(&network);
+            let mut all = network.parameters();
+            all.extend(own.parameters());
+            parameters.push(all);
+            norms.push(own.shared());
+            replicas.push(Replica::start(network, own, settings.bfloat16)?);
         }
         let mut optimiser = AdamW::new(parameters, MOST_NORM);
         let step = from.map_or(0, |from| from.step);
         if let Some(from) = from {
             optimiser.restore(&from.state, step as i32)?;
+            for (replica, norms) in norms.iter().enumerate() {
+                norms.restore(&from.state, replica)?;
+            }
         }
         Ok(Self {
             settings,
             replicas,
+            norms,
             optimiser,
             batches: Batches::from(settings.diet, step)?,
             step,
@@ -142,7 +155,7 @@ impl Run {
     pub fn snapshot(&self) -> anyhow::Result<Network> {
         let state = initial::state(self.settings.diet.seed, classes(), self.settings.narrower)?;
         let (network, _) = Network::new(&state)?;
-        let values = self.optimiser.state();
+        let values = norms::fold(&self.state())?;
         for (name, tensor) in network.parameters() {
             let value = values.get(&name).context("the same names")?;
             tensor.shallow_clone().f_copy_(value)?;
@@ -178,15 +191,23 @@ impl Run {
     /// All that is needed to go on from here.
     #[must_use]
     pub fn checkpoint(&self) -> Checkpoint {
-        let state = self.optimiser.state();
+        let copied = self.state().into_iter();
         Checkpoint {
             settings: self.settings,
             step: self.step,
-            state: state
-                .into_iter()
+            state: copied
                 .map(|(name, tensor)| (name, tensor.detach().copy()))
                 .collect(),
         }
+    }
+
+    /// Parameters, moments and running statistics by name.
+    fn state(&self) -> BTreeMap<String, Tensor> {
+        let mut state = self.optimiser.state();
+        for (replica, norms) in self.norms.iter().enumerate() {
+            state.extend(norms.state(replica));
+        }
+        state
     }
 }
 
@@ -363,11 +384,9 @@ pub fn export(from: &Checkpoint, accuracy: &str, path: &Path) -> anyhow::Result<
         ("accuracy".to_owned(), accuracy.to_owned()),
         ("licence".to_owned(), "Apache-2.0".to_owned()),
     ]);
-    let parameters = from
-        .state
+    let folded = norms::fold(&from.state)?;
+    let tensors = folded
         .iter()
-        .filter(|(name, _)| !name.starts_with("adam."));
-    let tensors = parameters
         .map(|(name, tensor)| {
             Ok(NewTensor {
                 name: name.into(),

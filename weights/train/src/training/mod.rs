@@ -7,6 +7,7 @@
 //! targets     which prior answers for which object
 //! loss        the paper's MultiBox loss
 //! optimiser   AdamW, with its state in the open
+//! norms       batch normalisation while training, folded away afterwards
 //! replica     a network on a thread, learning from its part of a batch
 //! initial     a network that has seen nothing
 //! checkpoint  everything a run needs to go on, in one file
@@ -17,6 +18,7 @@ pub mod checkpoint;
 pub mod course;
 pub mod initial;
 pub mod loss;
+pub mod norms;
 pub mod optimiser;
 mod replica;
 pub mod targets;

@@ -7,10 +7,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use anyhow::Context as _;
 use ssd_server::detector::network::Network;
-use tch::{Kind, TchError};
+use tch::{Kind, TchError, Tensor};
 
 use super::batches::Batch;
 use super::loss::multibox;
+use super::norms::Norms;
 
 /// A thread with a network. Its gradients lie in the network's parameters, for the optimiser.
 #[derive(Debug)]
@@ -21,14 +22,17 @@ pub(super) struct Replica {
 
 impl Replica {
     /// Starts the thread, which ends when the replica is dropped.
-    pub(super) fn start(network: Network, bfloat16: bool) -> anyhow::Result<Self> {
+    pub(super) fn start(network: Network, norms: Norms, bfloat16: bool) -> anyhow::Result<Self> {
         let (parts, incoming) = sync_channel::<Batch>(1);
         let (outgoing, losses) = sync_channel(1);
         std::thread::Builder::new()
             .name("replica".to_owned())
             .spawn(move || {
                 for part in incoming {
-                    if outgoing.send(learn(&network, &part, bfloat16)).is_err() {
+                    if outgoing
+                        .send(learn(&network, &norms, &part, bfloat16))
+                        .is_err()
+                    {
                         break;
                     }
                 }
@@ -55,13 +59,20 @@ impl Replica {
 }
 
 /// Adds to the gradients of the network's parameters.
-fn learn(network: &Network, part: &Batch, bfloat16: bool) -> Result<(f64, f64), TchError> {
+fn learn(
+    network: &Network,
+    norms: &Norms,
+    part: &Batch,
+    bfloat16: bool,
+) -> Result<(f64, f64), TchError> {
     let kind = if bfloat16 {
         Kind::BFloat16
     } else {
         Kind::Float
     };
-    let (offsets, logits) = network.outputs(&part.pictures.f_to_kind(kind)?)?;
+    let normalise = |layer: &str, output: Tensor| norms.apply(layer, &output);
+    let pictures = part.pictures.f_to_kind(kind)?;
+    let (offsets, logits) = network.outputs_through(&pictures, &normalise)?;
     let loss = multibox(&offsets, &logits, &part.classes, &part.offsets)?;
     loss.total()?.f_backward()?;
     Ok((
