@@ -16,15 +16,7 @@ fi
 run() {
     cargo run --locked --release --package ssd-train -- "$@"
 }
-train() {
-    run train "${bfloat16[@]}" "$@"
-}
 
-# The number of steps was changed on the way, and with it the learning rate's fall.
-train --replicas 1 --steps 4400 --until 800
-train --steps 4400 --until 900
-train --steps 3200 --until 1800
-train --steps 4000 --until 4000
-train --steps 7000 --until 6300
+run train "${bfloat16[@]}"
 run export
 run plot

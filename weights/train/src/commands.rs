@@ -132,16 +132,16 @@ struct Train {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Steps in all
-    #[arg(long, default_value_t = 7000)]
+    #[arg(long, default_value_t = 3000)]
     steps: usize,
     /// Pictures in a step
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 16)]
     batch: usize,
     /// Different scenes; each is drawn once and varied afterwards
     #[arg(long, default_value_t = 6000)]
     pool: usize,
     /// The highest learning rate
-    #[arg(long, default_value_t = 0.0012)]
+    #[arg(long, default_value_t = 0.003)]
     learning_rate: f64,
     /// How many times narrower than the published network
     #[arg(long, default_value_t = 8)]
