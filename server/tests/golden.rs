@@ -47,12 +47,22 @@ fn cat() -> image::RgbImage {
 
 #[test]
 fn priors_equal_the_reference() {
-    for (sizes, name) in [(Sizes::VOC, "priors.voc"), (Sizes::COCO, "priors.coco")] {
+    for (sizes, file, name) in [
+        (Sizes::VOC, "golden.safetensors", "priors.voc"),
+        (Sizes::COCO, "golden.safetensors", "priors.coco"),
+        (
+            Sizes::TORCHVISION,
+            "torchvision-priors.safetensors",
+            "priors",
+        ),
+    ] {
         let ours: Vec<f32> = priors::priors(&sizes)
             .iter()
             .flat_map(|p| [p.cx, p.cy, p.w, p.h])
             .collect();
-        assert!(worst(&ours, &golden(name)) <= 1e-6, "{name}");
+        let theirs = StateDict::open(&data(file)).unwrap();
+        let theirs = theirs.get(name).unwrap().to_f32();
+        assert!(worst(&ours, &theirs) <= 1e-6, "{name}");
     }
 }
 

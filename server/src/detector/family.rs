@@ -96,7 +96,7 @@ pub static TORCHVISION: Family = Family {
         mean: [0.48235, 0.45882, 0.40784],
         deviation: [1.0 / 255.0; 3],
     },
-    sizes: Sizes::COCO,
+    sizes: Sizes::TORCHVISION,
     candidates: 400,
     // ln(1000 / 16), as in torchvision's BoxCoder.
     log_size_bound: Some(4.135_166_6),

@@ -38,6 +38,9 @@ pub struct Prior {
 pub struct Sizes {
     min: [f64; 6],
     max: [f64; 6],
+    /// Whether centres are clamped to the picture as sizes are. Those of the last cells of the third
+    /// map lie four pixels beyond it.
+    clamps_centres: bool,
 }
 
 impl Sizes {
@@ -45,11 +48,19 @@ impl Sizes {
     pub const VOC: Self = Self {
         min: [30.0, 60.0, 111.0, 162.0, 213.0, 264.0],
         max: [60.0, 111.0, 162.0, 213.0, 264.0, 315.0],
+        clamps_centres: true,
     };
     /// The sizes of the COCO configuration.
     pub const COCO: Self = Self {
         min: [21.0, 45.0, 99.0, 153.0, 207.0, 261.0],
         max: [45.0, 99.0, 153.0, 207.0, 261.0, 315.0],
+        clamps_centres: true,
+    };
+    /// torchvision's: those of the COCO configuration (scales 0.07, 0.15, 0.33, 0.51, 0.69, 0.87 and
+    /// 1.05 of the input's side), with centres where the cells have them.
+    pub const TORCHVISION: Self = Self {
+        clamps_centres: false,
+        ..Self::COCO
     };
 }
 
@@ -69,7 +80,8 @@ pub fn count() -> usize {
 }
 
 /// All priors, in the order of the network's outputs: map by map, row by row, and in each cell
-/// the small square, the larger square, then each ratio and its inverse; clamped to the picture.
+/// the small square, the larger square, then each ratio and its inverse; clamped to the picture, but
+/// for the centres of torchvision's.
 #[must_use]
 pub fn priors(sizes: &Sizes) -> Vec<Prior> {
     let side = INPUT_SIZE as f64;
@@ -89,9 +101,13 @@ pub fn priors(sizes: &Sizes) -> Vec<Prior> {
                 let cy = (row as f64 + 0.5) / cells;
                 all.extend(shapes.iter().map(|&(w, h)| {
                     let clamp = |value: f64| value.clamp(0.0, 1.0) as f32;
+                    let centre = |value: f64| match sizes.clamps_centres {
+                        true => clamp(value),
+                        false => value as f32,
+                    };
                     Prior {
-                        cx: clamp(cx),
-                        cy: clamp(cy),
+                        cx: centre(cx),
+                        cy: centre(cy),
                         w: clamp(w),
                         h: clamp(h),
                     }

@@ -1,6 +1,6 @@
 """torchvision's ssd300_vgg16 at any width, with seeded weights: torchvision's own code throughout.
 
-Usage: torchvision_ssd.py golden          writes ../data/torchvision.safetensors and .json
+Usage: torchvision_ssd.py golden          writes ../data/torchvision*
        torchvision_ssd.py weights OUT.pth writes full-size seeded weights as torchvision publishes them
        torchvision_ssd.py compare WEIGHTS.pth URL PICTURE...   a server against torchvision
 """
@@ -17,6 +17,7 @@ from torch import nn
 from torchvision.models import vgg
 from torchvision.models.detection import ssd
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+from torchvision.models.detection.image_list import ImageList
 
 DATA = pathlib.Path(__file__).parent.parent / 'data'
 CONFIGURATION = [64, 64, 'M', 128, 128, 'M', 256, 256, 256, 'M', 512, 512, 512, 'M', 512, 512, 512, 'M']
@@ -75,6 +76,12 @@ def golden():
     state = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
     model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     save_file(state, str(DATA / 'torchvision.safetensors'))
+    image = ImageList(torch.zeros(1, 3, 300, 300), [(300, 300)])
+    maps = [torch.zeros(1, 1, side, side) for side in (38, 19, 10, 5, 3, 1)]
+    corners = model.anchor_generator(image, maps)[0] / 300
+    low, high = corners[:, :2], corners[:, 2:]
+    save_file({'priors': torch.cat([(low + high) / 2, high - low], 1).contiguous()},
+              str(DATA / 'torchvision-priors.safetensors'))
     detections = detect(model, DATA / 'cat.png')
     print(len(detections), 'detections of', len({found['class_index'] for found in detections}), 'classes')
     with open(DATA / 'torchvision-detections.json', 'w') as file:
