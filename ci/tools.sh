@@ -2,7 +2,7 @@
 # Installs the pinned tools that lint, render, test and install the chart into .tools/bin.
 #
 #   ci/tools.sh [TOOL...]    all by default: helm helm4 ct helm-unittest helm-docs kubeconform kind
-#                            kubectl pod-security schemas yamllint yamale shellcheck
+#                            kubectl actionlint pod-security schemas yamllint yamale shellcheck
 #
 # Needs no root, and does nothing for a tool that is there already. What is built is kept in
 # ${XDG_CACHE_HOME:-~/.cache}/ssd-tools under a hash of what it was built from, so a second clone
@@ -80,6 +80,7 @@ ldflags() { # TOOL VERSION
         helm-docs) echo "-X main.version=${2#v}" ;;
         helm-unittest) echo "-X github.com/helm-unittest/helm-unittest/internal/build.version=${2#v}" ;;
         kubeconform) echo "-X main.version=$2" ;;
+        actionlint) echo "-X github.com/rhysd/actionlint.version=${2#v}" ;;
         kubectl)
             for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
                 echo "-X $package.gitVersion=$2 -X $package.gitMajor=1 -X $package.gitMinor=${minor%%.*}"
@@ -126,6 +127,11 @@ release() { # TOOL VERSION OS ARCH
             echo "$gh/norwoodj/helm-docs/releases/download/$version/helm-docs_${number}_${os}_$uname_arch.tar.gz"
             echo "$gh/norwoodj/helm-docs/releases/download/$version/checksums.txt"
             echo helm-docs
+            ;;
+        actionlint)
+            echo "$gh/rhysd/actionlint/releases/download/$version/actionlint_${number}_${os}_$arch.tar.gz"
+            echo "$gh/rhysd/actionlint/releases/download/$version/actionlint_${number}_checksums.txt"
+            echo actionlint
             ;;
         kubeconform)
             echo "$gh/yannh/kubeconform/releases/download/$version/kubeconform-$os-$arch.tar.gz"
@@ -250,11 +256,11 @@ schemas() {
 # -------------------------------------------------------------------------------------------------
 
 if [ $# = 0 ]; then
-    set -- helm helm4 ct helm-unittest helm-docs kubeconform kind kubectl pod-security schemas yamllint yamale shellcheck
+    set -- helm helm4 ct helm-unittest helm-docs kubeconform kind kubectl actionlint pod-security schemas yamllint yamale shellcheck
 fi
 for tool; do
     case $tool in
-        helm | helm4 | ct | helm-unittest | helm-docs | kubeconform | kind | kubectl | pod-security) go_tool "$tool" ;;
+        helm | helm4 | ct | helm-unittest | helm-docs | kubeconform | kind | kubectl | actionlint | pod-security) go_tool "$tool" ;;
         yamllint | yamale | shellcheck) python_tool "$tool" ;;
         schemas) schemas ;;
         *) die "no tool '$tool': the first lines of this file list them" ;;
