@@ -2,7 +2,13 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint chart bench docs weights weights-coco demo-model libtorch clean requirements
+.PHONY: help run test lint chart bench docs weights weights-coco demo-model cluster image deploy e2e cluster-down libtorch clean requirements
+
+# The one place that holds the version is Cargo.toml; `make chart` compares the chart's.
+VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
+# In the registry of `make cluster`, which the chart's values name too.
+REPOSITORY = localhost:5001/ssd
+IMAGE = $(REPOSITORY):$(VERSION)
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -37,6 +43,26 @@ weights-coco: ## Download torchvision's COCO weights into weights/ (136 MB)
 
 demo-model: libtorch ## Train the demo model again (about an hour on two cores)
 	weights/train/demo.sh
+
+cluster: ## Make a two-node Kubernetes cluster (kind) and a registry on localhost:5001
+	ci/cluster.sh up
+
+image: ## Build the server's image and push it to that registry
+	DOCKER_BUILDKIT=1 docker build --file server/Dockerfile --tag $(IMAGE) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) .
+	docker push $(IMAGE)
+
+# By digest where this machine built the image: of a tag that it has, a node would not see a new build.
+deploy: ## Install or upgrade the chart in that cluster, and wait until it serves
+	ci/tools.sh helm
+	.tools/bin/helm upgrade --install ssd charts/ssd --kube-context kind-ssd --wait --timeout 5m \
+		--set image.digest=$$(docker image inspect --format '{{join .RepoDigests "\n"}}' $(IMAGE) 2>/dev/null | sed -n 's|^$(REPOSITORY)@||p')
+
+e2e: cluster image ## Prove the chart on that cluster: every installation, and what happens to a running one
+	ci/e2e.sh
+
+cluster-down: ## Remove that cluster and its registry
+	ci/cluster.sh down
 
 libtorch: requirements ## Fetch libtorch into .libtorch (once; verified)
 	@ci/libtorch.sh
