@@ -9,6 +9,8 @@ VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/
 # In the registry of `make cluster`, which the chart's values name too.
 REPOSITORY = localhost:5001/ssd
 IMAGE = $(REPOSITORY):$(VERSION)
+# Of the image that was pushed last: of a tag that it has already, a node would not see a new build.
+DIGEST = $$(docker image inspect --format '{{join .RepoDigests "\n"}}' $(IMAGE) | sed -n 's|^$(REPOSITORY)@||p')
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -52,14 +54,12 @@ image: ## Build the server's image and push it to that registry
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) .
 	docker push $(IMAGE)
 
-# By digest where this machine built the image: of a tag that it has, a node would not see a new build.
 deploy: ## Install or upgrade the chart in that cluster, and wait until it serves
 	ci/tools.sh helm
-	.tools/bin/helm upgrade --install ssd charts/ssd --kube-context kind-ssd --wait --timeout 5m \
-		--set image.digest=$$(docker image inspect --format '{{join .RepoDigests "\n"}}' $(IMAGE) 2>/dev/null | sed -n 's|^$(REPOSITORY)@||p')
+	.tools/bin/helm upgrade --install ssd charts/ssd --kube-context kind-ssd --wait --timeout 5m --set image.digest=$(DIGEST)
 
 e2e: cluster image ## Prove the chart on that cluster: every installation, and what happens to a running one
-	ci/e2e.sh
+	ci/e2e.sh $(DIGEST)
 
 cluster-down: ## Remove that cluster and its registry
 	ci/cluster.sh down

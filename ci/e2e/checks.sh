@@ -1,0 +1,217 @@
+# What each check of ci/e2e.sh does: sourced by it.
+# shellcheck shell=bash disable=SC2154 # variables of ci/e2e.sh
+
+# ---- every way to install it -------------------------------------------------------------------
+
+# push_model FILE: the local registry also serves any file, by its SHA-256, from which some values of
+# charts/ssd/ci download the model.
+push_model() {
+    local sha256 location
+    sha256=$(sha256sum "$1" | cut -d' ' -f1)
+    location=$(curl --silent --show-error --fail --request POST --output /dev/null --dump-header - \
+        "http://$registry/v2/ssd-model/blobs/uploads/" | tr -d '\r' | sed -n 's/^[Ll]ocation: //p')
+    case $location in http*) ;; *) location=http://$registry$location ;; esac
+    case $location in *\?*) location+="&" ;; *) location+="?" ;; esac
+    curl --silent --show-error --fail --request PUT --header 'Content-Type: application/octet-stream' \
+        --data-binary "@$1" "${location}digest=sha256:$sha256"
+}
+
+every_installation() {
+    ct lint-and-install --config ct.yaml --all --helm-extra-set-args "--set=image.digest=$digest"
+}
+
+# ---- one installation --------------------------------------------------------------------------
+
+# A new namespace that lets in only pods that obey the restricted profile.
+make_namespace() {
+    kubectl delete namespace "$namespace" --ignore-not-found --timeout 120s
+    kubectl create namespace "$namespace"
+    kubectl label namespace "$namespace" pod-security.kubernetes.io/enforce=restricted
+    # Its default ServiceAccount comes a moment later, and pods need it.
+    soon 30 kubectl get serviceaccount default
+}
+
+# Always from the chart's values and those of ci/e2e: nothing stays from an earlier call.
+upgrade() {
+    helm upgrade --install ssd charts/ssd --values ci/e2e/values.yaml --set "image.digest=$digest" \
+        --wait --timeout 3m "$@" >/dev/null
+}
+
+refuses_privileged() {
+    kubectl run privileged --image busybox:1.37 --privileged --restart Never 2>"$work/refused" && return 1
+    grep 'violates PodSecurity "restricted' "$work/refused"
+}
+
+nodes_ready() {
+    kubectl get nodes
+    kubectl wait --for condition=Ready nodes --all --timeout 60s
+    same "number of nodes" 2 "$(kubectl get nodes --output name | wc -l)"
+}
+
+server_pods() { kubectl get pods --selector app.kubernetes.io/instance=ssd --output "jsonpath={.items[*].$1}" | tr ' ' '\n' | sort -u; }
+
+spread() {
+    kubectl get pods --output wide
+    same "nodes with a pod of the server" 2 "$(server_pods spec.nodeName | wc -l)"
+}
+
+# get OBJECT JSONPATH
+get() { kubectl get "$1" --output "jsonpath=$2"; }
+
+lab_objects() {
+    same "ready replicas" 2 "$(get deployment/ssd '{.status.readyReplicas}')"
+    same "Service" 'ClusterIP 80' "$(get service/ssd '{.spec.type} {.spec.ports[0].port}')"
+    same PORT 5000 "$(get configmap/ssd-env-vars '{.data.PORT}')"
+    same COCO_LABELS_PATH /etc/ssd/coco_labels.txt "$(get configmap/ssd-env-vars '{.data.COCO_LABELS_PATH}')"
+    same "labels" "$(cat data/coco_labels.txt)" "$(get configmap/ssd-coco-labels '{.data.coco_labels\.txt}')"
+    same "Secret's type" kubernetes.io/basic-auth "$(get secret/ssd '{.type}')"
+    same "user" ugain "$(get secret/ssd '{.data.username}' | base64 -d)"
+    same "password" ugain "$(get secret/ssd '{.data.password}' | base64 -d)"
+}
+
+# The lab's own line, from outside the cluster.
+lab_curl() {
+    local port=18080 forward result=0
+    kubectl port-forward service/ssd $port:80 &
+    forward=$!
+    soon 15 curl --silent --fail --output /dev/null http://localhost:$port/readyz &&
+        curl --silent --show-error --fail-with-body -u ugain:ugain -F image=@charts/ssd/files/sample.jpg localhost:$port/predict |
+        grep '"predictions"' || result=1
+    kill $forward
+    return $result
+}
+
+credentials() {
+    predict 200 client ugain:ugain
+    predict 401 client ugain:wrong
+    predict 401 client wrong:ugain
+    expect 401 client --form "image=@$sample" http://ssd/predict
+}
+
+# ---- NetworkPolicy -----------------------------------------------------------------------------
+
+lets_in() {
+    expect 200 client http://ssd/readyz
+    # The kubelet's probes too: otherwise no pod were ready.
+    same "ready replicas" 2 "$(get deployment/ssd '{.status.readyReplicas}')"
+}
+
+# The stranger reaches another pod, but not the server's.
+keeps_out() {
+    expect 200 stranger "http://$(get pod/web '{.status.podIP}'):8080/sample.jpg"
+    expect 000 stranger http://ssd/readyz
+}
+
+# The server itself has no shell. Its twin has its labels, and so its NetworkPolicy, but no port that
+# the Service asks for. (status says 000 also when curl cannot be run at all: hence the first line.)
+lets_nothing_out() {
+    local web labels
+    web=$(get pod/web '{.status.podIP}')
+    # shellcheck disable=SC2016 # kubectl's variables
+    labels=$(kubectl get service/ssd \
+        --output 'go-template={{range $key, $value := .spec.selector}}{{$key}}: {{$value}}, {{end}}')
+    run_pod twin "${labels%, }" "$(curl_image)" sleep 10000
+    kubectl wait --for condition=Ready pod/twin --timeout 60s
+    kubectl exec twin -- curl --version
+    soon 20 expect 000 twin --max-time 3 "http://$web:8080/sample.jpg"
+    expect 000 twin --max-time 3 "http://$web:8080/sample.jpg"
+    kubectl delete pod twin --wait
+}
+
+# ---- changes -----------------------------------------------------------------------------------
+
+# No pod of before is left.
+rolled() { [ -z "$(comm -12 <(echo "$1") <(server_pods metadata.name))" ]; }
+
+moves_port() {
+    local before
+    before=$(server_pods metadata.name)
+    # Helm waits until the probes find the server there.
+    upgrade --set server.port=8000
+    soon 60 rolled "$before"
+    same "PORT" 8000 "$(get configmap/ssd-env-vars '{.data.PORT}')"
+    same "port behind the Service" 8000 "$(kubectl get endpointslices \
+        --selector kubernetes.io/service-name=ssd --output 'jsonpath={.items[*].ports[*].port}')"
+    predict 200 client ugain:ugain
+    expect 000 client --max-time 3 "http://$(server_pods status.podIP | head -n 1):5000/livez"
+}
+
+# As many labels as the model has classes are taken by their order: so each is renamed.
+changes_labels() {
+    local classes
+    upgrade
+    classes=$(kubectl logs deployment/ssd | grep -o '"classes":[0-9]*' | head -n 1 | cut -d: -f2)
+    labels | grep -v '^renamed ' || {
+        echo "nothing is found in the sample picture"
+        return 1
+    }
+    seq --format 'renamed %g' "$classes" >"$work/labels.txt"
+    upgrade --set-file "cocoLabels.inline=$work/labels.txt"
+    soon 20 renamed
+}
+renamed() {
+    labels | tee "$work/labels-found"
+    [ -s "$work/labels-found" ] && ! grep -v '^renamed ' "$work/labels-found"
+}
+
+rotates_secret() {
+    local before
+    upgrade
+    before=$(server_pods metadata.name)
+    upgrade --set auth.password=another
+    soon 60 rolled "$before"
+    predict 200 client ugain:another
+    predict 401 client ugain:ugain
+}
+# ---- under load --------------------------------------------------------------------------------
+
+roll() { upgrade --set server.threshold=0.5; }
+
+roll_back() { helm rollback ssd --wait --timeout 3m; }
+
+# Until the pod is gone and another is ready.
+lose_pod() {
+    kubectl delete "$(kubectl get pods --selector app.kubernetes.io/instance=ssd --output name | head -n 1)" --wait &&
+        kubectl rollout status deployment/ssd --timeout 120s
+}
+
+drain_worker() {
+    kubectl drain "$worker" --ignore-daemonsets --delete-emptydir-data --timeout 180s &&
+        kubectl rollout status deployment/ssd --timeout 120s &&
+        same "nodes with a pod of the server" "$control_plane" "$(server_pods spec.nodeName)"
+}
+
+# ---- the end -----------------------------------------------------------------------------------
+
+# The file is there, but it is another one than model.sha256 names.
+refuses_model() {
+    helm install wrong charts/ssd --values ci/e2e/values.yaml --set "image.digest=$digest,replicaCount=1" \
+        --values charts/ssd/ci/model-url-values.yaml --set "model.sha256=$(printf 'a%.0s' {1..64})"
+    local result=0
+    soon 90 said_refused && soon 60 backs_off || result=1
+    same "started servers" '' "$(kubectl get pods --selector app.kubernetes.io/instance=wrong \
+        --output 'jsonpath={.items[*].status.containerStatuses[?(@.started==true)].name}')" || result=1
+    [ $result = 0 ] || kubectl describe pods --selector app.kubernetes.io/instance=wrong
+    helm uninstall wrong --wait
+    return $result
+}
+said_refused() {
+    kubectl logs --selector app.kubernetes.io/instance=wrong --container download-model |
+        grep 'REFUSED: the file at model.url is not the one that model.sha256 names'
+}
+backs_off() {
+    kubectl get events --field-selector type=Warning,reason=BackOff --output 'jsonpath={range .items[*]}{.message}{"\n"}{end}' |
+        grep 'download-model'
+}
+
+# Every object in the namespace, of whatever kind; events and measurements come and go.
+everything() {
+    kubectl get "$(kubectl api-resources --verbs list --namespaced --output name |
+        grep -vE '^events(\.|$)|\.metrics\.k8s\.io$' | paste -sd ,)" --ignore-not-found --output name | sort
+}
+
+leaves_nothing() {
+    helm uninstall ssd --wait --timeout 2m
+    soon 60 nothing_left
+}
+nothing_left() { diff <(echo "$objects_before") <(everything); }

@@ -1,0 +1,106 @@
+# The pods that talk to the server, and what they say: sourced by ci/e2e.sh.
+# shellcheck shell=bash disable=SC2154 # ci/e2e.sh sets $work and $control_plane
+
+sample=/sample/sample.jpg
+
+# run_pod NAME LABELS IMAGE COMMAND...: on the control plane, where they stay when the worker is drained.
+run_pod() {
+    local name=$1 labels=$2 image=$3
+    shift 3
+    kubectl apply --filename - <<YAML
+apiVersion: v1
+kind: Pod
+metadata:
+  name: $name
+  labels: {$labels}
+spec:
+  nodeName: $control_plane
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 1
+  securityContext: {runAsNonRoot: true, runAsUser: 65532, seccompProfile: {type: RuntimeDefault}}
+  containers:
+    - name: $name
+      image: $image
+      command: [$(printf '"%s",' "$@")]
+      securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+      volumeMounts:
+        - {name: sample, mountPath: /sample}
+        - {name: tmp, mountPath: /tmp}
+  volumes:
+    - {name: sample, configMap: {name: sample}}
+    - {name: tmp, emptyDir: {}}
+YAML
+}
+
+curl_image() { sed -n '/^curl:/,/^[a-z]*:/s/^  \(repository\|tag\): //p' charts/ssd/values.yaml | paste -sd :; }
+
+# client    the one that the NetworkPolicy of ci/e2e/values.yaml lets in
+# stranger  any other
+# web       something that a pod could reach
+run_pods() {
+    kubectl create configmap sample --from-file charts/ssd/files/sample.jpg
+    run_pod client 'app: client' "$(curl_image)" sleep 10000
+    run_pod stranger 'app: stranger' "$(curl_image)" sleep 10000
+    run_pod web 'app: web' busybox:1.37 httpd -f -p 8080 -h /sample
+    kubectl wait --for condition=Ready pod/client pod/stranger pod/web --timeout 120s
+}
+
+# status POD CURL-ARGUMENT...: the HTTP status; 000 without an answer.
+status() {
+    local pod=$1
+    shift
+    kubectl exec "$pod" -- curl --silent --output /dev/null --write-out '%{http_code}' --max-time 10 "$@" || true
+}
+
+expect() { # STATUS POD CURL-ARGUMENT...
+    local want=$1
+    shift
+    same "status of $*" "$want" "$(status "$@")"
+}
+
+predict() { # STATUS POD USER:PASSWORD
+    expect "$1" "$2" --user "$3" --form image=@$sample http://ssd/predict
+}
+
+# The labels in the answer for the sample picture, one a line.
+labels() {
+    kubectl exec client -- curl --silent --fail --max-time 10 --user ugain:ugain --form image=@$sample http://ssd/predict |
+        grep -o '"label": *"[^"]*"' | sed 's/.*: *"\(.*\)"/\1/' | sort -u
+}
+
+# lossless COMMAND...: runs it under a steady load, two requests at a time, and then fails if any of
+# them was not answered with 200. The load ends by itself after 1000 requests. It names the Service by
+# its address, since the cluster's own resolver may be among what a drain moves.
+lossless() {
+    local address result=0
+    address=$(kubectl get service ssd --output 'jsonpath={.spec.clusterIP}')
+    kubectl exec client -- rm -f /tmp/stop
+    # shellcheck disable=SC2016 # for the shell in the pod
+    kubectl exec client -- sh -c '
+        load() {
+            for i in $(seq 500); do
+                test ! -e /tmp/stop || return 0
+                curl --silent --show-error --output /dev/null --write-out "%{http_code}\n" --max-time 30 \
+                    --user ugain:ugain --form image=@'$sample' "http://$1/predict" || true
+                sleep 0.1
+            done
+        }
+        load "$1" & load "$1" & wait
+    ' load "$address" >"$work/load" 2>&1 &
+    local load=$!
+    sleep 3
+    "$@" || result=$?
+    sleep 3
+    kubectl exec client -- touch /tmp/stop
+    wait $load
+    echo "answers by status:"
+    sort "$work/load" | uniq -c
+    [ "$(grep -c '^200$' "$work/load")" -ge 20 ] || {
+        echo "there was hardly any load"
+        return 1
+    }
+    if grep -qv '^200$' "$work/load"; then
+        return 1
+    fi
+    return $result
+}
