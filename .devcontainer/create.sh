@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Readies a new development container: what the base image lacks, libtorch, the compiler and the tools.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+sudo apt-get update
+sudo apt-get install --yes --no-install-recommends build-essential pkg-config python3 python3-pip python3-venv
+rustup toolchain install
+make libtorch
+ci/tools.sh
