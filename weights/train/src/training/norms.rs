@@ -2,7 +2,7 @@
 //! network is taken out of the run: what is published is the plain SSD300 that the server runs.
 //!
 //! Fifteen layers of VGG without normalisation are hard to train from nothing, and SSD most of all
-//! (Zhu et al. 2019, `ScratchDet`): the published weights began with ones trained on ImageNet.
+//! (Zhu et al. 2019, `ScratchDet`): the published weights began with ones trained on `ImageNet`.
 
 use std::collections::BTreeMap;
 
