@@ -348,6 +348,19 @@ fn projected(path: &Path, view: &View, centre: f32) -> Option<Path> {
 pub mod shape {
     use tiny_skia::{Path, PathBuilder, Rect};
 
+    /// Straight lines from point to point, neither closed nor finished.
+    fn through(points: &[(f32, f32)]) -> PathBuilder {
+        let mut path = PathBuilder::new();
+        for (index, &(x, y)) in points.iter().enumerate() {
+            if index == 0 {
+                path.move_to(x, y);
+            } else {
+                path.line_to(x, y);
+            }
+        }
+        path
+    }
+
     fn or_nothing(path: Option<Path>) -> Path {
         // A degenerate shape (no area, no length) draws a point far outside every canvas.
         path.unwrap_or_else(|| {
@@ -403,14 +416,7 @@ pub mod shape {
     /// A closed polygon.
     #[must_use]
     pub fn polygon(points: &[(f32, f32)]) -> Path {
-        let mut path = PathBuilder::new();
-        for (index, &(x, y)) in points.iter().enumerate() {
-            if index == 0 {
-                path.move_to(x, y);
-            } else {
-                path.line_to(x, y);
-            }
-        }
+        let mut path = through(points);
         path.close();
         or_nothing(path.finish())
     }
@@ -418,15 +424,7 @@ pub mod shape {
     /// An open line through the points.
     #[must_use]
     pub fn polyline(points: &[(f32, f32)]) -> Path {
-        let mut path = PathBuilder::new();
-        for (index, &(x, y)) in points.iter().enumerate() {
-            if index == 0 {
-                path.move_to(x, y);
-            } else {
-                path.line_to(x, y);
-            }
-        }
-        or_nothing(path.finish())
+        or_nothing(through(points).finish())
     }
 
     /// A regular polygon whose first corner is at `turn` radians.
