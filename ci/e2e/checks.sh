@@ -163,6 +163,24 @@ rotates_secret() {
     predict 200 client ugain:another
     predict 401 client ugain:ugain
 }
+
+# Only a cluster can tell: elsewhere `lookup` finds nothing.
+keeps_generated() {
+    local args=(kept charts/ssd --values ci/e2e/values.yaml --wait --timeout 3m
+        --set "image.digest=$digest,replicaCount=1,auth.password=,auth.generate=true")
+    local first
+    helm install "${args[@]}"
+    first=$(get secret/kept-ssd '{.data.password}' | base64 -d)
+    [ ${#first} -ge 20 ]
+    helm upgrade "${args[@]}" --set server.threshold=0.5
+    same "password is the first one" yes "$([ "$first" = "$(get secret/kept-ssd '{.data.password}' | base64 -d)" ] && echo yes)"
+    expect 401 client --user ugain:ugain --form image=@$sample http://kept-ssd/predict
+    # Standard input, so that the password is on no command line.
+    same "status with it" 200 "$(kubectl exec --stdin client -- curl --silent --output /dev/null \
+        --write-out '%{http_code}' --config - --form image=@$sample http://kept-ssd/predict <<<"user = \"ugain:$first\"")"
+    helm uninstall kept --wait
+}
+
 # ---- under load --------------------------------------------------------------------------------
 
 roll() { upgrade --set server.threshold=0.5; }

@@ -68,12 +68,16 @@ labels() {
         grep -o '"label": *"[^"]*"' | sed 's/.*: *"\(.*\)"/\1/' | sort -u
 }
 
+settled() { [ "$(server_pods metadata.name | wc -l)" = 2 ]; }
+
 # lossless COMMAND...: runs it under a steady load, two requests at a time, and then fails if any of
 # them was not answered with 200. The load ends by itself after 1000 requests. It names the Service by
 # its address, since the cluster's own resolver may be among what a drain moves.
 lossless() {
     local address result=0
     address=$(kubectl get service ssd --output 'jsonpath={.spec.clusterIP}')
+    # Pods of an earlier check may still drain, with its password.
+    soon 60 settled
     kubectl exec client -- rm -f /tmp/stop
     # shellcheck disable=SC2016 # for the shell in the pod
     kubectl exec client -- sh -c '

@@ -25,8 +25,9 @@ check() {
 
 # must NAME COMMAND...: as check; without it, what follows makes no sense.
 must() {
+    local before=$failed
     check "$@"
-    if [ $failed != 0 ]; then
+    if [ $failed != "$before" ]; then
         summary
         exit 1
     fi

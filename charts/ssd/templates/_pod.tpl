@@ -58,17 +58,35 @@ rollingUpdate:
 {{- end }}
 {{- end }}
 
-{{/* Spread as far as possible: a constraint that must hold would leave pods pending in a small cluster. */}}
+{{/*
+Spread over nodes as far as possible: a constraint that must hold would leave pods pending in a small
+cluster. Zones have no constraint beside it: the scheduler passes over nodes that lack the key of any one
+constraint, so in a cluster without zones neither of the two would spread anything.
+*/}}
 {{- define "ssd.topologySpreadConstraints" -}}
 {{- $constraints := .Values.topologySpreadConstraints | default list }}
 {{- if not $constraints }}
-{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
-{{- $constraints = append $constraints (dict "maxSkew" 1 "topologyKey" $key "whenUnsatisfiable" "ScheduleAnyway" "matchLabelKeys" (list "pod-template-hash")) }}
-{{- end }}
+{{- $constraints = list (dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" "matchLabelKeys" (list "pod-template-hash")) }}
 {{- end }}
 {{- $selector := dict "labelSelector" (dict "matchLabels" (include "ssd.selectorLabels" . | fromYaml)) }}
 {{- range $constraints }}
 - {{ ternary . (merge (deepCopy .) $selector) (hasKey . "labelSelector") | toYaml | indent 2 | trim }}
+{{- end }}
+{{- end }}
+
+{{/* Another zone than the other pods', where nodes have zones. */}}
+{{- define "ssd.affinity" -}}
+{{- if .Values.affinity }}
+{{- toYaml .Values.affinity }}
+{{- else -}}
+podAntiAffinity:
+  preferredDuringSchedulingIgnoredDuringExecution:
+    - weight: 100
+      podAffinityTerm:
+        topologyKey: topology.kubernetes.io/zone
+        labelSelector:
+          matchLabels:
+            {{- include "ssd.selectorLabels" . | nindent 12 }}
 {{- end }}
 {{- end }}
 
@@ -142,10 +160,8 @@ runtimeClassName: {{ . }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.affinity }}
 affinity:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+  {{- include "ssd.affinity" . | nindent 2 }}
 {{- with include "ssd.tolerations" . }}
 tolerations:
   {{- . | nindent 2 }}
