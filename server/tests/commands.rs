@@ -1,6 +1,7 @@
 //! The `ssd` command as a shell user meets it.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -321,6 +322,25 @@ impl Server {
         }
         server
     }
+
+    fn connect(&self) -> TcpStream {
+        let last = self.start_up.last().unwrap();
+        let address = last.split("http://").nth(1).unwrap();
+        TcpStream::connect(address.trim_end().trim_end_matches('/')).unwrap()
+    }
+
+    /// The log's line of the next request that it tells, after asking for these paths in turn.
+    fn line_after_asking_for(&mut self, paths: &[&str]) -> String {
+        for path in paths {
+            let mut client = self.connect();
+            let request = format!("GET {path} HTTP/1.1\r\nHost: ssd\r\nConnection: close\r\n\r\n");
+            client.write_all(request.as_bytes()).unwrap();
+            client.read_to_end(&mut Vec::new()).unwrap();
+        }
+        let mut line = String::new();
+        self.log.read_line(&mut line).unwrap();
+        line
+    }
 }
 
 impl Drop for Server {
@@ -376,15 +396,7 @@ fn the_log_of_start_up_tells_the_labels_warns_of_the_known_login_and_ends_with_t
 #[test]
 fn a_client_that_hangs_up_has_its_line_in_the_log() {
     let mut server = Server::start(&[]);
-    let address = server
-        .start_up
-        .last()
-        .unwrap()
-        .split("http://")
-        .nth(1)
-        .unwrap();
-    let mut client =
-        std::net::TcpStream::connect(address.trim_end().trim_end_matches('/')).unwrap();
+    let mut client = server.connect();
     let cat = std::fs::read(data("cat.png")).unwrap();
     let head = format!(
         "POST /predict HTTP/1.1\r\nHost: ssd\r\nAuthorization: Basic dWdhaW46dWdhaW4=\r\n\
@@ -398,6 +410,18 @@ fn a_client_that_hangs_up_has_its_line_in_the_log() {
     server.log.read_line(&mut line).unwrap();
     assert!(
         line.contains("method=\"POST\"") && line.contains("status=499"),
+        "{line}"
+    );
+}
+
+#[test]
+fn probes_that_find_all_well_are_in_the_log_only_when_it_tells_all() {
+    let paths = ["/livez", "/readyz", "/nowhere"];
+    let line = Server::start(&[]).line_after_asking_for(&paths);
+    assert!(line.contains("status=404"), "{line}");
+    let line = Server::start(&[("LOG_FILTER", "debug")]).line_after_asking_for(&paths);
+    assert!(
+        line.contains("DEBUG") && line.contains("route=\"/livez\" status=200"),
         "{line}"
     );
 }

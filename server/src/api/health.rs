@@ -5,6 +5,11 @@ use std::sync::{Arc, OnceLock};
 
 use crate::engine::Engine;
 
+/// Answers as long as the process does.
+pub const LIVENESS: &str = "/livez";
+/// Answers with 200 when new requests should be sent here.
+pub const READINESS: &str = "/readyz";
+
 /// Whether the server can answer: the engine once it has started, until the server stops. Clones
 /// share it.
 #[derive(Debug, Clone, Default)]

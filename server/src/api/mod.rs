@@ -70,10 +70,10 @@ pub fn routes(
     Route::new()
         .at("/", get(make_sync(|_| Redirect::temporary("/docs"))))
         .at(
-            "/livez",
+            health::LIVENESS,
             get(make_sync(|_| plain(StatusCode::OK, "alive\n"))),
         )
-        .at("/readyz", get(make_sync(|request| ready(&request))))
+        .at(health::READINESS, get(make_sync(|request| ready(&request))))
         .at(
             "/openapi.json",
             get(make_sync(move |_| fixed("application/json", &document))),

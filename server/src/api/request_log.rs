@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use poem::{Endpoint, IntoResponse, Middleware, PathPattern, Request, Response, Result};
-use tracing::{error, info};
+use tracing::{debug, error, info};
 use uuid::Uuid;
 
+use super::health::{LIVENESS, READINESS};
 use super::problem::Problem;
 use crate::engine::{Answer, Stages};
 
@@ -65,7 +66,8 @@ impl Notes {
     }
 }
 
-/// Logs every request when its answer is ready to be sent, or nobody waits for it any more.
+/// Logs every request when its answer is ready to be sent, or nobody waits for it any more; probes
+/// that find all well at the level of debugging.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestLog;
 
@@ -153,6 +155,11 @@ impl Drop for Line {
                 method,
                 route, status, bytes, ms, cause, request_id, "request"
             );
+            return;
+        }
+        // Kubernetes asks every few seconds: that all is well is worth a line only to who wants all.
+        if status == 200 && [LIVENESS, READINESS].contains(&route) {
+            debug!(method, route, status, ms, request_id, "request");
             return;
         }
         let outcome = notes.outcome.get();
