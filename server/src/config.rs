@@ -72,8 +72,14 @@ settings! {
         "a size from 1 KiB to 1 GiB, in bytes or with a unit: 10MiB, 10MB";
     PIXEL_LIMIT = "50000000", "Most pixels of a picture, and of all that are decoded at one time",
         "a whole number from 1 to 1000000000";
-    THREADS = "auto", "Threads of the forward pass; auto: as many as the CPU quota (cgroup) allows",
+    WORKERS = "1", "Forward passes at one time; they share the weights. More of them with fewer threads each do more \
+        pictures a second, and keep each one waiting longer", "a whole number from 1 to 256";
+    THREADS = "auto", "Threads of a forward pass; auto: the CPU quota (cgroup) shared out among the workers",
         "auto, or a whole number from 1 to 1024";
+    QUEUE_LENGTH = "16", "Pictures that may wait for a worker; further requests get 429, and the time to come back in",
+        "a whole number from 0 to 10000";
+    REQUEST_TIMEOUT = "30s", "Longest time from a request's headers to its answer; then 504, or 408 where the body is late",
+        "a time from 1ms to 1h: 500ms, 10s, 2m";
     HEADER_TIMEOUT = "75s", "Longest wait for the headers of the next request on a connection; longer than the 60 s for \
         which proxies such as nginx keep one open, so that they never send on one that is closing",
         "a time from 1ms to 1h: 500ms, 10s, 2m";
@@ -131,7 +137,11 @@ pub struct Settings {
     /// In bytes.
     pub body_limit: usize,
     pub pixel_limit: u64,
+    pub workers: NonZeroUsize,
+    /// Of each worker.
     pub threads: NonZeroUsize,
+    pub queue_length: usize,
+    pub request_timeout: Duration,
     pub header_timeout: Duration,
     pub body_timeout: Duration,
     pub drain_delay: Duration,
@@ -188,6 +198,9 @@ impl Settings {
         let named = named.filter(|path| !path.is_empty()).map(PathBuf::from);
         let file = file.map(Path::to_owned).or(named);
         let values = Values::read(file.as_deref(), environment)?;
+        let workers = values.get(&WORKERS, |text| {
+            parse(text).filter(|count: &NonZeroUsize| count.get() <= 256)
+        })?;
         Ok(Self {
             host: values.get(&HOST, |text| match text {
                 "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
@@ -224,7 +237,12 @@ impl Settings {
             pixel_limit: values.get(&PIXEL_LIMIT, |text| {
                 parse(text).filter(|count| (1..=1_000_000_000).contains(count))
             })?,
-            threads: values.get(&THREADS, threads)?,
+            workers,
+            threads: values.get(&THREADS, |text| threads(text, workers))?,
+            queue_length: values.get(&QUEUE_LENGTH, |text| {
+                parse(text).filter(|count| *count <= 10_000)
+            })?,
+            request_timeout: values.get(&REQUEST_TIMEOUT, timeout)?,
             header_timeout: values.get(&HEADER_TIMEOUT, timeout)?,
             body_timeout: values.get(&BODY_TIMEOUT, timeout)?,
             drain_delay: values.get(&DRAIN_DELAY, duration)?,
@@ -398,10 +416,13 @@ fn is_log_filter(text: &str) -> bool {
     text.split(',').map(str::trim).all(known) && EnvFilter::builder().parse(text).is_ok()
 }
 
-fn threads(text: &str) -> Option<NonZeroUsize> {
+fn threads(text: &str, workers: NonZeroUsize) -> Option<NonZeroUsize> {
     match text {
         // Reads the cgroup's quota, version 1 or 2, beside the CPUs this process may run on.
-        "auto" => Some(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
+        "auto" => {
+            let all = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+            Some(NonZeroUsize::new(all / workers).unwrap_or(NonZeroUsize::MIN))
+        }
         _ => parse(text).filter(|count: &NonZeroUsize| count.get() <= 1024),
     }
 }

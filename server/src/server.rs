@@ -106,6 +106,7 @@ impl Application {
             criteria: self.settings.criteria,
             body_limit: self.settings.body_limit,
             body_timeout: self.settings.body_timeout,
+            request_timeout: self.settings.request_timeout,
         };
         let mut connections = Connections {
             endpoint: Arc::new(api::routes(&options, &self.readiness)),
@@ -136,8 +137,15 @@ impl Application {
         let limits = Limits {
             pixels: self.settings.pixel_limit,
             threads: self.settings.threads.get(),
+            workers: self.settings.workers.get(),
+            queue: self.settings.queue_length,
         };
-        info!(weights = %files.weights.display(), threads = limits.threads, "loading the model");
+        info!(
+            weights = %files.weights.display(),
+            workers = limits.workers,
+            threads = limits.threads,
+            "loading the model"
+        );
         let started = tokio::task::spawn_blocking(move || Engine::start(&files, limits));
         let engine = started.await.map_err(|_| Error::Panic)??;
         let model = engine.model();

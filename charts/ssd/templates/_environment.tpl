@@ -14,7 +14,10 @@ NMS_IOU: {{ .Values.server.nmsIou | quote }}
 TOP_K: {{ .Values.server.topK | int | quote }}
 BODY_LIMIT: {{ include "ssd.wholeNumberOrText" .Values.server.bodyLimit | quote }}
 PIXEL_LIMIT: {{ .Values.server.pixelLimit | int64 | quote }}
+WORKERS: {{ .Values.server.workers | int | quote }}
 THREADS: {{ include "ssd.wholeNumberOrText" .Values.server.threads | quote }}
+QUEUE_LENGTH: {{ .Values.server.queueLength | int | quote }}
+REQUEST_TIMEOUT: {{ .Values.server.requestTimeout | quote }}
 HEADER_TIMEOUT: {{ .Values.server.headerTimeout | quote }}
 BODY_TIMEOUT: {{ .Values.server.bodyTimeout | quote }}
 DRAIN_DELAY: {{ .Values.server.drainDelay | quote }}

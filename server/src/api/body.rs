@@ -10,6 +10,7 @@ use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaR
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use tokio::time::Instant;
 
+use super::predict::Deadline;
 use super::problem::{Kind, Problem, quote};
 use super::request_log::Notes;
 
@@ -87,7 +88,12 @@ impl<'a> ApiExtractor<'a> for Picture {
         let notes = request.data().cloned().unwrap_or_default();
         let form = Shape::of(request)?;
         refuse_announced(request, limits)?;
-        let chunks = bounded(body.take()?, *limits, notes);
+        let left = Deadline::of(request).duration_since(Instant::now());
+        let limits = BodyLimits {
+            time: limits.time.min(left),
+            ..*limits
+        };
+        let chunks = bounded(body.take()?, limits, notes);
         let picture = match form {
             Shape::Form { boundary } => field(chunks, boundary).await?,
             Shape::Picture => gather(chunks).await?,

@@ -38,7 +38,7 @@ use crate::detector::boxes::Criteria;
 pub use answer::Prediction;
 use auth::Credentials;
 pub use health::Readiness;
-use predict::Predict;
+use predict::{Deadline, Predict};
 use problem::{Kind, Problem};
 use request_log::{Notes, RequestLog};
 
@@ -53,6 +53,8 @@ pub struct Options {
     pub body_limit: usize,
     /// From the first byte of a body that is asked for to the last.
     pub body_timeout: Duration,
+    /// From a request's headers to its answer.
+    pub request_timeout: Duration,
 }
 
 /// All routes. Every error leaves as problem details, with the request's id.
@@ -85,6 +87,7 @@ pub fn routes(
         .at("/predict", service.into_endpoint().before(forget_route))
         .data(Credentials::new(&options.login))
         .data(limits)
+        .data(Deadline(options.request_timeout))
         .data(options.criteria)
         .data(readiness.clone())
         .around(|endpoint, request| async move {

@@ -1,5 +1,7 @@
 //! `POST /predict`.
 
+use std::time::{Duration, Instant};
+
 use poem::http::Uri;
 use poem::{FromRequest, Request, RequestBody};
 use poem_openapi::OpenApi;
@@ -15,7 +17,7 @@ use super::problem::{Kind, Problem, quote};
 use super::request_log::{Notes, milliseconds};
 use crate::detector::boxes::Criteria;
 use crate::detector::picture;
-use crate::engine::{self, Engine, Stages};
+use crate::engine::{self, Engine, Full, Stages};
 
 /// The query parameters, and what each accepts.
 const PARAMETERS: [(&str, &str); 3] = [
@@ -60,13 +62,36 @@ impl Predict {
             iou: iou.0.map_or(call.defaults.iou, |given| given as f32),
             top_k: top_k.0.map_or(call.defaults.top_k, |given| given as usize),
         };
-        let answer = call.engine.detect(picture.0, criteria).await;
-        let answer = answer.map_err(|error| explain(error, &call.notes))?;
+        let answer = call.engine.detect(picture.0, criteria);
+        let answer = tokio::time::timeout_at(call.deadline, answer).await;
+        let answer = answer
+            .map_err(|_| late())?
+            .map_err(|error| explain(error, &call.notes))?;
         call.notes.answered(&answer);
         let prediction = Prediction::new(call.engine.model().name(), &answer);
         let timing = server_timing(&answer.stages);
         Ok(Answered::Answer(Json(prediction), timing))
     }
+}
+
+/// How long a request may take, from its headers to its answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline(pub Duration);
+
+impl Deadline {
+    /// When a request has to be answered.
+    pub fn of(request: &Request) -> tokio::time::Instant {
+        let Self(time) = request.data().expect("given with the routes");
+        let begun = request.data().map_or_else(Instant::now, Notes::begun);
+        (begun + *time).into()
+    }
+}
+
+fn late() -> Problem {
+    Problem::new(
+        Kind::Late,
+        "The answer did not come in time: the server has too much to do, or the picture is very large.",
+    )
 }
 
 /// How long each stage took, for the client (W3C Server Timing).
@@ -82,6 +107,7 @@ pub fn explain(error: engine::Error, notes: &Notes) -> Problem {
     use picture::Error as P;
     let error = match error {
         engine::Error::Picture(error) => error,
+        engine::Error::Full(full) => return busy(full),
         engine::Error::Internal(cause) => {
             notes.failed(cause);
             return Problem::internal();
@@ -94,6 +120,13 @@ pub fn explain(error: engine::Error, notes: &Notes) -> Problem {
         P::Undecodable { .. } => Kind::UndecodablePicture,
     };
     Problem::new(kind, sentence(&error.to_string()))
+}
+
+fn busy(full: Full) -> Problem {
+    Problem::busy(
+        "Others are before, as many as may wait; come back after the seconds of Retry-After.",
+        full.retry_after,
+    )
 }
 
 /// A message as a sentence: a capital, a full stop.
@@ -109,6 +142,7 @@ fn sentence(message: &str) -> String {
 struct Call {
     engine: Engine,
     defaults: Criteria,
+    deadline: tokio::time::Instant,
     notes: Notes,
 }
 
@@ -117,10 +151,13 @@ impl<'a> FromRequest<'a> for Call {
         check_names(request.uri())?;
         let readiness: Option<&Readiness> = request.data();
         let engine = readiness.and_then(Readiness::engine).cloned();
+        let engine = engine.ok_or_else(not_ready)?;
+        engine.has_room().map_err(busy)?;
         let defaults: &Criteria = request.data().expect("given with the routes");
         Ok(Self {
-            engine: engine.ok_or_else(not_ready)?,
+            engine,
             defaults: *defaults,
+            deadline: Deadline::of(request),
             notes: request.data().cloned().unwrap_or_default(),
         })
     }

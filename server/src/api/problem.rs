@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem details: one type each, one place that knows them all.
 
+use std::time::Duration;
+
 use poem::error::ResponseError;
 use poem::http::{HeaderName, HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
@@ -55,12 +57,18 @@ pub enum Kind {
     /// The picture is damaged or cut short.
     #[oai(rename = "urn:ssd:problem:undecodable-picture")]
     UndecodablePicture,
+    /// Too many requests are before this one.
+    #[oai(rename = "urn:ssd:problem:busy")]
+    Busy,
     /// The server failed.
     #[oai(rename = "urn:ssd:problem:internal")]
     Internal,
     /// The model is not loaded yet, or the server is stopping.
     #[oai(rename = "urn:ssd:problem:not-ready")]
     NotReady,
+    /// The answer did not come in time.
+    #[oai(rename = "urn:ssd:problem:late")]
+    Late,
 }
 
 impl Kind {
@@ -90,8 +98,13 @@ impl Kind {
                 S::UNPROCESSABLE_ENTITY,
                 "The picture is damaged or cut short",
             ),
+            Self::Busy => (
+                S::TOO_MANY_REQUESTS,
+                "Too many requests are before this one",
+            ),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "The server failed"),
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "The server is not ready"),
+            Self::Late => (S::GATEWAY_TIMEOUT, "The answer did not come in time"),
         }
     }
 
@@ -136,6 +149,15 @@ impl Problem {
     pub fn internal() -> Self {
         let detail = "Something failed in the server; its log says what, by this X-Request-Id.";
         Self::new(Kind::Internal, detail)
+    }
+
+    /// A 429 that says when to come back (RFC 9110, section 10.2.3: whole seconds).
+    #[must_use]
+    pub fn busy(detail: impl Into<String>, retry_after: Duration) -> Self {
+        let seconds = retry_after.as_secs_f64().ceil().max(1.0) as u64;
+        let mut problem = Self::new(Kind::Busy, detail);
+        problem.header = Some((header::RETRY_AFTER, seconds.into()));
+        problem
     }
 
     /// A 405 that says which methods the path takes (RFC 9110, section 15.5.6).
@@ -253,10 +275,15 @@ const DESCRIPTIONS: &[(Option<u16>, &str)] = &[
     ),
     (Some(422), "The picture is damaged or cut short."),
     (
+        Some(429),
+        "As many pictures wait as may. Where that is known from the headers, nothing of the body was read.",
+    ),
+    (
         Some(500),
         "The server failed. Its log has the cause, with this request's `X-Request-Id`.",
     ),
     (Some(503), "The model is not loaded yet."),
+    (Some(504), "The answer did not come in time."),
     (
         None,
         "Elsewhere on this server: 404 where nothing is at the path; 405, with `Allow`, where the path takes other methods. What is no HTTP request is answered by 400, 414 or 431 without a body.",
@@ -269,7 +296,7 @@ fn headers(status: Option<u16>) -> Vec<MetaHeader> {
             "WWW-Authenticate",
             "`Basic realm=\"ssd\", charset=\"UTF-8\"`",
         ),
-        Some(503) => ("Retry-After", "Seconds to wait"),
+        Some(429 | 503) => ("Retry-After", "Seconds to wait"),
         None => (
             "Allow",
             "The methods that the path takes, where the status is 405",

@@ -25,12 +25,25 @@ const LONGEST_ID: usize = 128;
 #[derive(Debug, Clone, Default)]
 pub struct Notes(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    begun: Instant,
     received: AtomicU64,
     whole: AtomicBool,
     outcome: OnceLock<Outcome>,
     failure: OnceLock<String>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            received: AtomicU64::default(),
+            whole: AtomicBool::default(),
+            outcome: OnceLock::default(),
+            failure: OnceLock::default(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -41,6 +54,11 @@ struct Outcome {
 }
 
 impl Notes {
+    /// When the request's headers had come.
+    pub fn begun(&self) -> Instant {
+        self.0.begun
+    }
+
     /// Notes that so many bytes of the body have come.
     pub fn received(&self, bytes: usize) {
         self.0.received.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -90,7 +108,6 @@ impl<E: Endpoint> Endpoint for Logged<E> {
         let notes = Notes::default();
         request.set_data(notes.clone());
         let mut line = Line {
-            begun: Instant::now(),
             method: request.method().clone(),
             route: None,
             status: None,
@@ -128,7 +145,6 @@ impl<E: Endpoint> Endpoint for Logged<E> {
 /// The log line of a request, written when it is dropped: also where the client has gone, and with
 /// it the request.
 struct Line {
-    begun: Instant,
     method: Method,
     route: Option<Arc<str>>,
     status: Option<u16>,
@@ -146,7 +162,7 @@ impl Drop for Line {
         let route = self.route.as_deref().filter(|route| !route.is_empty());
         let route = route.unwrap_or("-");
         let status = self.status.unwrap_or(CLIENT_GONE);
-        let ms = milliseconds(self.begun.elapsed());
+        let ms = milliseconds(self.notes.begun().elapsed());
         let request_id = self.id.as_str();
         let notes = &self.notes.0;
         let bytes = notes.received.load(Ordering::Relaxed);

@@ -41,6 +41,9 @@ impl Predict {
         let limits = Limits {
             pixels: settings.pixel_limit,
             threads: settings.threads.get(),
+            // One picture after the other.
+            workers: 1,
+            queue: 0,
         };
         let engine = Engine::start(&files, limits)?;
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -39,7 +39,7 @@ impl Serve {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             // For decoding and postprocessing, which keep a core busy each: more only cost memory.
-            .max_blocking_threads(2 * settings.threads.get() + 2)
+            .max_blocking_threads(2 * settings.workers.get() * settings.threads.get() + 2)
             .build()
             .context("cannot start the async runtime")?;
         let served = runtime.block_on(async {

@@ -115,6 +115,15 @@ struct Convolution {
 }
 
 impl Convolution {
+    fn shallow_clone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            weight: self.weight.shallow_clone(),
+            bias: self.bias.shallow_clone(),
+            ..*self
+        }
+    }
+
     fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
         let both = |value: i64| [value, value];
         x.f_conv2d(
@@ -170,6 +179,20 @@ impl Network {
         let network = plan.network();
         plan.finish()?;
         Ok((network, family))
+    }
+
+    /// The same network for another thread: the weights are shared, not copied.
+    #[must_use]
+    pub fn shallow_clone(&self) -> Self {
+        let all = |layers: &[Convolution]| layers.iter().map(Convolution::shallow_clone).collect();
+        Self {
+            vgg: all(&self.vgg),
+            l2_norm: (self.l2_norm.0.clone(), self.l2_norm.1.shallow_clone()),
+            extras: all(&self.extras),
+            loc: all(&self.loc),
+            conf: all(&self.conf),
+            classes: self.classes,
+        }
     }
 
     /// Classes, the background included.

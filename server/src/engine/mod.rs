@@ -1,9 +1,11 @@
 //! The engine: bytes of a picture in, detections out.
 //!
 //! Decoding, preprocessing and postprocessing run on tokio's blocking threads, the forward pass on
-//! one long-lived model thread that owns the network: libtorch parallelises inside a pass, and every
-//! further thread that runs one would cost memory for good. It knows no HTTP and no JSON.
+//! long-lived model threads that share the weights: one by default, since libtorch parallelises
+//! inside a pass, and every further thread costs memory for good. Whoever finds every place taken is
+//! sent away at once. It knows no HTTP and no JSON.
 
+mod admission;
 mod worker;
 
 use std::path::PathBuf;
@@ -18,6 +20,8 @@ use crate::detector::labels::{self, Labels};
 use crate::detector::picture::{self, Header};
 use crate::detector::{self, Detection, Model};
 use crate::weights::{self, StateDict};
+use admission::Admission;
+pub use admission::Full;
 use worker::Worker;
 
 /// What an engine is made from.
@@ -35,8 +39,12 @@ pub struct Limits {
     /// The most pixels of a picture, and of all pictures that are decoded at one time; those of more
     /// than four bytes count by their bytes.
     pub pixels: u64,
-    /// Threads of the forward pass.
+    /// Threads of a forward pass.
     pub threads: usize,
+    /// Forward passes at one time; 1 or more.
+    pub workers: usize,
+    /// Pictures that may wait for a worker, or be on their way to one.
+    pub queue: usize,
 }
 
 /// Why no engine can be started.
@@ -75,6 +83,9 @@ pub enum Error {
     /// The picture cannot be used.
     #[error(transparent)]
     Picture(#[from] picture::Error),
+    /// Too many others are before.
+    #[error(transparent)]
+    Full(#[from] Full),
     /// The forward pass failed, or something panicked: a fault of this program.
     #[error("{0}")]
     Internal(String),
@@ -122,11 +133,12 @@ impl Stages {
     }
 }
 
-/// A handle to a running engine; clones share it. The model thread ends with the last of them.
+/// A handle to a running engine; clones share it. The model threads end with the last of them.
 #[derive(Debug, Clone)]
 pub struct Engine {
     model: Arc<Model>,
     worker: Worker,
+    admission: Admission,
     /// Kilopixels that may still be decoded at this time.
     decoding: Arc<Semaphore>,
     kilopixels: u32,
@@ -134,8 +146,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Reads labels and weights, starts the model thread and runs a first forward pass, which makes
-    /// libtorch allocate what it keeps. Takes as long as that takes: not for an async thread.
+    /// Reads labels and weights, starts the model threads and runs a first forward pass on each, which
+    /// makes libtorch allocate what it keeps. Takes as long as that takes: not for an async thread.
     ///
     /// # Errors
     /// Where a file cannot be read or used, or the forward pass fails.
@@ -150,8 +162,8 @@ impl Engine {
             cause,
         })?;
         let state = StateDict::open(&files.weights).map_err(StartError::Weights)?;
-        let (model, worker) =
-            Worker::start(state, labels, limits.threads).map_err(|error| match error {
+        let (model, worker, first) =
+            Worker::start(state, labels, limits).map_err(|error| match error {
                 StartError::Model(detector::Error::Labels(cause)) => StartError::Labels {
                     path: path(),
                     cause,
@@ -162,6 +174,7 @@ impl Engine {
         Ok(Self {
             model: Arc::new(model),
             worker,
+            admission: Admission::new(limits.workers, limits.queue, first),
             decoding: Arc::new(Semaphore::new(kilopixels as usize)),
             kilopixels,
             limits,
@@ -174,13 +187,22 @@ impl Engine {
         &self.model
     }
 
+    /// Whether a picture would find a place now: for those who would rather not fetch it in vain.
+    ///
+    /// # Errors
+    /// Where it would not.
+    pub fn has_room(&self) -> Result<(), Full> {
+        self.admission.has_room()
+    }
+
     /// Finds objects in a picture. Dropping the future gives the work up: what has not begun is not
     /// done.
     ///
     /// # Errors
-    /// Where the bytes are no picture that is read, or something fails here.
+    /// Where every place is taken, the bytes are no picture that is read, or something fails here.
     pub async fn detect(&self, bytes: Bytes, criteria: Criteria) -> Result<Answer, Error> {
         let arrived = Instant::now();
+        let _place = self.admission.enter()?;
         let (limit, seen) = (self.limits.pixels, bytes.clone());
         let header = blocking(move || Ok(Header::read(&seen, limit)?)).await?;
         // Decoded pictures are what takes memory: all of them together get as much as the largest.
@@ -198,6 +220,7 @@ impl Engine {
         })
         .await?;
         let pass = self.worker.forward(input).await?;
+        self.admission.served(pass.forward);
         let wait = arrived
             .elapsed()
             .saturating_sub(decode + preprocess + pass.forward);

@@ -1,11 +1,14 @@
-//! The model thread: it owns the network, and runs one forward pass after the other.
+//! The model threads: they share the network's weights and a queue, and each runs one forward pass
+//! after the other.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Error, StartError};
+use super::{Error, Limits, StartError};
 use crate::detector::Model;
 use crate::detector::boxes::RawOutput;
 use crate::detector::labels::Labels;
@@ -13,14 +16,15 @@ use crate::detector::network::Network;
 use crate::detector::preprocess::Input;
 use crate::weights::StateDict;
 
-/// Inputs in the queue, of 1 MB each. Whoever comes later waits to get into it.
-const QUEUE: usize = 64;
-
-/// A handle to the model thread.
+/// A handle to the model threads.
 #[derive(Debug, Clone)]
 pub(super) struct Worker {
-    jobs: mpsc::Sender<Job>,
+    /// Bounded by the places in the engine: inputs take 1 MB each.
+    jobs: mpsc::UnboundedSender<Job>,
 }
+
+/// Whoever of the model threads holds it takes the next job.
+type Queue = Arc<Mutex<mpsc::UnboundedReceiver<Job>>>;
 
 #[derive(Debug)]
 struct Job {
@@ -36,57 +40,91 @@ pub(super) struct Pass {
 }
 
 impl Worker {
-    /// Starts the thread, and waits until its first forward pass is over. Weights are read on it:
-    /// whichever thread first calls libtorch's parallel parts gets a pool of threads of its own.
+    /// Starts the threads, and waits until each one's first forward pass is over; tells how long the
+    /// last of those took. Weights are read on the first of them: whichever thread first calls
+    /// libtorch's parallel parts gets a pool of threads of its own.
     pub(super) fn start(
         state: StateDict,
         labels: Labels,
-        threads: usize,
-    ) -> Result<(Model, Self), StartError> {
-        let (ready, started) = std::sync::mpsc::channel();
-        let (jobs, queue) = mpsc::channel(QUEUE);
-        let body = move || {
-            tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
-            let loaded = load(&state, &labels);
+        limits: Limits,
+    ) -> Result<(Model, Self, Duration), StartError> {
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let queue: Queue = Arc::new(Mutex::new(queue));
+        let (loaded, loading) = std::sync::mpsc::channel();
+        let share = queue.clone();
+        let first = spawn(limits.threads, move |ready| {
+            let (model, network) = Model::new(&state, &labels).map_err(StartError::Model)?;
             drop(state);
-            match loaded {
-                Ok((model, network)) => {
-                    let _ = ready.send(Ok(model));
-                    serve(&network, queue);
-                }
-                Err(error) => {
-                    let _ = ready.send(Err(error));
-                }
-            }
-        };
-        std::thread::Builder::new()
-            .name("model".to_owned())
-            .spawn(body)
-            .map_err(|error| StartError::WarmUp(format!("no thread for the model: {error}")))?;
-        let model = started
-            .recv()
-            .unwrap_or_else(|_| Err(StartError::WarmUp("the model thread panicked".to_owned())))?;
-        Ok((model, Self { jobs }))
+            warm_up(&network, ready)?;
+            let _ = loaded.send((model, network.shallow_clone()));
+            serve(&network, &share);
+            Ok(())
+        });
+        let mut pass = first?;
+        let (model, network) = loading.recv().map_err(|_| panicked())?;
+        for _ in 1..limits.workers {
+            let (network, share) = (network.shallow_clone(), queue.clone());
+            pass = spawn(limits.threads, move |ready| {
+                warm_up(&network, ready)?;
+                serve(&network, &share);
+                Ok(())
+            })?;
+        }
+        Ok((model, Self { jobs }, pass))
     }
 
     /// Waits in the queue, then runs the network. Dropping the future leaves the queue.
     pub(super) async fn forward(&self, input: Input) -> Result<Pass, Error> {
         let (reply, pass) = oneshot::channel();
-        let gone = || Error::Internal("the model thread has ended".to_owned());
+        let gone = || Error::Internal("the model threads have ended".to_owned());
         let job = Job { input, reply };
-        self.jobs.send(job).await.map_err(|_| gone())?;
+        self.jobs.send(job).map_err(|_| gone())?;
         pass.await.map_err(|_| gone())?
     }
 }
 
-fn load(state: &StateDict, labels: &Labels) -> Result<(Model, Network), StartError> {
-    let (model, network) = Model::new(state, labels).map_err(StartError::Model)?;
-    run(&network, &Input::blank()).map_err(StartError::WarmUp)?;
-    Ok((model, network))
+/// Starts a model thread with so many threads of libtorch's, and waits until it says how long its
+/// first pass took.
+fn spawn(
+    threads: usize,
+    body: impl FnOnce(&Sender<Result<Duration, StartError>>) -> Result<(), StartError> + Send + 'static,
+) -> Result<Duration, StartError> {
+    let (ready, started) = std::sync::mpsc::channel();
+    let run = move || {
+        tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+        if let Err(error) = body(&ready) {
+            let _ = ready.send(Err(error));
+        }
+    };
+    std::thread::Builder::new()
+        .name("model".to_owned())
+        .spawn(run)
+        .map_err(|error| StartError::WarmUp(format!("no thread for the model: {error}")))?;
+    started.recv().unwrap_or_else(|_| Err(panicked()))
 }
 
-fn serve(network: &Network, mut queue: mpsc::Receiver<Job>) {
-    while let Some(job) = queue.blocking_recv() {
+fn panicked() -> StartError {
+    StartError::WarmUp("the model thread panicked".to_owned())
+}
+
+fn warm_up(
+    network: &Network,
+    ready: &Sender<Result<Duration, StartError>>,
+) -> Result<(), StartError> {
+    let begun = Instant::now();
+    run(network, &Input::blank()).map_err(StartError::WarmUp)?;
+    let _ = ready.send(Ok(begun.elapsed()));
+    Ok(())
+}
+
+fn serve(network: &Network, queue: &Queue) {
+    loop {
+        // Only while it waits: a pass poisons nothing.
+        let job = queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .blocking_recv();
+        let Some(job) = job else { return };
         // Nobody waits for it any more.
         if job.reply.is_closed() {
             continue;

@@ -45,7 +45,7 @@ fn every_status_is_documented_with_its_body() {
     let responses = operation["responses"].as_object().unwrap();
     let statuses: Vec<&str> = responses.keys().map(String::as_str).collect();
     let expected = [
-        "200", "400", "401", "408", "413", "415", "422", "500", "503", "default",
+        "200", "400", "401", "408", "413", "415", "422", "429", "500", "503", "504", "default",
     ];
     assert_eq!(statuses, expected);
     for (status, response) in responses {

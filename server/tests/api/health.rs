@@ -21,6 +21,7 @@ async fn the_server_is_ready_from_the_end_of_the_warm_up_to_the_begin_of_the_shu
         criteria: settings.criteria,
         body_limit: settings.body_limit,
         body_timeout: settings.body_timeout,
+        request_timeout: settings.request_timeout,
     };
     let readiness = Readiness::default();
     let endpoint = routes(&options, &readiness);
@@ -48,6 +49,8 @@ async fn the_server_is_ready_from_the_end_of_the_warm_up_to_the_begin_of_the_shu
     let limits = Limits {
         pixels: settings.pixel_limit,
         threads: 1,
+        workers: 1,
+        queue: 0,
     };
     let engine = tokio::task::spawn_blocking(move || Engine::start(&files(), limits));
     readiness.ready(engine.await.unwrap().unwrap());

@@ -6,5 +6,6 @@ mod connections;
 mod documents;
 mod errors;
 mod health;
+mod load;
 mod predict;
 mod shutdown;

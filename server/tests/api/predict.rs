@@ -211,7 +211,7 @@ async fn the_eight_exif_orientations_give_the_same_boxes() {
 
 #[tokio::test]
 async fn many_requests_at_one_time_are_each_answered_rightly() {
-    let app = App::spawn().await;
+    let app = App::spawn_with(&[("QUEUE_LENGTH", "24"), ("WORKERS", "2")]).await;
     let expected = json(app.predict_form("", bytes("cat.png")).send().await.unwrap()).await;
     let small = json(
         app.predict_form("", bytes("pictures/rgb.bmp"))
