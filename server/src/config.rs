@@ -55,6 +55,8 @@ settings! {
     HOST = "127.0.0.1", "Address to listen on; 0.0.0.0 or :: for all, as in the container image",
         "an IPv4 or IPv6 address, or localhost";
     PORT = "5000", "TCP port to listen on; 0 picks a free one", "a whole number from 0 to 65535";
+    MANAGEMENT_PORT = "off", "TCP port of /metrics, for Prometheus, on the same address and without a login; 9090 is usual",
+        "off, or a whole number from 0 to 65535";
     SECRET_USERNAME = "ugain", "User that may call /predict",
         "a text of at least one character, without ':' and control characters", secret;
     SECRET_PASSWORD = "ugain", "That user's password",
@@ -130,6 +132,7 @@ pub enum Weights {
 pub struct Settings {
     pub host: IpAddr,
     pub port: u16,
+    pub management_port: Option<u16>,
     pub login: Login,
     pub weights: Weights,
     pub labels_path: PathBuf,
@@ -207,6 +210,10 @@ impl Settings {
                 _ => text.parse().ok(),
             })?,
             port: values.get(&PORT, parse)?,
+            management_port: values.get(&MANAGEMENT_PORT, |text| match text {
+                "off" => Some(None),
+                _ => parse(text).map(Some),
+            })?,
             login: Login {
                 username: values.get(&SECRET_USERNAME, |text| {
                     secret(text).filter(|_| !text.contains(':'))

@@ -8,7 +8,7 @@
 //! - [`engine`]: decoding, the model thread, the order of the work.
 //! - [`api`]: routes, authentication, bodies, answers, errors, the OpenAPI document.
 //! - [`server`]: sockets, readiness, draining.
-//! - [`config`]: settings. [`telemetry`]: logs.
+//! - [`config`]: settings. [`telemetry`]: logs, metrics.
 
 pub mod api;
 pub mod config;

@@ -30,6 +30,7 @@ use tracing::{debug, info, warn};
 use crate::api::{self, Readiness};
 use crate::config::Settings;
 use crate::engine::{Engine, Files, Limits, StartError};
+use crate::telemetry::Metrics;
 
 /// Bytes that are read ahead: about the largest head (request line and headers) of a request.
 const READ_AHEAD: usize = 64 << 10;
@@ -44,8 +45,10 @@ const SETTLE: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address cannot be listened on.
-    #[error("HOST and PORT are {address}: cannot listen there: {cause}")]
+    #[error("HOST and {port} are {address}: cannot listen there: {cause}")]
     Bind {
+        /// The setting that holds the port.
+        port: &'static str,
         /// The address.
         address: SocketAddr,
         /// The operating system's answer.
@@ -64,24 +67,28 @@ pub enum Error {
 pub struct Application {
     listener: TcpListener,
     address: SocketAddr,
+    management: Option<(TcpListener, SocketAddr)>,
     settings: Settings,
     files: Files,
     readiness: Readiness,
 }
 
 impl Application {
-    /// Listens on the address of the settings. From then on the system takes connections in, so a
+    /// Listens on the addresses of the settings. From then on the system takes connections in, so a
     /// taken port is known before the model is loaded.
     ///
     /// # Errors
-    /// Where the address cannot be listened on.
+    /// Where an address cannot be listened on.
     pub async fn build(settings: Settings, files: Files) -> Result<Self, Error> {
-        let address = SocketAddr::new(settings.host, settings.port);
-        let failed = |cause| Error::Bind { address, cause };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let (listener, address) = listen("PORT", settings.host, settings.port).await?;
+        let management = match settings.management_port {
+            Some(port) => Some(listen("MANAGEMENT_PORT", settings.host, port).await?),
+            None => None,
+        };
         Ok(Self {
-            address: listener.local_addr().map_err(failed)?,
             listener,
+            address,
+            management,
             settings,
             files,
             readiness: Readiness::default(),
@@ -94,13 +101,19 @@ impl Application {
         self.address
     }
 
+    /// The address of `/metrics`, where it is not off.
+    #[must_use]
+    pub fn management_address(&self) -> Option<SocketAddr> {
+        self.management.as_ref().map(|(_, address)| *address)
+    }
+
     /// Serves while the model loads (health says "not ready"), then answers requests until `shutdown`
     /// is over; then drains: not ready at once, accepting for `DRAIN_DELAY`, and finishing what is
     /// under way for up to `DRAIN_TIMEOUT`.
     ///
     /// # Errors
     /// Where the model cannot be loaded.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let options = api::Options {
             login: self.settings.login.clone(),
             criteria: self.settings.criteria,
@@ -108,13 +121,18 @@ impl Application {
             body_timeout: self.settings.body_timeout,
             request_timeout: self.settings.request_timeout,
         };
-        let mut connections = Connections {
-            endpoint: Arc::new(api::routes(&options, &self.readiness)),
-            header_timeout: self.settings.header_timeout,
-            graceful: GracefulShutdown::new(),
-            tasks: JoinSet::new(),
-            under_way: watch::Sender::new(0),
-        };
+        let metrics = Metrics::default();
+        let header_timeout = self.settings.header_timeout;
+        let routes = api::routes(&options, &self.readiness, &metrics);
+        let mut connections = Connections::new(routes, header_timeout);
+        // Until this function ends, and so also while the server drains.
+        let mut management = JoinSet::new();
+        if let Some((listener, address)) = self.management.take() {
+            let routes = api::management(&self.readiness, &metrics);
+            let mut connections = Connections::new(routes, header_timeout);
+            management.spawn(async move { connections.accept(&listener).await });
+            info!("metrics on http://{address}/metrics");
+        }
         let mut shutdown = pin!(shutdown);
         {
             let mut loading = pin!(self.load());
@@ -219,7 +237,34 @@ struct Connections<E> {
     under_way: watch::Sender<usize>,
 }
 
+/// Listens on a port, and tells which if the system is to pick it.
+async fn listen(
+    setting: &'static str,
+    host: IpAddr,
+    port: u16,
+) -> Result<(TcpListener, SocketAddr), Error> {
+    let address = SocketAddr::new(host, port);
+    let failed = |cause| Error::Bind {
+        port: setting,
+        address,
+        cause,
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
 impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
+    fn new(endpoint: E, header_timeout: Duration) -> Self {
+        Self {
+            endpoint: Arc::new(endpoint),
+            header_timeout,
+            graceful: GracefulShutdown::new(),
+            tasks: JoinSet::new(),
+            under_way: watch::Sender::new(0),
+        }
+    }
+
     /// Takes connections in, for ever.
     async fn accept(&mut self, listener: &TcpListener) {
         loop {

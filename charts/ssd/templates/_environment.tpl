@@ -24,9 +24,7 @@ DRAIN_DELAY: {{ .Values.server.drainDelay | quote }}
 DRAIN_TIMEOUT: {{ .Values.server.drainTimeout | quote }}
 LOG_FORMAT: {{ .Values.server.logFormat | quote }}
 LOG_FILTER: {{ .Values.server.logFilter | quote }}
-{{- if .Values.metrics.enabled }}
-MANAGEMENT_PORT: {{ .Values.metrics.port | int | quote }}
-{{- end }}
+MANAGEMENT_PORT: {{ ternary (.Values.metrics.port | int) "off" .Values.metrics.enabled | quote }}
 {{- end }}
 
 {{/* 10485760 and not 1.048576e+07, which is how a template prints a large number. */}}

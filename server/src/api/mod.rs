@@ -34,6 +34,7 @@ use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService};
 
 use crate::config::Login;
 use crate::detector::boxes::Criteria;
+use crate::telemetry::{MEDIA_TYPE, Metrics};
 
 pub use answer::Prediction;
 use auth::Credentials;
@@ -61,6 +62,7 @@ pub struct Options {
 pub fn routes(
     options: &Options,
     readiness: &Readiness,
+    metrics: &Metrics,
 ) -> impl Endpoint<Output = Response> + use<> {
     let service = service();
     let document = Bytes::from(service.spec());
@@ -96,7 +98,37 @@ pub fn routes(
             let answer = endpoint.call(request).await;
             Ok(answer.unwrap_or_else(|error| explain(&error, &uri, &notes)))
         })
-        .with(RequestLog)
+        .with(RequestLog(metrics.clone()))
+}
+
+/// The routes of the management port: `/metrics`, for Prometheus.
+#[must_use]
+pub fn management(
+    readiness: &Readiness,
+    metrics: &Metrics,
+) -> impl Endpoint<Output = Response> + use<> {
+    let (readiness, metrics) = (readiness.clone(), metrics.clone());
+    let scrape = get(make_sync(move |_| {
+        match metrics.scrape(readiness.engine()) {
+            Ok(text) => Response::builder().content_type(MEDIA_TYPE).body(text),
+            Err(error) => {
+                tracing::error!(%error, "metrics");
+                Problem::internal().into_response()
+            }
+        }
+    }));
+    Route::new()
+        .at("/metrics", scrape)
+        .around(|endpoint, request| async move {
+            let answer = endpoint.call(request).await;
+            Ok(answer.unwrap_or_else(|error| {
+                let problem = match error.is::<MethodNotAllowedError>() {
+                    true => Problem::method_not_allowed("GET, HEAD"),
+                    false => Problem::new(Kind::NotFound, "On this port there is /metrics."),
+                };
+                problem.into_response()
+            }))
+        })
 }
 
 fn service() -> OpenApiService<Predict, ()> {
@@ -214,7 +246,7 @@ mod tests {
                 "/",
                 get(make_sync(|_| -> Response { panic!("/secret/path") })),
             )
-            .with(RequestLog);
+            .with(RequestLog(Metrics::default()));
         let request = Request::builder().uri_str("/").finish();
         let notes = Notes::default();
         for response in [

@@ -8,7 +8,7 @@ use poem::{IntoResponse, Response};
 use poem_openapi::registry::{
     MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
 };
-use poem_openapi::types::{Example, Type as _};
+use poem_openapi::types::{Example, ToJSON as _, Type as _};
 use poem_openapi::{ApiResponse, Enum, Object};
 
 /// The media type of problem details.
@@ -108,6 +108,14 @@ impl Kind {
         }
     }
 
+    /// What its URN ends with.
+    #[must_use]
+    pub fn name(self) -> String {
+        let urn = self.to_json_string();
+        let name = urn.trim_matches('"').rsplit(':').next();
+        name.unwrap_or_default().to_owned()
+    }
+
     /// Its HTTP status.
     #[must_use]
     pub fn status(self) -> StatusCode {
@@ -186,6 +194,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let details = Details::new(self.kind, self.detail);
         let mut response = poem_openapi::payload::Json(details).into_response();
+        response.set_data(self.kind);
         response.set_status(self.kind.status());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));

@@ -1,4 +1,4 @@
-//! One log line a request, and its id.
+//! One log line a request, its id, and what is counted of it.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,8 +12,9 @@ use tracing::{debug, error, info};
 use uuid::Uuid;
 
 use super::health::{LIVENESS, READINESS};
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use crate::engine::{Answer, Stages};
+use crate::telemetry::{InFlight, Metrics};
 
 /// The header that carries a request's id, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -85,21 +86,27 @@ impl Notes {
 }
 
 /// Logs every request when its answer is ready to be sent, or nobody waits for it any more; probes
-/// that find all well at the level of debugging.
-#[derive(Debug, Clone, Copy)]
-pub struct RequestLog;
+/// that find all well at the level of debugging. Counts each.
+#[derive(Debug, Clone)]
+pub struct RequestLog(pub Metrics);
 
 impl<E: Endpoint> Middleware<E> for RequestLog {
     type Output = Logged<E>;
 
     fn transform(&self, inner: E) -> Logged<E> {
-        Logged(inner)
+        Logged {
+            inner,
+            metrics: self.0.clone(),
+        }
     }
 }
 
 /// An endpoint whose requests are logged.
 #[derive(Debug)]
-pub struct Logged<E>(E);
+pub struct Logged<E> {
+    inner: E,
+    metrics: Metrics,
+}
 
 impl<E: Endpoint> Endpoint for Logged<E> {
     type Output = Response;
@@ -113,9 +120,11 @@ impl<E: Endpoint> Endpoint for Logged<E> {
             status: None,
             id: id(&request),
             notes: notes.clone(),
+            metrics: self.metrics.clone(),
+            _in_flight: self.metrics.begin(),
         };
         let has_body = has_body(request.headers());
-        let answering = AssertUnwindSafe(self.0.call(request)).catch_unwind();
+        let answering = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         let mut response = match answering.await {
             Ok(Ok(response)) => response.into_response(),
             Ok(Err(error)) => error.into_response(),
@@ -125,6 +134,12 @@ impl<E: Endpoint> Endpoint for Logged<E> {
             }
         };
         line.status = Some(response.status().as_u16());
+        if let Some(problem) = response
+            .data::<Kind>()
+            .filter(|kind| **kind != Kind::Internal)
+        {
+            self.metrics.rejection(&problem.name());
+        }
         // Never the path that was sent: it may be anything, and of any length.
         line.route = response
             .data::<PathPattern>()
@@ -150,6 +165,8 @@ struct Line {
     status: Option<u16>,
     id: String,
     notes: Notes,
+    metrics: Metrics,
+    _in_flight: InFlight,
 }
 
 /// What the log says in place of a status where nobody waited for the answer (nginx's number).
@@ -162,7 +179,12 @@ impl Drop for Line {
         let route = self.route.as_deref().filter(|route| !route.is_empty());
         let route = route.unwrap_or("-");
         let status = self.status.unwrap_or(CLIENT_GONE);
-        let ms = milliseconds(self.notes.begun().elapsed());
+        let total = self.notes.begun().elapsed();
+        let ms = milliseconds(total);
+        self.metrics.request(route, status);
+        if let Some(outcome) = self.notes.0.outcome.get().filter(|_| status == 200) {
+            self.metrics.answer(outcome.size, &outcome.stages, total);
+        }
         let request_id = self.id.as_str();
         let notes = &self.notes.0;
         let bytes = notes.received.load(Ordering::Relaxed);

@@ -17,6 +17,15 @@ pub struct Full {
     pub retry_after: Duration,
 }
 
+/// How full the queue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// Pictures in the engine beyond the number of workers.
+    pub depth: usize,
+    /// The most that there may be.
+    pub capacity: usize,
+}
+
 /// The places in the engine; clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Admission {
@@ -49,6 +58,14 @@ impl Admission {
         match self.places.available_permits() {
             0 => Err(self.full()),
             _ => Ok(()),
+        }
+    }
+
+    pub(super) fn queue(&self) -> Queue {
+        let inside = (self.workers + self.queue).saturating_sub(self.places.available_permits());
+        Queue {
+            depth: inside.saturating_sub(self.workers),
+            capacity: self.queue,
         }
     }
 
@@ -88,7 +105,10 @@ mod tests {
         let mut places: Vec<_> = (0..3).map(|_| admission.enter().unwrap()).collect();
         assert!(admission.enter().is_err());
         assert!(admission.has_room().is_err());
+        let queue = |depth| Queue { depth, capacity: 1 };
+        assert_eq!(admission.queue(), queue(1));
         places.pop();
+        assert_eq!(admission.queue(), queue(0));
         assert!(admission.has_room().is_ok());
         assert!(admission.clone().enter().is_ok());
     }

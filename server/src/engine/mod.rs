@@ -21,7 +21,7 @@ use crate::detector::picture::{self, Header};
 use crate::detector::{self, Detection, Model};
 use crate::weights::{self, StateDict};
 use admission::Admission;
-pub use admission::Full;
+pub use admission::{Full, Queue};
 use worker::Worker;
 
 /// What an engine is made from.
@@ -193,6 +193,12 @@ impl Engine {
     /// Where it would not.
     pub fn has_room(&self) -> Result<(), Full> {
         self.admission.has_room()
+    }
+
+    /// How full the queue is.
+    #[must_use]
+    pub fn queue(&self) -> Queue {
+        self.admission.queue()
     }
 
     /// Finds objects in a picture. Dropping the future gives the work up: what has not begun is not

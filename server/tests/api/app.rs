@@ -43,6 +43,7 @@ pub fn settings(changes: &[(&str, &str)]) -> Settings {
 
 pub struct App {
     pub address: SocketAddr,
+    pub management: Option<SocketAddr>,
     pub client: Client,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Result<(), Error>>,
@@ -59,12 +60,14 @@ impl App {
             .await
             .unwrap();
         let address = application.address();
+        let management = application.management_address();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(application.run(async {
             let _ = stopped.await;
         }));
         let app = Self {
             address,
+            management,
             client: Client::new(),
             stop: Some(stop),
             running,

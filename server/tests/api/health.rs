@@ -5,6 +5,7 @@ use poem::{Endpoint, Request};
 use ssd_server::api::{Options, Readiness, routes};
 use ssd_server::engine::{Engine, Limits};
 use ssd_server::server::{Application, Error};
+use ssd_server::telemetry::Metrics;
 
 use super::app::{App, files, settings};
 
@@ -24,7 +25,7 @@ async fn the_server_is_ready_from_the_end_of_the_warm_up_to_the_begin_of_the_shu
         request_timeout: settings.request_timeout,
     };
     let readiness = Readiness::default();
-    let endpoint = routes(&options, &readiness);
+    let endpoint = routes(&options, &readiness, &Metrics::default());
     let healthy = async || {
         (
             status(&endpoint, "/livez").await,

@@ -7,5 +7,6 @@ mod documents;
 mod errors;
 mod health;
 mod load;
+mod metrics;
 mod predict;
 mod shutdown;

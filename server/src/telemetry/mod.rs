@@ -1,10 +1,14 @@
-//! Logs.
+//! Logs and metrics.
+
+mod metrics;
 
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
+
+pub use metrics::{InFlight, MEDIA_TYPE, Metrics};
 
 /// Sends what is logged to standard error, one line an event. Later calls do nothing.
 ///
