@@ -61,6 +61,8 @@ check "NetworkPolicy lets nothing out" lets_nothing_out
 check "server.port moves the server, the Service's target and the probes" moves_port
 check "another list of labels rolls the pods and changes the answers" changes_labels
 check "another password rolls the pods, and the old one stops working" rotates_secret
+check "metrics are served on a port of their own, and only there" serves_metrics
+check "a full queue refuses with 429 and Retry-After, and loses nobody" refuses_when_full
 check "a generated password is random, works, and is kept across upgrades" keeps_generated
 must "back to the first values" upgrade
 check "helm upgrade under load loses no request" lossless roll

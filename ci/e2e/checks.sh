@@ -164,6 +164,35 @@ rotates_secret() {
     predict 401 client ugain:ugain
 }
 
+# What Prometheus would do, from a pod that it might be.
+serves_metrics() {
+    upgrade --set metrics.enabled=true
+    predict 200 client ugain:ugain
+    kubectl exec client -- curl --silent --fail --max-time 10 http://ssd-metrics:9090/metrics >"$work/metrics"
+    grep -x 'ssd_queue_capacity 16' "$work/metrics"
+    expect 404 client http://ssd/metrics
+}
+
+# One place and eight at the door, again and again: each is served or told when to come back.
+refuses_when_full() {
+    upgrade --set server.queueLength=0
+    soon 60 settled
+    # shellcheck disable=SC2016 # for the shell in the pod
+    kubectl exec client -- sh -c '
+        for round in 1 2 3 4 5; do
+            for each in 1 2 3 4 5 6 7 8; do
+                curl --silent --show-error --output /dev/null --write-out "%{http_code} %header{retry-after}\n" \
+                    --max-time 30 --user ugain:ugain --form image=@'$sample' http://ssd/predict &
+            done
+            wait
+        done
+    ' >"$work/answers"
+    sort "$work/answers" | uniq -c
+    same "answers" 40 "$(wc -l <"$work/answers")"
+    grep -q '^200 $' "$work/answers" && grep -qE '^429 [1-9][0-9]*$' "$work/answers" &&
+        ! grep -qvE '^(200 |429 [1-9][0-9]*)$' "$work/answers"
+}
+
 # Only a cluster can tell: elsewhere `lookup` finds nothing.
 keeps_generated() {
     local args=(kept charts/ssd --values ci/e2e/values.yaml --wait --timeout 3m
