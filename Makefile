@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint chart bench docs weights weights-coco demo-model cluster image deploy e2e cluster-down libtorch clean requirements
+.PHONY: help run test lint chart unit bench docs weights weights-coco demo-model cluster image deploy e2e cluster-down libtorch clean requirements
 
 # The one place that holds the version is Cargo.toml; `make chart` compares the chart's.
 VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -18,7 +18,9 @@ help: ## List the targets
 run: libtorch ## Serve the model on http://127.0.0.1:5000 (API documentation at /docs)
 	cargo run --locked --release --bin ssd
 
-test: lint chart ## Lint, check the chart, run every test
+test: lint chart unit ## Lint, check the chart, run every test
+
+unit: libtorch ## Run the tests of the programs and scripts
 	weights/download_test.sh
 	cargo test --locked --workspace
 
@@ -51,13 +53,17 @@ cluster: ## Make a two-node Kubernetes cluster (kind) and a registry on localhos
 
 image: ## Build the server's image and push it to that registry
 	DOCKER_BUILDKIT=1 docker build --file server/Dockerfile --tag $(IMAGE) \
-		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) .
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+		$(if $(PUBLISHED),--build-arg PUBLISHED=$(PUBLISHED)) .
 	docker push $(IMAGE)
 
 deploy: ## Install or upgrade the chart in that cluster, and wait until it serves
 	ci/tools.sh helm
-	.tools/bin/helm upgrade --install ssd charts/ssd --kube-context kind-ssd --wait --timeout 5m --set image.digest=$(DIGEST)
+	digest=$(DIGEST) && [ -n "$$digest" ] || { echo "no image to deploy: make cluster image" >&2; exit 1; }; \
+	.tools/bin/helm upgrade --install ssd charts/ssd --kube-context kind-ssd --wait --timeout 5m --set "image.digest=$$digest"
 
+# Its values expect the demo model's answers, whatever lies in weights/.
+e2e: PUBLISHED = demo.safetensors
 e2e: cluster image ## Prove the chart on that cluster: every installation, and what happens to a running one
 	ci/e2e.sh $(DIGEST)
 

@@ -4,14 +4,17 @@
 #   ci/cluster.sh up      the cluster of ci/kind.yaml, and a registry on localhost:5001
 #   ci/cluster.sh down    removes both, and what was in them
 #
-# Both may be run again: what is there already stays. The registry is wired as kind documents it
-# (https://kind.sigs.k8s.io/docs/user/local-registry). kubectl's current context becomes kind-ssd.
+# Both may be run again: what is there already stays, and what was stopped is started. The registry is
+# wired as kind documents it (https://kind.sigs.k8s.io/docs/user/local-registry); one that somebody else
+# made by those documents is used, and left. kubectl's current context becomes kind-ssd.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cluster=$(sed -n 's/^name: //p' ci/kind.yaml)
 registry=kind-registry
 port=5001
+# On what this script made.
+mark=ssd.made-by=ci/cluster.sh
 
 die() {
     echo "ci/cluster.sh: $*" >&2
@@ -21,8 +24,19 @@ die() {
 needs_docker() {
     command -v docker >/dev/null ||
         die "missing: docker. Install Docker Engine (https://docs.docker.com/engine/install)."
-    docker info >/dev/null 2>&1 ||
-        die "docker is here, but its daemon does not answer. Start it (sudo systemctl start docker, or Docker Desktop), or let this user reach it (sudo usermod -aG docker $USER, then log in again)."
+    # Where a development container has just started, so has its Docker.
+    soon 30 docker info >/dev/null 2>&1 ||
+        die "docker is here, but its daemon does not answer. Start it (sudo systemctl start docker, or Docker Desktop), or let this user reach it (sudo usermod -aG docker $(id -un), then log in again)."
+}
+
+# soon SECONDS COMMAND...: tries again until it works or the time is over.
+soon() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $end ] || return 1
+        sleep 1
+    done
 }
 
 registry_up() {
@@ -31,16 +45,22 @@ registry_up() {
         false) docker start $registry >/dev/null ;;
         *)
             # This machine only: nobody else may push.
-            docker run --detach --restart always --publish 127.0.0.1:$port:5000 \
+            docker run --detach --restart always --label "$mark" --publish 127.0.0.1:$port:5000 \
                 --network bridge --name $registry registry:3 >/dev/null ||
                 die "no registry on localhost:$port: is the port taken? (docker ps; ss -ltn)"
             ;;
     esac
+    soon 30 curl --silent --fail --output /dev/null http://localhost:$port/v2/ ||
+        die "the container $registry is no registry on localhost:$port (docker port $registry). Remove it, or give it that port."
 }
 
 cluster_up() {
+    local nodes
     if kind get clusters 2>/dev/null | grep -qx "$cluster"; then
-        kind export kubeconfig --name "$cluster" 2>/dev/null
+        mapfile -t nodes < <(kind get nodes --name "$cluster")
+        docker start "${nodes[@]}" >/dev/null
+        soon 60 kind export kubeconfig --name "$cluster" 2>/dev/null ||
+            die "the nodes of the cluster $cluster do not come up: ci/cluster.sh down, then up."
     else
         kind create cluster --config ci/kind.yaml --wait 180s
     fi
@@ -80,7 +100,9 @@ up() {
 
 down() {
     kind delete cluster --name "$cluster"
-    docker rm --force --volumes $registry >/dev/null 2>&1 || true
+    if [ -n "$(docker ps --all --quiet --filter "name=^$registry\$" --filter "label=$mark")" ]; then
+        docker rm --force --volumes $registry >/dev/null
+    fi
 }
 
 case ${1-} in

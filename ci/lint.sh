@@ -8,7 +8,8 @@ ci/tools.sh shellcheck yamllint actionlint
 files() { git ls-files --cached --others --exclude-standard "$@"; }
 # By their first line: not every script has an ending.
 mapfile -t scripts < <(files | xargs -d '\n' grep -lIE -m 1 '^#!/(usr/bin/env (ba)?sh|bin/(ba)?sh)$')
-.tools/bin/shellcheck "${scripts[@]}"
+# Also what they source, which has no first line of its own.
+.tools/bin/shellcheck --check-sourced "${scripts[@]}"
 mapfile -t yaml < <(files '*.yaml' '*.yml')
 .tools/bin/yamllint --strict "${yaml[@]}"
 .tools/bin/actionlint -shellcheck .tools/bin/shellcheck

@@ -7,7 +7,7 @@
 # charts/ssd/ci download the model.
 push_model() {
     local sha256 location
-    sha256=$(sha256sum "$1" | cut -d' ' -f1)
+    sha256=$({ sha256sum "$1" 2>/dev/null || shasum -a 256 "$1"; } | cut -d' ' -f1)
     location=$(curl --silent --show-error --fail --request POST --output /dev/null --dump-header - \
         "http://$registry/v2/ssd-model/blobs/uploads/" | tr -d '\r' | sed -n 's/^[Ll]ocation: //p')
     case $location in http*) ;; *) location=http://$registry$location ;; esac
@@ -102,17 +102,19 @@ keeps_out() {
     expect 000 stranger http://ssd/readyz
 }
 
-# The server itself has no shell. Its twin has its labels, and so its NetworkPolicy, but no port that
-# the Service asks for. (status says 000 also when curl cannot be run at all: hence the first line.)
+# The server itself has no shell. Its twin reaches out until it gets the server's labels, and with them
+# its NetworkPolicy; it has no port that the Service asks for.
 lets_nothing_out() {
     local web labels
     web=$(get pod/web '{.status.podIP}')
     # shellcheck disable=SC2016 # kubectl's variables
     labels=$(kubectl get service/ssd \
-        --output 'go-template={{range $key, $value := .spec.selector}}{{$key}}: {{$value}}, {{end}}')
-    run_pod twin "${labels%, }" "$(curl_image)" sleep 10000
+        --output 'go-template={{range $key, $value := .spec.selector}}{{$key}}={{$value}} {{end}}')
+    run_pod twin 'app: twin' "$(curl_image)" sleep 10000
     kubectl wait --for condition=Ready pod/twin --timeout 60s
-    kubectl exec twin -- curl --version
+    expect 200 twin --max-time 10 "http://$web:8080/sample.jpg"
+    # shellcheck disable=SC2086 # one argument a label
+    kubectl label pod twin $labels
     soon 20 expect 000 twin --max-time 3 "http://$web:8080/sample.jpg"
     expect 000 twin --max-time 3 "http://$web:8080/sample.jpg"
     kubectl delete pod twin --wait
@@ -121,7 +123,10 @@ lets_nothing_out() {
 # ---- changes -----------------------------------------------------------------------------------
 
 # No pod of before is left.
-rolled() { [ -z "$(comm -12 <(echo "$1") <(server_pods metadata.name))" ]; }
+rolled() {
+    local now
+    now=$(server_pods metadata.name) && [ -n "$now" ] && [ -z "$(comm -12 <(echo "$1") <(echo "$now"))" ]
+}
 
 moves_port() {
     local before
@@ -133,7 +138,6 @@ moves_port() {
     same "port behind the Service" 8000 "$(kubectl get endpointslices \
         --selector kubernetes.io/service-name=ssd --output 'jsonpath={.items[*].ports[*].port}')"
     predict 200 client ugain:ugain
-    expect 000 client --max-time 3 "http://$(server_pods status.podIP | head -n 1):5000/livez"
 }
 
 # As many labels as the model has classes are taken by their order: so each is renamed.
@@ -145,7 +149,7 @@ changes_labels() {
         echo "nothing is found in the sample picture"
         return 1
     }
-    seq --format 'renamed %g' "$classes" >"$work/labels.txt"
+    seq -f 'renamed %g' "$classes" >"$work/labels.txt"
     upgrade --set-file "cocoLabels.inline=$work/labels.txt"
     soon 20 renamed
 }
@@ -195,6 +199,7 @@ refuses_when_full() {
 
 # Only a cluster can tell: elsewhere `lookup` finds nothing.
 keeps_generated() {
+    trap 'helm uninstall kept --wait >/dev/null 2>&1 || true' EXIT
     local args=(kept charts/ssd --values ci/e2e/values.yaml --wait --timeout 3m
         --set "image.digest=$digest,replicaCount=1,auth.password=,auth.generate=true")
     local first
@@ -207,12 +212,15 @@ keeps_generated() {
     # Standard input, so that the password is on no command line.
     same "status with it" 200 "$(kubectl exec --stdin client -- curl --silent --output /dev/null \
         --write-out '%{http_code}' --config - --form image=@$sample http://kept-ssd/predict <<<"user = \"ugain:$first\"")"
-    helm uninstall kept --wait
 }
 
 # ---- under load --------------------------------------------------------------------------------
 
-roll() { upgrade --set server.threshold=0.5; }
+roll() {
+    local before
+    before=$(server_pods metadata.name)
+    upgrade --set server.threshold=0.5 && soon 60 rolled "$before"
+}
 
 roll_back() { helm rollback ssd --wait --timeout 3m; }
 
@@ -223,7 +231,8 @@ lose_pod() {
 }
 
 drain_worker() {
-    kubectl drain "$worker" --ignore-daemonsets --delete-emptydir-data --timeout 180s &&
+    server_pods spec.nodeName | grep -qx "$worker" &&
+        kubectl drain "$worker" --ignore-daemonsets --delete-emptydir-data --timeout 180s &&
         kubectl rollout status deployment/ssd --timeout 120s &&
         same "nodes with a pod of the server" "$control_plane" "$(server_pods spec.nodeName)"
 }
@@ -254,7 +263,7 @@ backs_off() {
 # Every object in the namespace, of whatever kind; events and measurements come and go.
 everything() {
     kubectl get "$(kubectl api-resources --verbs list --namespaced --output name |
-        grep -vE '^events(\.|$)|\.metrics\.k8s\.io$' | paste -sd ,)" --ignore-not-found --output name | sort
+        grep -vE '^events(\.|$)|\.metrics\.k8s\.io$' | paste -sd , -)" --ignore-not-found --output name | sort
 }
 
 leaves_nothing() {

@@ -32,7 +32,7 @@ spec:
 YAML
 }
 
-curl_image() { sed -n '/^curl:/,/^[a-z]*:/s/^  \(repository\|tag\): //p' charts/ssd/values.yaml | paste -sd :; }
+curl_image() { sed -n '/^curl:/,/^[a-z]*:/s/^  \(repository\|tag\): //p' charts/ssd/values.yaml | paste -sd : -; }
 
 # client    the one that the NetworkPolicy of ci/e2e/values.yaml lets in
 # stranger  any other
@@ -70,19 +70,21 @@ labels() {
 
 settled() { [ "$(server_pods metadata.name | wc -l)" = 2 ]; }
 
-# lossless COMMAND...: runs it under a steady load, two requests at a time, and then fails if any of
-# them was not answered with 200. The load ends by itself after 1000 requests. It names the Service by
-# its address, since the cluster's own resolver may be among what a drain moves.
+# lossless COMMAND...: runs it under a steady load, two requests at a time, which outlasts both the command
+# and the last pod that drains; and then fails if any request was not answered with 200, or no pod was
+# replaced. The load ends by itself after 2000 requests. It names the Service by its address, since the
+# cluster's own resolver may be among what a drain moves.
 lossless() {
-    local address result=0
+    local address before result=0
     address=$(kubectl get service ssd --output 'jsonpath={.spec.clusterIP}')
     # Pods of an earlier check may still drain, with its password.
     soon 60 settled
+    before=$(server_pods metadata.name)
     kubectl exec client -- rm -f /tmp/stop
     # shellcheck disable=SC2016 # for the shell in the pod
     kubectl exec client -- sh -c '
         load() {
-            for i in $(seq 500); do
+            for i in $(seq 1000); do
                 test ! -e /tmp/stop || return 0
                 curl --silent --show-error --output /dev/null --write-out "%{http_code}\n" --max-time 30 \
                     --user ugain:ugain --form image=@'$sample' "http://$1/predict" || true
@@ -94,7 +96,12 @@ lossless() {
     local load=$!
     sleep 3
     "$@" || result=$?
+    soon 60 settled || result=1
     sleep 3
+    kill -0 $load 2>/dev/null || {
+        echo "the load ended first"
+        result=1
+    }
     kubectl exec client -- touch /tmp/stop
     wait $load
     echo "answers by status:"
@@ -106,5 +113,9 @@ lossless() {
     if grep -qv '^200$' "$work/load"; then
         return 1
     fi
+    [ "$before" != "$(server_pods metadata.name)" ] || {
+        echo "the same pods as before: $before"
+        return 1
+    }
     return $result
 }

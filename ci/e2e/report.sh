@@ -19,7 +19,7 @@ check() {
     else
         failed=$((failed + 1))
         printf 'FAIL  %-76s %4d s\n' "$name" $((SECONDS - start))
-        { tail -n 60 "$work/said"; explain; } | sed 's/^/      | /' || true
+        { tail -n 400 "$work/said"; explain; } | sed 's/^/      | /' || true
     fi
 }
 
@@ -43,6 +43,8 @@ explain() {
     kubectl get events --sort-by .lastTimestamp | tail -n 25
     echo "--- kubectl logs"
     kubectl logs --selector app.kubernetes.io/name=ssd --all-containers --prefix --tail 15
+    echo "--- kubectl logs --previous, of pods that started again"
+    kubectl logs --selector app.kubernetes.io/name=ssd --all-containers --prefix --tail 15 --previous 2>/dev/null || true
 } 2>&1
 
 # The last line, in a form that CI reads.

@@ -84,6 +84,8 @@ podAntiAffinity:
     - weight: 100
       podAffinityTerm:
         topologyKey: topology.kubernetes.io/zone
+        matchLabelKeys:
+          - pod-template-hash
         labelSelector:
           matchLabels:
             {{- include "ssd.selectorLabels" . | nindent 12 }}
