@@ -31,10 +31,11 @@ make_namespace() {
     soon 30 kubectl get serviceaccount default
 }
 
-# Always from the chart's values and those of ci/e2e: nothing stays from an earlier call.
+# Always from the chart's values and those of ci/e2e: nothing stays from an earlier call. Helm waits for the
+# new pods only; the old ones still answer while they drain, with their password.
 upgrade() {
     helm upgrade --install ssd charts/ssd --values ci/e2e/values.yaml --set "image.digest=$digest" \
-        --wait --timeout 3m "$@" >/dev/null
+        --wait --timeout 3m "$@" >/dev/null && soon 60 settled
 }
 
 refuses_privileged() {
@@ -131,9 +132,9 @@ rolled() {
 moves_port() {
     local before
     before=$(server_pods metadata.name)
-    # Helm waits until the probes find the server there.
+    # Over when the probes find the server there.
     upgrade --set server.port=8000
-    soon 60 rolled "$before"
+    rolled "$before"
     same "PORT" 8000 "$(get configmap/ssd-env-vars '{.data.PORT}')"
     same "port behind the Service" 8000 "$(kubectl get endpointslices \
         --selector kubernetes.io/service-name=ssd --output 'jsonpath={.items[*].ports[*].port}')"
@@ -163,7 +164,7 @@ rotates_secret() {
     upgrade
     before=$(server_pods metadata.name)
     upgrade --set auth.password=another
-    soon 60 rolled "$before"
+    rolled "$before"
     predict 200 client ugain:another
     predict 401 client ugain:ugain
 }
@@ -180,7 +181,6 @@ serves_metrics() {
 # One place and eight at the door, again and again: each is served or told when to come back.
 refuses_when_full() {
     upgrade --set server.queueLength=0
-    soon 60 settled
     # shellcheck disable=SC2016 # for the shell in the pod
     kubectl exec client -- sh -c '
         for round in 1 2 3 4 5; do
@@ -219,7 +219,7 @@ keeps_generated() {
 roll() {
     local before
     before=$(server_pods metadata.name)
-    upgrade --set server.threshold=0.5 && soon 60 rolled "$before"
+    upgrade --set server.threshold=0.5 && rolled "$before"
 }
 
 roll_back() { helm rollback ssd --wait --timeout 3m; }

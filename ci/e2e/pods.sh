@@ -68,6 +68,7 @@ labels() {
         grep -o '"label": *"[^"]*"' | sed 's/.*: *"\(.*\)"/\1/' | sort -u
 }
 
+# As many pods as replicas: none drains any more.
 settled() { [ "$(server_pods metadata.name | wc -l)" = 2 ]; }
 
 # lossless COMMAND...: runs it under a steady load, two requests at a time, which outlasts both the command
@@ -77,8 +78,6 @@ settled() { [ "$(server_pods metadata.name | wc -l)" = 2 ]; }
 lossless() {
     local address before result=0
     address=$(kubectl get service ssd --output 'jsonpath={.spec.clusterIP}')
-    # Pods of an earlier check may still drain, with its password.
-    soon 60 settled
     before=$(server_pods metadata.name)
     kubectl exec client -- rm -f /tmp/stop
     # shellcheck disable=SC2016 # for the shell in the pod
