@@ -132,20 +132,21 @@ struct Train {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Steps in all
-    #[arg(long, default_value_t = 3000)]
+    #[arg(long, default_value_t = 7000)]
     steps: usize,
     /// Pictures in a step
     #[arg(long, default_value_t = 16)]
     batch: usize,
     /// Different scenes; each is drawn once and varied afterwards
-    #[arg(long, default_value_t = 6000)]
+    #[arg(long, default_value_t = 12000)]
     pool: usize,
     /// The highest learning rate
     #[arg(long, default_value_t = 0.003)]
     learning_rate: f64,
-    /// How many times narrower than the published network
-    #[arg(long, default_value_t = 8)]
-    narrower: usize,
+    /// Channels of the first layer, an even number; the published network has 64, and the other
+    /// layers follow in proportion
+    #[arg(long, default_value_t = 12)]
+    channels: usize,
     /// Compute in bfloat16: twice as fast on processors that have it, far slower on others
     #[arg(long)]
     bfloat16: bool,
@@ -162,7 +163,7 @@ struct Train {
     #[arg(long, default_value_t = 500)]
     validate_every: usize,
     /// Validation scenes
-    #[arg(long, default_value_t = 150)]
+    #[arg(long, default_value_t = 100)]
     validation_scenes: usize,
 }
 
@@ -176,7 +177,7 @@ impl Train {
             },
             steps: self.steps,
             learning_rate: self.learning_rate,
-            narrower: self.narrower,
+            channels: self.channels,
             bfloat16: self.bfloat16,
             replicas: self.replicas,
         };

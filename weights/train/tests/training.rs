@@ -14,7 +14,7 @@ fn settings(steps: usize) -> Settings {
         },
         steps,
         learning_rate: 0.002,
-        narrower: 16,
+        channels: 4,
         bfloat16: false,
         replicas: 2,
     }

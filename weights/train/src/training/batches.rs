@@ -21,8 +21,9 @@ use crate::scenes::{self, Dice, Scene, Style};
 const VARYING: u64 = 1 << 40;
 /// Batches prepared ahead.
 const AHEAD: usize = 4;
-/// One scene in so many shows no object at all.
-const EMPTY: u64 = 16;
+/// One scene in so many shows no object at all: what a model must not raise is learnt from those
+/// as much as what it must is from the others.
+const EMPTY: u64 = 4;
 
 /// Which pictures a run sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -21,8 +21,8 @@ pub struct Settings {
     pub steps: usize,
     /// The highest learning rate.
     pub learning_rate: f64,
-    /// How many times narrower than the published network.
-    pub narrower: usize,
+    /// Of the network's first layer; the published network has 64, and the others follow.
+    pub channels: usize,
     /// Whether the network computes in bfloat16, which halves the time on processors that have it
     /// and lengthens it manifold on others. The steps add up in single precision all the same.
     pub bfloat16: bool,

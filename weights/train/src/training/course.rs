@@ -108,7 +108,7 @@ impl Run {
             settings.diet.batch,
             settings.replicas
         );
-        let state = initial::state(settings.diet.seed, classes(), settings.narrower)?;
+        let state = initial::state(settings.diet.seed, classes(), settings.channels)?;
         let mut replicas = Vec::new();
         let mut parameters = Vec::new();
         let mut norms = Vec::new();
@@ -153,7 +153,7 @@ impl Run {
     /// # Errors
     /// Where libtorch fails.
     pub fn snapshot(&self) -> anyhow::Result<Network> {
-        let state = initial::state(self.settings.diet.seed, classes(), self.settings.narrower)?;
+        let state = initial::state(self.settings.diet.seed, classes(), self.settings.channels)?;
         let (network, _) = Network::new(&state)?;
         let values = norms::fold(&self.state())?;
         for (name, tensor) in network.parameters() {

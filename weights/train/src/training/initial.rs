@@ -1,8 +1,8 @@
-//! A network that has seen nothing: the published SSD300 with every channel count divided.
+//! A network that has seen nothing: the published SSD300, narrower.
 
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use half::f16;
 use safetensors::tensor::{Dtype, TensorView};
 use ssd_server::detector::priors::boxes_per_cell;
@@ -43,29 +43,37 @@ const LAYERS: [(&str, usize, usize, usize); 23] = [
     ("extras.6", 256, 128, 1),
     ("extras.7", 128, 256, 3),
 ];
+/// Channels of its first layer, a divisor of all the others.
+const PUBLISHED: usize = 64;
 /// Channels of the six sources that the heads read.
 const SOURCES: [usize; 6] = [512, 1024, 512, 256, 256, 256];
 
 /// Random weights of He's variance (He et al. 2015), in pairs, for `classes` outputs (the background
-/// included), with every channel count a `narrower`th of the published network's.
+/// included): the published network with `channels` in its first layer for 64 there, and all others
+/// in proportion.
 ///
 /// # Errors
-/// Where the weights do not form a network, which a `narrower` that divides 64 never does.
-pub fn state(seed: u64, classes: usize, narrower: usize) -> anyhow::Result<StateDict> {
+/// Where `channels` is odd or zero.
+pub fn state(seed: u64, classes: usize, channels: usize) -> anyhow::Result<StateDict> {
+    ensure!(
+        channels > 0 && channels.is_multiple_of(2),
+        "{channels} channels in the first layer: an even number is needed, weights come in pairs"
+    );
+    let narrow = |published: usize| published * channels / PUBLISHED;
     let dice = &mut Dice::new(seed, STREAM);
     let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
     for (name, inputs, outputs, side) in LAYERS {
-        let inputs = if inputs == 3 { 3 } else { inputs / narrower };
+        let inputs = if inputs == 3 { 3 } else { narrow(inputs) };
         let gain = if inputs == 3 { FIRST_LAYER as f32 } else { 1.0 };
         add(
             &mut tensors,
             dice,
             name,
-            [outputs / narrower, inputs, side, side],
+            [narrow(outputs), inputs, side, side],
             gain,
         );
     }
-    let scale = vec![L2_SCALE; 512 / narrower];
+    let scale = vec![L2_SCALE; narrow(512)];
     tensors.insert("L2Norm.weight".to_owned(), (vec![scale.len()], scale));
     for (index, (source, boxes)) in SOURCES.into_iter().zip(boxes_per_cell()).enumerate() {
         // The first source has been normalised to length 20; all heads start quiet.
@@ -76,7 +84,7 @@ pub fn state(seed: u64, classes: usize, narrower: usize) -> anyhow::Result<State
                 &mut tensors,
                 dice,
                 &name,
-                [boxes * each, source / narrower, 3, 3],
+                [boxes * each, narrow(source), 3, 3],
                 gain,
             );
         }
