@@ -45,7 +45,7 @@ weights: ## Download the published VOC weights into weights/ (105 MB; goes on wh
 weights-coco: ## Download torchvision's COCO weights into weights/ (136 MB)
 	weights/download.sh coco
 
-demo-model: libtorch ## Train the demo model again (about an hour on two cores)
+demo-model: libtorch ## Train the demo model again (two hours on two cores)
 	weights/train/demo.sh
 
 cluster: ## Make a two-node Kubernetes cluster (kind) and a registry on localhost:5001

@@ -37,16 +37,16 @@ fn the_demo_model_is_small_and_says_what_it_is() {
 fn the_demo_model_still_finds_what_is_drawn() {
     // Fewer scenes than its published figures are of, and a bound below them.
     let accuracy = accuracy(&evaluation::drawn(77, 40, false).unwrap());
-    assert!(accuracy.voc10.unwrap() > 0.8, "{accuracy:?}");
+    assert!(accuracy.voc10.unwrap() > 0.9, "{accuracy:?}");
     assert!(
-        accuracy.at_threshold.precision.unwrap() > 0.85,
+        accuracy.at_threshold.precision.unwrap() > 0.9,
         "{accuracy:?}"
     );
-    assert!(accuracy.at_threshold.recall.unwrap() > 0.65, "{accuracy:?}");
+    assert!(accuracy.at_threshold.recall.unwrap() > 0.8, "{accuracy:?}");
 }
 
 #[test]
 fn the_demo_model_invents_no_more_than_its_figures_say() {
     let accuracy = accuracy(&evaluation::drawn(78, 20, true).unwrap());
-    assert!(accuracy.at_threshold.raised <= 0.5, "{accuracy:?}");
+    assert!(accuracy.at_threshold.raised <= 0.3, "{accuracy:?}");
 }
