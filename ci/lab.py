@@ -36,6 +36,8 @@ VARIES = [
     (re.compile(r"\b\d+\.\d+\b"), "NUMBER"),
     (re.compile(r"[ \t]+"), " "),
 ]
+# Of several that go at once, some may be gone already.
+REPEATED = re.compile(r"^(.*\n)\1+", re.MULTILINE)
 # A quick cluster says nothing of it.
 WAITING = re.compile(r"^Waiting for .*\n", re.MULTILINE)
 
@@ -111,7 +113,7 @@ def comparable(text):
     text = WAITING.sub("", text + "\n")
     for pattern, name in VARIES:
         text = pattern.sub(name, text)
-    return text.strip()
+    return REPEATED.sub(r"\1", text + "\n").strip()
 
 
 def walk(shell, compare):
