@@ -10,6 +10,8 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source-path=SCRIPTDIR/..
+. ci/soon.sh
 cluster=$(sed -n 's/^name: //p' ci/kind.yaml)
 registry=kind-registry
 port=5001
@@ -27,16 +29,6 @@ needs_docker() {
     # Where a development container has just started, so has its Docker.
     soon 30 docker info >/dev/null 2>&1 ||
         die "docker is here, but its daemon does not answer. Start it (sudo systemctl start docker, or Docker Desktop), or let this user reach it (sudo usermod -aG docker $(id -un), then log in again)."
-}
-
-# soon SECONDS COMMAND...: tries again until it works or the time is over.
-soon() {
-    local end=$((SECONDS + $1))
-    shift
-    until "$@"; do
-        [ $SECONDS -lt $end ] || return 1
-        sleep 1
-    done
 }
 
 registry_up() {

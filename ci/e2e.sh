@@ -29,6 +29,7 @@ cleanup() {
 trap cleanup EXIT
 
 # shellcheck source-path=SCRIPTDIR/..
+. ci/soon.sh
 . ci/e2e/report.sh
 . ci/e2e/pods.sh
 . ci/e2e/checks.sh

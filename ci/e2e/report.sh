@@ -50,17 +50,6 @@ explain() {
 # The last line, in a form that CI reads.
 summary() { echo "$passed passed, $failed failed"; }
 
-# soon SECONDS COMMAND...: tries again until it works or the time is over. (As in any condition, bash then
-# goes on inside COMMAND when a line of it fails: such functions join their lines by &&.)
-soon() {
-    local end=$((SECONDS + $1))
-    shift
-    until "$@"; do
-        [ $SECONDS -lt $end ] || return 1
-        sleep 1
-    done
-}
-
 same() { # WHAT EXPECTED ACTUAL
     [ "$2" = "$3" ] || {
         echo "$1: expected '$2', but it is '$3'"

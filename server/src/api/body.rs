@@ -10,7 +10,7 @@ use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaR
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use tokio::time::Instant;
 
-use super::predict::Deadline;
+use super::deadline::Deadline;
 use super::problem::{Kind, Problem, quote};
 use super::request_log::Notes;
 

@@ -4,6 +4,7 @@
 //! predict       POST /predict
 //! auth          who may call it: basic authentication, before the body is read
 //! body          the picture out of the body, bounded in size and time
+//! deadline      until when a request has to be answered
 //! answer        the answer as JSON
 //! problem       errors as RFC 9457 problem details
 //! health        liveness and readiness
@@ -13,6 +14,7 @@
 mod answer;
 mod auth;
 mod body;
+mod deadline;
 mod health;
 mod predict;
 mod problem;
@@ -38,8 +40,9 @@ use crate::telemetry::{MEDIA_TYPE, Metrics};
 
 pub use answer::Prediction;
 use auth::Credentials;
+use deadline::Deadline;
 pub use health::Readiness;
-use predict::{Deadline, Predict};
+use predict::Predict;
 use problem::{Kind, Problem};
 use request_log::{Notes, RequestLog};
 

@@ -1,7 +1,5 @@
 //! `POST /predict`.
 
-use std::time::{Duration, Instant};
-
 use poem::http::Uri;
 use poem::{FromRequest, Request, RequestBody};
 use poem_openapi::OpenApi;
@@ -11,6 +9,7 @@ use poem_openapi::payload::Json;
 use super::answer::{Answered, Prediction};
 use super::auth::Authenticated;
 use super::body::Picture;
+use super::deadline::Deadline;
 use super::health::Readiness;
 use super::not_ready;
 use super::problem::{Kind, Problem, quote};
@@ -71,19 +70,6 @@ impl Predict {
         let prediction = Prediction::new(call.engine.model().name(), &answer);
         let timing = server_timing(&answer.stages);
         Ok(Answered::Answer(Json(prediction), timing))
-    }
-}
-
-/// How long a request may take, from its headers to its answer.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadline(pub Duration);
-
-impl Deadline {
-    /// When a request has to be answered.
-    pub fn of(request: &Request) -> tokio::time::Instant {
-        let Self(time) = request.data().expect("given with the routes");
-        let begun = request.data().map_or_else(Instant::now, Notes::begun);
-        (begun + *time).into()
     }
 }
 

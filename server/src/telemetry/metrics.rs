@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder, process_collector::ProcessCollector,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 
 use crate::engine::{Engine, Stages};
@@ -31,7 +31,7 @@ pub struct Metrics {
     in_flight: IntGauge,
     queue_depth: IntGauge,
     queue_capacity: IntGauge,
-    model: prometheus::IntGaugeVec,
+    model: IntGaugeVec,
 }
 
 impl Default for Metrics {
@@ -73,7 +73,7 @@ impl Metrics {
                 "Pictures that are in the engine beyond those that a worker may have",
             )?,
             queue_capacity: IntGauge::new("ssd_queue_capacity", "The setting QUEUE_LENGTH")?,
-            model: prometheus::IntGaugeVec::new(
+            model: IntGaugeVec::new(
                 Opts::new("ssd_model_info", "The model that is loaded: always 1"),
                 &["name", "family", "classes"],
             )?,
@@ -83,27 +83,21 @@ impl Metrics {
                 .const_label("version", env!("CARGO_PKG_VERSION")),
         )?;
         build.set(1);
-        let Self {
-            registry,
-            requests,
-            rejected,
-            durations,
-            pixels,
-            in_flight,
-            queue_depth,
-            queue_capacity,
-            model,
-        } = &metrics;
-        registry.register(Box::new(build))?;
-        registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(rejected.clone()))?;
-        registry.register(Box::new(durations.clone()))?;
-        registry.register(Box::new(pixels.clone()))?;
-        registry.register(Box::new(in_flight.clone()))?;
-        registry.register(Box::new(queue_depth.clone()))?;
-        registry.register(Box::new(queue_capacity.clone()))?;
-        registry.register(Box::new(model.clone()))?;
-        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let collectors: [Box<dyn Collector>; 10] = [
+            Box::new(build),
+            Box::new(metrics.requests.clone()),
+            Box::new(metrics.rejected.clone()),
+            Box::new(metrics.durations.clone()),
+            Box::new(metrics.pixels.clone()),
+            Box::new(metrics.in_flight.clone()),
+            Box::new(metrics.queue_depth.clone()),
+            Box::new(metrics.queue_capacity.clone()),
+            Box::new(metrics.model.clone()),
+            Box::new(ProcessCollector::for_self()),
+        ];
+        for collector in collectors {
+            metrics.registry.register(collector)?;
+        }
         Ok(metrics)
     }
 
