@@ -22,7 +22,8 @@ open("README.md", "w", encoding="utf-8").write(readme)
 }
 
 target/debug/ssd settings | section settings
-env -i PATH="$PATH" TOP_K=3 WEIGHTS_PATH=weights/demo.safetensors \
+# In the precision that every processor has.
+env -i PATH="$PATH" PRECISION=f32 TOP_K=3 WEIGHTS_PATH=weights/demo.safetensors \
     target/debug/ssd predict --json data/samples/street.jpg | python3 -c '
 import json, sys
 answer, fence = json.load(sys.stdin), "\x60" * 3

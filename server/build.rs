@@ -1,12 +1,32 @@
-//! Lets the binaries of this package find libtorch without any environment variable: where it was
-//! built against, and `../lib` beside an installed binary (as in the container image).
+//! Compiles the shim to libtorch's operators, and lets the binaries of this package find libtorch
+//! without any environment variable: where it was built against, and `../lib` beside an installed
+//! binary (as in the container image).
+
+use std::path::PathBuf;
+
+const SHIM: &str = "src/detector/onednn/shim.cpp";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed={SHIM}");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib");
-    if let Some(libtorch) = std::env::var_os("LIBTORCH") {
-        let lib = std::path::Path::new(&libtorch).join("lib");
-        println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
-    }
+    let Some(libtorch) = std::env::var_os("LIBTORCH").map(PathBuf::from) else {
+        println!(
+            "cargo:error=LIBTORCH is not set: it names the folder of libtorch (`make libtorch`)"
+        );
+        return;
+    };
+    println!(
+        "cargo:rustc-link-arg=-Wl,-rpath,{}",
+        libtorch.join("lib").display()
+    );
+    cc::Build::new()
+        .cpp(true)
+        .std("c++20")
+        .file(SHIM)
+        .include(libtorch.join("include"))
+        // Warnings are of libtorch's headers.
+        .warnings(false)
+        .compile("ssd_shim");
 }

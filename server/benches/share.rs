@@ -13,8 +13,10 @@ use image::{ExtendedColorType, RgbImage, imageops};
 use ssd_server::config::{Settings, Variables};
 use ssd_server::detector::Model;
 use ssd_server::detector::boxes::Criteria;
+use ssd_server::detector::inference;
 use ssd_server::detector::labels::Labels;
 use ssd_server::detector::picture::Header;
+use ssd_server::detector::precision::Wanted;
 use ssd_server::engine::Files;
 use ssd_server::server::Application;
 use ssd_server::weights::{Dtype, NewTensor, StateDict, write_safetensors};
@@ -40,6 +42,8 @@ fn stages(criterion: &mut Criterion, weights: &Path, jpeg: &[u8]) {
     let labels = Labels::parse(include_bytes!("../../data/coco_labels.txt")).expect("labels");
     let state = StateDict::open(weights).expect("weights");
     let (model, network) = Model::new(&state, &labels).expect("a model");
+    let (network, _) =
+        inference::prepare(network, model.family(), None, Wanted::REFERENCE).expect("an inference");
     let criteria = Criteria {
         threshold: 0.6,
         iou: 0.45,
@@ -48,7 +52,7 @@ fn stages(criterion: &mut Criterion, weights: &Path, jpeg: &[u8]) {
     let decode = || Header::read(jpeg, PIXEL_LIMIT).and_then(|header| header.decode(jpeg));
     let picture = decode().expect("a picture");
     let input = model.input(&picture);
-    let output = network.forward(&input).expect("a forward pass");
+    let output = network.forward_one(&input).expect("a forward pass");
     let mut group = criterion.benchmark_group("stage");
     group.bench_function("decode", |bench| bench.iter(|| black_box(decode())));
     group.bench_function("preprocess", |bench| {
@@ -58,7 +62,7 @@ fn stages(criterion: &mut Criterion, weights: &Path, jpeg: &[u8]) {
         bench.iter(|| black_box(model.detections(&output, &criteria, picture.dimensions())));
     });
     group.bench_function("forward", |bench| {
-        bench.iter(|| black_box(network.forward(&input)));
+        bench.iter(|| black_box(network.forward_one(&input)));
     });
     group.finish();
 }

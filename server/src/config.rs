@@ -18,6 +18,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::detector::boxes::Criteria;
+use crate::detector::precision::{Place, Precision, Wanted};
 use crate::detector::priors;
 
 /// One setting: an environment variable, and in a file the same name in lower case.
@@ -72,20 +73,34 @@ settings! {
     TOP_K = "200", "Most objects that are answered for a picture", "a whole number from 1 to 8732";
     BODY_LIMIT = "10MiB", "Largest request body",
         "a size from 1 KiB to 1 GiB, in bytes or with a unit: 10MiB, 10MB";
-    PIXEL_LIMIT = "50000000", "Most pixels of a picture, and of all that are decoded at one time",
+    BODIES_LIMIT = "64MiB", "Most bytes of all bodies that are held at one time; a request beyond gets 429",
+        "a size from BODY_LIMIT to 64 GiB, in bytes or with a unit: 64MiB, 1GB";
+    PIXEL_LIMIT = "50000000", "Most pixels of a picture; half as many again may be decoded at one time",
         "a whole number from 1 to 1000000000";
+    PRECISION = "auto", "Arithmetic of a forward pass. auto: int8 where the weights are calibrated for it (`ssd calibrate`), \
+        else bf16 where the processor has it, else f32", "auto, f32, bf16 or int8";
+    DEVICE = "auto", "Where a forward pass runs; auto: the first GPU where libtorch finds one, else the CPU",
+        "auto, cpu or cuda:N";
     WORKERS = "1", "Forward passes at one time; they share the weights. More of them with fewer threads each do more \
         pictures a second, and keep each one waiting longer", "a whole number from 1 to 256";
     THREADS = "auto", "Threads of a forward pass; auto: the CPU quota (cgroup) shared out among the workers",
         "auto, or a whole number from 1 to 1024";
+    BATCH = "auto", "Most pictures of one forward pass, of those that wait. auto: 1 on a CPU, where a batch takes as long as its \
+        pictures one by one, and 8 on a GPU", "auto, or a whole number from 1 to 64";
     QUEUE_LENGTH = "16", "Pictures that may wait for a worker; further requests get 429, and the time to come back in",
         "a whole number from 0 to 10000";
     REQUEST_TIMEOUT = "30s", "Longest time from a request's headers to its answer; then 504, or 408 where the body is late",
         "a time from 1ms to 1h: 500ms, 10s, 2m";
-    HEADER_TIMEOUT = "75s", "Longest wait for the headers of the next request on a connection; longer than the 60 s for \
-        which proxies such as nginx keep one open, so that they never send on one that is closing",
+    CONNECTION_LIMIT = "1000", "Most open connections; for one more, the one that has asked for nothing the longest is closed",
+        "a whole number from 1 to 1000000";
+    IDLE_TIMEOUT = "75s", "Longest wait for the next request on a connection; longer than the 60 s for which proxies such \
+        as nginx keep one open, so that they never send on one that is closing",
+        "a time from 1ms to 1h: 500ms, 10s, 2m";
+    HEADER_TIMEOUT = "10s", "Longest wait for the rest of a request's headers once they have begun",
         "a time from 1ms to 1h: 500ms, 10s, 2m";
     BODY_TIMEOUT = "30s", "Longest wait for a request's whole body",
+        "a time from 1ms to 1h: 500ms, 10s, 2m";
+    WRITE_TIMEOUT = "30s", "Longest time for which a client takes nothing of its answer",
         "a time from 1ms to 1h: 500ms, 10s, 2m";
     DRAIN_DELAY = "0s", "From SIGTERM, while /readyz says 503, until no more connections are accepted",
         "a time up to 1h: 0s, 500ms, 10s";
@@ -139,14 +154,22 @@ pub struct Settings {
     pub criteria: Criteria,
     /// In bytes.
     pub body_limit: usize,
+    /// In bytes.
+    pub bodies_limit: usize,
     pub pixel_limit: u64,
+    pub arithmetic: Wanted,
     pub workers: NonZeroUsize,
     /// Of each worker.
     pub threads: NonZeroUsize,
+    /// `None` for what suits the device.
+    pub batch: Option<usize>,
     pub queue_length: usize,
     pub request_timeout: Duration,
+    pub connection_limit: usize,
+    pub idle_timeout: Duration,
     pub header_timeout: Duration,
     pub body_timeout: Duration,
+    pub write_timeout: Duration,
     pub drain_delay: Duration,
     pub drain_timeout: Duration,
     pub log_format: LogFormat,
@@ -204,6 +227,11 @@ impl Settings {
         let workers = values.get(&WORKERS, |text| {
             parse(text).filter(|count: &NonZeroUsize| count.get() <= 256)
         })?;
+        let body_limit = values.get(&BODY_LIMIT, |text| {
+            let size: ByteSize = parse(text)?;
+            let range = ByteSize::kib(1)..=ByteSize::gib(1);
+            range.contains(&size).then(|| size.as_u64() as usize)
+        })?;
         Ok(Self {
             host: values.get(&HOST, |text| match text {
                 "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
@@ -236,22 +264,41 @@ impl Settings {
                     parse(text).filter(|count| (1..=priors::count()).contains(count))
                 })?,
             },
-            body_limit: values.get(&BODY_LIMIT, |text| {
+            body_limit,
+            bodies_limit: values.get(&BODIES_LIMIT, |text| {
                 let size: ByteSize = parse(text)?;
-                let range = ByteSize::kib(1)..=ByteSize::gib(1);
+                let range = ByteSize::b(body_limit as u64)..=ByteSize::gib(64);
                 range.contains(&size).then(|| size.as_u64() as usize)
             })?,
             pixel_limit: values.get(&PIXEL_LIMIT, |text| {
                 parse(text).filter(|count| (1..=1_000_000_000).contains(count))
             })?,
+            arithmetic: Wanted {
+                precision: values.get(&PRECISION, |text| match text {
+                    "auto" => Some(None),
+                    _ => Precision::named(text).map(Some),
+                })?,
+                place: values.get(&DEVICE, Place::named)?,
+            },
             workers,
             threads: values.get(&THREADS, |text| threads(text, workers))?,
+            batch: values.get(&BATCH, |text| match text {
+                "auto" => Some(None),
+                _ => parse(text)
+                    .filter(|count| (1..=64).contains(count))
+                    .map(Some),
+            })?,
             queue_length: values.get(&QUEUE_LENGTH, |text| {
                 parse(text).filter(|count| *count <= 10_000)
             })?,
             request_timeout: values.get(&REQUEST_TIMEOUT, timeout)?,
+            connection_limit: values.get(&CONNECTION_LIMIT, |text| {
+                parse(text).filter(|count| (1..=1_000_000).contains(count))
+            })?,
+            idle_timeout: values.get(&IDLE_TIMEOUT, timeout)?,
             header_timeout: values.get(&HEADER_TIMEOUT, timeout)?,
             body_timeout: values.get(&BODY_TIMEOUT, timeout)?,
+            write_timeout: values.get(&WRITE_TIMEOUT, timeout)?,
             drain_delay: values.get(&DRAIN_DELAY, duration)?,
             drain_timeout: values.get(&DRAIN_TIMEOUT, duration)?,
             log_format: values.get(&LOG_FORMAT, |text| match text {

@@ -5,7 +5,7 @@
 //!
 //! - [`weights`]: state dicts from files; nothing in a file is ever executed.
 //! - [`detector`]: pictures, preprocessing, the network, prior boxes, decoding and NMS, labels.
-//! - [`engine`]: decoding, the model thread, the order of the work.
+//! - [`engine`]: decoding, the model threads, the order of the work.
 //! - [`api`]: routes, authentication, bodies, answers, errors, the OpenAPI document.
 //! - [`server`]: sockets, readiness, draining.
 //! - [`config`]: settings. [`telemetry`]: logs, metrics.

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use ssd_server::detector::Model;
 use ssd_server::detector::boxes::{self, Corners, Criteria};
 use ssd_server::detector::family::{TORCHVISION, VOC};
+use ssd_server::detector::inference;
 use ssd_server::detector::labels::Labels;
 use ssd_server::detector::network::Network;
+use ssd_server::detector::precision::Wanted;
 use ssd_server::detector::priors::{self, Sizes};
 use ssd_server::weights::StateDict;
 
@@ -142,9 +144,10 @@ fn nms_keeps_the_same_boxes_in_the_same_order() {
 fn the_detections_of_the_cat_equal_the_reference() {
     let state = StateDict::open(&data("small.safetensors")).unwrap();
     let (network, family) = Network::new(&state).unwrap();
+    let (inference, _) = inference::prepare(network, family, None, Wanted::REFERENCE).unwrap();
     let picture = cat();
-    let output = network
-        .forward(&family.preprocessing.input(&picture))
+    let output = inference
+        .forward_one(&family.preprocessing.input(&picture))
         .unwrap();
     let mut ours = boxes::detect(&output, &priors::priors(&family.sizes), family, &CRITERIA);
     ours.sort_by(|a, b| {
@@ -180,7 +183,9 @@ fn torchvision_s_weights_give_torchvision_s_detections() {
     assert_eq!((model.family(), network.classes()), (&TORCHVISION, 91));
     assert_eq!(model.labels()[12], "stop sign");
     let picture = cat();
-    let output = network.forward(&model.input(&picture)).unwrap();
+    let (inference, _) =
+        inference::prepare(network, model.family(), None, Wanted::REFERENCE).unwrap();
+    let output = inference.forward_one(&model.input(&picture)).unwrap();
     let ours = model.detections(&output, &CRITERIA, picture.dimensions());
     let theirs: serde_json::Value =
         serde_json::from_slice(&std::fs::read(data("torchvision-detections.json")).unwrap())

@@ -13,13 +13,21 @@ THRESHOLD: {{ .Values.server.threshold | quote }}
 NMS_IOU: {{ .Values.server.nmsIou | quote }}
 TOP_K: {{ .Values.server.topK | int | quote }}
 BODY_LIMIT: {{ include "ssd.wholeNumberOrText" .Values.server.bodyLimit | quote }}
+BODIES_LIMIT: {{ include "ssd.wholeNumberOrText" .Values.server.bodiesLimit | quote }}
 PIXEL_LIMIT: {{ .Values.server.pixelLimit | int64 | quote }}
+PRECISION: {{ .Values.server.precision | quote }}
+{{- $paysForGPU := and .Values.gpu.enabled (eq .Values.server.device "auto") }}
+DEVICE: {{ ternary "cuda:0" .Values.server.device $paysForGPU | quote }}
 WORKERS: {{ .Values.server.workers | int | quote }}
 THREADS: {{ include "ssd.wholeNumberOrText" .Values.server.threads | quote }}
+BATCH: {{ include "ssd.wholeNumberOrText" .Values.server.batch | quote }}
 QUEUE_LENGTH: {{ .Values.server.queueLength | int | quote }}
 REQUEST_TIMEOUT: {{ .Values.server.requestTimeout | quote }}
+CONNECTION_LIMIT: {{ .Values.server.connectionLimit | int | quote }}
+IDLE_TIMEOUT: {{ .Values.server.idleTimeout | quote }}
 HEADER_TIMEOUT: {{ .Values.server.headerTimeout | quote }}
 BODY_TIMEOUT: {{ .Values.server.bodyTimeout | quote }}
+WRITE_TIMEOUT: {{ .Values.server.writeTimeout | quote }}
 DRAIN_DELAY: {{ .Values.server.drainDelay | quote }}
 DRAIN_TIMEOUT: {{ .Values.server.drainTimeout | quote }}
 LOG_FORMAT: {{ .Values.server.logFormat | quote }}

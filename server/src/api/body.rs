@@ -10,6 +10,7 @@ use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaR
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use tokio::time::Instant;
 
+use super::budget::{Budget, Share};
 use super::deadline::Deadline;
 use super::problem::{Kind, Problem, quote};
 use super::request_log::Notes;
@@ -93,12 +94,14 @@ impl<'a> ApiExtractor<'a> for Picture {
             time: limits.time.min(left),
             ..*limits
         };
-        let chunks = bounded(body.take()?, limits, notes);
+        let budget: &Budget = request.data().expect("given with the routes");
+        let share = budget.open();
+        let chunks = bounded(body.take()?, limits, notes, share.clone());
         let picture = match form {
             Shape::Form { boundary } => field(chunks, boundary).await?,
             Shape::Picture => gather(chunks).await?,
         };
-        Ok(Self(picture))
+        Ok(Self(share.keep(picture)))
     }
 }
 
@@ -160,17 +163,22 @@ fn refuse_announced(request: &Request, limits: &BodyLimits) -> Result<(), Proble
     }
 }
 
-/// The body's chunks until it ends, or an error where it is too large or too slow.
+/// How long to wait for others' bodies to be done with.
+const SOON: Duration = Duration::from_secs(1);
+
+/// The body's chunks until it ends, or an error where it is too large or too slow, or there are too
+/// many others.
 fn bounded(
     body: Body,
     limits: BodyLimits,
     notes: Notes,
+    share: Share,
 ) -> impl Stream<Item = Result<Bytes, Problem>> + Send + 'static {
     let deadline = Instant::now() + limits.time;
     let chunks = Box::pin(body.into_bytes_stream());
     stream::try_unfold(
-        (chunks, notes, 0),
-        move |(mut chunks, notes, before)| async move {
+        (chunks, notes, share, 0),
+        move |(mut chunks, notes, share, before)| async move {
             let next = tokio::time::timeout_at(deadline, chunks.next()).await;
             let chunk = match next {
                 Err(_) => {
@@ -193,7 +201,11 @@ fn bounded(
             if size > limits.size {
                 return Err(too_large(&limits));
             }
-            Ok(Some((chunk, (chunks, notes, size))))
+            if !share.take(chunk.len()) {
+                let detail = "The bodies of others take all the memory that there is for bodies.";
+                return Err(Problem::busy(detail, SOON));
+            }
+            Ok(Some((chunk, (chunks, notes, share, size))))
         },
     )
 }

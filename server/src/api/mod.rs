@@ -3,6 +3,7 @@
 //! ```text
 //! predict       POST /predict
 //! auth          who may call it: basic authentication, before the body is read
+//! budget        the bytes of all bodies
 //! body          the picture out of the body, bounded in size and time
 //! deadline      until when a request has to be answered
 //! answer        the answer as JSON
@@ -14,6 +15,7 @@
 mod answer;
 mod auth;
 mod body;
+mod budget;
 mod deadline;
 mod health;
 mod predict;
@@ -40,6 +42,7 @@ use crate::telemetry::{MEDIA_TYPE, Metrics};
 
 pub use answer::Prediction;
 use auth::Credentials;
+use budget::Budget;
 use deadline::Deadline;
 pub use health::Readiness;
 use predict::Predict;
@@ -55,6 +58,8 @@ pub struct Options {
     pub criteria: Criteria,
     /// Bytes of a request's body.
     pub body_limit: usize,
+    /// Bytes of all bodies that are held at one time.
+    pub bodies_limit: usize,
     /// From the first byte of a body that is asked for to the last.
     pub body_timeout: Duration,
     /// From a request's headers to its answer.
@@ -92,6 +97,7 @@ pub fn routes(
         .at("/predict", service.into_endpoint().before(forget_route))
         .data(Credentials::new(&options.login))
         .data(limits)
+        .data(Budget::new(options.bodies_limit))
         .data(Deadline(options.request_timeout))
         .data(options.criteria)
         .data(readiness.clone())

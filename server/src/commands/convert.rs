@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::ensure;
 use clap::Args;
-use ssd_server::detector::describe;
-use ssd_server::weights::{NewTensor, StateDict, write_safetensors};
+use ssd_server::weights::StateDict;
 
-use super::print;
+use super::{output, print};
 
 #[derive(Debug, Args)]
 pub struct Convert {
@@ -25,28 +23,9 @@ pub struct Convert {
 
 impl Convert {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let output = self.output.display();
-        ensure!(
-            self.output
-                .extension()
-                .is_some_and(|extension| extension == "safetensors"),
-            "{output}: what is written is safetensors; give it a name that ends in .safetensors"
-        );
-        ensure!(
-            self.force || self.output.symlink_metadata().is_err(),
-            "{output} exists; give --force to replace it"
-        );
+        output::check(&self.output, self.force)?;
         let state = StateDict::open(&self.input)?;
-        let mut metadata = state.metadata().clone();
-        if let Some(known) = describe(&state) {
-            metadata.insert("family".to_owned(), known.family.name.to_owned());
-            if let Some(classes) = known.classes {
-                metadata.insert("classes".to_owned(), serde_json::to_string(&classes)?);
-            }
-        }
-        let tensors: Vec<NewTensor> = state.tensors().map(NewTensor::from).collect();
-        let count = tensors.len();
-        write_safetensors(&self.output, tensors, &metadata)?;
-        print(&format!("{output}: {count} tensors\n"))
+        let count = output::write(&state, &self.output, [])?;
+        print(&format!("{}: {count} tensors\n", self.output.display()))
     }
 }

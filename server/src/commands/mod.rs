@@ -1,15 +1,18 @@
 //! The commands of `ssd`: one file each.
 
+mod calibrate;
 mod convert;
 mod inspect;
+mod output;
 mod predict;
 mod serve;
 
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
 use ssd_server::api;
 use ssd_server::config::{self, Settings, Table, Variables, Weights};
@@ -41,6 +44,8 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Convert a file of weights to safetensors.
     Convert(convert::Convert),
+    /// Measure on pictures how to run weights in eight bits, and keep it with them.
+    Calibrate(calibrate::Calibrate),
     /// Print the OpenAPI document.
     Openapi,
     /// Print the settings as a Markdown table.
@@ -55,6 +60,7 @@ impl Arguments {
             Command::Predict(arguments) => arguments.run(),
             Command::Inspect(arguments) => arguments.run(),
             Command::Convert(arguments) => arguments.run(),
+            Command::Calibrate(arguments) => arguments.run(),
             Command::Openapi => print(&api::document()),
             Command::Settings => print(&Table.to_string()),
         }
@@ -92,6 +98,21 @@ fn files(settings: &Settings) -> anyhow::Result<(Files, bool)> {
     };
     let labels = settings.labels_path.clone();
     Ok((Files { weights, labels }, demo))
+}
+
+/// The most bytes of a picture file; a pipe or a device might never end.
+const LARGEST: u64 = 1 << 30;
+
+/// The bytes of a picture file.
+fn picture(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+    read.context("cannot read the file")?;
+    ensure!(
+        bytes.len() as u64 <= LARGEST,
+        "the file is larger than {LARGEST} bytes"
+    );
+    Ok(bytes)
 }
 
 /// Prints to standard output. A reader that has gone (`ssd openapi | head -1`) is no failure.

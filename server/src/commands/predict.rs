@@ -1,11 +1,10 @@
 //! `ssd predict`.
 
-use std::fs::File;
-use std::io::{IsTerminal as _, Read as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use poem_openapi::types::ToJSON as _;
@@ -14,10 +13,7 @@ use ssd_server::detector::boxes::Criteria;
 use ssd_server::engine::{Answer, Engine, Limits};
 use ssd_server::telemetry;
 
-use super::{SettingsFile, files, write};
-
-/// The most bytes of a picture file; a pipe or a device might never end.
-const LARGEST: u64 = 1 << 30;
+use super::{SettingsFile, files, picture, write};
 
 /// The model, the labels and everything else are those of the settings (see `ssd serve --help`).
 #[derive(Debug, Args)]
@@ -43,9 +39,10 @@ impl Predict {
             threads: settings.threads.get(),
             // One picture after the other.
             workers: 1,
+            batch: None,
             queue: 0,
         };
-        let engine = Engine::start(&files, limits)?;
+        let engine = Engine::start(&files, settings.arithmetic, limits)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -103,14 +100,7 @@ impl Predict {
 }
 
 async fn detect(engine: &Engine, path: &Path, criteria: Criteria) -> anyhow::Result<Answer> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
-    read.context("cannot read the file")?;
-    ensure!(
-        bytes.len() as u64 <= LARGEST,
-        "the file is larger than {LARGEST} bytes"
-    );
-    Ok(engine.detect(bytes.into(), criteria).await?)
+    Ok(engine.detect(picture(path)?.into(), criteria).await?)
 }
 
 /// A bar for many pictures on a terminal; else nothing.

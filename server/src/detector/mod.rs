@@ -5,7 +5,12 @@
 //! family        the published families of weights and what differs between them
 //! picture       bytes to pixels: recognised, bounded, decoded, upright
 //! preprocess    pixels to the network's input
-//! network       SSD300 on libtorch
+//! network       SSD300 on libtorch, as it is trained
+//! inference     the network made ready to serve, in one precision on one device
+//! precision     which of them suits this machine
+//! quantise      what eight bits stand for
+//! samples       the pictures that ship, to calibrate on
+//! onednn        the operators of libtorch that tch does not know
 //! priors        the 8,732 prior boxes
 //! boxes         outputs to detections: decoding, NMS
 //! labels        what classes are called
@@ -13,11 +18,16 @@
 
 pub mod boxes;
 pub mod family;
+pub mod inference;
 pub mod labels;
 mod model;
 pub mod network;
+mod onednn;
 pub mod picture;
+pub mod precision;
 pub mod preprocess;
 pub mod priors;
+pub mod quantise;
+mod samples;
 
-pub use model::{Description, Detection, Error, Model, describe};
+pub use model::{Description, Detection, Error, Model, describe, scales};

@@ -8,6 +8,7 @@ use super::labels::{self, Labels, Matched};
 use super::network::{self, Network};
 use super::preprocess::Input;
 use super::priors::{Prior, priors};
+use super::quantise::Scales;
 use crate::weights::StateDict;
 
 /// Everything of a detector but its network, which one thread owns: shared by all who prepare its
@@ -31,9 +32,9 @@ pub enum Error {
     /// The labels do not fit the weights.
     #[error(transparent)]
     Labels(#[from] labels::Error),
-    /// The weights' own list of classes cannot be right.
-    #[error("{path}: its metadata `classes` {problem}")]
-    Classes {
+    /// What the weights' file says of itself cannot be right.
+    #[error("{path}: its metadata {problem}")]
+    Metadata {
         /// The weights file.
         path: String,
         /// What is wrong with it.
@@ -145,19 +146,31 @@ fn own_class_names(state: &StateDict, classes: usize) -> Result<Option<Vec<Strin
     let Some(text) = state.metadata().get("classes") else {
         return Ok(None);
     };
-    let wrong = |problem: String| Error::Classes {
+    let wrong = |problem: String| Error::Metadata {
         path: state.path().display().to_string(),
         problem,
     };
     let names: Vec<String> = serde_json::from_str(text)
-        .map_err(|error| wrong(format!("is no JSON array of names: {error}")))?;
+        .map_err(|error| wrong(format!("`classes` is no JSON array of names: {error}")))?;
     if names.len() != classes {
         let count = names.len();
         return Err(wrong(format!(
-            "names {count} classes, but the tensors are of {classes}"
+            "`classes` names {count} classes, but the tensors are of {classes}"
         )));
     }
     Ok(Some(names))
+}
+
+/// The scales of a calibrated file; `None` where it is not.
+///
+/// # Errors
+/// Where its metadata is not what calibration writes.
+pub fn scales(state: &StateDict) -> Result<Option<Scales>, Error> {
+    let scales = Scales::from_metadata(state.metadata()).transpose();
+    scales.map_err(|problem| Error::Metadata {
+        path: state.path().display().to_string(),
+        problem,
+    })
 }
 
 /// What can be told of a state dict without building its network.

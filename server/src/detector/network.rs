@@ -1,27 +1,61 @@
 //! SSD300 on VGG16 (Liu et al. 2016, figure 2), at any width: every channel count is read from
 //! the weights.
 //!
-//! Convolutions run in `channels_last`, which libtorch's CPU kernels prefer (about a tenth faster
-//! than NCHW). tch cannot ask for a memory format; a permuted contiguous copy is recognised as one.
+//! Here it is a thing of tensors in single precision, which can be trained; `inference` makes it
+//! ready to serve. Convolutions run in `channels_last`, which libtorch's CPU kernels prefer (about a
+//! tenth faster than NCHW). tch cannot ask for a memory format; a permuted contiguous copy is
+//! recognised as one.
 
 use std::collections::HashSet;
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::boxes::RawOutput;
 use super::family::{Family, Recognised};
-use super::preprocess::Input;
-use super::priors::{self, INPUT_SIZE};
+use super::priors;
 use crate::weights::StateDict;
 
 /// A max pool: side of its window, stride, padding, whether the output's size is rounded up.
-struct Pool(i64, i64, i64, bool);
+pub(super) struct Pool(pub i64, pub i64, pub i64, pub bool);
+
+impl Pool {
+    /// The side of what comes out of a square map.
+    pub(super) fn side_after(&self, side: i64) -> i64 {
+        let &Self(window, stride, padding, ceil) = self;
+        let rounded = if ceil { stride - 1 } else { 0 };
+        (side + 2 * padding - window + rounded) / stride + 1
+    }
+}
+
+/// How a kernel moves over a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Geometry {
+    /// The side of the kernel.
+    pub kernel: i64,
+    pub stride: i64,
+    pub padding: i64,
+    pub dilation: i64,
+}
+
+impl Geometry {
+    /// The side of what comes out of a square map.
+    pub(super) fn side_after(self, side: i64) -> i64 {
+        (side + 2 * self.padding - self.dilation * (self.kernel - 1) - 1) / self.stride + 1
+    }
+}
+
+/// Of the heads.
+const HEAD: Geometry = Geometry {
+    kernel: 3,
+    stride: 1,
+    padding: 1,
+    dilation: 1,
+};
 
 const HALVE: Option<Pool> = Some(Pool(2, 2, 0, false));
 
 /// The fifteen convolutions of VGG16's part, `conv1_1` to `conv7`: side of the kernel, padding,
 /// dilation, and the pool after it. All have stride 1.
-const VGG: [(usize, i64, i64, Option<Pool>); 15] = [
+const VGG: [(i64, i64, i64, Option<Pool>); 15] = [
     (3, 1, 1, None),
     (3, 1, 1, HALVE),
     (3, 1, 1, None),
@@ -43,7 +77,7 @@ const VGG: [(usize, i64, i64, Option<Pool>); 15] = [
 /// Which of them feeds the first head, L2-normalised.
 const CONV4_3: usize = 9;
 /// The extra layers: side of the kernel, stride, padding. Each odd one feeds a head.
-const EXTRAS: [(usize, i64, i64); 8] = [
+const EXTRAS: [(i64, i64, i64); 8] = [
     (1, 1, 0),
     (3, 2, 1),
     (1, 1, 0),
@@ -53,6 +87,106 @@ const EXTRAS: [(usize, i64, i64); 8] = [
     (1, 1, 0),
     (3, 1, 0),
 ];
+
+/// The 23 convolutions before the heads: how each moves, and the pool after it.
+pub(super) fn backbone() -> impl Iterator<Item = (Geometry, Option<&'static Pool>)> {
+    let vgg = VGG.iter().map(|(kernel, padding, dilation, pool)| {
+        ((*kernel, 1, *padding, *dilation), pool.as_ref())
+    });
+    let extras = EXTRAS
+        .iter()
+        .map(|&(kernel, stride, padding)| ((kernel, stride, padding, 1), None));
+    vgg.chain(extras)
+        .map(|((kernel, stride, padding, dilation), pool)| {
+            let geometry = Geometry {
+                kernel,
+                stride,
+                padding,
+                dilation,
+            };
+            (geometry, pool)
+        })
+}
+
+/// What computes the parts of a pass, in some arithmetic.
+pub(super) trait Layers {
+    /// Convolution `index` of the [`backbone`], and its `ReLU`.
+    fn convolve(&self, index: usize, x: &Tensor) -> Result<Tensor, TchError>;
+    /// The largest in each window.
+    fn pool(&self, pool: &Pool, x: &Tensor) -> Result<Tensor, TchError>;
+    /// L2 normalisation over the channels, with a learned scale (Liu et al. 2015, `ParseNet`).
+    fn normalise(&self, x: &Tensor) -> Result<Tensor, TchError>;
+}
+
+/// Where a map comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Origin {
+    /// Convolution of that index in the [`backbone`].
+    Layer(usize),
+    /// The L2 normalisation.
+    Normalisation,
+}
+
+/// Layers, and somebody who is shown every map that they put out.
+pub(super) struct Watched<'a, L> {
+    pub layers: &'a L,
+    pub see: &'a dyn Fn(Origin, &Tensor) -> Result<(), TchError>,
+}
+
+impl<L: Layers> Layers for Watched<'_, L> {
+    fn convolve(&self, index: usize, x: &Tensor) -> Result<Tensor, TchError> {
+        let map = self.layers.convolve(index, x)?;
+        (self.see)(Origin::Layer(index), &map)?;
+        Ok(map)
+    }
+
+    fn pool(&self, pool: &Pool, x: &Tensor) -> Result<Tensor, TchError> {
+        self.layers.pool(pool, x)
+    }
+
+    fn normalise(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let map = self.layers.normalise(x)?;
+        (self.see)(Origin::Normalisation, &map)?;
+        Ok(map)
+    }
+}
+
+/// The maps that the six heads look at, finest first.
+pub(super) fn sources(layers: &impl Layers, input: Tensor) -> Result<Vec<Tensor>, TchError> {
+    let mut sources = Vec::with_capacity(6);
+    let mut x = input;
+    for (index, (_, pool)) in backbone().enumerate() {
+        x = layers.convolve(index, &x)?;
+        match source(index) {
+            Some(Source::Normalised) => sources.push(layers.normalise(&x)?),
+            Some(Source::AsItIs) => sources.push(x.shallow_clone()),
+            None => {}
+        }
+        if let Some(pool) = pool {
+            x = layers.pool(pool, &x)?;
+        }
+    }
+    Ok(sources)
+}
+
+/// What a head looks at.
+pub(super) enum Source {
+    /// A layer's map.
+    AsItIs,
+    /// That map, L2-normalised.
+    Normalised,
+}
+
+/// Whether a head looks at what layer `index` of the backbone puts out: at `conv4_3`, conv7, and every
+/// second one of the extra layers.
+pub(super) fn source(index: usize) -> Option<Source> {
+    let past = (index + 1).checked_sub(VGG.len());
+    match past {
+        _ if index == CONV4_3 => Some(Source::Normalised),
+        Some(past) if past % 2 == 0 => Some(Source::AsItIs),
+        _ => None,
+    }
+}
 
 /// Why a state dict is not an SSD300.
 #[derive(Debug, thiserror::Error)]
@@ -103,38 +237,55 @@ fn list(complaints: &[String]) -> String {
     shown
 }
 
+/// A convolution's parameters.
 #[derive(Debug)]
-struct Convolution {
-    name: String,
-    weight: Tensor,
-    bias: Tensor,
+pub(super) struct Convolution {
+    /// In the file, without `.weight` and `.bias`.
+    pub name: String,
+    pub weight: Tensor,
+    pub bias: Tensor,
     outputs: usize,
-    stride: i64,
-    padding: i64,
-    dilation: i64,
+    pub geometry: Geometry,
 }
 
 impl Convolution {
-    fn shallow_clone(&self) -> Self {
-        Self {
-            name: self.name.clone(),
-            weight: self.weight.shallow_clone(),
-            bias: self.bias.shallow_clone(),
-            ..*self
-        }
-    }
-
     fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        let both = |value: i64| [value, value];
-        x.f_conv2d(
-            &self.weight,
-            Some(&self.bias),
-            both(self.stride),
-            both(self.padding),
-            both(self.dilation),
-            1,
-        )
+        convolve(x, &self.weight, &self.bias, self.geometry)
     }
+}
+
+/// A convolution by libtorch's own choice of kernel.
+pub(super) fn convolve(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    how: Geometry,
+) -> Result<Tensor, TchError> {
+    x.f_conv2d(
+        weight,
+        Some(bias),
+        [how.stride; 2],
+        [how.padding; 2],
+        [how.dilation; 2],
+        1,
+    )
+}
+
+/// The largest in each window, by libtorch's own kernel.
+pub(super) fn pool(x: &Tensor, pool: &Pool) -> Result<Tensor, TchError> {
+    let Pool(window, stride, padding, ceil) = *pool;
+    x.f_max_pool2d([window; 2], [stride; 2], [padding; 2], [1, 1], ceil)
+}
+
+/// L2 normalisation over the channels in single precision, with a learned scale for each.
+/// torchvision guards against zero in another way, which differs below 1e-10 only.
+pub(super) fn normalise(x: &Tensor, scale: &Tensor) -> Result<Tensor, TchError> {
+    let norm = x
+        .f_square()?
+        .f_sum_dim_intlist([1i64].as_slice(), true, Kind::Float)?
+        .f_sqrt()?;
+    x.f_div(&norm.f_add_scalar(1e-10)?)?
+        .f_mul(&scale.f_view([1, -1, 1, 1])?)
 }
 
 /// What a trainer does between a convolution, by its name, and its `ReLU`.
@@ -143,11 +294,11 @@ pub type Between<'a> = dyn Fn(&str, Tensor) -> Result<Tensor, TchError> + 'a;
 /// The network with its weights. Inputs are 300x300.
 #[derive(Debug)]
 pub struct Network {
-    vgg: Vec<Convolution>,
-    l2_norm: (String, Tensor),
-    extras: Vec<Convolution>,
-    loc: Vec<Convolution>,
-    conf: Vec<Convolution>,
+    pub(super) backbone: Vec<Convolution>,
+    /// Its name in the file, and the scales.
+    pub(super) l2_norm: (String, Tensor),
+    pub(super) loc: Vec<Convolution>,
+    pub(super) conf: Vec<Convolution>,
     classes: usize,
 }
 
@@ -181,20 +332,6 @@ impl Network {
         Ok((network, family))
     }
 
-    /// The same network for another thread: the weights are shared, not copied.
-    #[must_use]
-    pub fn shallow_clone(&self) -> Self {
-        let all = |layers: &[Convolution]| layers.iter().map(Convolution::shallow_clone).collect();
-        Self {
-            vgg: all(&self.vgg),
-            l2_norm: (self.l2_norm.0.clone(), self.l2_norm.1.shallow_clone()),
-            extras: all(&self.extras),
-            loc: all(&self.loc),
-            conf: all(&self.conf),
-            classes: self.classes,
-        }
-    }
-
     /// Classes, the background included.
     #[must_use]
     pub fn classes(&self) -> usize {
@@ -205,7 +342,7 @@ impl Network {
     /// memory: a trainer asks for their gradients and updates them in place.
     #[must_use]
     pub fn parameters(&self) -> Vec<(String, Tensor)> {
-        let layers = [&self.vgg, &self.extras, &self.loc, &self.conf];
+        let layers = [&self.backbone, &self.loc, &self.conf];
         let convolutions = layers.into_iter().flatten().flat_map(|layer| {
             [
                 (
@@ -219,6 +356,21 @@ impl Network {
         convolutions
             .chain([(name.clone(), scale.shallow_clone())])
             .collect()
+    }
+
+    pub(super) fn layers<'a>(&'a self, between: &'a Between<'a>) -> Trained<'a> {
+        Trained {
+            network: self,
+            between,
+        }
+    }
+
+    /// What puts a map out, in the file, without `.weight`.
+    pub(super) fn name(&self, origin: Origin) -> &str {
+        match origin {
+            Origin::Layer(index) => &self.backbone[index].name,
+            Origin::Normalisation => &self.l2_norm.0,
+        }
     }
 
     /// The network's outputs for a batch, N x 3 x 300 x 300: offsets N x 8732 x 4, and logits
@@ -240,92 +392,48 @@ impl Network {
         batch: &Tensor,
         between: &Between,
     ) -> Result<(Tensor, Tensor), TchError> {
-        let sources = self.sources(batch, between)?;
-        let loc = flatten(&self.loc, &sources, 4)?;
-        let logits = flatten(&self.conf, &sources, self.classes)?;
-        Ok((loc, logits))
+        let layers = self.layers(between);
+        let sources = sources(&layers, batch.shallow_clone())?;
+        let heads = |heads: &[Convolution], each: usize| {
+            let outputs = heads.iter().zip(&sources).map(|(head, source)| {
+                let output = head.forward(source)?;
+                by_prior(&output, each)
+            });
+            Tensor::f_cat(&outputs.collect::<Result<Vec<_>, _>>()?, 1)
+        };
+        Ok((heads(&self.loc, 4)?, heads(&self.conf, self.classes)?))
+    }
+}
+
+/// The layers of a network as it is trained, or was.
+pub(super) struct Trained<'a> {
+    network: &'a Network,
+    between: &'a Between<'a>,
+}
+
+impl Layers for Trained<'_> {
+    fn convolve(&self, index: usize, x: &Tensor) -> Result<Tensor, TchError> {
+        let layer = &self.network.backbone[index];
+        (self.between)(&layer.name, layer.forward(x)?)?.f_relu_()
     }
 
-    /// One forward pass over one picture.
-    ///
-    /// # Errors
-    /// Where libtorch fails, for lack of memory say.
-    pub fn forward(&self, input: &Input) -> Result<RawOutput, TchError> {
-        tch::no_grad(|| {
-            let (loc, logits) = self.outputs(&tensor(input)?)?;
-            Ok(RawOutput {
-                loc: numbers(&loc)?,
-                conf: numbers(&logits.f_softmax(-1, Kind::Float)?)?,
-                classes: self.classes,
-            })
-        })
+    fn pool(&self, how: &Pool, x: &Tensor) -> Result<Tensor, TchError> {
+        pool(x, how)
     }
 
-    fn sources(&self, batch: &Tensor, between: &Between) -> Result<Vec<Tensor>, TchError> {
-        let mut sources = Vec::with_capacity(self.loc.len());
-        let mut x = batch.shallow_clone();
-        for (index, (layer, (.., pool))) in self.vgg.iter().zip(&VGG).enumerate() {
-            x = between(&layer.name, layer.forward(&x)?)?.f_relu_()?;
-            if index == CONV4_3 {
-                sources.push(self.normalise(&x)?);
-            }
-            if let Some(Pool(window, stride, padding, ceil)) = *pool {
-                x = x.f_max_pool2d([window; 2], [stride; 2], [padding; 2], [1, 1], ceil)?;
-            }
-        }
-        sources.push(x.shallow_clone());
-        for (index, layer) in self.extras.iter().enumerate() {
-            x = between(&layer.name, layer.forward(&x)?)?.f_relu_()?;
-            if index % 2 == 1 {
-                sources.push(x.shallow_clone());
-            }
-        }
-        Ok(sources)
-    }
-
-    /// L2 normalisation over the channels, with a learned scale (Liu et al. 2015, `ParseNet`).
-    /// torchvision guards against zero in another way, which differs below 1e-10 only.
     fn normalise(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        let norm = x
-            .f_square()?
-            .f_sum_dim_intlist([1i64].as_slice(), true, Kind::Float)?
-            .f_sqrt()?;
-        x.f_div(&norm.f_add_scalar(1e-10)?)?
-            .f_mul(&self.l2_norm.1.f_view([1, -1, 1, 1])?)
+        normalise(x, &self.network.l2_norm.1)
     }
 }
 
-/// The input as a tensor, 1x3x300x300. Row, column, channel is `channels_last` already; the
-/// permutation only renames the axes.
-fn tensor(input: &Input) -> Result<Tensor, TchError> {
-    let side = INPUT_SIZE as i64;
-    Tensor::f_from_slice(input.values())?
-        .f_view([1, side, side, 3])?
-        .f_permute([0, 3, 1, 2])
+/// What a head says of its source, prior by prior: from N x (boxes * each) x H x W to N x (H * W *
+/// boxes) x `each`.
+pub(super) fn by_prior(output: &Tensor, each: usize) -> Result<Tensor, TchError> {
+    let output = output.f_permute([0, 2, 3, 1])?;
+    output.f_reshape([output.size()[0], -1, each as i64])
 }
 
-/// What the heads say of their sources, prior by prior: N x 8732 x `each`.
-fn flatten(heads: &[Convolution], sources: &[Tensor], each: usize) -> Result<Tensor, TchError> {
-    let parts: Vec<Tensor> = heads
-        .iter()
-        .zip(sources)
-        .map(|(head, source)| {
-            let output = head.forward(source)?.f_permute([0, 2, 3, 1])?;
-            output.f_reshape([output.size()[0], -1, each as i64])
-        })
-        .collect::<Result<_, _>>()?;
-    Tensor::f_cat(&parts, 1)
-}
-
-fn numbers(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
-    let flat = tensor.f_reshape([-1])?.f_contiguous()?;
-    let mut values = vec![0.0; flat.numel()];
-    let count = values.len();
-    flat.f_copy_data(&mut values, count)?;
-    Ok(values)
-}
-
-fn channels_last(tensor: &Tensor) -> Tensor {
+pub(super) fn channels_last(tensor: &Tensor) -> Tensor {
     tensor
         .permute([0, 2, 3, 1])
         .contiguous()
@@ -354,44 +462,37 @@ impl<'a> Plan<'a> {
     fn network(&mut self) -> Network {
         let names = &self.recognised.family.tensors;
         let mut channels = 3;
-        let mut vgg = Vec::new();
-        for (name, (size, padding, dilation, _)) in names.vgg.into_iter().zip(&VGG) {
-            let layer = self.free_convolution(name, (channels, *size), (1, *padding, *dilation));
+        let mut layers: Vec<Convolution> = Vec::new();
+        let mut sources = Vec::new();
+        let order = names.vgg.into_iter().chain(names.extras);
+        for (index, (name, (geometry, _))) in order.zip(backbone()).enumerate() {
+            let layer = self.free_convolution(name, channels, geometry);
             channels = layer.outputs;
-            vgg.push(layer);
-        }
-        let conv4_3 = vgg[CONV4_3].outputs;
-        let l2_norm = (
-            names.l2_norm.to_owned(),
-            self.tensor(names.l2_norm, &[conv4_3]),
-        );
-        let mut sources = vec![conv4_3, channels];
-        let mut extras = Vec::new();
-        for (name, (size, stride, padding)) in names.extras.into_iter().zip(EXTRAS) {
-            let layer = self.free_convolution(name, (channels, size), (stride, padding, 1));
-            channels = layer.outputs;
-            extras.push(layer);
-            if extras.len() % 2 == 0 {
+            if source(index).is_some() {
                 sources.push(channels);
             }
+            layers.push(layer);
         }
+        let l2_norm = (
+            names.l2_norm.to_owned(),
+            self.tensor(names.l2_norm, &[sources[0]]),
+        );
         // Where the first head cannot say, the fewest, so that its shape is complained of.
         let classes = self.recognised.outputs(self.state).unwrap_or(2);
         let mut heads = |name, each: usize| -> Vec<Convolution> {
             let sources = sources.iter().zip(priors::boxes_per_cell()).enumerate();
             sources
                 .map(|(index, (&source, boxes))| {
-                    let kernel = [boxes * each, source, 3, 3];
-                    self.convolution(&format!("{name}.{index}"), kernel, (1, 1, 1))
+                    let name = format!("{name}.{index}");
+                    self.convolution(&name, (boxes * each, source), HEAD)
                 })
                 .collect()
         };
         Network {
             loc: heads(names.loc, 4),
             conf: heads(names.conf, classes),
-            vgg,
+            backbone: layers,
             l2_norm,
-            extras,
             classes,
         }
     }
@@ -430,38 +531,32 @@ impl<'a> Plan<'a> {
     }
 
     /// A convolution with as many outputs as the file has (one where it does not say, which is then
-    /// complained of). `how` is stride, padding, dilation.
-    fn free_convolution(
-        &mut self,
-        name: &str,
-        (inputs, size): (usize, usize),
-        how: (i64, i64, i64),
-    ) -> Convolution {
+    /// complained of).
+    fn free_convolution(&mut self, name: &str, inputs: usize, geometry: Geometry) -> Convolution {
         let outputs = self
             .rows(&format!("{name}.weight"))
             .or_else(|| self.rows(&format!("{name}.bias")));
-        self.convolution(name, [outputs.unwrap_or(1), inputs, size, size], how)
+        self.convolution(name, (outputs.unwrap_or(1), inputs), geometry)
     }
 
-    /// A convolution of that kernel: outputs, inputs, height, width.
+    /// A convolution with so many channels.
     fn convolution(
         &mut self,
         name: &str,
-        kernel: [usize; 4],
-        (stride, padding, dilation): (i64, i64, i64),
+        (outputs, inputs): (usize, usize),
+        geometry: Geometry,
     ) -> Convolution {
-        let weight = self.tensor(&format!("{name}.weight"), &kernel);
+        let side = geometry.kernel as usize;
+        let weight = self.tensor(&format!("{name}.weight"), &[outputs, inputs, side, side]);
         Convolution {
             name: name.to_owned(),
             weight: match weight.dim() {
                 4 => channels_last(&weight),
                 _ => weight,
             },
-            bias: self.tensor(&format!("{name}.bias"), &kernel[..1]),
-            outputs: kernel[0],
-            stride,
-            padding,
-            dilation,
+            bias: self.tensor(&format!("{name}.bias"), &[outputs]),
+            outputs,
+            geometry,
         }
     }
 

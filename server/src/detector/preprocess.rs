@@ -52,6 +52,24 @@ pub enum Preprocessing {
 }
 
 impl Preprocessing {
+    /// The least and the largest number that an input can hold.
+    #[must_use]
+    pub fn range(&self) -> (f32, f32) {
+        let over = |of: &dyn Fn(usize, f32) -> f32| {
+            let least = (0..3).map(|c| of(c, 0.0)).fold(f32::INFINITY, f32::min);
+            let largest = (0..3)
+                .map(|c| of(c, 255.0))
+                .fold(f32::NEG_INFINITY, f32::max);
+            (least, largest)
+        };
+        match self {
+            Self::Levels { mean } => over(&|c, level| level - mean[c]),
+            Self::Fractions { mean, deviation } => {
+                over(&|c, level| (level / 255.0 - mean[c]) / deviation[c])
+            }
+        }
+    }
+
     /// Resizes to 300x300, ignoring the aspect ratio, as the networks were trained, and normalises.
     /// The picture must not be empty.
     #[must_use]

@@ -13,11 +13,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::detector::boxes::Criteria;
+use crate::detector::inference;
 use crate::detector::labels::{self, Labels};
 use crate::detector::picture::{self, Header};
+use crate::detector::precision::{Choice, Wanted};
 use crate::detector::{self, Detection, Model};
 use crate::weights::{self, StateDict};
 use admission::Admission;
@@ -36,13 +38,15 @@ pub struct Files {
 /// Bounds on an engine's work.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The most pixels of a picture, and of all pictures that are decoded at one time; those of more
-    /// than four bytes count by their bytes.
+    /// The most pixels of a picture, and of all large ones that are decoded at one time; the small ones
+    /// together get half as many. Those of more than four bytes count by their bytes.
     pub pixels: u64,
     /// Threads of a forward pass.
     pub threads: usize,
     /// Forward passes at one time; 1 or more.
     pub workers: usize,
+    /// The most pictures of one forward pass, of those that wait; `None` for what suits the device.
+    pub batch: Option<usize>,
     /// Pictures that may wait for a worker, or be on their way to one.
     pub queue: usize,
 }
@@ -72,6 +76,9 @@ pub enum StartError {
     /// The weights cannot be used.
     #[error("weights {0}")]
     Model(detector::Error),
+    /// The network cannot run as it was asked to.
+    #[error(transparent)]
+    Arithmetic(#[from] inference::Error),
     /// The first forward pass failed.
     #[error("the first forward pass failed: {0}")]
     WarmUp(String),
@@ -137,12 +144,56 @@ impl Stages {
 #[derive(Debug, Clone)]
 pub struct Engine {
     model: Arc<Model>,
+    arithmetic: Arc<Choice>,
     worker: Worker,
     admission: Admission,
-    /// Kilopixels that may still be decoded at this time.
-    decoding: Arc<Semaphore>,
-    kilopixels: u32,
+    decoding: Decoding,
     limits: Limits,
+}
+
+/// Decoded pictures are what takes memory: their pixels are counted, in two lanes, so that a picture
+/// of fifty megapixels, or a bomb, holds up nobody but its like.
+#[derive(Debug, Clone)]
+struct Decoding {
+    small: Lane,
+    large: Lane,
+}
+
+/// Kilopixels that may be decoded at one time.
+#[derive(Debug, Clone)]
+struct Lane {
+    free: Arc<Semaphore>,
+    kilopixels: u32,
+}
+
+impl Decoding {
+    /// A small picture is at most an eighth of the largest. All the small ones together get half of
+    /// what that gets.
+    const SMALL: u32 = 8;
+
+    fn new(most: u64) -> Self {
+        let lane = |kilopixels: u32| Lane {
+            free: Arc::new(Semaphore::new(kilopixels as usize)),
+            kilopixels,
+        };
+        let most = kilopixels(most);
+        Self {
+            small: lane((most / 2).max(1)),
+            large: lane(most),
+        }
+    }
+
+    /// Waits until a picture that costs so many pixels may be decoded.
+    async fn enter(&self, pixels: u64) -> Option<OwnedSemaphorePermit> {
+        let cost = kilopixels(pixels);
+        let lane = match cost <= self.large.kilopixels / Self::SMALL {
+            true => &self.small,
+            false => &self.large,
+        };
+        // Pixels of more than four bytes may cost more than the lane has: such a picture has it alone.
+        let cost = cost.min(lane.kilopixels);
+        lane.free.clone().acquire_many_owned(cost).await.ok()
+    }
 }
 
 impl Engine {
@@ -151,7 +202,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where a file cannot be read or used, or the forward pass fails.
-    pub fn start(files: &Files, limits: Limits) -> Result<Self, StartError> {
+    pub fn start(files: &Files, wanted: Wanted, limits: Limits) -> Result<Self, StartError> {
         let path = || files.labels.clone();
         let labels = std::fs::read(&files.labels).map_err(|cause| StartError::LabelsFile {
             path: path(),
@@ -162,21 +213,20 @@ impl Engine {
             cause,
         })?;
         let state = StateDict::open(&files.weights).map_err(StartError::Weights)?;
-        let (model, worker, first) =
-            Worker::start(state, labels, limits).map_err(|error| match error {
+        let (loaded, worker, first) =
+            Worker::start(state, labels, wanted, limits).map_err(|error| match error {
                 StartError::Model(detector::Error::Labels(cause)) => StartError::Labels {
                     path: path(),
                     cause,
                 },
                 other => other,
             })?;
-        let kilopixels = kilopixels(limits.pixels);
         Ok(Self {
-            model: Arc::new(model),
+            model: Arc::new(loaded.model),
+            arithmetic: Arc::new(loaded.arithmetic),
             worker,
             admission: Admission::new(limits.workers, limits.queue, first),
-            decoding: Arc::new(Semaphore::new(kilopixels as usize)),
-            kilopixels,
+            decoding: Decoding::new(limits.pixels),
             limits,
         })
     }
@@ -185,6 +235,12 @@ impl Engine {
     #[must_use]
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// In which precision it runs, where, and why.
+    #[must_use]
+    pub fn arithmetic(&self) -> &Choice {
+        &self.arithmetic
     }
 
     /// Whether a picture would find a place now: for those who would rather not fetch it in vain.
@@ -211,9 +267,7 @@ impl Engine {
         let _place = self.admission.enter()?;
         let (limit, seen) = (self.limits.pixels, bytes.clone());
         let header = blocking(move || Ok(Header::read(&seen, limit)?)).await?;
-        // Decoded pictures are what takes memory: all of them together get as much as the largest.
-        let cost = kilopixels(header.cost()).min(self.kilopixels);
-        let permit = self.decoding.clone().acquire_many_owned(cost).await;
+        let permit = self.decoding.enter(header.cost()).await;
         let model = self.model.clone();
         let (input, size, decode, preprocess) = blocking(move || {
             let _permit = permit;
@@ -266,4 +320,40 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(Error::Internal(format!("a stage did not end: {error}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    #[test]
+    fn a_huge_picture_holds_up_no_small_one() {
+        let decoding = Decoding::new(50_000_000);
+        let huge = decoding.enter(50_000_000).now_or_never().flatten();
+        assert!(huge.is_some());
+        assert!(decoding.enter(40_000_000).now_or_never().is_none());
+        let small: Vec<_> = (0..4)
+            .map(|_| decoding.enter(6_000_000).now_or_never().flatten())
+            .collect();
+        assert!(small.iter().all(Option::is_some));
+        // All together they have an end too.
+        assert!(decoding.enter(6_000_000).now_or_never().is_none());
+        drop(huge);
+        assert!(
+            decoding
+                .enter(40_000_000)
+                .now_or_never()
+                .flatten()
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn what_costs_more_than_there_is_may_still_be_decoded() {
+        let decoding = Decoding::new(1000);
+        for cost in [1, 1000, 2000, u64::MAX] {
+            assert!(decoding.enter(cost).now_or_never().flatten().is_some());
+        }
+    }
 }

@@ -6,15 +6,30 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tch::Device;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Error, Limits, StartError};
-use crate::detector::Model;
 use crate::detector::boxes::RawOutput;
+use crate::detector::inference::{self, Inference};
 use crate::detector::labels::Labels;
-use crate::detector::network::Network;
+use crate::detector::precision::{Choice, Wanted};
 use crate::detector::preprocess::Input;
+use crate::detector::{self, Model};
 use crate::weights::StateDict;
+
+/// Pictures of one pass where nobody says. On a processor a pass is bound by arithmetic, and a batch
+/// of four takes four times as long: whoever is first would wait for the last.
+const BATCH_ON_CPU: usize = 1;
+/// A GPU has room for more at once.
+const BATCH_ON_GPU: usize = 8;
+
+/// What the first thread tells of the network that it read.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub model: Model,
+    pub arithmetic: Choice,
+}
 
 /// A handle to the model threads.
 #[derive(Debug, Clone)]
@@ -46,31 +61,41 @@ impl Worker {
     pub(super) fn start(
         state: StateDict,
         labels: Labels,
+        wanted: Wanted,
         limits: Limits,
-    ) -> Result<(Model, Self, Duration), StartError> {
+    ) -> Result<(Loaded, Self, Duration), StartError> {
         let (jobs, queue) = mpsc::unbounded_channel();
         let queue: Queue = Arc::new(Mutex::new(queue));
         let (loaded, loading) = std::sync::mpsc::channel();
         let share = queue.clone();
         let first = spawn(limits.threads, move |ready| {
             let (model, network) = Model::new(&state, &labels).map_err(StartError::Model)?;
+            let scales = detector::scales(&state).map_err(StartError::Model)?;
             drop(state);
+            let (network, arithmetic) =
+                inference::prepare(network, model.family(), scales, wanted)?;
+            release_what_was_freed();
             warm_up(&network, ready)?;
-            let _ = loaded.send((model, network.shallow_clone()));
-            serve(&network, &share);
+            let batch = limits.batch.unwrap_or(match arithmetic.device {
+                Device::Cpu => BATCH_ON_CPU,
+                _ => BATCH_ON_GPU,
+            });
+            let copy = network.shallow_clone();
+            let _ = loaded.send((Loaded { model, arithmetic }, copy, batch));
+            serve(&network, &share, batch);
             Ok(())
         });
         let mut pass = first?;
-        let (model, network) = loading.recv().map_err(|_| panicked())?;
+        let (loaded, network, batch) = loading.recv().map_err(|_| panicked())?;
         for _ in 1..limits.workers {
             let (network, share) = (network.shallow_clone(), queue.clone());
             pass = spawn(limits.threads, move |ready| {
                 warm_up(&network, ready)?;
-                serve(&network, &share);
+                serve(&network, &share, batch);
                 Ok(())
             })?;
         }
-        Ok((model, Self { jobs }, pass))
+        Ok((loaded, Self { jobs }, pass))
     }
 
     /// Waits in the queue, then runs the network. Dropping the future leaves the queue.
@@ -107,41 +132,79 @@ fn panicked() -> StartError {
     StartError::WarmUp("the model thread panicked".to_owned())
 }
 
+/// Gives the memory back to the system in which the file's tensors stood before they were put in the
+/// order of the processor: glibc would keep it for later, and there is no later.
+fn release_what_was_freed() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: touches nothing that is in use.
+    #[expect(unsafe_code, reason = "glibc's own function for it")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 fn warm_up(
-    network: &Network,
+    network: &Inference,
     ready: &Sender<Result<Duration, StartError>>,
 ) -> Result<(), StartError> {
     let begun = Instant::now();
-    run(network, &Input::blank()).map_err(StartError::WarmUp)?;
+    run(network, &[&Input::blank()]).map_err(StartError::WarmUp)?;
     let _ = ready.send(Ok(begun.elapsed()));
     Ok(())
 }
 
-fn serve(network: &Network, queue: &Queue) {
+/// Takes what waits, up to `batch` jobs, and does not wait for more.
+fn serve(network: &Inference, queue: &Queue, batch: usize) {
     loop {
-        // Only while it waits: a pass poisons nothing.
-        let job = queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .blocking_recv();
-        let Some(job) = job else { return };
-        // Nobody waits for it any more.
-        if job.reply.is_closed() {
+        let jobs = take(queue, batch);
+        if jobs.is_empty() {
+            return;
+        }
+        // Nobody waits for the others any more.
+        let jobs: Vec<Job> = jobs
+            .into_iter()
+            .filter(|job| !job.reply.is_closed())
+            .collect();
+        if jobs.is_empty() {
             continue;
         }
         let begun = Instant::now();
-        let pass = run(network, &job.input).map(|output| Pass {
-            output,
-            forward: begun.elapsed(),
-        });
-        let _ = job.reply.send(pass.map_err(Error::Internal));
+        let inputs: Vec<&Input> = jobs.iter().map(|job| &job.input).collect();
+        let outputs = run(network, &inputs);
+        let forward = begun.elapsed();
+        match outputs {
+            Ok(outputs) => {
+                for (job, output) in jobs.into_iter().zip(outputs) {
+                    let _ = job.reply.send(Ok(Pass { output, forward }));
+                }
+            }
+            Err(error) => {
+                for job in jobs {
+                    let _ = job.reply.send(Err(Error::Internal(error.clone())));
+                }
+            }
+        }
     }
 }
 
+/// The next job and those that wait behind it; none once the engine is gone.
+fn take(queue: &Queue, batch: usize) -> Vec<Job> {
+    // Only while it waits: a pass poisons nothing.
+    let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut jobs: Vec<Job> = queue.blocking_recv().into_iter().collect();
+    while !jobs.is_empty() && jobs.len() < batch {
+        match queue.try_recv() {
+            Ok(job) => jobs.push(job),
+            Err(_) => break,
+        }
+    }
+    jobs
+}
+
 /// tch panics where libtorch throws in a call that cannot fail; the thread must outlive that.
-fn run(network: &Network, input: &Input) -> Result<RawOutput, String> {
-    match std::panic::catch_unwind(AssertUnwindSafe(|| network.forward(input))) {
-        Ok(output) => output.map_err(|error| error.to_string()),
+fn run(network: &Inference, inputs: &[&Input]) -> Result<Vec<RawOutput>, String> {
+    match std::panic::catch_unwind(AssertUnwindSafe(|| network.forward(inputs))) {
+        Ok(outputs) => outputs.map_err(|error| error.to_string()),
         Err(_) => Err("the forward pass panicked".to_owned()),
     }
 }

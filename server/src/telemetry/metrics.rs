@@ -75,7 +75,7 @@ impl Metrics {
             queue_capacity: IntGauge::new("ssd_queue_capacity", "The setting QUEUE_LENGTH")?,
             model: IntGaugeVec::new(
                 Opts::new("ssd_model_info", "The model that is loaded: always 1"),
-                &["name", "family", "classes"],
+                &["name", "family", "classes", "precision"],
             )?,
         };
         let build = IntGauge::with_opts(
@@ -141,7 +141,12 @@ impl Metrics {
             let model = engine.model();
             let classes = model.labels().len().to_string();
             self.model
-                .with_label_values(&[model.name(), model.family().name, &classes])
+                .with_label_values(&[
+                    model.name(),
+                    model.family().name,
+                    &classes,
+                    engine.arithmetic().precision.name(),
+                ])
                 .set(1);
         }
         let mut text = Vec::new();

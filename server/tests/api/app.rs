@@ -34,9 +34,14 @@ pub fn files() -> Files {
     }
 }
 
-/// The settings of a test: a free port, one thread, what `changes` says.
+/// The settings of a test: a free port, one thread, the reference's precision, what `changes` says.
 pub fn settings(changes: &[(&str, &str)]) -> Settings {
-    let own = [("PORT", "0"), ("THREADS", "1"), ("LOG_FILTER", "off")];
+    let own = [
+        ("PORT", "0"),
+        ("THREADS", "1"),
+        ("PRECISION", "f32"),
+        ("LOG_FILTER", "off"),
+    ];
     let variables: Variables = own.iter().chain(changes).copied().collect();
     Settings::load(None, &variables).unwrap()
 }
@@ -144,6 +149,14 @@ impl Raw {
             .unwrap()
             .unwrap();
         String::from_utf8(all).unwrap()
+    }
+
+    /// How many bytes the server still sends until the connection ends, however it does.
+    pub async fn count_all(mut self) -> usize {
+        let mut all = Vec::new();
+        let reading = self.0.read_to_end(&mut all);
+        let _ = tokio::time::timeout(PATIENCE, reading).await.unwrap();
+        all.len()
     }
 
     /// What comes until the text `end` has come.

@@ -3,6 +3,7 @@
 use poem::http::StatusCode;
 use poem::{Endpoint, Request};
 use ssd_server::api::{Options, Readiness, routes};
+use ssd_server::detector::precision::Wanted;
 use ssd_server::engine::{Engine, Limits};
 use ssd_server::server::{Application, Error};
 use ssd_server::telemetry::Metrics;
@@ -21,6 +22,7 @@ async fn the_server_is_ready_from_the_end_of_the_warm_up_to_the_begin_of_the_shu
         login: settings.login,
         criteria: settings.criteria,
         body_limit: settings.body_limit,
+        bodies_limit: settings.bodies_limit,
         body_timeout: settings.body_timeout,
         request_timeout: settings.request_timeout,
     };
@@ -51,9 +53,11 @@ async fn the_server_is_ready_from_the_end_of_the_warm_up_to_the_begin_of_the_shu
         pixels: settings.pixel_limit,
         threads: 1,
         workers: 1,
+        batch: None,
         queue: 0,
     };
-    let engine = tokio::task::spawn_blocking(move || Engine::start(&files(), limits));
+    let engine =
+        tokio::task::spawn_blocking(move || Engine::start(&files(), Wanted::REFERENCE, limits));
     readiness.ready(engine.await.unwrap().unwrap());
     assert_eq!(healthy().await, (yes, yes));
     readiness.drain();

@@ -51,7 +51,7 @@ async fn requests_are_counted_by_route_and_status_and_refusals_by_reason() {
         ("ssd_queue_depth", 0.0),
         ("ssd_queue_capacity", 3.0),
         (
-            r#"ssd_model_info{classes="20",family="ssd300-voc",name="small"}"#,
+            r#"ssd_model_info{classes="20",family="ssd300-voc",name="small",precision="f32"}"#,
             1.0,
         ),
         ("ssd_picture_pixels_count", 2.0),

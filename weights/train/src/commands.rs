@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use ssd_server::detector::network::Network;
-use ssd_server::weights::StateDict;
+use ssd_server::detector::precision::{Place, Precision, Wanted};
 use ssd_train::evaluation::{self, Accuracy, Detector, Set, coco_file, report, voc_folder};
 use ssd_train::scenes::{self, Style};
 use ssd_train::training::batches::Diet;
@@ -68,6 +67,14 @@ fn size(text: &str) -> Result<(u32, u32), String> {
         Some((w, h)) if SIDES.contains(&w) && SIDES.contains(&h) => Ok((w, h)),
         _ => Err("a size is WIDTHxHEIGHT, each from 64 to 4096".to_owned()),
     }
+}
+
+fn precision(text: &str) -> Result<Precision, String> {
+    Precision::named(text).ok_or_else(|| "it accepts f32, bf16 and int8".to_owned())
+}
+
+fn place(text: &str) -> Result<Place, String> {
+    Place::named(text).ok_or_else(|| "it accepts auto, cpu and cuda:N".to_owned())
 }
 
 #[derive(Args)]
@@ -269,6 +276,12 @@ struct Evaluate {
     /// What precision and recall are told for, 0 to 1
     #[arg(long, default_value_t = evaluation::THRESHOLD)]
     threshold: f64,
+    /// The arithmetic: f32, bf16 or int8; without, the one that the server would choose
+    #[arg(long, value_parser = precision)]
+    precision: Option<Precision>,
+    /// Where: auto, cpu or cuda:N
+    #[arg(long, value_parser = place, default_value = "auto")]
+    device: Place,
     /// Write the figures as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -283,10 +296,15 @@ impl Evaluate {
         if let Some(limit) = self.limit {
             set.limit(limit);
         }
-        let state = StateDict::open(&self.weights)?;
-        let (network, family) = Network::new(&state)?;
-        let meaning = evaluation::meaning(&state, &set.classes)?;
-        let detector = Detector::new(&network, family, meaning);
+        let wanted = Wanted {
+            precision: self.precision,
+            place: self.device,
+        };
+        let (detector, choice) = Detector::open(&self.weights, &set.classes, wanted)?;
+        eprintln!("precision {}: {}", choice.precision, choice.why);
+        if let Some(warning) = choice.warning {
+            eprintln!("{warning}");
+        }
         let bar = bar(set.pictures.len(), "pictures");
         let found = evaluation::find(&detector, &set, Some(&bar))?;
         bar.finish_and_clear();
@@ -322,10 +340,7 @@ impl Evaluate {
 
 /// The accuracy of a model file on a set.
 fn measured(model: &Path, set: &Set) -> anyhow::Result<Accuracy> {
-    let state = StateDict::open(model)?;
-    let (network, family) = Network::new(&state)?;
-    let meaning = evaluation::meaning(&state, &set.classes)?;
-    let detector = Detector::new(&network, family, meaning);
+    let (detector, _) = Detector::open(model, &set.classes, Wanted::REFERENCE)?;
     let bar = bar(set.pictures.len(), "pictures");
     let found = evaluation::find(&detector, set, Some(&bar))?;
     bar.finish_and_clear();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ssd_server::detector::network::Network;
+use ssd_server::detector::precision::Wanted;
 use ssd_server::weights::StateDict;
 use ssd_train::evaluation::{self, Accuracy, Detector, Set};
 use ssd_train::scenes::CLASSES;
@@ -12,10 +12,7 @@ fn weights() -> PathBuf {
 }
 
 fn accuracy(set: &Set) -> Accuracy {
-    let state = StateDict::open(&weights()).unwrap();
-    let (network, family) = Network::new(&state).unwrap();
-    let meaning = evaluation::meaning(&state, &set.classes).unwrap();
-    let detector = Detector::new(&network, family, meaning);
+    let (detector, _) = Detector::open(&weights(), &set.classes, Wanted::REFERENCE).unwrap();
     let found = evaluation::find(&detector, set, None).unwrap();
     evaluation::summarise(set, &found, evaluation::THRESHOLD)
 }

@@ -17,11 +17,13 @@ use image::RgbImage;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use ssd_server::detector::boxes::{self, Criteria};
-use ssd_server::detector::describe;
 use ssd_server::detector::family::{self, Family};
+use ssd_server::detector::inference::{self, Inference};
 use ssd_server::detector::labels::VOC_TO_COCO;
 use ssd_server::detector::network::Network;
+use ssd_server::detector::precision::{Choice, Wanted};
 use ssd_server::detector::priors::{Prior, priors};
+use ssd_server::detector::{self, describe};
 use ssd_server::weights::StateDict;
 
 use crate::measure::{Found, Truth, coco, mean, voc};
@@ -136,24 +138,44 @@ pub fn unannotated(folder: &Path) -> anyhow::Result<Set> {
 
 /// A network with what is needed to read its answers.
 #[derive(Debug)]
-pub struct Detector<'a> {
-    network: &'a Network,
+pub struct Detector {
+    network: Inference,
     family: &'static Family,
     priors: Vec<Prior>,
     /// For each of the network's classes without the background, the set's class.
     meaning: Vec<Option<usize>>,
 }
 
-impl<'a> Detector<'a> {
-    /// A network of the demo model's kind, whose classes are the set's, in order.
-    #[must_use]
-    pub fn of(network: &'a Network, classes: usize) -> Self {
-        Self::new(network, &family::VOC, (0..classes).map(Some).collect())
+impl Detector {
+    /// A network of the demo model's kind in single precision, whose classes are the set's, in order.
+    ///
+    /// # Errors
+    /// Where libtorch fails.
+    pub fn of(network: Network, classes: usize) -> anyhow::Result<Self> {
+        let family = &family::VOC;
+        let (network, _) = inference::prepare(network, family, None, Wanted::REFERENCE)?;
+        Ok(Self::new(network, family, (0..classes).map(Some).collect()))
     }
 
-    /// A network of any family; `meaning` tells for each of its classes the set's, if any.
-    #[must_use]
-    pub fn new(network: &'a Network, family: &'static Family, meaning: Vec<Option<usize>>) -> Self {
+    /// The network of some weights of any family, for a set of these classes; and the arithmetic in
+    /// which it runs.
+    ///
+    /// # Errors
+    /// Where the weights cannot be used or run, or have none of the classes.
+    pub fn open(
+        weights: &Path,
+        classes: &[String],
+        wanted: Wanted,
+    ) -> anyhow::Result<(Self, Choice)> {
+        let state = StateDict::open(weights)?;
+        let (network, family) = Network::new(&state)?;
+        let meaning = meaning(&state, classes)?;
+        let scales = detector::scales(&state)?;
+        let (network, choice) = inference::prepare(network, family, scales, wanted)?;
+        Ok((Self::new(network, family, meaning), choice))
+    }
+
+    fn new(network: Inference, family: &'static Family, meaning: Vec<Option<usize>>) -> Self {
         Self {
             network,
             family,
@@ -167,7 +189,7 @@ impl<'a> Detector<'a> {
         let (w, h) = (picture.width() as f32, picture.height() as f32);
         let output = self
             .network
-            .forward(&self.family.preprocessing.input(picture))?;
+            .forward_one(&self.family.preprocessing.input(picture))?;
         let criteria = Criteria {
             threshold: FLOOR,
             iou: NMS,
@@ -258,7 +280,7 @@ pub fn find(
 ///
 /// # Errors
 /// Where the names of the network's classes are not known, or none is one of the set's.
-pub fn meaning(state: &StateDict, classes: &[String]) -> anyhow::Result<Vec<Option<usize>>> {
+fn meaning(state: &StateDict, classes: &[String]) -> anyhow::Result<Vec<Option<usize>>> {
     let path = state.path().display();
     let own = describe(state)
         .and_then(|description| description.classes)

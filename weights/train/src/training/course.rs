@@ -265,8 +265,7 @@ fn bar(steps: usize, done: usize) -> ProgressBar {
 
 /// mAP (VOC 2010) on validation scenes.
 fn validate(run: &Run, scenes: usize) -> anyhow::Result<f64> {
-    let network = run.snapshot()?;
-    let detector = Detector::of(&network, CLASSES.len());
+    let detector = Detector::of(run.snapshot()?, CLASSES.len())?;
     let set = evaluation::drawn(VALIDATION_SEED, scenes, false)?;
     let found = evaluation::find(&detector, &set, None)?;
     let accuracy = evaluation::summarise(&set, &found, evaluation::THRESHOLD);

@@ -1,0 +1,85 @@
+//! `ssd calibrate`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use indicatif::{ProgressBar, ProgressStyle};
+use ssd_server::detector::inference::{How, Inference, LayerError};
+use ssd_server::detector::network::Network;
+use ssd_server::detector::preprocess::Input;
+use ssd_server::detector::quantise::{self, Scales};
+use ssd_server::weights::StateDict;
+use tch::Device;
+
+use super::{SettingsFile, output, picture, print};
+
+/// A file of the same tensors is written, which PRECISION=auto then runs in eight bits.
+#[derive(Debug, Args)]
+pub struct Calibrate {
+    /// The weights: .pth (of either age) or .safetensors
+    #[arg(value_name = "WEIGHTS")]
+    weights: PathBuf,
+    /// Pictures such as the network will see; some dozens are enough, and nobody has to annotate them
+    #[arg(required = true, value_name = "PICTURE")]
+    pictures: Vec<PathBuf>,
+    /// The safetensors file to write
+    #[arg(short, long, value_name = "OUT.safetensors")]
+    output: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    settings: SettingsFile,
+}
+
+impl Calibrate {
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        output::check(&self.output, self.force)?;
+        let settings = self.settings.load()?;
+        let state = StateDict::open(&self.weights)?;
+        let (network, family) = Network::new(&state)?;
+        let read = |path: &PathBuf| -> anyhow::Result<Input> {
+            let picture =
+                read(path, settings.pixel_limit).with_context(|| path.display().to_string())?;
+            Ok(family.preprocessing.input(&picture))
+        };
+        let inputs = self.pictures.iter().map(read);
+        let inputs = inputs.collect::<anyhow::Result<Vec<_>>>()?;
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} passes, {eta} left");
+        let bar = ProgressBar::new(2 * inputs.len() as u64)
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let scales = quantise::calibrate(&network, &inputs, || bar.inc(1))?;
+        bar.finish_and_clear();
+        let errors = errors(&state, &inputs[0], &scales)?;
+        let scales = (quantise::METADATA.to_owned(), scales.to_metadata());
+        let count = output::write(&state, &self.output, [scales])?;
+        print(&format!(
+            "{errors}\n{}: {count} tensors, calibrated for int8 on {} pictures\n",
+            self.output.display(),
+            inputs.len()
+        ))
+    }
+}
+
+/// How far each map is from single precision on an input, as a table.
+fn errors(state: &StateDict, input: &Input, scales: &Scales) -> anyhow::Result<Table> {
+    let (network, family) = Network::new(state)?;
+    let inference = Inference::new(network, family, &How::Int8(scales.clone()), Device::Cpu)?;
+    let (exact, _) = Network::new(state)?;
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    table.set_header(["map of", "mean error on the first picture"]);
+    for LayerError { layer, error } in inference.errors(&exact, input)? {
+        table.add_row([layer, format!("{:.2} %", error * 100.0)]);
+    }
+    Ok(table)
+}
+
+fn read(path: &Path, pixels: u64) -> anyhow::Result<image::RgbImage> {
+    let bytes = picture(path)?;
+    Ok(ssd_server::detector::picture::Header::read(&bytes, pixels)?.decode(&bytes)?)
+}

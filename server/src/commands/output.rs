@@ -1,0 +1,43 @@
+//! The safetensors files that commands write.
+
+use std::path::Path;
+
+use anyhow::ensure;
+use ssd_server::detector::describe;
+use ssd_server::weights::{NewTensor, StateDict, write_safetensors};
+
+/// Whether a file may be written there.
+pub fn check(path: &Path, force: bool) -> anyhow::Result<()> {
+    let output = path.display();
+    ensure!(
+        path.extension()
+            .is_some_and(|extension| extension == "safetensors"),
+        "{output}: what is written is safetensors; give it a name that ends in .safetensors"
+    );
+    ensure!(
+        force || path.symlink_metadata().is_err(),
+        "{output} exists; give --force to replace it"
+    );
+    Ok(())
+}
+
+/// Writes every tensor of `state`, with what is known of it and `more` as metadata. Returns how many
+/// tensors there are.
+pub fn write(
+    state: &StateDict,
+    path: &Path,
+    more: impl IntoIterator<Item = (String, String)>,
+) -> anyhow::Result<usize> {
+    let mut metadata = state.metadata().clone();
+    if let Some(known) = describe(state) {
+        metadata.insert("family".to_owned(), known.family.name.to_owned());
+        if let Some(classes) = known.classes {
+            metadata.insert("classes".to_owned(), serde_json::to_string(&classes)?);
+        }
+    }
+    metadata.extend(more);
+    let tensors: Vec<NewTensor> = state.tensors().map(NewTensor::from).collect();
+    let count = tensors.len();
+    write_safetensors(path, tensors, &metadata)?;
+    Ok(count)
+}

@@ -1,0 +1,75 @@
+// Calls operators of libtorch that tch has no function for, by their names: libtorch registers them
+// for torch.compile, and its dispatcher finds them for anybody.
+//
+// One function, so that everything else can be Rust: see mod.rs for the operators and what they take.
+
+#include <ATen/core/List.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/jit_type.h>
+#include <ATen/core/stack.h>
+
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <optional>
+#include <vector>
+
+namespace {
+
+// The same in mod.rs.
+enum class Kind : std::int32_t { None, Tensor, Float, Whole, Wholes, Text, NoScalars };
+
+struct Argument {
+    Kind kind;
+    const at::Tensor *tensor;
+    double number;
+    std::int64_t whole;
+    const std::int64_t *wholes;
+    std::size_t length;
+    const char *text;
+};
+
+c10::IValue value(const Argument &argument) {
+    switch (argument.kind) {
+    case Kind::None:
+        return {};
+    case Kind::Tensor:
+        return *argument.tensor;
+    case Kind::Float:
+        return argument.number;
+    case Kind::Whole:
+        return argument.whole;
+    case Kind::Wholes:
+        return std::vector<std::int64_t>(argument.wholes, argument.wholes + argument.length);
+    case Kind::Text:
+        return std::string(argument.text, argument.length);
+    case Kind::NoScalars:
+        return c10::impl::GenericList(c10::OptionalType::create(c10::NumberType::get()));
+    }
+    throw std::invalid_argument("an argument of no kind");
+}
+
+}  // namespace
+
+// Calls operator `name` with `count` arguments. Returns its tensor, which is the caller's to delete
+// (as every tensor of torch-sys), or null, with at most `room` bytes of what was wrong in `error`.
+extern "C" at::Tensor *ssd_call(const char *name, const Argument *arguments, std::size_t count,
+                                char *error, std::size_t room) noexcept {
+    try {
+        auto handle = c10::Dispatcher::singleton().findSchemaOrThrow(name, "");
+        torch::jit::Stack stack;
+        stack.reserve(count);
+        for (std::size_t i = 0; i < count; ++i) {
+            stack.push_back(value(arguments[i]));
+        }
+        handle.callBoxed(stack);
+        return new at::Tensor(stack.at(0).toTensor());
+    } catch (const std::exception &thrown) {
+        std::strncpy(error, thrown.what(), room - 1);
+    } catch (...) {
+        std::strncpy(error, "something that is no exception was thrown", room - 1);
+    }
+    error[room - 1] = '\0';
+    return nullptr;
+}

@@ -1,0 +1,311 @@
+//! In which arithmetic a network runs and where, and which of them suits this machine.
+
+use std::fmt;
+
+use tch::{Cuda, Device};
+
+/// The arithmetic of a forward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Precision {
+    /// Single precision.
+    F32,
+    /// bfloat16, with sums in single precision.
+    Bf16,
+    /// Eight-bit activations and weights, with sums in 32 bits.
+    Int8,
+}
+
+impl Precision {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
+
+    /// As in the setting.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// The precision of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|precision| precision.name() == name)
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a processor can do that matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a feature")]
+pub struct Processor {
+    /// x86-64, where oneDNN's operators are.
+    pub x86: bool,
+    /// Vectors of 256 bits (AVX2).
+    pub avx2: bool,
+    /// Products of bfloat16 (AVX512-BF16; AMX comes with it).
+    pub bf16: bool,
+    /// Sums of eight-bit products in 32 bits (AVX512-VNNI or AVX-VNNI). Without it pairs of products
+    /// are summed in 16 bits first, and saturate there.
+    pub vnni: bool,
+}
+
+impl Processor {
+    /// This machine's. `ONEDNN_MAX_CPU_ISA` is heeded where it names less, since oneDNN does.
+    #[must_use]
+    pub fn of_this_machine() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected;
+            let ceiling = std::env::var("ONEDNN_MAX_CPU_ISA").unwrap_or_default();
+            let ceiling = ceiling.to_ascii_uppercase();
+            let up_to = |names: &[&str]| !names.contains(&ceiling.as_str());
+            Self {
+                x86: true,
+                avx2: is_x86_feature_detected!("avx2") && up_to(&["SSE41", "AVX"]),
+                bf16: is_x86_feature_detected!("avx512bf16")
+                    && up_to(&[
+                        "SSE41",
+                        "AVX",
+                        "AVX2",
+                        "AVX2_VNNI",
+                        "AVX2_VNNI_2",
+                        "AVX512_CORE",
+                        "AVX512_CORE_VNNI",
+                    ]),
+                vnni: is_x86_feature_detected!("avx512vnni")
+                    && up_to(&["SSE41", "AVX", "AVX2", "AVX512_CORE"])
+                    || is_x86_feature_detected!("avxvnni") && up_to(&["SSE41", "AVX", "AVX2"]),
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        Self {
+            x86: false,
+            avx2: false,
+            bf16: false,
+            vnni: false,
+        }
+    }
+
+    /// Those of its features that count, for people.
+    fn features(self) -> &'static str {
+        match (self.bf16, self.vnni, self.avx2) {
+            (true, true, _) => "AVX512-BF16 and VNNI",
+            (true, false, _) => "AVX512-BF16",
+            (false, true, _) => "VNNI",
+            (false, false, true) => "AVX2",
+            (false, false, false) => "neither AVX2 nor more",
+        }
+    }
+}
+
+/// Where a network is asked to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Place {
+    /// On the first CUDA device, where libtorch finds one, else on the processor.
+    #[default]
+    Auto,
+    /// On the processor.
+    Cpu,
+    /// On the CUDA device of that number.
+    Cuda(usize),
+}
+
+impl Place {
+    /// The place of that name, as in the setting.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Self::Auto),
+            "cpu" => Some(Self::Cpu),
+            _ => {
+                let number = name.strip_prefix("cuda:")?;
+                number.parse().ok().map(Self::Cuda)
+            }
+        }
+    }
+
+    /// The device.
+    ///
+    /// # Errors
+    /// Where it is a CUDA device that libtorch does not find.
+    pub fn device(self) -> Result<Device, String> {
+        let found = usize::try_from(Cuda::device_count()).unwrap_or(0);
+        match self {
+            Self::Auto if found > 0 => Ok(Device::Cuda(0)),
+            Self::Auto | Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda(number) if number < found => Ok(Device::Cuda(number)),
+            Self::Cuda(number) => Err(format!(
+                "DEVICE is cuda:{number}, but libtorch finds {found} CUDA devices{}",
+                match Cuda::is_available() {
+                    true => "",
+                    false => ": this one is built without CUDA, or there is no driver",
+                }
+            )),
+        }
+    }
+}
+
+/// What is asked of a network's arithmetic. The default leaves everything to this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// `None` for the one that suits.
+    pub precision: Option<Precision>,
+    /// Where it runs.
+    pub place: Place,
+}
+
+impl Wanted {
+    /// Single precision on the processor: what others are compared with.
+    pub const REFERENCE: Self = Self {
+        precision: Some(Precision::F32),
+        place: Place::Cpu,
+    };
+}
+
+/// An arithmetic, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// The precision.
+    pub precision: Precision,
+    /// Where.
+    pub device: Device,
+    /// The reason, for the log.
+    pub why: String,
+    /// What somebody who asked for it should know.
+    pub warning: Option<&'static str>,
+}
+
+/// Chooses: what is `wanted`; where nothing is, the fastest that this processor computes by itself
+/// and that costs no accuracy. Eight bits need a `calibrated` file for that: scales measured on
+/// pictures that its user vouches for. On a GPU it is single precision.
+#[must_use]
+pub fn choose(
+    wanted: Option<Precision>,
+    device: Device,
+    processor: Processor,
+    calibrated: bool,
+) -> Choice {
+    if let Some(precision) = wanted {
+        let on_processor = device == Device::Cpu;
+        let warning = match precision {
+            Precision::F32 => None,
+            Precision::Bf16 => (on_processor && !processor.bf16).then_some(
+                "this processor has no bfloat16 (AVX512-BF16): it is emulated, and may be twenty \
+                 times slower than f32",
+            ),
+            Precision::Int8 => (!processor.vnni).then_some(
+                "this processor has no VNNI: int8 is about half as fast as with it, and weights \
+                 have seven bits, so that 16-bit sums do not overflow",
+            ),
+        };
+        return Choice {
+            precision,
+            device,
+            why: "asked for by PRECISION".to_owned(),
+            warning,
+        };
+    }
+    let has = processor.features();
+    let (precision, why) = if device != Device::Cpu {
+        (Precision::F32, "it runs on a GPU".to_owned())
+    } else if processor.x86 && processor.avx2 && calibrated {
+        (
+            Precision::Int8,
+            format!("the weights are calibrated, and the processor has {has}"),
+        )
+    } else if processor.bf16 {
+        (
+            Precision::Bf16,
+            format!("the processor has {has}, and the weights are not calibrated for int8"),
+        )
+    } else {
+        (Precision::F32, format!("the processor has {has}"))
+    };
+    Choice {
+        precision,
+        device,
+        why,
+        warning: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Processor = Processor {
+        x86: true,
+        avx2: true,
+        bf16: false,
+        vnni: false,
+    };
+
+    #[test]
+    fn nothing_emulated_is_chosen() {
+        for vnni in [false, true] {
+            let processor = Processor { vnni, ..PLAIN };
+            assert_eq!(
+                choose(None, Device::Cpu, processor, false).precision,
+                Precision::F32
+            );
+        }
+        let arm = Processor {
+            x86: false,
+            avx2: false,
+            ..PLAIN
+        };
+        assert_eq!(
+            choose(None, Device::Cpu, arm, true).precision,
+            Precision::F32
+        );
+    }
+
+    #[test]
+    fn eight_bits_are_chosen_for_calibrated_weights_only() {
+        let processor = Processor {
+            bf16: true,
+            vnni: true,
+            ..PLAIN
+        };
+        assert_eq!(
+            choose(None, Device::Cpu, processor, false).precision,
+            Precision::Bf16
+        );
+        assert_eq!(
+            choose(None, Device::Cpu, processor, true).precision,
+            Precision::Int8
+        );
+    }
+
+    #[test]
+    fn what_is_asked_for_is_done_with_a_warning_where_it_costs() {
+        for precision in Precision::ALL {
+            let choice = choose(Some(precision), Device::Cpu, PLAIN, false);
+            assert_eq!(choice.precision, precision);
+            assert_eq!(choice.warning.is_some(), precision != Precision::F32);
+        }
+        let processor = Processor {
+            bf16: true,
+            vnni: true,
+            ..PLAIN
+        };
+        assert_eq!(
+            choose(Some(Precision::Bf16), Device::Cpu, processor, false).warning,
+            None
+        );
+        assert_eq!(
+            choose(Some(Precision::Int8), Device::Cpu, processor, false).warning,
+            None
+        );
+    }
+}
