@@ -6,6 +6,7 @@
 //! sent away at once. It knows no HTTP and no JSON.
 
 mod admission;
+mod memory;
 mod worker;
 
 use std::path::PathBuf;

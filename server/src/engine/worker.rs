@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tch::Device;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Error, Limits, StartError};
+use super::{Error, Limits, StartError, memory};
 use crate::detector::boxes::RawOutput;
 use crate::detector::inference::{self, Inference};
 use crate::detector::labels::Labels;
@@ -69,12 +69,13 @@ impl Worker {
         let (loaded, loading) = std::sync::mpsc::channel();
         let share = queue.clone();
         let first = spawn(limits.threads, move |ready| {
+            memory::loading();
             let (model, network) = Model::new(&state, &labels).map_err(StartError::Model)?;
             let scales = detector::scales(&state).map_err(StartError::Model)?;
             drop(state);
             let (network, arithmetic) =
                 inference::prepare(network, model.family(), scales, wanted)?;
-            release_what_was_freed();
+            memory::serving();
             warm_up(&network, ready)?;
             let batch = limits.batch.unwrap_or(match arithmetic.device {
                 Device::Cpu => BATCH_ON_CPU,
@@ -130,17 +131,6 @@ fn spawn(
 
 fn panicked() -> StartError {
     StartError::WarmUp("the model thread panicked".to_owned())
-}
-
-/// Gives the memory back to the system in which the file's tensors stood before they were put in the
-/// order of the processor: glibc would keep it for later, and there is no later.
-fn release_what_was_freed() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: touches nothing that is in use.
-    #[expect(unsafe_code, reason = "glibc's own function for it")]
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }
 
 fn warm_up(
