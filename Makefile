@@ -33,8 +33,9 @@ lint: libtorch ## Formatting, clippy, rustdoc, shellcheck and yamllint, warnings
 chart: ## Lint, render, validate and unit-test the chart; needs no cluster
 	ci/chart.sh
 
-bench: libtorch ## Measure the server's own share of a request
+bench: libtorch ## Measure each stage, and the server against a plain one: writes docs/benchmarks.md
 	cargo bench --locked
+	ci/benchmarks.sh
 
 docs: libtorch ## Write what is generated: README.md's settings and answer, server/openapi.json
 	ci/docs.sh

@@ -26,7 +26,7 @@ trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$work"' EXIT
 
 serve() { # WEIGHTS: sets $server and $url
     : >"$work/log"
-    PORT=0 WEIGHTS_PATH=$1 target/release/ssd 2>"$work/log" &
+    PORT=0 PRECISION=f32 WEIGHTS_PATH=$1 target/release/ssd 2>"$work/log" &
     server=$!
     url=
     for _ in $(seq 300); do

@@ -16,7 +16,8 @@ use ssd_server::detector::boxes::Criteria;
 use ssd_server::detector::inference;
 use ssd_server::detector::labels::Labels;
 use ssd_server::detector::picture::Header;
-use ssd_server::detector::precision::Wanted;
+use ssd_server::detector::precision::{Place, Precision, Wanted};
+use ssd_server::detector::priors;
 use ssd_server::engine::Files;
 use ssd_server::server::Application;
 use ssd_server::weights::{Dtype, NewTensor, StateDict, write_safetensors};
@@ -41,9 +42,17 @@ fn main() {
 fn stages(criterion: &mut Criterion, weights: &Path, jpeg: &[u8]) {
     let labels = Labels::parse(include_bytes!("../../data/coco_labels.txt")).expect("labels");
     let state = StateDict::open(weights).expect("weights");
-    let (model, network) = Model::new(&state, &labels).expect("a model");
-    let (network, _) =
-        inference::prepare(network, model.family(), None, Wanted::REFERENCE).expect("an inference");
+    let in_precision = |precision| {
+        let (model, network) = Model::new(&state, &labels).expect("a model");
+        let wanted = Wanted {
+            precision: Some(precision),
+            place: Place::Cpu,
+        };
+        let (network, _) =
+            inference::prepare(network, model.family(), None, wanted).expect("an inference");
+        (model, network)
+    };
+    let (model, network) = in_precision(Precision::F32);
     let criteria = Criteria {
         threshold: 0.6,
         iou: 0.45,
@@ -61,9 +70,17 @@ fn stages(criterion: &mut Criterion, weights: &Path, jpeg: &[u8]) {
     group.bench_function("postprocess", |bench| {
         bench.iter(|| black_box(model.detections(&output, &criteria, picture.dimensions())));
     });
-    group.bench_function("forward", |bench| {
-        bench.iter(|| black_box(network.forward_one(&input)));
+    group.bench_function("priors", |bench| {
+        bench.iter(|| black_box(priors::priors(&model.family().sizes)));
     });
+    for precision in Precision::ALL {
+        let (_, network) = in_precision(precision);
+        group.bench_with_input(
+            BenchmarkId::new("forward", precision),
+            &input,
+            |bench, input| bench.iter(|| black_box(network.forward_one(input))),
+        );
+    }
     group.finish();
 }
 

@@ -8,7 +8,7 @@
 //! - [`engine`]: decoding, the model threads, the order of the work.
 //! - [`api`]: routes, authentication, bodies, answers, errors, the OpenAPI document.
 //! - [`server`]: sockets, readiness, draining.
-//! - [`config`]: settings. [`telemetry`]: logs, metrics.
+//! - [`config`]: settings. [`telemetry`]: logs, metrics, traces.
 
 pub mod api;
 pub mod config;

@@ -1,4 +1,4 @@
-//! One log line a request, its id, and what is counted of it.
+//! One log line a request, its id and its span, and what is counted of it.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,10 +14,13 @@ use uuid::Uuid;
 use super::health::{LIVENESS, READINESS};
 use super::problem::{Kind, Problem};
 use crate::engine::{Answer, Stages};
-use crate::telemetry::{InFlight, Metrics};
+use crate::telemetry::{Ended, InFlight, Metrics, RequestSpan};
 
 /// The header that carries a request's id, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What Kubernetes asks every few seconds.
+const PROBES: [&str; 2] = [LIVENESS, READINESS];
 
 /// The longest id that is taken from a client.
 const LONGEST_ID: usize = 128;
@@ -119,6 +122,10 @@ impl<E: Endpoint> Endpoint for Logged<E> {
             route: None,
             status: None,
             id: id(&request),
+            span: match PROBES.contains(&request.uri().path()) {
+                true => RequestSpan::none(),
+                false => RequestSpan::begin(request.headers()),
+            },
             notes: notes.clone(),
             metrics: self.metrics.clone(),
             _in_flight: self.metrics.begin(),
@@ -164,6 +171,7 @@ struct Line {
     route: Option<Arc<str>>,
     status: Option<u16>,
     id: String,
+    span: RequestSpan,
     notes: Notes,
     metrics: Metrics,
     _in_flight: InFlight,
@@ -186,17 +194,25 @@ impl Drop for Line {
             self.metrics.answer(outcome.size, &outcome.stages, total);
         }
         let request_id = self.id.as_str();
+        let trace_id = self.span.trace_id();
         let notes = &self.notes.0;
+        self.span.end(&Ended {
+            method,
+            route,
+            status,
+            id: request_id,
+            stages: notes.outcome.get().map(|outcome| &outcome.stages),
+        });
         let bytes = notes.received.load(Ordering::Relaxed);
         if let Some(cause) = notes.failure.get() {
             error!(
                 method,
-                route, status, bytes, ms, cause, request_id, "request"
+                route, status, bytes, ms, cause, request_id, trace_id, "request"
             );
             return;
         }
         // Kubernetes asks every few seconds: that all is well is worth a line only to who wants all.
-        if status == 200 && [LIVENESS, READINESS].contains(&route) {
+        if status == 200 && PROBES.contains(&route) {
             debug!(method, route, status, ms, request_id, "request");
             return;
         }
@@ -218,6 +234,7 @@ impl Drop for Line {
             forward_ms = stage(|stages| stages.forward),
             postprocess_ms = stage(|stages| stages.postprocess),
             request_id,
+            trace_id,
             "request"
         );
     }

@@ -23,6 +23,9 @@ impl Serve {
         let settings = self.settings.load()?;
         telemetry::start_logs(settings.log_format, &settings.log_filter);
         telemetry::log_panics();
+        // Until the end of this function, so that the last of them are sent.
+        let _traces =
+            telemetry::start_traces().context("OTEL_EXPORTER_OTLP_ENDPOINT cannot be used")?;
         let (files, demo) = files(&settings)?;
         if settings.has_default_password() {
             warn!(

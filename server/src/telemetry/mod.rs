@@ -1,6 +1,7 @@
-//! Logs and metrics.
+//! Logs, metrics and traces.
 
 mod metrics;
+mod traces;
 
 use std::io::IsTerminal as _;
 
@@ -9,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::LogFormat;
 
 pub use metrics::{InFlight, MEDIA_TYPE, Metrics};
+pub use traces::{Ended, RequestSpan, Traces, start_traces};
 
 /// Sends what is logged to standard error, one line an event. Later calls do nothing.
 ///

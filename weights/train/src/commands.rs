@@ -7,10 +7,11 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use ssd_server::detector::precision::{Place, Precision, Wanted};
 use ssd_train::evaluation::{self, Accuracy, Detector, Set, coco_file, report, voc_folder};
-use ssd_train::scenes::{self, Style};
+use ssd_train::scenes::{self, CLASSES, Style};
 use ssd_train::training::batches::Diet;
 use ssd_train::training::checkpoint::{Checkpoint, Settings};
 use ssd_train::training::course::{self, Files};
+use ssd_train::training::doubt;
 
 /// Draw scenes, train the demo model on them, and measure the accuracy of SSD300 weights.
 #[derive(Parser)]
@@ -223,8 +224,12 @@ struct Export {
 impl Export {
     fn run(self) -> anyhow::Result<()> {
         let checkpoint = Checkpoint::read(&self.checkpoint)?;
-        // Written twice: what is measured is the file itself, in half precision.
-        course::export(&checkpoint, "not measured yet", &self.model)?;
+        // Written thrice: what is measured is the file itself, in half precision.
+        course::export(&checkpoint, 0.0, "not measured yet", &self.model)?;
+        let classes: Vec<String> = CLASSES.iter().map(|class| class.name.to_owned()).collect();
+        let (sure, _) = Detector::open(&self.model, &classes, Wanted::REFERENCE)?;
+        let doubt = doubt::choose(&sure, course::VALIDATION_SEED)?;
+        course::export(&checkpoint, doubt, "not measured yet", &self.model)?;
         let scenes = measured(
             &self.model,
             &evaluation::drawn(self.seed, self.scenes, false)?,
@@ -236,7 +241,7 @@ impl Export {
         println!("{}", report::table(&scenes));
         let accuracy = course::sentence(&scenes, &empty, self.seed);
         println!("{accuracy}");
-        course::export(&checkpoint, &accuracy, &self.model)
+        course::export(&checkpoint, doubt, &accuracy, &self.model)
     }
 }
 

@@ -28,7 +28,7 @@ const WARM_UP: f64 = 0.05;
 /// The last learning rate over the highest.
 const FLOOR: f64 = 0.01;
 /// Validation scenes are of this seed; tests and the published figures use others.
-const VALIDATION_SEED: u64 = 1_000_003;
+pub const VALIDATION_SEED: u64 = 1_000_003;
 
 /// Where a run writes, and how often.
 #[derive(Debug, Clone)]
@@ -364,16 +364,17 @@ pub fn sentence(scenes: &Accuracy, empty: &Accuracy, seed: u64) -> String {
     )
 }
 
-/// Writes a checkpoint's parameters as a model that the server loads: half precision, with what
-/// people and programs need to know in its metadata.
+/// Writes a checkpoint's parameters as a model that the server loads: half precision, `doubt` added to
+/// the background's logits, with what people and programs need to know in its metadata.
 ///
 /// # Errors
 /// Where the file cannot be written.
-pub fn export(from: &Checkpoint, accuracy: &str, path: &Path) -> anyhow::Result<()> {
+pub fn export(from: &Checkpoint, doubt: f64, accuracy: &str, path: &Path) -> anyhow::Result<()> {
     let names: Vec<&str> = CLASSES.iter().map(|class| class.name).collect();
     let settings = &from.settings;
     let trained = format!(
-        "{} steps of {} pictures from {} drawn scenes (seed {}) by ssd-train, on a CPU",
+        "{} steps of {} pictures from {} drawn scenes (seed {}) by ssd-train, on a CPU; {doubt:.2} added \
+         to the logits of the background",
         from.step, settings.diet.batch, settings.diet.pool, settings.diet.seed
     );
     let metadata = BTreeMap::from([
@@ -383,7 +384,14 @@ pub fn export(from: &Checkpoint, accuracy: &str, path: &Path) -> anyhow::Result<
         ("accuracy".to_owned(), accuracy.to_owned()),
         ("licence".to_owned(), "Apache-2.0".to_owned()),
     ]);
-    let folded = norms::fold(&from.state)?;
+    let mut folded = norms::fold(&from.state)?;
+    for (name, bias) in &mut folded {
+        if name.starts_with("conf.") && name.ends_with(".bias") {
+            // The background is the first of each box's classes.
+            let mut background = bias.view([-1, classes() as i64]).select(1, 0);
+            let _ = background.f_add_scalar_(doubt)?;
+        }
+    }
     let tensors = folded
         .iter()
         .map(|(name, tensor)| {

@@ -10,12 +10,14 @@
 //! norms       batch normalisation while training, folded away afterwards
 //! replica     a network on a thread, learning from its part of a batch
 //! initial     a network that has seen nothing
+//! doubt       how sure the model must be that ships
 //! checkpoint  everything a run needs to go on, in one file
 //! ```
 
 pub mod batches;
 pub mod checkpoint;
 pub mod course;
+pub mod doubt;
 pub mod initial;
 pub mod loss;
 pub mod norms;

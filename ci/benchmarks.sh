@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Measures the server against a plain Flask application and OpenVINO, and writes docs/benchmarks.md and
+# its plots. Leave the machine alone meanwhile: about ten minutes.
+#
+# It needs 6 GB for PyTorch and OpenVINO, in .tools/benchmarks, or PYTHON set to an interpreter that has
+# what is installed there; and the load generator oha, compiled into .tools/bin.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+python=${PYTHON:-.tools/benchmarks/bin/python}
+if ! command -v "$python" >/dev/null; then
+    python3 -m venv .tools/benchmarks
+    .tools/benchmarks/bin/pip install --quiet torch==2.13.0 openvino==2026.4.1 \
+        numpy==2.4.6 opencv-python-headless==5.0.0.93 flask==3.1.3 matplotlib==3.11.2 requests
+fi
+oha=${OHA:-.tools/bin/oha}
+if ! command -v "$oha" >/dev/null; then
+    cargo install --quiet --locked --root .tools oha@1.16.0
+fi
+cargo build --locked --release --bin ssd
+
+PYTHONPATH=server/tests/reference exec "$python" ci/benchmarks/run.py "$oha"
