@@ -386,7 +386,9 @@ pub fn export(from: &Checkpoint, doubt: f64, accuracy: &str, path: &Path) -> any
     ]);
     let mut folded = norms::fold(&from.state)?;
     for (name, bias) in &mut folded {
-        if name.starts_with("conf.") && name.ends_with(".bias") {
+        if let Some(head) = name.strip_prefix("conf.")
+            && head.strip_suffix(".bias").is_some()
+        {
             // The background is the first of each box's classes.
             let mut background = bias.view([-1, classes() as i64]).select(1, 0);
             let _ = background.f_add_scalar_(doubt)?;
