@@ -24,8 +24,8 @@ fn threshold(doubt: f64) -> f64 {
     1.0 / (1.0 + (-(logit(evaluation::THRESHOLD) + doubt)).exp())
 }
 
-/// What to add to the background's logits: as much as it takes for [`RAISED`], unless [`RECALL`] would
-/// be lost on the way.
+/// What to add to the background's logits: as much as it takes until hardly any scene without objects
+/// raises something, unless too little would be found in the others on the way.
 ///
 /// # Errors
 /// Where a scene cannot be drawn or libtorch fails.
