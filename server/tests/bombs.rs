@@ -1,7 +1,8 @@
-//! Decompression bombs cost no memory. In a process of its own, whose peak memory nothing else moves.
+//! Decompression bombs cost no memory, and pictures what they are counted for. In a process of its own, whose peak memory nothing else moves.
 
 use std::path::Path;
 
+use image::{ExtendedColorType, ImageFormat};
 use ssd_server::detector::picture::Header;
 
 #[test]
@@ -22,6 +23,42 @@ fn a_bomb_in_the_metadata_is_refused_without_inflating_it() {
     let grown = peak_memory() - before;
     assert!(decoded.is_err() || decoded.unwrap().dimensions() == (90, 60));
     assert!(grown < 32 << 10, "{grown} KiB");
+}
+
+#[test]
+fn a_picture_takes_no_more_memory_than_it_is_counted_for() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pictures");
+    let pixels = |bytes: usize| vec![0; 2000 * 1500 * bytes];
+    let png = |kind, bytes| {
+        let mut file = std::io::Cursor::new(Vec::new());
+        image::write_buffer_with_format(&mut file, &pixels(bytes), 2000, 1500, kind, ImageFormat::Png)
+            .unwrap();
+        file.into_inner()
+    };
+    let large = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    for (name, file, counted) in [
+        ("RGB", png(ExtendedColorType::Rgb8, 3), 3),
+        ("RGBA", png(ExtendedColorType::Rgba8, 4), 7),
+        ("16 bits", png(ExtendedColorType::Rgba16, 8), 11),
+        ("turned", large("large-turned.jpg"), 6),
+        ("progressive", large("large-progressive.jpg"), 9),
+    ] {
+        let header = Header::read(&file, 50_000_000).unwrap();
+        let megabytes = (header.memory() as f64 / 3e6).round() as usize;
+        assert_eq!(megabytes, counted, "{name}");
+        forget_peak();
+        let before = peak_memory();
+        header.decode(&file).unwrap();
+        let grown = (peak_memory() - before) as u64 * 1024;
+        // The decoders' tables, and what the allocator rounds up.
+        let slack = 4 << 20;
+        assert!(grown <= header.memory() + slack, "{name}: {grown} bytes");
+    }
+}
+
+/// From here on, the most memory is counted anew.
+fn forget_peak() {
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
 }
 
 /// A zlib stream of so many zero bytes.

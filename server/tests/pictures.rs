@@ -209,7 +209,7 @@ fn pixels_of_16_bit_samples_count_by_their_bytes() {
     let png = bytes("rgb16.png");
     // Six bytes a pixel, where four count as one.
     let limit = 90 * 60 * 6 / 4;
-    assert_eq!(Header::read(&png, limit).unwrap().cost(), limit);
+    assert!(Header::read(&png, limit).is_ok());
     let refused = Header::read(&png, limit - 1).unwrap_err().to_string();
     assert!(
         refused.contains("90 x 60 pixels of 6 bytes; at most 8099 pixels"),

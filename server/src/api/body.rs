@@ -1,9 +1,10 @@
 //! The picture out of a request's body, in memory, bounded in size and time.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, future, stream};
 use poem::http::header;
 use poem::{Body, Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
@@ -97,9 +98,10 @@ impl<'a> ApiExtractor<'a> for Picture {
         let budget: &Budget = request.data().expect("given with the routes");
         let share = budget.open();
         let chunks = bounded(body.take()?, limits, notes, share.clone());
+        let whole = gather(chunks).await?;
         let picture = match form {
-            Shape::Form { boundary } => field(chunks, boundary).await?,
-            Shape::Picture => gather(chunks).await?,
+            Shape::Form { boundary } => field(whole, boundary).await?,
+            Shape::Picture => whole,
         };
         Ok(Self(share.keep(picture)))
     }
@@ -219,19 +221,17 @@ async fn gather(chunks: impl Stream<Item = Result<Bytes, Problem>>) -> Result<By
     Ok(all.freeze())
 }
 
-/// The one field `image` of a form. Other fields are skipped.
-async fn field(
-    chunks: impl Stream<Item = Result<Bytes, Problem>> + Send + 'static,
-    boundary: String,
-) -> Result<Bytes, Problem> {
-    let mut form = multer::Multipart::new(chunks, boundary);
+/// The one field `image` of a form, which has come whole: a parser that is fed while a body arrives
+/// begins anew with every piece. Other fields are skipped.
+async fn field(form: Bytes, boundary: String) -> Result<Bytes, Problem> {
+    let whole = stream::once(future::ready(Ok::<_, Infallible>(form)));
+    let mut form = multer::Multipart::new(whole, boundary);
     let (mut picture, mut others) = (None, Vec::new());
-    while let Some(mut field) = form.next_field().await.map_err(malformed)? {
+    while let Some(field) = form.next_field().await.map_err(malformed)? {
         if field.name() != Some(FIELD) {
             if others.len() < 5 {
                 others.push(quote(field.name().unwrap_or_default()));
             }
-            while field.chunk().await.map_err(malformed)?.is_some() {}
             continue;
         }
         if picture.is_some() {
@@ -240,11 +240,7 @@ async fn field(
                 "The form has more than one field `image`; send one picture a request.",
             ));
         }
-        let mut bytes = BytesMut::new();
-        while let Some(chunk) = field.chunk().await.map_err(malformed)? {
-            bytes.extend_from_slice(&chunk);
-        }
-        picture = Some(bytes.freeze());
+        picture = Some(field.bytes().await.map_err(malformed)?);
     }
     picture.ok_or_else(|| {
         let has = match others.is_empty() {
@@ -256,19 +252,10 @@ async fn field(
     })
 }
 
-/// A problem that the stream raised comes back inside multer's error.
+#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 fn malformed(error: multer::Error) -> Problem {
-    match error {
-        multer::Error::StreamReadFailed(cause) => match cause.downcast::<Problem>() {
-            Ok(problem) => *problem,
-            Err(cause) => Problem::new(
-                Kind::MalformedBody,
-                format!("The body ended early: {cause}."),
-            ),
-        },
-        other => Problem::new(
-            Kind::MalformedBody,
-            format!("The multipart form cannot be read: {other}."),
-        ),
-    }
+    Problem::new(
+        Kind::MalformedBody,
+        format!("The multipart form cannot be read: {error}."),
+    )
 }

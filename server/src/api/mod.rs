@@ -162,7 +162,11 @@ pub fn document() -> String {
 
 /// The service has routes of its own, whose patterns poem would add to the outer one's.
 async fn forget_route(mut request: Request) -> poem::Result<Request> {
-    request.extensions_mut().remove::<PathPattern>();
+    if let Some(pattern) = request.extensions_mut().remove::<PathPattern>()
+        && let Some(notes) = request.data::<Notes>()
+    {
+        notes.took(pattern.0);
+    }
     Ok(request)
 }
 

@@ -34,6 +34,7 @@ struct Shared {
     begun: Instant,
     received: AtomicU64,
     whole: AtomicBool,
+    route: OnceLock<Arc<str>>,
     outcome: OnceLock<Outcome>,
     failure: OnceLock<String>,
 }
@@ -44,6 +45,7 @@ impl Default for Shared {
             begun: Instant::now(),
             received: AtomicU64::default(),
             whole: AtomicBool::default(),
+            route: OnceLock::default(),
             outcome: OnceLock::default(),
             failure: OnceLock::default(),
         }
@@ -71,6 +73,11 @@ impl Notes {
     /// Notes that the whole body has come.
     pub fn received_all(&self) {
         self.0.whole.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes which route it took, for where there will be no answer that tells.
+    pub fn took(&self, route: Arc<str>) {
+        let _ = self.0.route.set(route);
     }
 
     /// Notes why the server failed to answer. Only the log tells it.
@@ -118,7 +125,7 @@ impl<E: Endpoint> Endpoint for Logged<E> {
         let notes = Notes::default();
         request.set_data(notes.clone());
         let mut line = Line {
-            method: request.method().clone(),
+            method: known(request.method()),
             route: None,
             status: None,
             id: id(&request),
@@ -167,7 +174,7 @@ impl<E: Endpoint> Endpoint for Logged<E> {
 /// The log line of a request, written when it is dropped: also where the client has gone, and with
 /// it the request.
 struct Line {
-    method: Method,
+    method: &'static str,
     route: Option<Arc<str>>,
     status: Option<u16>,
     id: String,
@@ -183,8 +190,9 @@ const CLIENT_GONE: u16 = 499;
 impl Drop for Line {
     /// Fields of what did not happen are left out.
     fn drop(&mut self) {
-        let method = self.method.as_str();
-        let route = self.route.as_deref().filter(|route| !route.is_empty());
+        let method = self.method;
+        let route = self.route.as_ref().or_else(|| self.notes.0.route.get());
+        let route = route.map(|route| &**route).filter(|route| !route.is_empty());
         let route = route.unwrap_or("-");
         let status = self.status.unwrap_or(CLIENT_GONE);
         let total = self.notes.begun().elapsed();
@@ -237,6 +245,23 @@ impl Drop for Line {
             trace_id,
             "request"
         );
+    }
+}
+
+/// A method's name. Anybody may make one up, and make it as long as a head may be: those are one to the
+/// log and to traces, by the name that OpenTelemetry gives them.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::CONNECT => "CONNECT",
+        Method::TRACE => "TRACE",
+        _ => "_OTHER",
     }
 }
 

@@ -23,9 +23,7 @@ impl Serve {
         let settings = self.settings.load()?;
         telemetry::start_logs(settings.log_format, &settings.log_filter);
         telemetry::log_panics();
-        // Until the end of this function, so that the last of them are sent.
-        let _traces =
-            telemetry::start_traces().context("OTEL_EXPORTER_OTLP_ENDPOINT cannot be used")?;
+        let traces = telemetry::start_traces()?;
         let (files, demo) = files(&settings)?;
         if settings.has_default_password() {
             warn!(
@@ -54,7 +52,19 @@ impl Serve {
         // A picture that is still being decoded for nobody does not hold the exit up.
         runtime.shutdown_timeout(Duration::ZERO);
         served?;
-        Ok(ExitCode::SUCCESS)
+        drop(traces);
+        leave(0)
+    }
+}
+
+/// Ends the program without the libraries' farewells: those of libtorch and OpenMP would take apart what
+/// a model thread that was not waited for still computes with.
+fn leave(code: i32) -> ! {
+    // SAFETY: it touches no memory of this program, and nothing of it is left to be written: standard
+    // error, where the log goes, is not buffered.
+    #[expect(unsafe_code, reason = "the standard library can only end a program politely")]
+    unsafe {
+        libc::_exit(code)
     }
 }
 
@@ -74,7 +84,7 @@ fn signals() -> anyhow::Result<impl Future<Output = ()>> {
         tokio::spawn(async move {
             let (name, code) = next().await;
             warn!("{name} again: ending at once");
-            std::process::exit(code);
+            leave(code);
         });
     })
 }

@@ -102,6 +102,9 @@ pub fn prepare(
     let device = wanted.place.device().map_err(Error::Device)?;
     let processor = Processor::of_this_machine();
     let mut choice = precision::choose(wanted.precision, device, processor, scales.is_some());
+    if choice.precision == Precision::Int8 && !(device == Device::Cpu && onednn::available()) {
+        return Err(Error::NoEightBits);
+    }
     let how = match (choice.precision, scales) {
         (Precision::F32, _) => How::F32,
         (Precision::Bf16, _) => How::Bf16,
@@ -125,6 +128,12 @@ pub enum Error {
     /// There is no such device.
     #[error("{0}")]
     Device(String),
+    /// Eight bits are asked for where they cannot be had.
+    #[error(
+        "PRECISION is int8, which runs on x86-64 processors only, and not on a GPU: give auto, f32 or \
+         bf16, or DEVICE=cpu"
+    )]
+    NoEightBits,
     /// libtorch failed.
     #[error("libtorch: {0}")]
     Torch(#[from] TchError),
@@ -318,9 +327,12 @@ impl Inference {
             Origin::Layer(index) => self.backbone[index].output(),
             Origin::Normalisation => self.scales.map(|(_, scale)| scale),
         };
-        match scale {
-            Some(scale) => map.f_mul_scalar(scale.scale),
-            None => Ok(map),
+        match (scale, origin) {
+            (Some(scale), Origin::Layer(_)) => map.f_mul_scalar(scale.scale),
+            (Some(scale), Origin::Normalisation) => map
+                .f_mul_scalar(scale.scale)?
+                .f_mul(&self.l2_norm.f_sign()?),
+            (None, _) => Ok(map),
         }
     }
 }
@@ -341,7 +353,8 @@ impl Layers for Inference {
         // Whatever the map's own scale is, it cancels out.
         let map = network::normalise(&x.f_to_kind(Kind::Float)?, &self.l2_norm)?;
         match self.scales {
-            Some((_, scale)) => quantise::map(&map, scale),
+            // A channel whose factor is below zero is so throughout: the heads' weights have its sign.
+            Some((_, scale)) => quantise::map(&map.f_abs()?, scale),
             None => map.f_to_kind(self.kind),
         }
     }
@@ -445,9 +458,14 @@ impl Builder<'_> {
             }
         }
         let boxes: Vec<usize> = priors::boxes_per_cell().to_vec();
-        let heads = loc.into_iter().zip(conf).zip(sources);
-        let heads = heads.map(|((loc, conf), (side, scale))| {
-            let weight = channels_last(&Tensor::f_cat(&[loc.weight, conf.weight], 0)?);
+        let heads = loc.into_iter().zip(conf).zip(sources).enumerate();
+        let heads = heads.map(|(index, ((loc, conf), (side, scale)))| {
+            let mut weight = Tensor::f_cat(&[loc.weight, conf.weight], 0)?;
+            // The first source is the normalised map.
+            if index == 0 && matches!(self.how, How::Int8(_)) {
+                weight = weight.f_mul(&l2_norm.f_sign()?)?;
+            }
+            let weight = channels_last(&weight);
             let bias = Tensor::f_cat(&[loc.bias, conf.bias], 0)?;
             self.layer((weight, bias), loc.geometry, side, (scale, None))
         });

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use std::panic::AssertUnwindSafe;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 /// The formats that are read, for people.
 pub const FORMATS: &str = "JPEG, PNG, WebP, BMP or GIF";
@@ -53,6 +53,11 @@ pub struct Header {
     height: u32,
     /// Of all pixels as the decoder gives them.
     bytes: u64,
+    /// Whether those are three samples of 8 bits.
+    rgb: bool,
+    orientation: Orientation,
+    /// Of all that the decoder keeps beside them.
+    aside: u64,
 }
 
 /// What a decoder may allocate before it comes to the pixels: for metadata, of which a bomb may be
@@ -73,13 +78,16 @@ impl Header {
             .ok()
             .filter(|format| name(*format).is_some())
             .ok_or(Error::Unsupported)?;
-        let ((width, height), total) = guarded(format, || {
+        let ((width, height), total, rgb, orientation) = guarded(format, || {
             let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
             let mut limits = Limits::no_limits();
             limits.max_alloc = Some(METADATA);
             reader.limits(limits);
-            let decoder = reader.into_decoder()?;
-            Ok((decoder.dimensions(), decoder.total_bytes()))
+            let mut decoder = reader.into_decoder()?;
+            // Damaged metadata is no reason to refuse a picture.
+            let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+            let rgb = decoder.color_type() == ColorType::Rgb8;
+            Ok((decoder.dimensions(), decoder.total_bytes(), rgb, orientation))
         })?;
         if width == 0 || height == 0 {
             return Err(Error::Undecodable {
@@ -87,29 +95,47 @@ impl Header {
                 problem: format!("it has {width} x {height} pixels"),
             });
         }
+        let pixels = u64::from(width) * u64::from(height);
         let header = Self {
             format,
             width,
             height,
             bytes: total,
+            rgb,
+            orientation,
+            aside: match format {
+                ImageFormat::Jpeg => jpeg_aside(bytes, pixels),
+                _ => 0,
+            },
         };
-        if header.cost() > pixel_limit {
+        if pixels.max(total.div_ceil(4)) > pixel_limit {
             return Err(Error::TooManyPixels {
                 width,
                 height,
-                bytes: total / (u64::from(width) * u64::from(height)),
+                bytes: total / pixels,
                 limit: pixel_limit,
             });
         }
         Ok(header)
     }
 
-    /// What decoding will take, in pixels of four bytes: a pixel of four samples of 16 bits counts
-    /// double.
+    /// The most bytes that [`decode`](Self::decode) holds at one time: three a pixel at least, eleven at
+    /// most (a progressive JPEG of four components).
     #[must_use]
-    pub fn cost(&self) -> u64 {
-        let pixels = u64::from(self.width) * u64::from(self.height);
-        pixels.max(self.bytes.div_ceil(4))
+    pub fn memory(&self) -> u64 {
+        let three = 3 * u64::from(self.width) * u64::from(self.height);
+        let converted = if self.rgb { 0 } else { three };
+        let turned = if self.turns() { 2 * three } else { three };
+        (self.bytes + self.aside.max(converted)).max(turned)
+    }
+
+    /// Whether turning the picture upright takes a second one.
+    fn turns(&self) -> bool {
+        use Orientation as O;
+        matches!(
+            self.orientation,
+            O::Rotate90 | O::Rotate270 | O::Rotate90FlipH | O::Rotate270FlipH
+        )
     }
 
     /// Decodes the picture (of an animation the first), 8 bits a sample, upright. What is
@@ -130,12 +156,10 @@ impl Header {
     fn pixels(&self, bytes: &[u8]) -> image::ImageResult<RgbImage> {
         let mut reader = ImageReader::with_format(Cursor::new(bytes), self.format);
         reader.limits(self.limits());
-        let mut decoder = reader.into_decoder()?;
-        // Damaged metadata is no reason to refuse a picture.
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let decoder = reader.into_decoder()?;
         // Made small before it is turned, which takes a second copy.
         let mut picture = DynamicImage::ImageRgb8(DynamicImage::from_decoder(decoder)?.into_rgb8());
-        picture.apply_orientation(orientation);
+        picture.apply_orientation(self.orientation);
         Ok(picture.into_rgb8())
     }
 
@@ -192,33 +216,69 @@ fn undecodable(format: ImageFormat, error: &image::ImageError) -> Error {
     }
 }
 
-/// Whether a JPEG file goes on to its end marker (ISO/IEC 10918-1, B.1.1), as one that was cut short
-/// does not. The decoder would fill what is missing with grey, as a browser does.
-fn jpeg_is_whole(bytes: &[u8]) -> bool {
+/// A JPEG's markers and what is in their segments, length first (ISO/IEC 10918-1, B.1.1), up to where
+/// the file is cut short.
+struct Markers<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Markers<'a> {
     const START: u8 = 0xd8;
     const END: u8 = 0xd9;
-    let mut at = 0;
-    loop {
-        // Between segments, and in the scans' data, which escapes 0xff by a zero: the next marker.
-        let Some(found) = bytes[at..].iter().position(|&byte| byte == 0xff) else {
-            return false;
-        };
-        at += found + 1;
-        match bytes.get(at) {
-            None => return false,
-            Some(&END) => return true,
-            // An escape; a fill byte, which may itself begin a marker; markers that stand alone.
-            Some(0xff) => {}
-            Some(0x00 | 0x01 | 0xd0..=0xd7 | &START) => at += 1,
-            Some(_) => {
-                let Some(&[high, low]) = bytes.get(at + 1..at + 3) else {
-                    return false;
-                };
-                at += 1 + usize::from(u16::from_be_bytes([high, low]));
-                if at > bytes.len() {
-                    return false;
+
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+}
+
+impl<'a> Iterator for Markers<'a> {
+    type Item = (u8, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            // Between segments, and in the scans' data, which escapes 0xff by a zero: the next marker.
+            let rest = self.bytes.get(self.at..)?;
+            self.at += rest.iter().position(|&byte| byte == 0xff)? + 1;
+            let marker = *self.bytes.get(self.at)?;
+            match marker {
+                // An escape; a fill byte, which may itself begin a marker; markers that stand alone.
+                0xff => continue,
+                0x00 | 0x01 | 0xd0..=0xd7 | Self::START => self.at += 1,
+                Self::END => {
+                    self.at += 1;
+                    return Some((marker, &[]));
+                }
+                _ => {
+                    let rest = &self.bytes[self.at + 1..];
+                    let length = u16::from_be_bytes([*rest.first()?, *rest.get(1)?]);
+                    let segment = rest.get(..usize::from(length))?;
+                    self.at += 1 + segment.len();
+                    return Some((marker, segment));
                 }
             }
         }
     }
+}
+
+/// Whether a JPEG file goes on to its end marker, as one that was cut short does not. The decoder would
+/// fill what is missing with grey, as a browser does.
+fn jpeg_is_whole(bytes: &[u8]) -> bool {
+    Markers::new(bytes).any(|(marker, _)| marker == Markers::END)
+}
+
+/// What the JPEG decoder keeps beside the pixels: the file, twice, and of a progressive one the
+/// coefficients of every component, in 16 bits.
+fn jpeg_aside(bytes: &[u8], pixels: u64) -> u64 {
+    let frame = Markers::new(bytes).find(|&(marker, _)| {
+        // Tables of Huffman codes and arithmetic conditioning, and an extension, lie between.
+        matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc)
+    });
+    let coefficients = match frame {
+        Some((0xc2 | 0xc6 | 0xca | 0xce, segment)) => {
+            2 * pixels * u64::from(segment.get(7).copied().unwrap_or(4))
+        }
+        _ => 0,
+    };
+    2 * bytes.len() as u64 + coefficients
 }

@@ -60,14 +60,17 @@ pub struct Processor {
 }
 
 impl Processor {
-    /// This machine's. `ONEDNN_MAX_CPU_ISA` is heeded where it names less, since oneDNN does.
+    /// This machine's. `ONEDNN_MAX_CPU_ISA`, or by its older name `DNNL_MAX_CPU_ISA`, is heeded where it
+    /// names less, since oneDNN does.
     #[must_use]
     pub fn of_this_machine() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected;
-            let ceiling = std::env::var("ONEDNN_MAX_CPU_ISA").unwrap_or_default();
-            let ceiling = ceiling.to_ascii_uppercase();
+            let ceiling = std::env::var("ONEDNN_MAX_CPU_ISA")
+                .or_else(|_| std::env::var("DNNL_MAX_CPU_ISA"))
+                .unwrap_or_default()
+                .to_ascii_uppercase();
             let up_to = |names: &[&str]| !names.contains(&ceiling.as_str());
             Self {
                 x86: true,
@@ -83,8 +86,16 @@ impl Processor {
                         "AVX512_CORE_VNNI",
                     ]),
                 vnni: is_x86_feature_detected!("avx512vnni")
-                    && up_to(&["SSE41", "AVX", "AVX2", "AVX512_CORE"])
-                    || is_x86_feature_detected!("avxvnni") && up_to(&["SSE41", "AVX", "AVX2"]),
+                    && up_to(&[
+                        "SSE41",
+                        "AVX",
+                        "AVX2",
+                        "AVX2_VNNI",
+                        "AVX2_VNNI_2",
+                        "AVX512_CORE",
+                    ])
+                    || is_x86_feature_detected!("avxvnni")
+                        && up_to(&["SSE41", "AVX", "AVX2", "AVX512_CORE"]),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]

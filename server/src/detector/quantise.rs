@@ -38,11 +38,13 @@ impl Scales {
             Ok(scales)
                 if scales
                     .values()
-                    .all(|scale| scale.is_normal() && *scale > 0.0) =>
+                    .all(|scale| (*scale as f32).is_normal() && *scale > 0.0) =>
             {
                 Ok(Self(scales))
             }
-            Ok(_) => Err(format!("`{METADATA}` has a scale that is not above zero")),
+            Ok(_) => Err(format!(
+                "`{METADATA}` has a scale that is not a number above zero in single precision"
+            )),
             Err(error) => Err(format!(
                 "`{METADATA}` is no JSON object of layers and numbers: {error}"
             )),
@@ -108,7 +110,7 @@ pub(super) fn around_zero(low: f32, high: f32) -> Scale {
 /// run.
 ///
 /// # Errors
-/// Where libtorch fails.
+/// Where libtorch fails, or a map is not finite.
 pub fn calibrate(
     network: &Network,
     inputs: &[Input],
@@ -132,10 +134,18 @@ pub fn calibrate(
         }
     }
     let scale = |(&origin, seen): (&Origin, &Seen)| {
-        let cut = cut_off(&seen.histogram, f64::from(seen.largest) / BINS as f64);
-        (network.name(origin).to_owned(), cut / LEVELS)
+        let name = network.name(origin).to_owned();
+        if !seen.largest.is_finite() {
+            return Err(TchError::Torch(format!("what {name} puts out is not finite")));
+        }
+        // Of a map that was zero throughout, any scale will do.
+        let scale = match seen.largest > 0.0 {
+            true => cut_off(&seen.histogram, f64::from(seen.largest) / BINS as f64) / LEVELS,
+            false => 1.0,
+        };
+        Ok((name, scale.max(f64::from(f32::MIN_POSITIVE))))
     };
-    Ok(Scales(seen.iter().map(scale).collect()))
+    Ok(Scales(seen.iter().map(scale).collect::<Result<_, _>>()?))
 }
 
 /// What was seen of the values of a map, over all inputs.
@@ -148,15 +158,20 @@ struct Seen {
 
 impl Seen {
     fn measure(&mut self, values: &[f32]) {
-        let largest = values.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
-        self.largest = self.largest.max(largest);
+        // Below zero is only what a factor below zero has normalised. `max` would pass over a NaN.
+        for value in values {
+            let value = value.abs();
+            if value > self.largest || value.is_nan() {
+                self.largest = value;
+            }
+        }
     }
 
     fn count(&mut self, values: &[f32]) {
         self.histogram.resize(BINS, 0);
         let bins = BINS as f32 / self.largest;
-        for value in values.iter().filter(|value| **value > 0.0) {
-            self.histogram[((value * bins) as usize).min(BINS - 1)] += 1;
+        for value in values.iter().filter(|value| **value != 0.0) {
+            self.histogram[((value.abs() * bins) as usize).min(BINS - 1)] += 1;
         }
     }
 }

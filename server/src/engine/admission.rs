@@ -1,6 +1,6 @@
 //! Who may wait for the model: a bounded number, so that nobody waits for long and memory has an end.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -26,18 +26,46 @@ pub struct Queue {
     pub capacity: usize,
 }
 
-/// The places in the engine; clones share them.
+/// The places before something that serves one picture after the other; clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Admission {
     places: Arc<Semaphore>,
     workers: usize,
     queue: usize,
-    /// Microseconds that a forward pass takes, a moving mean.
+    /// Microseconds that a picture takes there, a moving mean.
     service: Arc<AtomicU64>,
 }
 
+/// A place, which all the work for a picture holds: it is free again when the last of that has ended.
+#[derive(Debug)]
+pub(super) struct Place {
+    held: Held,
+    /// Dropped when nobody waits for the answer any more.
+    _caller: Arc<()>,
+}
+
+/// One piece of work's share in a place.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    _place: Arc<OwnedSemaphorePermit>,
+    caller: Weak<()>,
+}
+
+impl Place {
+    pub(super) fn held(&self) -> Held {
+        self.held.clone()
+    }
+}
+
+impl Held {
+    /// Whether somebody still waits for the answer.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.caller.strong_count() > 0
+    }
+}
+
 impl Admission {
-    /// As many places as there are workers, and `queue` more. A first pass took `first`.
+    /// As many places as there are workers, and `queue` more. The first took `first`.
     pub(super) fn new(workers: usize, queue: usize, first: Duration) -> Self {
         Self {
             places: Arc::new(Semaphore::new(workers + queue)),
@@ -47,10 +75,18 @@ impl Admission {
         }
     }
 
-    /// Takes a place until the permit is dropped.
-    pub(super) fn enter(&self) -> Result<OwnedSemaphorePermit, Full> {
+    /// Takes a place.
+    pub(super) fn enter(&self) -> Result<Place, Full> {
         let place = self.places.clone().try_acquire_owned();
-        place.map_err(|_| self.full())
+        let place = place.map_err(|_| self.full())?;
+        let caller = Arc::new(());
+        Ok(Place {
+            held: Held {
+                _place: Arc::new(place),
+                caller: Arc::downgrade(&caller),
+            },
+            _caller: caller,
+        })
     }
 
     /// Whether there is a place now.
@@ -69,7 +105,7 @@ impl Admission {
         }
     }
 
-    /// Notes how long a forward pass took.
+    /// Notes how long a picture took.
     pub(super) fn served(&self, took: Duration) {
         let newest = micros(took);
         let mean = |before: u64| (before * (NEWEST - 1) + newest) / NEWEST;
@@ -111,6 +147,19 @@ mod tests {
         assert_eq!(admission.queue(), queue(0));
         assert!(admission.has_room().is_ok());
         assert!(admission.clone().enter().is_ok());
+    }
+
+    #[test]
+    fn a_place_is_free_when_the_last_of_its_work_has_ended_and_work_knows_that_nobody_waits() {
+        let admission = Admission::new(1, 0, Duration::from_millis(1));
+        let place = admission.enter().unwrap();
+        let work = place.held();
+        assert!(work.is_wanted());
+        drop(place);
+        assert!(!work.is_wanted());
+        assert!(admission.enter().is_err());
+        drop(work);
+        assert!(admission.enter().is_ok());
     }
 
     #[test]

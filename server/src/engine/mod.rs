@@ -23,7 +23,7 @@ use crate::detector::picture::{self, Header};
 use crate::detector::precision::{Choice, Wanted};
 use crate::detector::{self, Detection, Model};
 use crate::weights::{self, StateDict};
-use admission::Admission;
+use admission::{Admission, Held, Place};
 pub use admission::{Full, Queue};
 use worker::Worker;
 
@@ -39,8 +39,9 @@ pub struct Files {
 /// Bounds on an engine's work.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The most pixels of a picture, and of all large ones that are decoded at one time; the small ones
-    /// together get half as many. Those of more than four bytes count by their bytes.
+    /// The most pixels of a picture, those of more than four bytes counted by their bytes. All large ones
+    /// that are decoded at one time hold four bytes for each of so many, or are one that holds more; the
+    /// small ones together half as much.
     pub pixels: u64,
     /// Threads of a forward pass.
     pub threads: usize,
@@ -152,48 +153,88 @@ pub struct Engine {
     limits: Limits,
 }
 
-/// Decoded pictures are what takes memory: their pixels are counted, in two lanes, so that a picture
-/// of fifty megapixels, or a bomb, holds up nobody but its like.
+/// Decoded pictures are what takes memory: it is counted, in two lanes, so that a picture of fifty
+/// megapixels, or a bomb, holds up nobody but its like.
 #[derive(Debug, Clone)]
 struct Decoding {
     small: Lane,
     large: Lane,
+    /// Who may wait for the large lane: not so many that no place in the engine is left for others.
+    crowd: Admission,
 }
 
-/// Kilopixels that may be decoded at one time.
+/// Kilobytes that may be in use at one time.
 #[derive(Debug, Clone)]
 struct Lane {
     free: Arc<Semaphore>,
-    kilopixels: u32,
+    kilobytes: u32,
 }
 
-impl Decoding {
-    /// A small picture is at most an eighth of the largest. All the small ones together get half of
-    /// what that gets.
-    const SMALL: u32 = 8;
-
-    fn new(most: u64) -> Self {
-        let lane = |kilopixels: u32| Lane {
-            free: Arc::new(Semaphore::new(kilopixels as usize)),
-            kilopixels,
-        };
-        let most = kilopixels(most);
+impl Lane {
+    fn new(kilobytes: u32) -> Self {
         Self {
-            small: lane((most / 2).max(1)),
-            large: lane(most),
+            free: Arc::new(Semaphore::new(kilobytes as usize)),
+            kilobytes,
         }
     }
 
-    /// Waits until a picture that costs so many pixels may be decoded.
-    async fn enter(&self, pixels: u64) -> Option<OwnedSemaphorePermit> {
-        let cost = kilopixels(pixels);
-        let lane = match cost <= self.large.kilopixels / Self::SMALL {
-            true => &self.small,
-            false => &self.large,
-        };
-        // Pixels of more than four bytes may cost more than the lane has: such a picture has it alone.
-        let cost = cost.min(lane.kilopixels);
-        lane.free.clone().acquire_many_owned(cost).await.ok()
+    /// Waits until there is room for so much. What needs more than there is gets all of it.
+    async fn enter(&self, cost: u32) -> Option<OwnedSemaphorePermit> {
+        let cost = cost.min(self.kilobytes);
+        self.free.clone().acquire_many_owned(cost).await.ok()
+    }
+}
+
+/// Leave to decode a picture.
+#[derive(Debug)]
+struct Leave {
+    _room: Option<OwnedSemaphorePermit>,
+    _crowd: Option<Held>,
+}
+
+impl Decoding {
+    /// Bytes of a pixel, as most decoders hold them.
+    const PIXEL: u64 = 4;
+    /// A small picture takes at most an eighth of what all the large ones may take together. All the
+    /// small ones together get half as much as those.
+    const SMALL: u32 = 8;
+    /// What a large picture takes, before one has been seen.
+    const FIRST: Duration = Duration::from_secs(1);
+
+    fn new(pixels: u64, places: usize) -> Self {
+        let most = kilobytes(pixels.saturating_mul(Self::PIXEL));
+        Self {
+            small: Lane::new((most / 2).max(1)),
+            large: Lane::new(most),
+            crowd: Admission::new(1, (places / 2).saturating_sub(1), Self::FIRST),
+        }
+    }
+
+    fn is_small(&self, cost: u32) -> bool {
+        cost <= self.large.kilobytes / Self::SMALL
+    }
+
+    /// Waits until a picture that takes so many bytes may be decoded.
+    async fn enter(&self, memory: u64) -> Result<Leave, Full> {
+        let cost = kilobytes(memory);
+        if self.is_small(cost) {
+            return Ok(Leave {
+                _room: self.small.enter(cost).await,
+                _crowd: None,
+            });
+        }
+        let place = self.crowd.enter()?;
+        Ok(Leave {
+            _room: self.large.enter(cost).await,
+            _crowd: Some(place.held()),
+        })
+    }
+
+    /// Notes how long a picture that took so many bytes was decoded.
+    fn served(&self, memory: u64, took: Duration) {
+        if !self.is_small(kilobytes(memory)) {
+            self.crowd.served(took);
+        }
     }
 }
 
@@ -227,7 +268,7 @@ impl Engine {
             arithmetic: Arc::new(loaded.arithmetic),
             worker,
             admission: Admission::new(limits.workers, limits.queue, first),
-            decoding: Decoding::new(limits.pixels),
+            decoding: Decoding::new(limits.pixels, limits.workers + limits.queue),
             limits,
         })
     }
@@ -265,13 +306,14 @@ impl Engine {
     /// Where every place is taken, the bytes are no picture that is read, or something fails here.
     pub async fn detect(&self, bytes: Bytes, criteria: Criteria) -> Result<Answer, Error> {
         let arrived = Instant::now();
-        let _place = self.admission.enter()?;
+        let place = self.admission.enter()?;
         let (limit, seen) = (self.limits.pixels, bytes.clone());
-        let header = blocking(move || Ok(Header::read(&seen, limit)?)).await?;
-        let permit = self.decoding.enter(header.cost()).await;
+        let header = blocking(&place, move || Ok(Header::read(&seen, limit)?)).await?;
+        let memory = header.memory();
+        let leave = self.decoding.enter(memory).await?;
         let model = self.model.clone();
-        let (input, size, decode, preprocess) = blocking(move || {
-            let _permit = permit;
+        let (input, size, decode, preprocess) = blocking(&place, move || {
+            let _leave = leave;
             let begun = Instant::now();
             let picture = header.decode(&bytes)?;
             let decode = begun.elapsed();
@@ -280,13 +322,14 @@ impl Engine {
             Ok((input, picture.dimensions(), decode, begun.elapsed()))
         })
         .await?;
-        let pass = self.worker.forward(input).await?;
-        self.admission.served(pass.forward);
+        self.decoding.served(memory, decode + preprocess);
+        let pass = self.worker.forward(input, place.held()).await?;
+        self.admission.served(pass.share);
         let wait = arrived
             .elapsed()
             .saturating_sub(decode + preprocess + pass.forward);
         let model = self.model.clone();
-        blocking(move || {
+        blocking(&place, move || {
             let begun = Instant::now();
             let detections = model.detections(&pass.output, &criteria, size);
             let stages = Stages {
@@ -308,16 +351,22 @@ impl Engine {
     }
 }
 
-/// Semaphores count in `u32`; a thousand pixels of four bytes are fine enough.
-fn kilopixels(pixels: u64) -> u32 {
-    u32::try_from(pixels.div_ceil(1000)).unwrap_or(u32::MAX)
+/// Semaphores count in `u32`; a thousand bytes are fine enough.
+fn kilobytes(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
-/// Runs work that would hold an async thread up. A panic in it, of a picture decoder say, costs this
-/// one answer.
+/// Runs work that would hold an async thread up, unless nobody waits for it any more when its turn
+/// comes. A panic in it, of a picture decoder say, costs this one answer.
 async fn blocking<T: Send + 'static>(
+    place: &Place,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
+    let held = place.held();
+    let work = move || match held.is_wanted() {
+        true => work(),
+        false => Err(Error::Internal("nobody waits for it".to_owned())),
+    };
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(Error::Internal(format!("a stage did not end: {error}"))))
@@ -328,33 +377,47 @@ mod tests {
     use super::*;
     use futures_util::FutureExt as _;
 
-    #[test]
-    fn a_huge_picture_holds_up_no_small_one() {
-        let decoding = Decoding::new(50_000_000);
-        let huge = decoding.enter(50_000_000).now_or_never().flatten();
-        assert!(huge.is_some());
-        assert!(decoding.enter(40_000_000).now_or_never().is_none());
-        let small: Vec<_> = (0..4)
-            .map(|_| decoding.enter(6_000_000).now_or_never().flatten())
-            .collect();
-        assert!(small.iter().all(Option::is_some));
-        // All together they have an end too.
-        assert!(decoding.enter(6_000_000).now_or_never().is_none());
-        drop(huge);
-        assert!(
-            decoding
-                .enter(40_000_000)
-                .now_or_never()
-                .flatten()
-                .is_some()
-        );
+    fn enter(decoding: &Decoding, megabytes: u64) -> Option<Result<Leave, Full>> {
+        decoding.enter(megabytes * 1_000_000).now_or_never()
     }
 
     #[test]
-    fn what_costs_more_than_there_is_may_still_be_decoded() {
-        let decoding = Decoding::new(1000);
-        for cost in [1, 1000, 2000, u64::MAX] {
-            assert!(decoding.enter(cost).now_or_never().flatten().is_some());
+    fn a_huge_picture_holds_up_no_small_one() {
+        let decoding = Decoding::new(50_000_000, 17);
+        let huge = enter(&decoding, 200).unwrap().unwrap();
+        assert!(enter(&decoding, 160).is_none());
+        let small: Vec<_> = (0..4).map(|_| enter(&decoding, 24)).collect();
+        assert!(small.iter().all(|leave| matches!(leave, Some(Ok(_)))));
+        // All together they have an end too.
+        assert!(enter(&decoding, 24).is_none());
+        drop(huge);
+        assert!(matches!(enter(&decoding, 160), Some(Ok(_))));
+    }
+
+    #[test]
+    fn huge_pictures_leave_half_of_the_places_to_others() {
+        let decoding = Decoding::new(50_000_000, 17);
+        let _first = enter(&decoding, 200).unwrap().unwrap();
+        let mut waiting: Vec<_> = (0..7)
+            .map(|_| Box::pin(decoding.enter(200_000_000)))
+            .collect();
+        for one in &mut waiting {
+            assert!(one.now_or_never().is_none());
+        }
+        let full = enter(&decoding, 200).unwrap().unwrap_err();
+        assert_eq!(full.retry_after, 8 * Decoding::FIRST);
+        decoding.served(1000, Duration::ZERO);
+        assert_eq!(enter(&decoding, 200).unwrap().unwrap_err(), full);
+        waiting.pop();
+        assert!(enter(&decoding, 200).is_none());
+    }
+
+    #[test]
+    fn what_takes_more_than_there_is_may_still_be_decoded() {
+        let decoding = Decoding::new(1000, 1);
+        for memory in [1, 4000, 9000, u64::MAX] {
+            let leave = decoding.enter(memory).now_or_never();
+            assert!(matches!(leave, Some(Ok(_))));
         }
     }
 }

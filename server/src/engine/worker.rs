@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tch::Device;
 use tokio::sync::{mpsc, oneshot};
 
+use super::admission::Held;
 use super::{Error, Limits, StartError, memory};
 use crate::detector::boxes::RawOutput;
 use crate::detector::inference::{self, Inference};
@@ -34,7 +35,7 @@ pub(super) struct Loaded {
 /// A handle to the model threads.
 #[derive(Debug, Clone)]
 pub(super) struct Worker {
-    /// Bounded by the places in the engine: inputs take 1 MB each.
+    /// Bounded by the places in the engine, which jobs hold: inputs take 1 MB each.
     jobs: mpsc::UnboundedSender<Job>,
 }
 
@@ -44,6 +45,8 @@ type Queue = Arc<Mutex<mpsc::UnboundedReceiver<Job>>>;
 #[derive(Debug)]
 struct Job {
     input: Input,
+    /// Until a thread takes it, wanted or not.
+    _place: Held,
     reply: oneshot::Sender<Result<Pass, Error>>,
 }
 
@@ -52,6 +55,8 @@ struct Job {
 pub(super) struct Pass {
     pub output: RawOutput,
     pub forward: Duration,
+    /// Of that, what one picture of the batch took.
+    pub share: Duration,
 }
 
 impl Worker {
@@ -99,11 +104,16 @@ impl Worker {
         Ok((loaded, Self { jobs }, pass))
     }
 
-    /// Waits in the queue, then runs the network. Dropping the future leaves the queue.
-    pub(super) async fn forward(&self, input: Input) -> Result<Pass, Error> {
+    /// Waits in the queue, then runs the network. Of a future that is dropped, the job still waits for a
+    /// thread, which throws it away.
+    pub(super) async fn forward(&self, input: Input, place: Held) -> Result<Pass, Error> {
         let (reply, pass) = oneshot::channel();
         let gone = || Error::Internal("the model threads have ended".to_owned());
-        let job = Job { input, reply };
+        let job = Job {
+            input,
+            _place: place,
+            reply,
+        };
         self.jobs.send(job).map_err(|_| gone())?;
         pass.await.map_err(|_| gone())?
     }
@@ -164,8 +174,14 @@ fn serve(network: &Inference, queue: &Queue, batch: usize) {
         let forward = begun.elapsed();
         match outputs {
             Ok(outputs) => {
+                let share = forward / u32::try_from(outputs.len().max(1)).unwrap_or(u32::MAX);
                 for (job, output) in jobs.into_iter().zip(outputs) {
-                    let _ = job.reply.send(Ok(Pass { output, forward }));
+                    let pass = Pass {
+                        output,
+                        forward,
+                        share,
+                    };
+                    let _ = job.reply.send(Ok(pass));
                 }
             }
             Err(error) => {

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,7 +29,7 @@ const READ_AHEAD: usize = 64 << 10;
 /// How long to wait after a connection could not be taken in, mostly for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long, once no request is under way, the last answers may take to be sent.
+/// How long, once no request is under way, connections may take to end.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// All that are open.
@@ -39,6 +41,8 @@ pub(super) struct Connections<E> {
     tasks: JoinSet<()>,
     /// Each one's turn, and how to end it.
     open: HashMap<Id, (Arc<Turn>, AbortHandle)>,
+    /// Taken in, and waiting for room.
+    waiting: Option<(TcpStream, SocketAddr)>,
     /// Requests under way.
     under_way: watch::Sender<usize>,
 }
@@ -53,46 +57,60 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
             graceful: GracefulShutdown::new(),
             tasks: JoinSet::new(),
             open: HashMap::new(),
+            waiting: None,
             under_way: watch::Sender::new(0),
         }
     }
 
-    /// Takes connections in, for ever.
+    /// Takes connections in, for ever. Loses none where it is dropped and called again.
     pub(super) async fn accept(&mut self, listener: &TcpListener) {
         loop {
-            match listener.accept().await {
-                Ok((stream, remote)) => {
-                    self.make_room().await;
-                    self.open(stream, remote);
+            if self.waiting.is_none() {
+                match listener.accept().await {
+                    Ok(taken) => self.waiting = Some(taken),
+                    Err(error) => {
+                        warn!(%error, "cannot take a connection in");
+                        // Mostly for want of descriptors, of which this gives one back.
+                        self.close_the_idlest();
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
                 }
-                Err(error) => {
-                    warn!(%error, "cannot take a connection in");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+            }
+            self.make_room().await;
+            if let Some((stream, remote)) = self.waiting.take() {
+                self.open(stream, remote);
             }
         }
     }
 
     /// Where there are as many connections as there may be, closes the one that has asked for nothing
     /// the longest: a crowd that only holds connections open keeps nobody out. Where each has a
-    /// request under way, waits until one ends.
+    /// request under way, waits until one has not.
     async fn make_room(&mut self) {
         while let Some(ended) = self.tasks.try_join_next_with_id() {
             self.forget(ended);
         }
+        let mut under_way = self.under_way.subscribe();
         while self.open.len() >= self.most {
-            let idle = self.open.values().filter_map(|(turn, task)| {
-                let since = turn.idle_since()?;
-                Some((since, task))
-            });
-            if let Some((_, task)) = idle.min_by_key(|(since, _)| *since) {
-                debug!("too many connections: one that asks for nothing is closed");
-                task.abort();
+            under_way.mark_unchanged();
+            self.close_the_idlest();
+            tokio::select! {
+                Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
+                _ = under_way.changed() => {}
             }
-            match self.tasks.join_next_with_id().await {
-                Some(ended) => self.forget(ended),
-                None => return,
-            }
+        }
+    }
+
+    fn close_the_idlest(&self) {
+        let idle = self.open.values().filter_map(|(turn, task)| {
+            let since = turn.idle_since()?;
+            Some((since, turn, task))
+        });
+        if let Some((_, turn, task)) = idle.min_by_key(|(since, ..)| *since)
+            && turn.close()
+        {
+            debug!("too many connections: one that asks for nothing is closed");
+            task.abort();
         }
     }
 
@@ -106,23 +124,22 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
 
     fn open(&mut self, stream: TcpStream, remote: SocketAddr) {
         let endpoint = self.endpoint.clone();
-        let (watcher, under_way) = (self.graceful.watcher(), self.under_way.clone());
-        let turn = Arc::new(Turn::default());
+        let watcher = self.graceful.watcher();
+        let turn = Arc::new(Turn::new(self.under_way.clone()));
         let local = stream.local_addr().unwrap_or(remote);
         // Answers are small: waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
         let stream = Stream::new(stream, turn.clone(), self.timeouts);
         let addresses = (local, remote);
         let task = self.tasks.spawn(async move {
-            let shared = (watcher, under_way);
-            if let Err(error) = serve(endpoint, stream, addresses, shared).await {
+            if let Err(error) = serve(endpoint, stream, addresses, watcher).await {
                 debug!(%error, "connection ended");
             }
         });
         self.open.insert(task.id(), (turn, task));
     }
 
-    /// How many requests are under way.
+    /// How many requests are under way: not answered, or their answer not taken.
     pub(super) fn requests(&self) -> usize {
         *self.under_way.borrow()
     }
@@ -136,7 +153,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
                 () = &mut finished => return,
                 _ = under_way.wait_for(|requests| *requests == 0) => {}
             }
-            // What they were answered may still be on its way.
+            // What was read before the others ended may be one more request.
             if tokio::time::timeout(SETTLE, &mut finished).await.is_ok() || *under_way.borrow() == 0
             {
                 return;
@@ -150,27 +167,35 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
     }
 }
 
-/// Counts a request as long as it is under way.
-struct UnderWay {
-    requests: watch::Sender<usize>,
+/// An answer's body. The request is under way until hyper has done with it, and has sent what it took.
+struct Answer<B> {
+    body: B,
     turn: Arc<Turn>,
 }
 
-impl UnderWay {
-    fn count(requests: &watch::Sender<usize>, turn: &Arc<Turn>) -> Self {
-        requests.send_modify(|requests| *requests += 1);
-        turn.begin();
-        Self {
-            requests: requests.clone(),
-            turn: turn.clone(),
-        }
+impl<B: Body + Unpin> Body for Answer<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
-impl Drop for UnderWay {
+impl<B> Drop for Answer<B> {
     fn drop(&mut self) {
-        self.turn.end();
-        self.requests.send_modify(|requests| *requests -= 1);
+        self.turn.answered();
     }
 }
 
@@ -178,19 +203,19 @@ async fn serve<E: Endpoint<Output = Response> + 'static>(
     endpoint: Arc<E>,
     stream: Stream,
     (local, remote): (SocketAddr, SocketAddr),
-    (watcher, under_way): (Watcher, watch::Sender<usize>),
+    watcher: Watcher,
 ) -> hyper::Result<()> {
     let turn = stream.turn();
     let service = service_fn(|request| {
         let (endpoint, turn) = (endpoint.clone(), turn.clone());
         let (local, remote) = (LocalAddr(local.into()), RemoteAddr(remote.into()));
-        let counted = UnderWay::count(&under_way, &turn);
+        turn.begin();
         async move {
             let request = Request::from((request, local, remote, Scheme::HTTP));
             let response = endpoint.get_response(request).await;
             turn.leaves_unread(response.headers().contains_key(header::CONNECTION));
-            drop(counted);
-            Ok::<_, std::convert::Infallible>(hyper::Response::from(response))
+            let response = hyper::Response::from(response);
+            Ok::<_, std::convert::Infallible>(response.map(|body| Answer { body, turn }))
         }
     });
     // A client that closes its side is taken to be gone, and its request given up: HTTP/1 has no

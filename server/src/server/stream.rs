@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 /// How long a client may take.
@@ -26,7 +27,8 @@ pub(super) struct Timeouts {
     pub write: Duration,
 }
 
-/// Whose turn it is: the client's, to ask, or the server's, to answer.
+/// Whose turn it is: the client's, to ask, or the server's, to answer. A request is under way from
+/// its head's end until its answer has left, or the connection has.
 #[derive(Debug)]
 pub(super) struct Turn {
     opened: Instant,
@@ -34,33 +36,59 @@ pub(super) struct Turn {
     changes: AtomicU64,
     /// Milliseconds after `opened` at which the last request ended.
     ended: AtomicU64,
+    /// Whether all of an answer is handed over, and still to be sent.
+    unsent: AtomicBool,
     /// Whether a request was answered that is not read to its end.
     unread: AtomicBool,
+    /// Requests under way, on all connections.
+    under_way: watch::Sender<usize>,
 }
 
-impl Default for Turn {
-    fn default() -> Self {
+impl Turn {
+    /// Of a connection that asks for nothing yet. Requests are counted in `under_way`.
+    pub(super) fn new(under_way: watch::Sender<usize>) -> Self {
         Self {
             opened: Instant::now(),
             changes: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            unsent: AtomicBool::new(false),
             unread: AtomicBool::new(false),
+            under_way,
         }
     }
-}
 
-impl Turn {
+    /// What [`changes`](Self::changes) is of a connection that is to be closed: the client's turn.
+    const CLOSED: u64 = u64::MAX - 1;
+
     /// A request's head is read.
     pub(super) fn begin(&self) {
+        // One that was sent behind another may be read before the other's answer has left.
+        self.sent();
+        self.under_way.send_modify(|requests| *requests += 1);
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It is answered, or given up.
-    pub(super) fn end(&self) {
+    /// All of its answer is handed over.
+    pub(super) fn answered(&self) {
+        self.unsent.store(true, Ordering::Relaxed);
+    }
+
+    /// All that was handed over has left, as far as this program can tell. Says whether that ended a
+    /// request.
+    fn sent(&self) -> bool {
+        let ends = self.unsent.swap(false, Ordering::Relaxed);
+        if ends {
+            self.end();
+        }
+        ends
+    }
+
+    fn end(&self) {
         let ended = self.opened.elapsed().as_millis();
         self.ended
             .store(u64::try_from(ended).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.changes.fetch_add(1, Ordering::Relaxed);
+        self.under_way.send_modify(|requests| *requests -= 1);
     }
 
     /// Whether the answer was given before the request was read to its end.
@@ -72,6 +100,17 @@ impl Turn {
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let ended = Duration::from_millis(self.ended.load(Ordering::Relaxed));
         (!self.is_the_server_s()).then(|| self.opened + ended)
+    }
+
+    /// Whether no request is under way, nor will be: then the connection may be closed.
+    pub(super) fn close(&self) -> bool {
+        let changes = self.changes.load(Ordering::Relaxed);
+        let close = || {
+            let (now, then) = (Ordering::Relaxed, Ordering::Relaxed);
+            self.changes
+                .compare_exchange(changes, Self::CLOSED, now, then)
+        };
+        changes % 2 == 0 && close().is_ok()
     }
 
     fn is_the_server_s(&self) -> bool {
@@ -154,6 +193,14 @@ fn late(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, what)
 }
 
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.turn.is_the_server_s() {
+            self.turn.end();
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -184,7 +231,12 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper comes here once it has written all that it has.
         let flushed = Pin::new(&mut self.socket).poll_flush(context);
+        if matches!(flushed, Poll::Ready(Ok(()))) && self.turn.sent() {
+            // It has to read once more, for the client's time to begin.
+            context.waker().wake_by_ref();
+        }
         self.answered(context, flushed)
     }
 

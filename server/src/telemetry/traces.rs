@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
-use opentelemetry::{Context, KeyValue, global};
+use anyhow::Context as _;
+use opentelemetry::{Context, Key, KeyValue, global};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -18,6 +19,7 @@ use poem::http::HeaderMap;
 use crate::engine::Stages;
 
 const NAME: &str = "ssd";
+const SERVICE: &str = "service.name";
 
 /// Sends traces until it is dropped; what is left is sent then.
 #[derive(Debug)]
@@ -34,8 +36,8 @@ impl Drop for Traces {
 /// Begins to send traces, where the environment names a place for them.
 ///
 /// # Errors
-/// Where what it names is no place.
-pub fn start_traces() -> Result<Option<Traces>, opentelemetry_otlp::ExporterBuildError> {
+/// Where they cannot be sent as it says.
+pub fn start_traces() -> anyhow::Result<Option<Traces>> {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let places = [
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
@@ -43,14 +45,26 @@ pub fn start_traces() -> Result<Option<Traces>, opentelemetry_otlp::ExporterBuil
     ];
     let off = set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
         || set("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
-    if off || !places.into_iter().any(|name| set(name).is_some()) {
+    let place = places
+        .into_iter()
+        .find_map(|name| Some((name, set(name)?)))
+        .filter(|_| !off);
+    let Some((name, place)) = place else {
         return Ok(None);
-    }
+    };
+    anyhow::ensure!(
+        !place.to_ascii_lowercase().starts_with("https:"),
+        "{name} begins with https: traces are sent without TLS, to a collector near by"
+    );
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
-        .build()?;
+        .build()
+        .context("traces cannot be sent as the variables OTEL_EXPORTER_OTLP_* say")?;
+    let named = Resource::builder().build();
+    let named = named.get(&Key::from_static_str(SERVICE));
     let mut resource = Resource::builder();
-    if set("OTEL_SERVICE_NAME").is_none() {
+    // What the SDK says where nobody does.
+    if named.is_none_or(|name| name.as_str().starts_with("unknown_service")) {
         resource = resource.with_service_name(NAME);
     }
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
@@ -138,8 +152,12 @@ impl RequestSpan {
         }
         let tracer = global::tracer(NAME);
         // The stages' lengths are measured, and their order is this one; what lies between them is the
-        // wait, which is shown in one piece before the forward pass.
-        let mut at = self.begun;
+        // wait, which is shown in one piece before the forward pass. Before the first is the body.
+        let all = ended.stages.iter().flat_map(|stages| stages.named());
+        let all: Duration = all.map(|(_, time)| time).sum();
+        let mut at = SystemTime::now()
+            .checked_sub(all)
+            .map_or(self.begun, |at| at.max(self.begun));
         for (name, time) in ended.stages.iter().flat_map(|stages| stages.named()) {
             let mut stage = tracer
                 .span_builder(name)

@@ -65,6 +65,47 @@ async fn of_too_many_connections_those_that_ask_for_nothing_make_way() {
 }
 
 #[tokio::test]
+async fn where_every_connection_has_a_request_under_way_the_first_that_ends_makes_way() {
+    let app = App::spawn_with(&[("CONNECTION_LIMIT", "2"), ("IDLE_TIMEOUT", "1h")]).await;
+    let picture = bytes("cat.png");
+    let length = picture.len();
+    let mut busy = Vec::new();
+    for _ in 0..2 {
+        let mut one = app.connect().await;
+        one.send(head(&format!(
+            "Content-Type: image/png\r\nContent-Length: {length}\r\nExpect: 100-continue\r\n"
+        )))
+        .await;
+        one.read_until("100 Continue").await;
+        one.send(&picture[..length / 2]).await;
+        busy.push(one);
+    }
+    let mut third = app.connect().await;
+    third
+        .send("GET /livez HTTP/1.1\r\nHost: ssd\r\n\r\n")
+        .await;
+    // Both keep their connections when they are answered.
+    for one in &mut busy {
+        one.send(&picture[length / 2..]).await;
+        one.read_until("]}").await;
+    }
+    third.read_until("alive\n").await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_its_answers_slowly_is_not_idle() {
+    let app = App::spawn_with(&[("IDLE_TIMEOUT", "300ms"), ("WRITE_TIMEOUT", "1h")]).await;
+    let (page, mut slow) = (app.get("/docs").await, app.connect().await);
+    let page = page.bytes().await.unwrap().len();
+    // More than the buffers of both sides hold.
+    let answers = (32 << 20) / page;
+    let asked = "GET /docs HTTP/1.1\r\nHost: ssd\r\n\r\n".repeat(answers);
+    slow.send(asked).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(slow.count_all().await > answers * page);
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_take_its_answers_is_closed() {
     let app = App::spawn_with(&[("WRITE_TIMEOUT", "300ms")]).await;
     let (page, mut greedy) = (app.get("/docs").await, app.connect().await);

@@ -15,11 +15,16 @@ alpha.paste(128, (0, 0, 45, 60))
 cat.save(here / 'reference.png')
 grey.save(here / 'reference-grey.png')
 
+turned = Image.Exif()
+turned[0x0112] = 6
 cat.save(here / 'baseline.jpg', quality=95, subsampling=0)
 cat.save(here / 'subsampled.jpg', quality=90, subsampling=2)
 cat.save(here / 'progressive.jpg', quality=95, subsampling=0, progressive=True)
 cat.save(here / 'restarts.jpg', quality=95, subsampling=0, restart_marker_blocks=3)
 grey.save(here / 'grey.jpg', quality=95)
+# What memory a large one takes: nothing is in it, so that the file is small.
+Image.new('RGB', (2000, 1500)).save(here / 'large-progressive.jpg', subsampling=0, progressive=True)
+Image.new('RGB', (2000, 1500)).save(here / 'large-turned.jpg', subsampling=0, exif=turned)
 cat.convert('CMYK').save(here / 'cmyk.jpg', quality=95)
 cat.quantize(256).save(here / 'palette.png')
 Image.merge('RGBA', (*cat.split(), alpha)).save(here / 'rgba.png')
