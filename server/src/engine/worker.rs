@@ -45,9 +45,17 @@ type Queue = Arc<Mutex<mpsc::UnboundedReceiver<Job>>>;
 #[derive(Debug)]
 struct Job {
     input: Input,
-    /// Until a thread takes it, wanted or not.
-    _place: Held,
+    /// Until it is answered, or a thread finds that nobody waits for it.
+    place: Held,
     reply: oneshot::Sender<Result<Pass, Error>>,
+}
+
+impl Job {
+    /// Gives the place back first: whoever is answered may come again at once.
+    fn answer(self, pass: Result<Pass, Error>) {
+        drop(self.place);
+        let _ = self.reply.send(pass);
+    }
 }
 
 /// One forward pass.
@@ -111,7 +119,7 @@ impl Worker {
         let gone = || Error::Internal("the model threads have ended".to_owned());
         let job = Job {
             input,
-            _place: place,
+            place,
             reply,
         };
         self.jobs.send(job).map_err(|_| gone())?;
@@ -181,12 +189,12 @@ fn serve(network: &Inference, queue: &Queue, batch: usize) {
                         forward,
                         share,
                     };
-                    let _ = job.reply.send(Ok(pass));
+                    job.answer(Ok(pass));
                 }
             }
             Err(error) => {
                 for job in jobs {
-                    let _ = job.reply.send(Err(Error::Internal(error.clone())));
+                    job.answer(Err(Error::Internal(error.clone())));
                 }
             }
         }
