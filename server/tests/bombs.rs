@@ -31,8 +31,15 @@ fn a_picture_takes_no_more_memory_than_it_is_counted_for() {
     let pixels = |bytes: usize| vec![0; 2000 * 1500 * bytes];
     let png = |kind, bytes| {
         let mut file = std::io::Cursor::new(Vec::new());
-        image::write_buffer_with_format(&mut file, &pixels(bytes), 2000, 1500, kind, ImageFormat::Png)
-            .unwrap();
+        image::write_buffer_with_format(
+            &mut file,
+            &pixels(bytes),
+            2000,
+            1500,
+            kind,
+            ImageFormat::Png,
+        )
+        .unwrap();
         file.into_inner()
     };
     let large = |name: &str| std::fs::read(folder.join(name)).unwrap();

@@ -411,7 +411,7 @@ fn a_client_that_hangs_up_has_its_line_in_the_log() {
     let mut line = String::new();
     server.log.read_line(&mut line).unwrap();
     assert!(
-        line.contains("method=\"POST\"") && line.contains("status=499"),
+        line.contains("method=\"POST\" route=\"/predict\" status=499"),
         "{line}"
     );
 }
@@ -424,6 +424,22 @@ fn probes_that_find_all_well_are_in_the_log_only_when_it_tells_all() {
     let line = Server::start(&[("LOG_FILTER", "debug")]).line_after_asking_for(&paths);
     assert!(
         line.contains("DEBUG") && line.contains("route=\"/livez\" status=200"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_method_that_nobody_knows_is_no_log_of_its_own() {
+    let mut server = Server::start(&[]);
+    let mut client = server.connect();
+    let method = "BREW".repeat(5000);
+    let request = format!("{method} /docs HTTP/1.1\r\nHost: ssd\r\nConnection: close\r\n\r\n");
+    client.write_all(request.as_bytes()).unwrap();
+    client.read_to_end(&mut Vec::new()).unwrap();
+    let mut line = String::new();
+    server.log.read_line(&mut line).unwrap();
+    assert!(
+        line.contains("method=\"_OTHER\" route=\"/docs\" status=405"),
         "{line}"
     );
 }

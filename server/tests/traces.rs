@@ -136,6 +136,46 @@ fn a_request_and_its_stages_are_sent_inside_the_client_s_trace() {
 }
 
 #[test]
+fn a_name_that_the_service_is_given_is_kept() {
+    let (endpoint, received) = collector();
+    let server = serve(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "service.name=detector-at-the-gate",
+        ),
+    ]);
+    let docs = "GET /openapi.json HTTP/1.1\r\nHost: ssd\r\nConnection: close\r\n\r\n";
+    assert!(request(&server.1, docs, b"").starts_with("HTTP/1.1 200 "));
+    let (_, body) = received.recv_timeout(PATIENCE).unwrap();
+    assert!(contains(&body, b"detector-at-the-gate"));
+}
+
+#[test]
+fn what_cannot_be_sent_to_is_said_at_the_start() {
+    for (name, value) in [
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "https://collector:4318",
+        ),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "HTTPS://collector:4318"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_ssd"))
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .envs([("PORT", "0"), (name, value)])
+            .output()
+            .unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(
+            errors.contains(&format!("{name} begins with https")),
+            "{errors}"
+        );
+    }
+}
+
+#[test]
 fn nothing_is_sent_where_it_is_switched_off() {
     for off in [
         ("OTEL_SDK_DISABLED", "true"),

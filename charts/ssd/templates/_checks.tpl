@@ -4,6 +4,7 @@ is in values.schema.json.
 */}}
 {{- define "ssd.checks" -}}
 {{- $wrong := concat
+  (include "ssd.checkSizes" . | fromJsonArray)
   (include "ssd.checkCredentials" . | fromJsonArray)
   (include "ssd.checkLabels" . | fromJsonArray)
   (include "ssd.checkModel" . | fromJsonArray)
@@ -13,6 +14,34 @@ is in values.schema.json.
 {{- if $wrong }}
 {{- printf "\n\nThese values cannot be used together:\n  - %s\n" (join "\n  - " $wrong) | fail }}
 {{- end }}
+{{- end }}
+
+{{- define "ssd.checkSizes" -}}
+{{- $wrong := list }}
+{{- with .Values.server }}
+{{- $one := include "ssd.bytes" .bodyLimit | int64 }}
+{{- $all := include "ssd.bytes" .bodiesLimit | int64 }}
+{{- if gt $one (include "ssd.bytes" "1GiB" | int64) }}
+{{- $wrong = append $wrong (printf "server.bodyLimit is %v: at most 1GiB." .bodyLimit) }}
+{{- end }}
+{{- if gt $all (include "ssd.bytes" "64GiB" | int64) }}
+{{- $wrong = append $wrong (printf "server.bodiesLimit is %v: at most 64GiB." .bodiesLimit) }}
+{{- end }}
+{{- if lt $all $one }}
+{{- $wrong = append $wrong (printf "server.bodiesLimit (%v) is what all bodies may take together: it cannot be less than one may, server.bodyLimit (%v)." .bodiesLimit .bodyLimit) }}
+{{- end }}
+{{- end }}
+{{- toJson $wrong }}
+{{- end }}
+
+{{/*
+The bytes of a size such as 10MiB.
+*/}}
+{{- define "ssd.bytes" -}}
+{{- $text := include "ssd.wholeNumberOrText" . }}
+{{- $unit := regexFind "[A-Za-z]*$" $text }}
+{{- $units := dict "" 1 "kB" 1000 "MB" 1000000 "GB" 1000000000 "KiB" 1024 "MiB" 1048576 "GiB" 1073741824 }}
+{{- mul (trimSuffix $unit $text | int64) (get $units $unit) }}
 {{- end }}
 
 {{- define "ssd.checkCredentials" -}}

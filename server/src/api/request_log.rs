@@ -192,7 +192,9 @@ impl Drop for Line {
     fn drop(&mut self) {
         let method = self.method;
         let route = self.route.as_ref().or_else(|| self.notes.0.route.get());
-        let route = route.map(|route| &**route).filter(|route| !route.is_empty());
+        let route = route
+            .map(|route| &**route)
+            .filter(|route| !route.is_empty());
         let route = route.unwrap_or("-");
         let status = self.status.unwrap_or(CLIENT_GONE);
         let total = self.notes.begun().elapsed();

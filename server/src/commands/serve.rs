@@ -62,7 +62,10 @@ impl Serve {
 fn leave(code: i32) -> ! {
     // SAFETY: it touches no memory of this program, and nothing of it is left to be written: standard
     // error, where the log goes, is not buffered.
-    #[expect(unsafe_code, reason = "the standard library can only end a program politely")]
+    #[expect(
+        unsafe_code,
+        reason = "the standard library can only end a program politely"
+    )]
     unsafe {
         libc::_exit(code)
     }

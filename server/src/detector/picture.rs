@@ -87,7 +87,12 @@ impl Header {
             // Damaged metadata is no reason to refuse a picture.
             let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
             let rgb = decoder.color_type() == ColorType::Rgb8;
-            Ok((decoder.dimensions(), decoder.total_bytes(), rgb, orientation))
+            Ok((
+                decoder.dimensions(),
+                decoder.total_bytes(),
+                rgb,
+                orientation,
+            ))
         })?;
         if width == 0 || height == 0 {
             return Err(Error::Undecodable {

@@ -136,7 +136,9 @@ pub fn calibrate(
     let scale = |(&origin, seen): (&Origin, &Seen)| {
         let name = network.name(origin).to_owned();
         if !seen.largest.is_finite() {
-            return Err(TchError::Torch(format!("what {name} puts out is not finite")));
+            return Err(TchError::Torch(format!(
+                "what {name} puts out is not finite"
+            )));
         }
         // Of a map that was zero throughout, any scale will do.
         let scale = match seen.largest > 0.0 {
@@ -210,6 +212,28 @@ mod tests {
         // Where many are that large, they are kept.
         histogram[BINS - 1] = 10_000_000;
         assert!(cut_off(&histogram, 1.0) > 2000.0);
+    }
+
+    #[test]
+    fn a_file_s_scales_are_numbers_above_zero_in_single_precision() {
+        let read = |text: &str| {
+            let metadata = BTreeMap::from([(METADATA.to_owned(), text.to_owned())]);
+            Scales::from_metadata(&metadata).unwrap().is_ok()
+        };
+        assert!(read(r#"{"vgg.0": 0.5}"#));
+        for scale in ["0", "-1", "1e-300", "1e-40", "1e300", "null", "[1]"] {
+            assert!(!read(&format!(r#"{{"vgg.0": {scale}}}"#)), "{scale}");
+        }
+    }
+
+    #[test]
+    fn values_of_both_signs_are_seen_and_one_that_is_no_number_is_not_passed_over() {
+        let mut seen = Seen::default();
+        seen.measure(&[-3.0, 2.0]);
+        seen.count(&[-3.0, 2.0, 0.0]);
+        assert_eq!((seen.largest, seen.histogram.iter().sum()), (3.0, 2));
+        seen.measure(&[f32::NAN, 1.0]);
+        assert!(!seen.largest.is_finite());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who may wait for the model: a bounded number, so that nobody waits for long and memory has an end.
 
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};

@@ -7,9 +7,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use anyhow::Context as _;
 use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
-use anyhow::Context as _;
 use opentelemetry::{Context, Key, KeyValue, global};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;

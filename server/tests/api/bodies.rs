@@ -63,6 +63,30 @@ async fn a_body_without_end_is_refused_at_the_limit_and_the_client_gets_the_answ
 }
 
 #[tokio::test]
+async fn a_form_in_chunks_leaves_the_connection_open() {
+    let app = App::spawn().await;
+    let mut connection = app.connect().await;
+    let headers = "Content-Type: multipart/form-data; boundary=b\r\nTransfer-Encoding: chunked\r\n";
+    let form = [
+        b"--b\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\n",
+        &bytes("cat.png")[..],
+        b"\r\n--b--\r\n",
+    ]
+    .concat();
+    for _ in 0..2 {
+        connection.send(head(headers)).await;
+        for part in form.chunks(10_000) {
+            connection.send(format!("{:x}\r\n", part.len())).await;
+            connection.send(part).await;
+            connection.send("\r\n").await;
+        }
+        connection.send("0\r\n\r\n").await;
+        let answer = connection.read_until("]}").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_come_in_time_is_refused() {
     let app = App::spawn_with(&[("BODY_TIMEOUT", "200ms")]).await;
     for headers in [

@@ -81,9 +81,7 @@ async fn where_every_connection_has_a_request_under_way_the_first_that_ends_make
         busy.push(one);
     }
     let mut third = app.connect().await;
-    third
-        .send("GET /livez HTTP/1.1\r\nHost: ssd\r\n\r\n")
-        .await;
+    third.send("GET /livez HTTP/1.1\r\nHost: ssd\r\n\r\n").await;
     // Both keep their connections when they are answered.
     for one in &mut busy {
         one.send(&picture[length / 2..]).await;
