@@ -9,7 +9,7 @@ use ssd_server::detector::labels::Labels;
 use ssd_server::detector::network::Network;
 use ssd_server::detector::precision::{Place, Precision, Processor, Wanted};
 use ssd_server::detector::{Detection, Model};
-use ssd_server::weights::StateDict;
+use ssd_server::weights::{Dtype, NewTensor, StateDict, write_safetensors};
 
 const CRITERIA: Criteria = Criteria {
     threshold: 0.6,
@@ -112,6 +112,56 @@ fn every_layer_stays_near_single_precision() {
         assert_eq!(errors.len(), 24);
         for layer in errors {
             assert!(layer.error <= most, "{precision}: {layer:?}");
+        }
+    }
+}
+
+/// The same function as the demo model, with every other factor of its normalisation negated, and with it
+/// what the heads multiply that channel by.
+fn demo_with_factors_below_zero() -> StateDict {
+    let (folder, demo) = (tempfile::tempdir().unwrap(), demo());
+    let path = folder.path().join("negated.safetensors");
+    let tensors = demo.tensors().map(|tensor| {
+        let mut new = NewTensor::from(tensor);
+        let heads = ["loc.0.weight", "conf.0.weight"].contains(&&*new.name);
+        if heads || new.name == "L2Norm.weight" {
+            assert_eq!(new.dtype, Dtype::F16);
+            let channels = new.shape[usize::from(heads)];
+            let each: usize = new.shape.iter().skip(2).product();
+            for (at, value) in new.bytes.to_mut().chunks_exact_mut(2).enumerate() {
+                if (at / each % channels).is_multiple_of(2) {
+                    value[1] ^= 0x80;
+                }
+            }
+        }
+        new
+    });
+    write_safetensors(&path, tensors.collect(), demo.metadata()).unwrap();
+    StateDict::open(&path).unwrap()
+}
+
+#[test]
+fn a_normalisation_by_factors_below_zero_loses_nothing() {
+    let labels = Labels::parse(include_bytes!("../../data/coco_labels.txt")).unwrap();
+    let picture = image::open(repository().join("data/samples/street.jpg")).unwrap();
+    let picture = picture.into_rgb8();
+    for precision in [Precision::F32, Precision::Int8] {
+        let (model, inference) = in_precision(precision);
+        let input = model.input(&picture);
+        let expected = inference.forward_one(&input).unwrap();
+        let negated = || Model::new(&demo_with_factors_below_zero(), &labels).unwrap();
+        let (model, network) = negated();
+        let wanted = Wanted {
+            precision: Some(precision),
+            place: Place::Cpu,
+        };
+        let (inference, _) = inference::prepare(network, model.family(), None, wanted).unwrap();
+        let found = inference.forward_one(&input).unwrap();
+        let apart = expected.conf.iter().zip(&found.conf);
+        let apart = apart.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart < 1e-3, "{precision}: {apart}");
+        for layer in inference.errors(&negated().1, &input).unwrap() {
+            assert!(layer.error <= 0.15, "{precision}: {layer:?}");
         }
     }
 }

@@ -329,9 +329,9 @@ impl Inference {
         };
         match (scale, origin) {
             (Some(scale), Origin::Layer(_)) => map.f_mul_scalar(scale.scale),
-            (Some(scale), Origin::Normalisation) => map
-                .f_mul_scalar(scale.scale)?
-                .f_mul(&self.l2_norm.f_sign()?),
+            (Some(scale), Origin::Normalisation) => {
+                map.f_mul_scalar(scale.scale)?.f_mul(&signs(&self.l2_norm)?)
+            }
             (None, _) => Ok(map),
         }
     }
@@ -383,6 +383,11 @@ fn pool_bytes(x: &Tensor, pool: &Pool) -> Result<Tensor, TchError> {
         map = largest;
     }
     Ok(map)
+}
+
+/// Of each channel's factor: -1, 0 or 1, for maps and weights to be multiplied by.
+fn signs(factors: &Tensor) -> Result<Tensor, TchError> {
+    factors.f_sign()?.f_view([1, -1, 1, 1])
 }
 
 /// Inputs as a batch, N x 3 x 300 x 300. Row, column, channel is `channels_last` already; the
@@ -463,7 +468,7 @@ impl Builder<'_> {
             let mut weight = Tensor::f_cat(&[loc.weight, conf.weight], 0)?;
             // The first source is the normalised map.
             if index == 0 && matches!(self.how, How::Int8(_)) {
-                weight = weight.f_mul(&l2_norm.f_sign()?)?;
+                weight = weight.f_mul(&signs(&l2_norm)?)?;
             }
             let weight = channels_last(&weight);
             let bias = Tensor::f_cat(&[loc.bias, conf.bias], 0)?;
