@@ -223,15 +223,19 @@ fn scales_that_nobody_could_have_measured_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let demo = demo();
     for (scales, complaint) in [
-        ("{\"vgg.0\": 0}", "has a scale that is not above zero"),
+        ("{\"vgg.0\": 0}", "a scale that is not a number above zero"),
+        (
+            "{\"vgg.0\": 1e-300}",
+            "a scale that is not a number above zero",
+        ),
         ("[1]", "is no JSON object"),
         ("{\"vgg.0\": 0.1}", "has no scale for layer"),
     ] {
         let path = folder.path().join("odd.safetensors");
         let mut metadata = demo.metadata().clone();
         metadata.insert("int8-scales".to_owned(), scales.to_owned());
-        let tensors = demo.tensors().map(ssd_server::weights::NewTensor::from);
-        ssd_server::weights::write_safetensors(&path, tensors.collect(), &metadata).unwrap();
+        let tensors = demo.tensors().map(NewTensor::from);
+        write_safetensors(&path, tensors.collect(), &metadata).unwrap();
         let refused = ssd(
             &["predict", "data/samples/cat.png"],
             &[

@@ -248,7 +248,7 @@ impl<'a> Iterator for Markers<'a> {
             let marker = *self.bytes.get(self.at)?;
             match marker {
                 // An escape; a fill byte, which may itself begin a marker; markers that stand alone.
-                0xff => continue,
+                0xff => {}
                 0x00 | 0x01 | 0xd0..=0xd7 | Self::START => self.at += 1,
                 Self::END => {
                     self.at += 1;

@@ -110,7 +110,7 @@ impl Turn {
             self.changes
                 .compare_exchange(changes, Self::CLOSED, now, then)
         };
-        changes % 2 == 0 && close().is_ok()
+        changes.is_multiple_of(2) && close().is_ok()
     }
 
     fn is_the_server_s(&self) -> bool {

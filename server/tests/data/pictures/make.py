@@ -23,8 +23,9 @@ cat.save(here / 'progressive.jpg', quality=95, subsampling=0, progressive=True)
 cat.save(here / 'restarts.jpg', quality=95, subsampling=0, restart_marker_blocks=3)
 grey.save(here / 'grey.jpg', quality=95)
 # What memory a large one takes: nothing is in it, so that the file is small.
-Image.new('RGB', (2000, 1500)).save(here / 'large-progressive.jpg', subsampling=0, progressive=True)
-Image.new('RGB', (2000, 1500)).save(here / 'large-turned.jpg', subsampling=0, exif=turned)
+large = here.parent / 'large'
+Image.new('RGB', (2000, 1500)).save(large / 'progressive.jpg', subsampling=0, progressive=True)
+Image.new('RGB', (2000, 1500)).save(large / 'turned.jpg', subsampling=0, exif=turned)
 cat.convert('CMYK').save(here / 'cmyk.jpg', quality=95)
 cat.quantize(256).save(here / 'palette.png')
 Image.merge('RGBA', (*cat.split(), alpha)).save(here / 'rgba.png')
