@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint chart unit bench docs weights weights-coco demo-model cluster image deploy e2e cluster-down libtorch clean requirements
+.PHONY: help run test lint chart unit browser-test bench docs weights weights-coco demo-model cluster image deploy e2e cluster-down libtorch clean requirements
 
 # The one place that holds the version is Cargo.toml; `make chart` compares the chart's.
 VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -15,7 +15,7 @@ DIGEST = $$(docker image inspect --format '{{join .RepoDigests "\n"}}' $(IMAGE) 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
 
-run: libtorch ## Serve the model on http://127.0.0.1:5000 (API documentation at /docs)
+run: libtorch ## Serve the model on http://127.0.0.1:5000 (the playground; API documentation at /docs)
 	cargo run --locked --release --bin ssd
 
 test: lint chart unit ## Lint, check the chart, run every test
@@ -23,6 +23,9 @@ test: lint chart unit ## Lint, check the chart, run every test
 unit: libtorch ## Run the tests of the programs and scripts
 	weights/download_test.sh
 	cargo test --locked --workspace
+
+browser-test: libtorch ## Use the playground in a headless Chromium, which must be installed
+	ci/browser.sh
 
 lint: libtorch ## Formatting, clippy, rustdoc, shellcheck and yamllint, warnings refused
 	ci/lint.sh

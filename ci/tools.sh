@@ -3,16 +3,17 @@
 #
 #   ci/tools.sh [TOOL...]    all by default: helm helm4 ct helm-unittest helm-docs kubeconform kind
 #                            kubectl actionlint pod-security schemas yamllint yamale shellcheck
+#                            (selenium, for ci/browser.sh, only when named)
 #
 # Needs no root, and does nothing for a tool that is there already. What is built is kept in
 # ${XDG_CACHE_HOME:-~/.cache}/ssd-tools under a hash of what it was built from, so a second clone
 # on the same machine only links to it.
 #
 # What is trusted: each Go tool is built from source, every module verified against the go.sum in
-# ci/tools/TOOL. Python packages must have a SHA-256 of ci/tools/requirements.txt, and the files that
-# `schemas` reads one of ci/tools/schemas.txt. Where there is no Go, the publisher's release is
-# downloaded and compared with the checksums that the publisher serves beside it: that catches a
-# broken download, not a publisher who was broken into.
+# ci/tools/TOOL. Python packages must have a SHA-256 of ci/tools/requirements.txt (or that of ci/browser),
+# and the files that `schemas` reads one of ci/tools/schemas.txt. Where there is no Go, the publisher's
+# release is downloaded and compared with the checksums that the publisher serves beside it: that catches
+# a broken download, not a publisher who was broken into.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -194,24 +195,26 @@ go_tool() { # TOOL
     link "$made" "bin/$1"
 }
 
-# ---- tools from PyPI, in one virtual environment -----------------------------------------------
+# ---- tools from PyPI, in virtual environments ---------------------------------------------------
 
-python_tools() {
+environment() { # NAME REQUIREMENTS
     local key venv
     command -v python3 >/dev/null || die "needs python3 (Debian, Ubuntu: sudo apt-get install python3-venv)"
-    key=$({ cat ci/tools/requirements.txt; python3 -c 'import sys; print(sys.executable, sys.version)'; } | sha256)
-    venv=$cache/python-${key:0:12}
+    key=$({ cat "$2"; python3 -c 'import sys; print(sys.executable, sys.version)'; } | sha256)
+    venv=$cache/$1-${key:0:12}
     if [ ! -e "$venv/complete" ]; then
         # Built where it stays: a virtual environment cannot be moved. The last file says it is whole.
         rm -rf "$venv"
         python3 -m venv "$venv" ||
             die "python3 cannot make a virtual environment (Debian, Ubuntu: sudo apt-get install python3-venv)"
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
-            --only-binary=:all: --requirement ci/tools/requirements.txt
+            --only-binary=:all: --requirement "$2"
         touch "$venv/complete"
     fi
-    link "$venv" python
+    link "$venv" "$1"
 }
+
+python_tools() { environment python ci/tools/requirements.txt; }
 
 python_tool() { # TOOL
     python_tools
@@ -263,6 +266,7 @@ for tool; do
         helm | helm4 | ct | helm-unittest | helm-docs | kubeconform | kind | kubectl | actionlint | pod-security) go_tool "$tool" ;;
         yamllint | yamale | shellcheck) python_tool "$tool" ;;
         schemas) schemas ;;
+        selenium) environment browser ci/browser/requirements.txt ;;
         *) die "no tool '$tool': the first lines of this file list them" ;;
     esac
 done

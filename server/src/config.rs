@@ -58,7 +58,7 @@ settings! {
     PORT = "5000", "TCP port to listen on; 0 picks a free one", "a whole number from 0 to 65535";
     MANAGEMENT_PORT = "off", "TCP port of /metrics, for Prometheus, on the same address and without a login; 9090 is usual",
         "off, or a whole number from 0 to 65535";
-    SECRET_USERNAME = "ugain", "User that may call /predict",
+    SECRET_USERNAME = "ugain", "User that may call /predict and open the playground",
         "a text of at least one character, without ':' and control characters", secret;
     SECRET_PASSWORD = "ugain", "That user's password",
         "a text of at least one character, without control characters", secret;

@@ -9,6 +9,7 @@
 //! answer        the answer as JSON
 //! problem       errors as RFC 9457 problem details
 //! health        liveness and readiness
+//! playground    a page that tries /predict
 //! request_log   one line a request, request ids
 //! ```
 
@@ -18,6 +19,7 @@ mod body;
 mod budget;
 mod deadline;
 mod health;
+mod playground;
 mod predict;
 mod problem;
 mod request_log;
@@ -28,7 +30,6 @@ use bytes::Bytes;
 use poem::endpoint::make_sync;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::{StatusCode, Uri, header};
-use poem::web::Redirect;
 use poem::{
     Endpoint, EndpointExt as _, IntoEndpoint as _, IntoResponse as _, PathPattern, Request,
     Response, Route, get,
@@ -58,6 +59,8 @@ pub struct Options {
     pub criteria: Criteria,
     /// Bytes of a request's body.
     pub body_limit: usize,
+    /// Pixels of a picture.
+    pub pixel_limit: u64,
     /// Bytes of all bodies that are held at one time.
     pub bodies_limit: usize,
     /// From the first byte of a body that is asked for to the last.
@@ -80,7 +83,8 @@ pub fn routes(
         time: options.body_timeout,
     };
     Route::new()
-        .at("/", get(make_sync(|_| Redirect::temporary("/docs"))))
+        .at("/", playground::page(options))
+        .at(playground::FILES, playground::files())
         .at(
             health::LIVENESS,
             get(make_sync(|_| plain(StatusCode::OK, "alive\n"))),
@@ -92,7 +96,10 @@ pub fn routes(
         )
         .at(
             "/docs",
-            get(make_sync(move |_| fixed("text/html; charset=utf-8", &docs))),
+            get(make_sync(move |_| {
+                fixed("text/html; charset=utf-8", &docs)
+                    .with_header(header::CONTENT_SECURITY_POLICY, DOCS_POLICY)
+            })),
         )
         .at("/predict", service.into_endpoint().before(forget_route))
         .data(Credentials::new(&options.login))
@@ -152,6 +159,12 @@ fn service() -> OpenApiService<Predict, ()> {
         ))
 }
 
+/// Swagger UI is one page with its script and style inside, so those may be inline; nothing is of another
+/// origin. Its icons are `data:`, answers that it shows `blob:`.
+const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; \
+    style-src 'unsafe-inline'; img-src 'self' blob: data:; connect-src 'self'; \
+    frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
 /// The OpenAPI document, as `/openapi.json` serves it. It does not depend on any setting.
 #[must_use]
 pub fn document() -> String {
@@ -206,7 +219,7 @@ fn explain(error: &poem::Error, uri: &Uri, notes: &Notes) -> Response {
     } else if error.is::<NotFoundError>() {
         Problem::new(
             Kind::NotFound,
-            "There are /predict, /docs, /openapi.json, /livez and /readyz.",
+            "There are /, /predict, /docs, /openapi.json, /livez and /readyz.",
         )
     } else if error.is::<MethodNotAllowedError>() {
         Problem::method_not_allowed(allowed(uri.path()))

@@ -9,7 +9,7 @@
 //! inference     the network made ready to serve, in one precision on one device
 //! precision     which of them suits this machine
 //! quantise      what eight bits stand for
-//! samples       the pictures that ship, to calibrate on
+//! samples       the pictures that ship
 //! onednn        the operators of libtorch that tch does not know
 //! priors        the 8,732 prior boxes
 //! boxes         outputs to detections: decoding, NMS
@@ -28,6 +28,6 @@ pub mod precision;
 pub mod preprocess;
 pub mod priors;
 pub mod quantise;
-mod samples;
+pub mod samples;
 
 pub use model::{Description, Detection, Error, Model, describe, scales};

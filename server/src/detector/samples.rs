@@ -1,19 +1,32 @@
-//! The pictures that ship, for weights that nobody has calibrated.
+//! The pictures that ship: for weights that nobody has calibrated, and for the playground.
 
 use super::family::Family;
 use super::preprocess::Input;
 
-const PICTURES: [&[u8]; 3] = [
-    include_bytes!("../../../data/samples/cat.png"),
-    include_bytes!("../../../data/samples/street.jpg"),
-    include_bytes!("../../../data/samples/counter.jpg"),
+/// Each with its name and media type.
+pub const SAMPLES: [(&str, &str, &[u8]); 3] = [
+    (
+        "cat.png",
+        "image/png",
+        include_bytes!("../../../data/samples/cat.png"),
+    ),
+    (
+        "street.jpg",
+        "image/jpeg",
+        include_bytes!("../../../data/samples/street.jpg"),
+    ),
+    (
+        "counter.jpg",
+        "image/jpeg",
+        include_bytes!("../../../data/samples/counter.jpg"),
+    ),
 ];
 
 /// Each as a network's input.
 pub(super) fn inputs(family: &Family) -> Vec<Input> {
-    PICTURES
+    SAMPLES
         .into_iter()
-        .map(|bytes| {
+        .map(|(_, _, bytes)| {
             let picture = image::load_from_memory(bytes).expect("a picture that ships");
             family.preprocessing.input(&picture.into_rgb8())
         })

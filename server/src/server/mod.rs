@@ -105,6 +105,7 @@ impl Application {
             login: self.settings.login.clone(),
             criteria: self.settings.criteria,
             body_limit: self.settings.body_limit,
+            pixel_limit: self.settings.pixel_limit,
             bodies_limit: self.settings.bodies_limit,
             body_timeout: self.settings.body_timeout,
             request_timeout: self.settings.request_timeout,

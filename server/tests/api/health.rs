@@ -22,6 +22,7 @@ async fn the_server_is_ready_from_the_end_of_the_warm_up_to_the_begin_of_the_shu
         login: settings.login,
         criteria: settings.criteria,
         body_limit: settings.body_limit,
+        pixel_limit: settings.pixel_limit,
         bodies_limit: settings.bodies_limit,
         body_timeout: settings.body_timeout,
         request_timeout: settings.request_timeout,

@@ -8,5 +8,6 @@ mod errors;
 mod health;
 mod load;
 mod metrics;
+mod playground;
 mod predict;
 mod shutdown;

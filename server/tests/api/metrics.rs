@@ -73,10 +73,12 @@ async fn what_clients_make_up_makes_no_series() {
     let app = spawn().await;
     let series = async || scrape(&app).await.into_keys().collect::<BTreeSet<_>>();
     app.get("/nowhere").await;
+    app.get("/playground/none").await;
     let before = series().await;
     for number in 0..50 {
         let path = format!("/nowhere/{number}?a={number}");
         app.get(&path).await;
+        app.get(&format!("/playground/{number}")).await;
         let method = reqwest::Method::from_bytes(format!("M{number}").as_bytes()).unwrap();
         app.client
             .request(method, app.url(&path))

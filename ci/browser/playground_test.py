@@ -1,0 +1,472 @@
+"""Uses the playground as people do, in a headless Chromium. ci/browser.sh runs it.
+
+Whatever a test does, the page must log no error, break no Content-Security-Policy and ask no other server.
+"""
+
+import base64
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from selenium import webdriver
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+ROOT = pathlib.Path(__file__).parents[2]
+SAMPLES = ROOT / "data/samples"
+PICTURES = ROOT / "server/tests/data/pictures"
+# Not the default: the page must not know the login, nor show it.
+LOGIN = {"SECRET_USERNAME": "somebody", "SECRET_PASSWORD": "pass:word"}
+PATIENCE = 60  # Seconds; only a test that fails waits so long.
+
+
+class Server:
+    """The server with the demo model, on a free port."""
+
+    def __init__(self):
+        environment = {"PATH": os.environ["PATH"], "PORT": "0", "WEIGHTS_PATH": "weights/demo.safetensors", **LOGIN}
+        self.process = subprocess.Popen(
+            [ROOT / os.environ["SERVER"]], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        )
+        for line in self.process.stderr:
+            if found := re.search(r"Running on http://([^/]+)/", line):
+                self.address = found[1]
+                break
+        else:
+            sys.exit("the server did not start")
+        # Else it would block when the pipe is full.
+        self.log = subprocess.Popen(["cat"], stdin=self.process.stderr, stdout=subprocess.DEVNULL)
+
+    def url(self, user="somebody", password="pass%3Aword"):
+        return f"http://{user}:{password}@{self.address}/"
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(PATIENCE)
+        self.log.wait(PATIENCE)
+
+
+def browser():
+    options = webdriver.ChromeOptions()
+    options.binary_location = os.environ["BROWSER"]
+    for argument in (
+        "headless=new", "no-sandbox", "disable-dev-shm-usage", "hide-scrollbars", "window-size=1280,800",
+        "use-fake-device-for-media-stream", "use-fake-ui-for-media-stream",
+    ):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(os.environ["DRIVER"]))
+    driver.set_script_timeout(PATIENCE)
+    return driver
+
+
+def screen(driver, width, height, scheme="light", motion="no-preference"):
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = {"prefers-color-scheme": scheme, "prefers-reduced-motion": motion}
+    features = [{"name": name, "value": value} for name, value in media.items()]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+class PlaygroundTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        cls.addClassCleanup(cls.server.stop)
+        cls.driver = browser()
+        cls.addClassCleanup(cls.driver.quit)
+
+    def setUp(self):
+        self.refused = 0  # How many answers that are errors, which Chromium logs, the test has asked for.
+        screen(self.driver, 1280, 800)
+        self.events()
+        self.driver.get_log("browser")
+        self.driver.get(self.server.url())
+
+    def tearDown(self):
+        log = [entry["message"] for entry in self.driver.get_log("browser")]
+        # Swagger UI's page names no icon, and so browsers look for one.
+        log = [message for message in log if "/favicon.ico" not in message]
+        errors = [message for message in log if "Failed to load resource" not in message]
+        self.assertEqual(errors, [])
+        self.assertEqual(len(log) - len(errors), self.refused, log)
+        asked = [event["params"]["request"]["url"] for event in self.events() if event["method"] == "Network.requestWillBeSent"]
+        own = ("blob:", "data:", f"http://{self.server.address}/", self.server.url())
+        self.assertEqual([url for url in asked if not url.startswith(own)], [])
+
+    # ---- what one does, and sees ----
+
+    def events(self):
+        return [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+
+    def requests(self):
+        sent = [event["params"]["request"] for event in self.events() if event["method"] == "Network.requestWillBeSent"]
+        return sum(request["method"] == "POST" for request in sent)
+
+    def find(self, selector):
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def visible(self, selector):
+        return [each for each in self.driver.find_elements(By.CSS_SELECTOR, selector) if each.is_displayed()]
+
+    def until(self, condition):
+        return WebDriverWait(self.driver, PATIENCE).until(lambda _: condition())
+
+    def answered(self, name=None):
+        self.until(
+            lambda: self.find("body").get_attribute("data-state") == "answered"
+            and name in (None, self.find("#download").text)
+        )
+
+    def choose(self, path):
+        self.find("#file").send_keys(str(path))
+
+    def upload(self, path):
+        self.choose(path)
+        self.answered(path.name)
+
+    def sample(self, name):
+        self.find(f"[data-sample='{name}']").click()
+        self.answered(name)
+
+    def notice(self):
+        self.until(lambda: self.visible("#notice"))
+        return self.find("#notice").text
+
+    def threshold(self, value):
+        script = "const it = document.getElementById('threshold'); it.value = arguments[0]; it.dispatchEvent(new Event('input'))"
+        self.driver.execute_script(script, value)
+
+    def rows(self):
+        """Label and percentage of every row that shows."""
+        return [tuple(cell.text for cell in row.find_elements(By.TAG_NAME, "td")) for row in self.visible("#rows tr")]
+
+    def code(self, language):
+        self.driver.execute_script("document.querySelector(`[value=${arguments[0]}]`).click()", language)
+        return self.find("#code").get_attribute("textContent")
+
+    def run_code(self, command, folder=SAMPLES):
+        environment = {"PATH": os.environ["PATH"], **LOGIN}
+        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        return run.stdout
+
+    def ask(self, picture, threshold):
+        """What the server answers to a program."""
+        login = ":".join(LOGIN.values())
+        url = f"http://{self.server.address}/predict?threshold={threshold}"
+        return json.loads(subprocess.check_output(["curl", "-s", "-u", login, "-F", f"image=@{picture}", url]))
+
+    # ---- pictures ----
+
+    def test_an_uploaded_picture_shows_the_server_s_boxes_where_they_are(self):
+        self.upload(SAMPLES / "street.jpg")
+        answer = self.ask(SAMPLES / "street.jpg", 0.6)
+        found = answer["predictions"]
+        self.assertGreaterEqual(len(found), 5)
+        self.assertEqual(self.rows(), [(each["label"], f"{each['probability'] * 100:.1f} %") for each in found])
+        frame = self.find("#shown").rect
+        shown = sorted((box.rect["x"], box.rect["y"], box.rect["width"], box.rect["height"]) for box in self.visible(".edge"))
+        scale = frame["width"] / answer["image"]["width"]
+        places = [each["box"] for each in found]
+        expected = sorted((frame["x"] + box["x"] * scale, frame["y"] + box["y"] * scale, box["width"] * scale, box["height"] * scale) for box in places)
+        self.assertEqual(len(shown), len(expected))
+        for one, other in zip(shown, expected, strict=True):
+            for length, wanted in zip(one, other, strict=True):
+                self.assertAlmostEqual(length, wanted, delta=3)  # Half of a line, and rounding.
+        self.assertEqual(self.find("#summary").text, f"{len(found)} objects")
+
+    def test_every_sample_is_answered_by_a_click(self):
+        for name in ("street.jpg", "counter.jpg", "cat.png"):
+            self.sample(name)
+            self.assertGreater(len(self.rows()), 0)
+            self.assertEqual(len(self.rows()), len(self.visible(".edge")))
+
+    def test_a_picture_can_be_pasted_and_dropped(self):
+        for event, field in (("paste", "clipboardData"), ("drop", "dataTransfer")):
+            script = """
+                const [event, field, done] = arguments;
+                const data = new DataTransfer();
+                fetch(`${location.origin}/playground/street.jpg`).then((answer) => answer.blob()).then((blob) => {
+                  data.items.add(new File([blob], `${event}.jpg`, { type: "image/jpeg" }));
+                  const Kind = { paste: ClipboardEvent, drop: DragEvent }[event];
+                  document.body.dispatchEvent(new Kind(event, { [field]: data, bubbles: true, cancelable: true }));
+                  done();
+                });"""
+            self.driver.execute_async_script(script, event, field)
+            self.answered(f"{event}.jpg")
+
+    def test_the_camera_s_picture_is_taken_and_the_camera_is_off_then(self):
+        self.find("#camera").click()
+        self.until(lambda: self.driver.execute_script("return document.getElementById('video').videoWidth"))
+        self.find("#shoot").click()
+        self.answered("camera.jpg")
+        self.assertIsNone(self.driver.execute_script("return document.getElementById('video').srcObject"))
+        self.find("#camera").click()
+        self.until(lambda: self.visible("#leave"))
+        self.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+        self.assertEqual(self.visible("#video"), [])
+
+    def test_where_the_browser_gives_no_camera_the_page_says_why(self):
+        self.driver.execute_script("Object.defineProperty(navigator, 'mediaDevices', { value: undefined })")
+        self.find("#camera").click()
+        self.assertIn("https and on localhost only", self.notice())
+
+    def test_pictures_are_shown_upright_as_the_boxes_are(self):
+        pixels = """
+            const [path, done] = arguments;
+            const draw = (image) => {
+              const canvas = document.createElement("canvas");
+              [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+              const context = canvas.getContext("2d");
+              context.drawImage(image, 0, 0);
+              return [canvas.width, canvas.height, ...context.getImageData(0, 0, canvas.width, canvas.height).data];
+            };
+            const image = document.getElementById("shown");
+            image.decode().then(() => done(draw(image)));"""
+        self.upload(PICTURES / "reference.png")
+        reference = self.driver.execute_async_script(pixels, None)
+        for path in sorted(PICTURES.glob("exif*")):
+            with self.subTest(path.name):
+                self.upload(path)
+                shown = self.driver.execute_async_script(pixels, None)
+                self.assertEqual(shown[:2], reference[:2])
+                difference = sum(abs(a - b) for a, b in zip(shown[2:], reference[2:], strict=True)) / len(shown)
+                self.assertLess(difference, 12)
+
+    # ---- what was found ----
+
+    def test_the_slider_shows_what_the_server_would_answer_and_asks_nothing(self):
+        self.sample("street.jpg")
+        self.assertEqual(self.requests(), 1)
+        for percent in (5, 30, 60, 99, 100):
+            self.threshold(percent)
+            labels = [each["label"] for each in self.ask(SAMPLES / "street.jpg", percent / 100)["predictions"]]
+            self.assertEqual([label for label, _ in self.rows()], labels)
+            self.assertEqual(len(self.visible(".edge")), len(labels))
+            self.assertIn(f"threshold={percent / 100:g}", self.code("curl"))
+        self.assertEqual(self.requests(), 0)
+
+    def test_a_row_and_its_box_light_up_together(self):
+        self.sample("street.jpg")
+        def lit(selector):
+            return [each.get_attribute("textContent") for each in self.visible(f"{selector}.lit")]
+
+        row = next(row for row in self.visible("#rows tr") if "pizza" in row.text)
+        ActionChains(self.driver).move_to_element(row).perform()
+        self.assertEqual((lit(".name"), len(lit(".box"))), (["pizza"], 1))
+        # Of the boxes one above the other, the smallest, which lies above.
+        box = min(self.visible(".box"), key=lambda box: box.rect["width"])
+        ActionChains(self.driver).move_to_element(box).perform()
+        self.assertEqual((lit(".name"), lit("tr")[0][:9]), (["stop sign"], "stop sign"))
+        ActionChains(self.driver).move_to_element(self.find("h1")).perform()
+        self.assertEqual((lit(".name"), lit(".box"), lit("tr")), ([], [], []))
+
+    def test_a_label_has_one_colour(self):
+        colours = {}
+        for name in ("street.jpg", "counter.jpg"):
+            self.sample(name)
+            self.threshold(5)
+            for element in self.visible(".name, #rows tr"):
+                label = element.find_element(By.CSS_SELECTOR, "text, td").get_attribute("textContent")
+                colour = self.driver.execute_script("return getComputedStyle(arguments[0]).getPropertyValue('--colour')", element)
+                colours.setdefault(label, set()).add(colour)
+        self.assertEqual({label for label, held in colours.items() if len(held) != 1}, set())
+        self.assertGreater(len(set.union(*colours.values())), 3)
+
+    def test_the_time_of_every_stage_is_shown(self):
+        self.sample("street.jpg")
+        names = [name.text for name in self.visible("#times dt")]
+        self.assertEqual(
+            names, ["Decode", "Preprocess", "Wait", "Forward pass", "Postprocess", "Sending, receiving", "Round trip"]
+        )
+        times = [float(time.text.removesuffix(" ms")) for time in self.visible("#times dd:last-child")]
+        self.assertAlmostEqual(sum(times[:-1]), times[-1], delta=4)  # As each is rounded.
+
+    # ---- what goes wrong ----
+
+    def test_a_broken_picture_is_told_in_the_server_s_words_and_the_next_one_works(self):
+        with tempfile.TemporaryDirectory() as folder:
+            broken = pathlib.Path(folder, "broken.jpg")
+            broken.write_bytes((SAMPLES / "street.jpg").read_bytes()[:5000])
+            self.choose(broken)
+            self.assertIn("The picture is damaged or cut short", self.notice())
+            broken.write_text("not a picture")
+            self.choose(broken)
+            self.until(lambda: "The picture's format is not read" in self.notice())
+            self.refused = 2
+        self.sample("street.jpg")
+        self.assertEqual(self.visible("#notice"), [])
+
+    def test_a_picture_above_the_limit_is_not_even_sent(self):
+        with tempfile.NamedTemporaryFile(suffix=".jpg") as large:
+            large.truncate(11 << 20)
+            self.choose(large.name)
+            self.assertIn("It has 11 MiB; this server takes up to 10 MiB.", self.notice())
+        self.assertEqual(self.requests(), 0)
+
+    def test_every_refusal_is_told_in_words(self):
+        answer = "window.fetch = async () => new Response(arguments[0], { status: arguments[1], headers: arguments[2] })"
+        problem = json.dumps({"title": "What was wrong", "detail": "What to do."})
+        for status, headers, more in (
+            (401, {}, "Reload the page to log in."),
+            (413, {}, ""),
+            (429, {"Retry-After": "7"}, "Try again in 7 s."),
+            (500, {"X-Request-Id": "an-id"}, "Request an-id"),
+            (503, {"Retry-After": "1"}, "Try again in 1 s."),
+        ):
+            self.driver.execute_script(answer, problem, status, headers)
+            self.choose(SAMPLES / "street.jpg")
+            self.until(lambda: "What to do." in self.notice() and more in self.notice())
+            self.assertEqual(len(self.visible("#notice button")), 0 if status == 413 else 1)
+        self.driver.execute_script(answer, "<html>", 502, {})
+        self.choose(SAMPLES / "street.jpg")
+        self.until(lambda: "502" in self.notice() and "not ssd's own answer" in self.notice())
+
+    def test_a_server_that_is_gone_is_told_and_can_be_tried_again(self):
+        network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self.driver.execute_cdp_cmd("Network.enable", {})
+        self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {**network, "offline": True})
+        self.choose(SAMPLES / "street.jpg")
+        self.assertIn("The server cannot be reached", self.notice())
+        self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {**network, "offline": False})
+        self.find("#notice button").click()
+        self.answered()
+        self.refused = 1
+
+    def test_a_wrong_password_gets_nowhere(self):
+        stranger = browser()
+        self.addCleanup(stranger.quit)
+        for login in ({}, {"password": "wrong"}):
+            stranger.get(self.server.url(**login) if login else f"http://{self.server.address}/")
+            self.assertEqual(stranger.find_elements(By.ID, "stage"), [])
+            self.assertNotIn("playground", stranger.title)
+
+    # ---- the request as code ----
+
+    def test_the_copied_curl_line_works_in_a_shell_whatever_the_picture_is_called(self):
+        permission = {"origin": f"http://{self.server.address}", "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+        self.driver.execute_cdp_cmd("Browser.grantPermissions", permission)
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("street.jpg", "it's $(a) \"b\";type=c,d.jpg"):
+                shutil.copy(SAMPLES / "street.jpg", pathlib.Path(folder, name))
+                self.upload(pathlib.Path(folder, name))
+                self.find("#copy").click()
+                self.until(lambda: self.find("#copy").text == "Copied")
+                copied = self.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
+                self.assertNotIn("pass:word", self.driver.page_source)
+                found = json.loads(self.run_code(["sh", "-c", copied], folder))["predictions"]
+                self.assertEqual([each["label"] for each in found], [label for label, _ in self.rows()])
+
+    def test_the_python_code_works(self):
+        self.sample("street.jpg")
+        output = self.run_code([sys.executable, "-c", self.code("python")])
+        self.assertEqual(len(output.splitlines()), len(self.rows()))
+
+    @unittest.skipUnless(shutil.which("node"), "Node is not installed")
+    def test_the_javascript_code_works(self):
+        self.sample("street.jpg")
+        output = self.run_code(["node", "--input-type=module", "--eval", self.code("javascript")])
+        self.assertEqual(len(re.findall(r"0\.\d+ \{", output)), len(self.rows()))
+
+    # ---- for everybody ----
+
+    def test_the_keyboard_is_enough(self):
+        def press(*keys):
+            ActionChains(self.driver).send_keys(*keys).perform()
+            return self.driver.switch_to.active_element
+
+        def visited(count):
+            name = lambda element: element.get_attribute("id") or element.get_attribute("data-sample") or element.get_attribute("value") or element.tag_name
+            seen = []
+            for _ in range(count):
+                element = press(Keys.TAB)
+                seen.append(name(element))
+                outline = "const e = arguments[0]; return [e, e.nextElementSibling].some((one) => one && getComputedStyle(one).outlineStyle !== 'none')"
+                self.assertTrue(self.driver.execute_script(outline, element), f"{seen[-1]} does not show that it has the focus")
+            return seen
+
+        self.assertEqual(visited(4), ["a", "file", "camera", "street.jpg"])
+        press(Keys.ENTER)
+        self.answered()
+        before = len(self.rows())
+        self.assertEqual(visited(3), ["counter.jpg", "cat.png", "threshold"])
+        press(Keys.HOME)
+        self.assertGreater(len(self.rows()), before)
+        self.assertEqual(visited(1), ["tr"])
+        first = self.driver.switch_to.active_element
+        second = press(Keys.ARROW_DOWN)
+        self.assertNotEqual(first, second)
+        self.assertIn("lit", second.get_attribute("class").split())
+        self.assertEqual(len(self.visible(".box.lit")), 1)
+        self.assertEqual(visited(1), ["curl"])
+        press(Keys.ARROW_RIGHT)
+        self.assertIn("import requests", self.find("#code").text)
+        self.assertEqual(visited(3), ["copy", "pre", "download"])
+
+    def test_what_happens_is_said_to_who_does_not_see_it(self):
+        self.assertEqual(self.find("#summary").get_attribute("role"), "status")
+        self.assertEqual(self.find("#notice").get_dom_attribute("role"), "alert")
+        self.sample("street.jpg")
+        for control in self.visible("input, button, a, pre, img:not([alt='']), [role=group]"):
+            self.assertTrue(control.accessible_name, control.get_attribute("outerHTML"))
+
+    def test_nothing_is_wider_than_a_small_phone(self):
+        for scheme in ("light", "dark"):
+            screen(self.driver, 360, 740, scheme)
+            wider = lambda: self.driver.execute_script("return document.documentElement.scrollWidth - 360")
+            self.driver.refresh()
+            self.assertEqual(wider(), 0)
+            self.sample("street.jpg")
+            self.threshold(5)
+            for language in ("curl", "python", "javascript"):
+                self.code(language)
+                self.assertEqual(wider(), 0)
+            self.choose(PICTURES / "make.py")
+            self.notice()
+            self.refused += 1
+            self.assertEqual(wider(), 0)
+
+    def test_nothing_moves_for_who_wants_no_motion(self):
+        animation = "document.body.dataset.state = 'busy'; return getComputedStyle(document.getElementById('stage'), '::after').animationName"
+        self.assertEqual(self.driver.execute_script(animation), "busy")
+        screen(self.driver, 1280, 800, motion="reduce")
+        self.assertEqual(self.driver.execute_script(animation), "none")
+
+    def test_the_documentation_is_a_click_away(self):
+        self.find("header a").click()
+        self.until(lambda: self.visible(".opblock-summary"))
+        self.assertTrue(self.driver.current_url.endswith("/docs"))
+        self.find(".opblock-summary").click()
+        self.until(lambda: self.visible(".try-out__btn"))
+
+
+def screenshot():
+    server, driver = Server(), browser()
+    try:
+        screen(driver, 1200, 765)
+        driver.get(server.url())
+        # The first one warms the server up.
+        for name in ("counter.jpg", "street.jpg"):
+            driver.find_element(By.CSS_SELECTOR, f"[data-sample='{name}']").click()
+            shown = (By.XPATH, f"//body[@data-state='answered']//a[.='{name}']")
+            WebDriverWait(driver, PATIENCE).until(lambda _, shown=shown: driver.find_elements(*shown))
+        picture = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "webp", "quality": 85})
+        (ROOT / "docs/playground.webp").write_bytes(base64.b64decode(picture["data"]))
+    finally:
+        driver.quit()
+        server.stop()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["screenshot"]:
+        screenshot()
+    else:
+        unittest.main(verbosity=2)

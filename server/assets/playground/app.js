@@ -1,0 +1,209 @@
+// The playground: a picture in, one request, what it answered.
+
+import { FLOOR, Refusal, address, ask, sample } from "./ask.js";
+import * as camera from "./camera.js";
+import { Findings, percent } from "./findings.js";
+import { snippet } from "./snippets.js";
+import { upright } from "./upright.js";
+
+const at = (id) => document.getElementById(id);
+const limits = document.body.dataset;
+const findings = new Findings(at("boxes"), at("rows"));
+const slider = at("threshold");
+
+let current; // The request under way, or the last.
+
+async function look(picture) {
+  leave();
+  current?.cancel.abort();
+  const mine = (current = { picture, cancel: new AbortController() });
+  state("busy");
+  try {
+    await show(mine);
+    if (picture.size > limits.bodyLimit) {
+      throw new Refusal("The picture is too large", `It has ${size(picture.size)}; this server takes up to ${size(limits.bodyLimit)}.`);
+    }
+    mine.answer = await ask(picture, mine.cancel.signal);
+    // Boxes belong on the picture, so it comes first; where the browser cannot show it, they still come.
+    await at("shown").decode().catch(() => {});
+    if (mine !== current) return;
+    place(mine.answer.image);
+    findings.show(mine.answer);
+    state("answered");
+    filter();
+    times(mine.answer);
+  } catch (error) {
+    if (mine !== current) return;
+    state("failed");
+    refuse(error, () => look(picture));
+  }
+}
+
+/** empty, busy, answered or failed: style.css shows what belongs to each. */
+function state(name) {
+  document.body.dataset.state = name;
+  at("stage").ariaBusy = name === "busy";
+  at("findings").hidden = at("request").hidden = name !== "answered";
+  at("notice").hidden = true;
+  at("summary").textContent = name === "busy" ? "Looking…" : "";
+  if (name !== "answered") at("boxes").replaceChildren();
+}
+
+let urls = [];
+
+async function show(mine) {
+  const { picture } = mine;
+  const turned = await upright(picture).catch(() => picture);
+  if (mine !== current) return;
+  for (const url of urls) URL.revokeObjectURL(url);
+  urls = [picture, turned].map((blob) => URL.createObjectURL(blob));
+  [at("download").href, at("shown").src] = urls;
+  at("shown").alt = at("download").textContent = at("download").download = picture.name;
+  at("invitation").hidden = true;
+  at("frame").hidden = false;
+}
+
+function place({ width, height }) {
+  at("frame").style.setProperty("--ratio", width / height);
+}
+at("shown").onload = () => place({ width: at("shown").naturalWidth, height: at("shown").naturalHeight });
+at("shown").onerror = () => {
+  at("invitation").hidden = false;
+  at("frame").hidden = true;
+};
+
+function refuse(error, again) {
+  document.body.dataset.state ??= "failed";
+  const { title = "This page failed", detail = error.message, more, passing = false } = error;
+  const part = (name, text) => Object.assign(document.createElement(name), { textContent: text });
+  const parts = [part("h2", title), part("p", detail)];
+  if (more) parts.push(Object.assign(part("p", more), { className: "note" }));
+  if (passing) parts.push(Object.assign(part("button", "Try again"), { className: "button", type: "button", onclick: again }));
+  at("notice").replaceChildren(...parts);
+  at("notice").hidden = false;
+}
+
+// ---- the threshold, and what follows from it ----
+
+function filter() {
+  const threshold = slider.value / 100;
+  const count = findings.filter(threshold);
+  at("percent").value = percent(threshold);
+  const all = findings.found.length;
+  at("summary").textContent = `${count} ${count === 1 ? "object" : "objects"}`;
+  at("asked").textContent = `The model ${current.answer.model} was asked once, from ${percent(FLOOR)}, and found ${all}. The slider only hides.`;
+  write();
+}
+
+function write() {
+  const language = document.querySelector("[name=language]:checked").value;
+  at("code").textContent = snippet(language, address(slider.value / 100), current.picture.name);
+}
+
+slider.value = Math.max(FLOOR, limits.threshold) * 100;
+slider.oninput = filter;
+at("languages").onchange = write;
+
+at("copy").onclick = async () => {
+  const text = at("code").textContent;
+  // Browsers give the clipboard to https and localhost only; elsewhere by a selection.
+  if (navigator.clipboard) await navigator.clipboard.writeText(text);
+  else {
+    getSelection().selectAllChildren(at("code"));
+    document.execCommand("copy");
+  }
+  at("copy").textContent = at("copied").textContent = "Copied";
+  setTimeout(() => {
+    at("copy").textContent = "Copy";
+    at("copied").textContent = "";
+  }, 2000);
+};
+
+// ---- where the time went ----
+
+const NAMES = {
+  decode: "Decode",
+  preprocess: "Preprocess",
+  wait: "Wait",
+  forward: "Forward pass",
+  postprocess: "Postprocess",
+};
+
+function times({ stages, total }) {
+  const inside = stages.reduce((sum, [, time]) => sum + time, 0);
+  const lines = stages.map(([name, time]) => [NAMES[name] ?? name, time]);
+  lines.push(["Sending, receiving", Math.max(0, total - inside)], ["Round trip", total]);
+  const parts = lines.map(([name, time]) => {
+    const line = document.createElement("div");
+    const [term, bar, value] = ["dt", "dd", "dd"].map((tag) => document.createElement(tag));
+    term.textContent = name;
+    bar.className = "length";
+    bar.style.setProperty("--part", time / total);
+    value.textContent = `${time.toFixed(time < 100 ? 1 : 0)} ms`;
+    line.append(term, bar, value);
+    return line;
+  });
+  at("times").replaceChildren(...parts);
+}
+
+// ---- where pictures come from ----
+
+const size = (bytes) => `${(bytes / 2 ** 20).toFixed(1).replace(".0", "")} MiB`;
+at("limits").textContent = `Up to ${size(limits.bodyLimit)} and ${+(limits.pixelLimit / 1e6).toFixed(1)} megapixels.`;
+
+at("file").onchange = ({ target }) => {
+  if (target.files[0]) look(target.files[0]);
+  target.value = ""; // So that the same picture can be chosen again.
+};
+
+for (const button of document.querySelectorAll("[data-sample]")) {
+  button.onclick = async () => {
+    try {
+      look(await sample(button.dataset.sample));
+    } catch (error) {
+      refuse(error, button.onclick);
+    }
+  };
+}
+
+document.addEventListener("paste", ({ clipboardData }) => {
+  if (clipboardData.files[0]) look(clipboardData.files[0]);
+});
+
+const over = (event, is) => {
+  event.preventDefault();
+  at("stage").classList.toggle("over", is);
+};
+document.addEventListener("dragover", (event) => over(event, true));
+document.addEventListener("dragleave", (event) => over(event, false));
+document.addEventListener("drop", (event) => {
+  over(event, false);
+  if (event.dataTransfer.files[0]) look(event.dataTransfer.files[0]);
+});
+
+const video = at("video");
+at("camera").onclick = async () => {
+  try {
+    await camera.start(video);
+    filming(true);
+    at("shoot").focus();
+  } catch (error) {
+    refuse(error, at("camera").onclick);
+  }
+};
+at("shoot").onclick = async () => look(await camera.shoot(video));
+at("leave").onclick = leave;
+at("shooting").onkeydown = ({ key }) => key === "Escape" && leave();
+
+function filming(is) {
+  document.body.classList.toggle("filming", is);
+  video.hidden = at("shooting").hidden = !is;
+  at("sources").hidden = is;
+}
+
+function leave() {
+  if (!video.srcObject) return;
+  camera.stop(video);
+  filming(false);
+  at("camera").focus();
+}

@@ -1,0 +1,136 @@
+// What was found: boxes over the picture, rows of the table. Each lights up with the other.
+
+// Okabe and Ito's colours, which people of every colour vision tell apart, without black.
+const COLOURS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"];
+const DARK = "#0072b2";
+
+/** The colour of a label, by its hash (FNV-1a): the same in every answer of every server. */
+function colour(label) {
+  let hash = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(label)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
+  return COLOURS[hash % COLOURS.length];
+}
+
+// Where so many boxes show, labels would hide the picture: only that of the one that is pointed at stays.
+const CROWD = 15;
+
+const svg = (name, attributes = {}, ...children) => {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+};
+
+export class Findings {
+  /** An `<svg>` that lies over the picture, and a `<tbody>`. */
+  constructor(boxes, rows) {
+    this.boxes = boxes;
+    this.rows = rows;
+    this.found = [];
+    rows.addEventListener("keydown", (event) => this.#step(event));
+  }
+
+  /** Shows an answer in place of the last one. */
+  show({ image, predictions }) {
+    this.found = predictions.map(({ label, probability, box }) => {
+      const [outline, name] = drawn(label, box, image);
+      const one = { probability, area: box.width * box.height, box: outline, name, row: row(label, probability) };
+      for (const element of [outline, name, one.row]) {
+        element.style.setProperty("--colour", colour(label));
+        element.classList.toggle("dark", colour(label) === DARK);
+        element.addEventListener("pointerenter", () => this.#light(one));
+        element.addEventListener("pointerleave", () => this.#light(this.focused()));
+      }
+      one.box.addEventListener("click", () => one.row.focus({ preventScroll: true }));
+      one.row.addEventListener("focus", () => this.#light(one));
+      one.row.addEventListener("blur", () => this.#light(undefined));
+      return one;
+    });
+    this.rows.replaceChildren(...this.found.map(({ row }) => row));
+    // The small ones above, so that they can be pointed at.
+    const large = this.found.toSorted((a, b) => b.area - a.area);
+    this.boxes.replaceChildren(...large.map(({ box }) => box), ...large.map(({ name }) => name));
+    // What is not displayed cannot be measured.
+    this.boxes.classList.remove("crowded");
+    for (const { name } of large) fit(name);
+  }
+
+  /** Hides what is less probable; gives how many are left. */
+  filter(threshold) {
+    let count = 0;
+    for (const { probability, row, box, name } of this.found) {
+      const hidden = probability < threshold;
+      for (const element of [row, box, name]) element.toggleAttribute("hidden", hidden);
+      if (!hidden) count += 1;
+    }
+    this.boxes.classList.toggle("crowded", count > CROWD);
+    this.#reach(this.#visible().find((one) => one === this.focused()) ?? this.#visible()[0]);
+    return count;
+  }
+
+  focused() {
+    return this.found.find(({ row }) => row === document.activeElement);
+  }
+
+  #visible() {
+    return this.found.filter(({ row }) => !row.hidden);
+  }
+
+  #light(lit) {
+    this.boxes.classList.toggle("lit", Boolean(lit));
+    for (const one of this.found) {
+      for (const element of [one.row, one.box, one.name]) element.classList.toggle("lit", one === lit);
+    }
+  }
+
+  // Tab reaches one row, and the arrow keys go on from there.
+  #reach(one) {
+    for (const { row } of this.found) row.tabIndex = row === one?.row ? 0 : -1;
+  }
+
+  #step(event) {
+    const visible = this.#visible();
+    const at = visible.indexOf(this.focused());
+    const last = visible.length - 1;
+    const next = { ArrowDown: Math.min(at + 1, last), ArrowUp: Math.max(at - 1, 0), Home: 0, End: last }[event.key];
+    if (next === undefined) return;
+    event.preventDefault();
+    this.#reach(visible[next]);
+    visible[next].row.focus();
+  }
+}
+
+export const percent = (fraction, digits = 0) => `${(fraction * 100).toFixed(digits)} %`;
+
+function row(label, probability) {
+  const row = document.createElement("tr");
+  const [name, value] = [row.insertCell(), row.insertCell()];
+  name.append(label);
+  value.append(percent(probability, 1));
+  return row;
+}
+
+/** A box, and its label at one of its corners. */
+function drawn(label, box, image) {
+  const part = (length, whole) => `${(100 * length) / whole}%`;
+  const [x, y] = [part(box.x, image.width), part(box.y, image.height)];
+  const size = { width: part(box.width, image.width), height: part(box.height, image.height) };
+  const all = { width: "100%", height: "100%" };
+  const outline = svg("svg", { class: "box", x, y, ...size }, svg("rect", { class: "halo", ...all }), svg("rect", { class: "edge", ...all }));
+  const right = box.x > 0.75 * image.width;
+  const corner = { x: right ? part(box.x + box.width, image.width) : x, y };
+  const name = svg("svg", { class: "name", ...corner }, svg("g", {}, svg("rect", { height: 20 }), svg("text", { y: 14 }, label)));
+  name.classList.toggle("right", right);
+  name.classList.toggle("inside", box.y < 0.06 * image.height);
+  return [outline, name];
+}
+
+/** Makes a label's background as wide as its text, which is known once it is on the page. */
+function fit(name) {
+  const [back, text] = name.firstChild.children;
+  const width = text.getComputedTextLength() + 12;
+  const left = name.classList.contains("right") ? -width : 0;
+  back.setAttribute("width", width);
+  back.setAttribute("x", left);
+  text.setAttribute("x", left + 6);
+}
