@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-.tools/benchmarks/bin/python}
 if ! command -v "$python" >/dev/null; then
     python3 -m venv .tools/benchmarks
-    .tools/benchmarks/bin/pip install --quiet torch==2.13.0 openvino==2026.4.1 \
+    .tools/benchmarks/bin/pip install --quiet torch==2.13.0 openvino==2026.4.1 nncf==3.4.0 \
         numpy==2.4.6 opencv-python-headless==5.0.0.93 flask==3.1.3 matplotlib==3.11.2 requests
 fi
 oha=${OHA:-.tools/bin/oha}

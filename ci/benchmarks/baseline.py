@@ -1,22 +1,71 @@
 """What the server is measured against: the same network the way a lab writes it.
 
-    baseline.py WEIGHTS.pth PORT
+    baseline.py WEIGHTS.pth PORT [PRECISION]
 
-Flask's own threaded server, OpenCV, PyTorch as it comes, one process, basic authentication.
+Flask's own threaded server, OpenCV, PyTorch as it comes, one process, basic authentication. With a precision
+(f32, bf16 or int8), OpenVINO runs the network instead of PyTorch.
 """
 
 import hmac
+import os
+import pathlib
 import sys
+import threading
+import time
 
 import cv2
 import flask
 import numpy
 import torch
 
-from ssd_reference import Predictor
+from ssd_reference import Predictor, preprocess
+
+SAMPLES = pathlib.Path(__file__).resolve().parents[2] / "data/samples"
 
 app = flask.Flask(__name__)
 predictor = None
+
+
+class OpenVino(torch.nn.Module):
+    """A network, run by OpenVINO on as many threads as there are cores."""
+
+    def __init__(self, network, precision):
+        import openvino
+
+        super().__init__()
+        shape = [1, 3, 300, 300]
+        model = openvino.convert_model(network, example_input=torch.zeros(shape), input=shape)
+        if precision == "int8":
+            import nncf
+
+            pictures = [preprocess(cv2.imread(str(path))).numpy() for path in sorted(SAMPLES.glob("*.[jp][pn]g"))]
+            model = nncf.quantize(model, nncf.Dataset(pictures), subset_size=len(pictures))
+        hints = {
+            "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else precision,
+            "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self.request = openvino.Core().compile_model(model, "CPU", hints).create_infer_request()
+        self.turn = threading.Lock()
+
+    def forward(self, values):
+        with self.turn:
+            self.request.infer({0: values.numpy()})
+            return [torch.from_numpy(self.request.get_output_tensor(i).data.copy()) for i in (0, 1)]
+
+
+class Timed(torch.nn.Module):
+    """A network, and the milliseconds of the last forward pass on this thread."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.last = network, threading.local()
+
+    def forward(self, values):
+        begun = time.perf_counter()
+        found = self.network(values)
+        self.last.milliseconds = (time.perf_counter() - begun) * 1e3
+        return found
 
 
 def allowed(login):
@@ -41,9 +90,14 @@ def predict():
     else:
         body = flask.request.get_data()
     picture = cv2.imdecode(numpy.frombuffer(body, numpy.uint8), cv2.IMREAD_COLOR)
-    return flask.jsonify(predictions=predictor(picture))
+    answer = flask.jsonify(predictions=predictor(picture))
+    answer.headers["Server-Timing"] = f"forward;dur={predictor.net.last.milliseconds}"
+    return answer
 
 
 if __name__ == "__main__":
     predictor = Predictor(torch.load(sys.argv[1], map_location="cpu"))
+    if len(sys.argv) > 3:
+        predictor.net = OpenVino(predictor.net, sys.argv[3])
+    predictor.net = Timed(predictor.net)
     app.run(host="127.0.0.1", port=int(sys.argv[2]))
