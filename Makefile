@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint chart unit browser-test bench docs weights weights-coco demo-model cluster image deploy e2e cluster-down libtorch clean requirements
+.PHONY: help run test lint chart unit browser-test bench soak docs weights weights-coco demo-model cluster image deploy e2e cluster-down libtorch clean requirements
 
 # The one place that holds the version is Cargo.toml; `make chart` compares the chart's.
 VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -39,6 +39,9 @@ chart: ## Lint, render, validate and unit-test the chart; needs no cluster
 bench: libtorch ## Measure each stage, and the server against a plain one: writes docs/benchmarks.md
 	cargo bench --locked
 	ci/benchmarks.sh
+
+soak: libtorch ## Keep a server busy for twenty minutes, and tell whether it wears out
+	ci/soak.sh
 
 docs: libtorch ## Write what is generated: README.md's settings and answer, server/openapi.json
 	ci/docs.sh
