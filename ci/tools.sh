@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# Installs the pinned tools that lint, render, test and install the chart into .tools/bin.
+# Installs the pinned tools that lint, render, test and install the chart, and check the OpenAPI document,
+# into .tools/bin.
 #
 #   ci/tools.sh [TOOL...]    all by default: helm helm4 ct helm-unittest helm-docs kubeconform kind
 #                            kubectl actionlint pod-security schemas yamllint yamale shellcheck
+#                            openapi-python-client schemathesis redocly
 #
 # Needs no root, and does nothing for a tool that is there already. What is built is kept in
 # ${XDG_CACHE_HOME:-~/.cache}/ssd-tools under a hash of what it was built from, so a second clone
 # on the same machine only links to it.
 #
 # What is trusted: each Go tool is built from source, every module verified against the go.sum in
-# ci/tools/TOOL. Python packages must have a SHA-256 of ci/tools/requirements.txt, and the files that
-# `schemas` reads one of ci/tools/schemas.txt. Where there is no Go, the publisher's release is
-# downloaded and compared with the checksums that the publisher serves beside it: that catches a
-# broken download, not a publisher who was broken into.
+# ci/tools/TOOL. Python packages must have a SHA-256 of ci/tools/requirements.txt or contract.txt, the one
+# of npm that of its package-lock.json, and the files that `schemas` reads one of ci/tools/schemas.txt.
+# Where there is no Go, the publisher's release is downloaded and compared with the checksums that the
+# publisher serves beside it: that catches a broken download, not a publisher who was broken into.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -194,28 +196,43 @@ go_tool() { # TOOL
     link "$made" "bin/$1"
 }
 
-# ---- tools from PyPI, in one virtual environment -----------------------------------------------
+# ---- tools from PyPI, in two virtual environments: .tools/python and .tools/contract -----------
 
-python_tools() {
+python_tools() { # VENV LIST
     local key venv
     command -v python3 >/dev/null || die "needs python3 (Debian, Ubuntu: sudo apt-get install python3-venv)"
-    key=$({ cat ci/tools/requirements.txt; python3 -c 'import sys; print(sys.executable, sys.version)'; } | sha256)
-    venv=$cache/python-${key:0:12}
+    key=$({ cat "$2"; python3 -c 'import sys; print(sys.executable, sys.version)'; } | sha256)
+    venv=$cache/$1-${key:0:12}
     if [ ! -e "$venv/complete" ]; then
         # Built where it stays: a virtual environment cannot be moved. The last file says it is whole.
         rm -rf "$venv"
         python3 -m venv "$venv" ||
             die "python3 cannot make a virtual environment (Debian, Ubuntu: sudo apt-get install python3-venv)"
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
-            --only-binary=:all: --requirement ci/tools/requirements.txt
+            --only-binary=:all: --requirement "$2"
         touch "$venv/complete"
     fi
-    link "$venv" python
+    link "$venv" "$1"
 }
 
-python_tool() { # TOOL
-    python_tools
-    link "../python/bin/$1" "bin/$1"
+python_tool() { # TOOL VENV LIST
+    python_tools "$2" "$3"
+    link "../$2/bin/$1" "bin/$1"
+}
+
+# ---- a tool from npm ----------------------------------------------------------------------------
+
+npm_tool() { # TOOL
+    local key made
+    command -v npm >/dev/null || die "$1 needs Node.js 20 or later and npm (https://nodejs.org)"
+    key=$(cat "ci/tools/$1"/* | sha256)
+    made=$cache/$1-${key:0:12}
+    if [ ! -d "$made" ]; then
+        cp -R "ci/tools/$1" "$work/$1"
+        npm ci --silent --ignore-scripts --prefix "$work/$1" >&2 || die "npm cannot install $1"
+        mv "$work/$1" "$made"
+    fi
+    link "$made/node_modules/.bin/$1" "bin/$1"
 }
 
 # ---- JSON schemas of Kubernetes and of the custom resources that the chart can make -------------
@@ -236,7 +253,7 @@ fetch_source() {
 
 schemas() {
     local key made hash module version repository file target
-    python_tools
+    python_tools python ci/tools/requirements.txt
     key=$(cat ci/tools/schemas.txt ci/tools/schemas.py | sha256)
     made=$cache/schemas-${key:0:12}
     if [ ! -d "$made" ]; then
@@ -256,12 +273,15 @@ schemas() {
 # -------------------------------------------------------------------------------------------------
 
 if [ $# = 0 ]; then
-    set -- helm helm4 ct helm-unittest helm-docs kubeconform kind kubectl actionlint pod-security schemas yamllint yamale shellcheck
+    set -- helm helm4 ct helm-unittest helm-docs kubeconform kind kubectl actionlint pod-security schemas \
+        yamllint yamale shellcheck openapi-python-client schemathesis redocly
 fi
 for tool; do
     case $tool in
         helm | helm4 | ct | helm-unittest | helm-docs | kubeconform | kind | kubectl | actionlint | pod-security) go_tool "$tool" ;;
-        yamllint | yamale | shellcheck) python_tool "$tool" ;;
+        yamllint | yamale | shellcheck) python_tool "$tool" python ci/tools/requirements.txt ;;
+        openapi-python-client | schemathesis) python_tool "$tool" contract ci/tools/contract.txt ;;
+        redocly) npm_tool "$tool" ;;
         schemas) schemas ;;
         *) die "no tool '$tool': the first lines of this file list them" ;;
     esac

@@ -8,6 +8,7 @@
 //! deadline      until when a request has to be answered
 //! answer        the answer as JSON
 //! problem       errors as RFC 9457 problem details
+//! document      the OpenAPI document, and the page made from it
 //! health        liveness and readiness
 //! request_log   one line a request, request ids
 //! ```
@@ -17,6 +18,7 @@ mod auth;
 mod body;
 mod budget;
 mod deadline;
+mod document;
 mod health;
 mod predict;
 mod problem;
@@ -34,7 +36,6 @@ use poem::{
     Response, Route, get,
 };
 use poem_openapi::error::{AuthorizationError, ParseParamError};
-use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService};
 
 use crate::config::Login;
 use crate::detector::boxes::Criteria;
@@ -44,8 +45,8 @@ pub use answer::Prediction;
 use auth::Credentials;
 use budget::Budget;
 use deadline::Deadline;
+pub use document::document;
 pub use health::Readiness;
-use predict::Predict;
 use problem::{Kind, Problem};
 use request_log::{Notes, RequestLog};
 
@@ -72,9 +73,8 @@ pub fn routes(
     readiness: &Readiness,
     metrics: &Metrics,
 ) -> impl Endpoint<Output = Response> + use<> {
-    let service = service();
-    let document = Bytes::from(service.spec());
-    let docs = Bytes::from(service.swagger_ui_html());
+    let document = Bytes::from(document());
+    let docs = Bytes::from(document::page());
     let limits = body::BodyLimits {
         size: options.body_limit,
         time: options.body_timeout,
@@ -94,7 +94,10 @@ pub fn routes(
             "/docs",
             get(make_sync(move |_| fixed("text/html; charset=utf-8", &docs))),
         )
-        .at("/predict", service.into_endpoint().before(forget_route))
+        .at(
+            "/predict",
+            document::service().into_endpoint().before(forget_route),
+        )
         .data(Credentials::new(&options.login))
         .data(limits)
         .data(Budget::new(options.bodies_limit))
@@ -138,26 +141,6 @@ pub fn management(
                 problem.into_response()
             }))
         })
-}
-
-fn service() -> OpenApiService<Predict, ()> {
-    OpenApiService::new(Predict, "ssd", env!("CARGO_PKG_VERSION"))
-        .description("Object detection with SSD300: a picture in, labelled boxes out.")
-        .license(
-            LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"),
-        )
-        .server("/")
-        .extra_response_header::<String, _>(ExtraHeader::new("X-Request-Id").description(
-            "This request's id in the server's log: the client's own where it sent a plain one.",
-        ))
-}
-
-/// The OpenAPI document, as `/openapi.json` serves it. It does not depend on any setting.
-#[must_use]
-pub fn document() -> String {
-    let mut document = service().spec();
-    document.push('\n');
-    document
 }
 
 /// The service has routes of its own, whose patterns poem would add to the outer one's.
