@@ -3,7 +3,7 @@
 # into .tools/bin.
 #
 #   ci/tools.sh [TOOL...]    all by default: helm helm4 ct helm-unittest helm-docs kubeconform kind
-#                            kubectl actionlint pod-security schemas yamllint yamale shellcheck
+#                            kubectl actionlint promtool pod-security schemas yamllint yamale shellcheck
 #                            openapi-python-client schemathesis redocly
 #
 # Needs no root, and does nothing for a tool that is there already. What is built is kept in
@@ -91,6 +91,9 @@ ldflags() { # TOOL VERSION
     esac
 }
 
+# promtool without what finds targets, which is most of Prometheus.
+tags() { [ "$1" != promtool ] || echo remove_all_sd; }
+
 build() { # TOOL VERSION OUT
     local package
     package=$(package_of "$1")
@@ -98,7 +101,7 @@ build() { # TOOL VERSION OUT
     (
         cd "ci/tools/$1"
         unset GOOS GOARCH
-        GOWORK=off CGO_ENABLED=0 go build -mod=readonly -trimpath \
+        GOWORK=off CGO_ENABLED=0 go build -mod=readonly -trimpath -tags "$(tags "$1")" \
             -ldflags "-s -w $(cd "$root" && ldflags "$1" "$2" | tr '\n' ' ')" -o "$3" "${package:-.}"
     )
 }
@@ -144,6 +147,11 @@ release() { # TOOL VERSION OS ARCH
             echo "$gh/kubernetes-sigs/kind/releases/download/$version/kind-$os-$arch"
             echo "$gh/kubernetes-sigs/kind/releases/download/$version/kind-$os-$arch.sha256sum"
             ;;
+        promtool)
+            echo "$gh/prometheus/prometheus/releases/download/v3.${number#0.}/prometheus-3.${number#0.}.$os-$arch.tar.gz"
+            echo "$gh/prometheus/prometheus/releases/download/v3.${number#0.}/sha256sums.txt"
+            echo "prometheus-3.${number#0.}.$os-$arch/promtool"
+            ;;
         kubectl)
             echo "https://dl.k8s.io/release/$version/bin/$os/$arch/kubectl"
             echo "https://dl.k8s.io/release/$version/bin/$os/$arch/kubectl.sha256"
@@ -181,7 +189,7 @@ download_release() { # TOOL VERSION OUT
 go_tool() { # TOOL
     local version key made
     version=$(version_of "$1")
-    key=$({ cat "ci/tools/$1"/*; uname -sm; ldflags "$1" "$version"; } | sha256)
+    key=$({ cat "ci/tools/$1"/*; uname -sm; ldflags "$1" "$version"; tags "$1"; } | sha256)
     made=$cache/$1-${version:-own}-${key:0:12}
     if [ ! -x "$made" ]; then
         if go_can_build "$1"; then
@@ -273,12 +281,12 @@ schemas() {
 # -------------------------------------------------------------------------------------------------
 
 if [ $# = 0 ]; then
-    set -- helm helm4 ct helm-unittest helm-docs kubeconform kind kubectl actionlint pod-security schemas \
+    set -- helm helm4 ct helm-unittest helm-docs kubeconform kind kubectl actionlint promtool pod-security schemas \
         yamllint yamale shellcheck openapi-python-client schemathesis redocly
 fi
 for tool; do
     case $tool in
-        helm | helm4 | ct | helm-unittest | helm-docs | kubeconform | kind | kubectl | actionlint | pod-security) go_tool "$tool" ;;
+        helm | helm4 | ct | helm-unittest | helm-docs | kubeconform | kind | kubectl | actionlint | promtool | pod-security) go_tool "$tool" ;;
         yamllint | yamale | shellcheck) python_tool "$tool" python ci/tools/requirements.txt ;;
         openapi-python-client | schemathesis) python_tool "$tool" contract ci/tools/contract.txt ;;
         redocly) npm_tool "$tool" ;;
