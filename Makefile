@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint chart unit browser-test bench soak docs weights weights-coco demo-model cluster image deploy e2e cluster-down libtorch clean requirements
+.PHONY: help run test lint chart unit contract browser-test bench soak docs weights weights-coco demo-model cluster image deploy e2e cluster-down libtorch clean requirements
 
 # The one place that holds the version is Cargo.toml; `make chart` compares the chart's.
 VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -18,7 +18,7 @@ help: ## List the targets
 run: libtorch ## Serve the model on http://127.0.0.1:5000 (the playground; API documentation at /docs)
 	cargo run --locked --release --bin ssd
 
-test: lint chart unit ## Lint, check the chart, run every test
+test: lint chart unit contract ## Lint, check the chart, run every test
 
 unit: libtorch ## Run the tests of the programs and scripts
 	weights/download_test.sh
@@ -36,6 +36,9 @@ lint: libtorch ## Formatting, clippy, rustdoc, shellcheck and yamllint, warnings
 chart: ## Lint, render, validate and unit-test the chart; needs no cluster
 	ci/chart.sh
 
+contract: libtorch ## Check the OpenAPI document and the programs of docs/clients.md against a server
+	ci/contract.sh
+
 bench: libtorch ## Measure each stage, and the server against a plain one: writes docs/benchmarks.md
 	cargo bench --locked
 	ci/benchmarks.sh
@@ -43,7 +46,7 @@ bench: libtorch ## Measure each stage, and the server against a plain one: write
 soak: libtorch ## Keep a server busy for twenty minutes, and tell whether it wears out
 	ci/soak.sh
 
-docs: libtorch ## Write what is generated: README.md's settings and answer, server/openapi.json
+docs: libtorch ## Write what is generated: README.md's settings and answer, server/openapi.json, docs/clients.md
 	ci/docs.sh
 
 weights: ## Download the published VOC weights into weights/ (105 MB; goes on where it stopped)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks the chart in charts/ssd: what `make chart` runs.
 #
-#   ci/chart.sh [CHECK...]      all by default: facts settings files readme lint unit render subchart
-#                               rolling missing nulls package scripts
+#   ci/chart.sh [CHECK...]      all by default: facts settings files readme lint unit alerts dashboard render
+#                               subchart rolling missing nulls package scripts
 #   ci/chart.sh write-readme    writes the chart's README.md from values.yaml and README.md.gotmpl
 #   ci/chart.sh write-model     writes the SHA-256 of weights/demo.safetensors into the values of ci/
 set -euo pipefail
@@ -12,7 +12,7 @@ chart=charts/ssd
 # Some values of ci/ download the demo model, and so must name its SHA-256.
 model=weights/demo.safetensors
 model_values=("$chart/ci/model-url-values.yaml" "$chart/ci/model-pvc-values.yaml")
-checks=(facts settings files readme lint unit render subchart rolling missing nulls package scripts)
+checks=(facts settings files readme lint unit alerts dashboard render subchart rolling missing nulls package scripts)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -107,6 +107,20 @@ import sys, yaml
 tests = [test for name in sys.argv[1:] for test in yaml.safe_load(open(name))["tests"]]
 print("Assertions: ", sum(len(test["asserts"]) for test in tests))
 PYTHON
+}
+
+# Each alert fires when it should, and not when it should not.
+alerts() {
+    rendered --set metrics.enabled=true,metrics.prometheusRule.enabled=true --show-only templates/prometheusrule.yaml |
+        .tools/python/bin/python -c 'import sys, yaml; yaml.safe_dump(yaml.safe_load(sys.stdin)["spec"], sys.stdout)' >"$work/rules.yaml"
+    promtool check rules --lint=all --lint-fatal "$work/rules.yaml" >"$work/promtool" 2>&1 || { cat "$work/promtool"; return 1; }
+    cp ci/chart/alerts_test.yaml "$work"
+    promtool test rules "$work/alerts_test.yaml" >"$work/promtool" 2>&1 || { cat "$work/promtool"; return 1; }
+}
+
+dashboard() {
+    .tools/python/bin/python ci/chart/dashboard_test.py >"$work/dashboard.yaml"
+    promtool check rules "$work/dashboard.yaml" >"$work/promtool" 2>&1 || { cat "$work/promtool"; return 1; }
 }
 
 # What a person would not write: spaces at the end of a line, an empty line inside an object, a value
@@ -267,7 +281,7 @@ case ${1-} in
         exit
         ;;
 esac
-ci/tools.sh helm helm4 ct helm-unittest helm-docs kubeconform schemas yamllint yamale shellcheck
+ci/tools.sh helm helm4 ct helm-unittest helm-docs kubeconform promtool schemas yamllint yamale shellcheck
 if command -v go >/dev/null; then
     ci/tools.sh pod-security
 else

@@ -6,8 +6,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 ci/tools.sh shellcheck yamllint actionlint
 files() { git ls-files --cached --others --exclude-standard "$@"; }
-# By their first line: not every script has an ending.
-mapfile -t scripts < <(files | xargs -d '\n' grep -lIE -m 1 '^#!/(usr/bin/env (ba)?sh|bin/(ba)?sh)$')
+# By their first line: not every script has an ending. (Documents show scripts.)
+mapfile -t scripts < <(files ':!*.md' | xargs -d '\n' grep -lIE -m 1 '^#!/(usr/bin/env (ba)?sh|bin/(ba)?sh)$')
 # Also what they source, which has no first line of its own.
 .tools/bin/shellcheck --check-sourced "${scripts[@]}"
 mapfile -t yaml < <(files '*.yaml' '*.yml')

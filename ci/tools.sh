@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Installs the pinned tools that lint, render, test and install the chart into .tools/bin.
+# Installs the pinned tools that lint, render, test and install the chart, and check the OpenAPI document,
+# into .tools/bin.
 #
 #   ci/tools.sh [TOOL...]    all by default: helm helm4 ct helm-unittest helm-docs kubeconform kind
-#                            kubectl actionlint pod-security schemas yamllint yamale shellcheck
+#                            kubectl actionlint promtool pod-security schemas yamllint yamale shellcheck
+#                            openapi-python-client schemathesis redocly
 #                            (selenium, for ci/browser.sh, only when named)
 #
 # Needs no root, and does nothing for a tool that is there already. What is built is kept in
@@ -10,10 +12,11 @@
 # on the same machine only links to it.
 #
 # What is trusted: each Go tool is built from source, every module verified against the go.sum in
-# ci/tools/TOOL. Python packages must have a SHA-256 of ci/tools/requirements.txt (or that of ci/browser),
-# and the files that `schemas` reads one of ci/tools/schemas.txt. Where there is no Go, the publisher's
-# release is downloaded and compared with the checksums that the publisher serves beside it: that catches
-# a broken download, not a publisher who was broken into.
+# ci/tools/TOOL. Python packages must have a SHA-256 of ci/tools/requirements.txt or contract.txt or that of
+# ci/browser, the one of npm that of its package-lock.json, and the files that `schemas` reads one of
+# ci/tools/schemas.txt. Where there is no Go, the publisher's release is downloaded and compared with the
+# checksums that the publisher serves beside it: that catches a broken download, not a publisher who was
+# broken into.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -90,6 +93,9 @@ ldflags() { # TOOL VERSION
     esac
 }
 
+# promtool without what finds targets, which is most of Prometheus.
+tags() { [ "$1" != promtool ] || echo remove_all_sd; }
+
 build() { # TOOL VERSION OUT
     local package
     package=$(package_of "$1")
@@ -97,7 +103,7 @@ build() { # TOOL VERSION OUT
     (
         cd "ci/tools/$1"
         unset GOOS GOARCH
-        GOWORK=off CGO_ENABLED=0 go build -mod=readonly -trimpath \
+        GOWORK=off CGO_ENABLED=0 go build -mod=readonly -trimpath -tags "$(tags "$1")" \
             -ldflags "-s -w $(cd "$root" && ldflags "$1" "$2" | tr '\n' ' ')" -o "$3" "${package:-.}"
     )
 }
@@ -143,6 +149,11 @@ release() { # TOOL VERSION OS ARCH
             echo "$gh/kubernetes-sigs/kind/releases/download/$version/kind-$os-$arch"
             echo "$gh/kubernetes-sigs/kind/releases/download/$version/kind-$os-$arch.sha256sum"
             ;;
+        promtool)
+            echo "$gh/prometheus/prometheus/releases/download/v3.${number#0.}/prometheus-3.${number#0.}.$os-$arch.tar.gz"
+            echo "$gh/prometheus/prometheus/releases/download/v3.${number#0.}/sha256sums.txt"
+            echo "prometheus-3.${number#0.}.$os-$arch/promtool"
+            ;;
         kubectl)
             echo "https://dl.k8s.io/release/$version/bin/$os/$arch/kubectl"
             echo "https://dl.k8s.io/release/$version/bin/$os/$arch/kubectl.sha256"
@@ -180,7 +191,7 @@ download_release() { # TOOL VERSION OUT
 go_tool() { # TOOL
     local version key made
     version=$(version_of "$1")
-    key=$({ cat "ci/tools/$1"/*; uname -sm; ldflags "$1" "$version"; } | sha256)
+    key=$({ cat "ci/tools/$1"/*; uname -sm; ldflags "$1" "$version"; tags "$1"; } | sha256)
     made=$cache/$1-${version:-own}-${key:0:12}
     if [ ! -x "$made" ]; then
         if go_can_build "$1"; then
@@ -195,9 +206,9 @@ go_tool() { # TOOL
     link "$made" "bin/$1"
 }
 
-# ---- tools from PyPI, in virtual environments ---------------------------------------------------
+# ---- tools from PyPI, in virtual environments of .tools ------------------------------------------
 
-environment() { # NAME REQUIREMENTS
+python_tools() { # VENV LIST
     local key venv
     command -v python3 >/dev/null || die "needs python3 (Debian, Ubuntu: sudo apt-get install python3-venv)"
     key=$({ cat "$2"; python3 -c 'import sys; print(sys.executable, sys.version)'; } | sha256)
@@ -214,11 +225,24 @@ environment() { # NAME REQUIREMENTS
     link "$venv" "$1"
 }
 
-python_tools() { environment python ci/tools/requirements.txt; }
+python_tool() { # TOOL VENV LIST
+    python_tools "$2" "$3"
+    link "../$2/bin/$1" "bin/$1"
+}
 
-python_tool() { # TOOL
-    python_tools
-    link "../python/bin/$1" "bin/$1"
+# ---- a tool from npm ----------------------------------------------------------------------------
+
+npm_tool() { # TOOL
+    local key made
+    command -v npm >/dev/null || die "$1 needs Node.js 20 or later and npm (https://nodejs.org)"
+    key=$(cat "ci/tools/$1"/* | sha256)
+    made=$cache/$1-${key:0:12}
+    if [ ! -d "$made" ]; then
+        cp -R "ci/tools/$1" "$work/$1"
+        npm ci --silent --ignore-scripts --prefix "$work/$1" >&2 || die "npm cannot install $1"
+        mv "$work/$1" "$made"
+    fi
+    link "$made/node_modules/.bin/$1" "bin/$1"
 }
 
 # ---- JSON schemas of Kubernetes and of the custom resources that the chart can make -------------
@@ -239,7 +263,7 @@ fetch_source() {
 
 schemas() {
     local key made hash module version repository file target
-    python_tools
+    python_tools python ci/tools/requirements.txt
     key=$(cat ci/tools/schemas.txt ci/tools/schemas.py | sha256)
     made=$cache/schemas-${key:0:12}
     if [ ! -d "$made" ]; then
@@ -259,14 +283,17 @@ schemas() {
 # -------------------------------------------------------------------------------------------------
 
 if [ $# = 0 ]; then
-    set -- helm helm4 ct helm-unittest helm-docs kubeconform kind kubectl actionlint pod-security schemas yamllint yamale shellcheck
+    set -- helm helm4 ct helm-unittest helm-docs kubeconform kind kubectl actionlint promtool pod-security schemas \
+        yamllint yamale shellcheck openapi-python-client schemathesis redocly
 fi
 for tool; do
     case $tool in
-        helm | helm4 | ct | helm-unittest | helm-docs | kubeconform | kind | kubectl | actionlint | pod-security) go_tool "$tool" ;;
-        yamllint | yamale | shellcheck) python_tool "$tool" ;;
+        helm | helm4 | ct | helm-unittest | helm-docs | kubeconform | kind | kubectl | actionlint | promtool | pod-security) go_tool "$tool" ;;
+        yamllint | yamale | shellcheck) python_tool "$tool" python ci/tools/requirements.txt ;;
+        openapi-python-client | schemathesis) python_tool "$tool" contract ci/tools/contract.txt ;;
+        redocly) npm_tool "$tool" ;;
         schemas) schemas ;;
-        selenium) environment browser ci/browser/requirements.txt ;;
+        selenium) python_tools browser ci/browser/requirements.txt ;;
         *) die "no tool '$tool': the first lines of this file list them" ;;
     esac
 done

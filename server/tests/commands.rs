@@ -70,6 +70,22 @@ fn the_readme_s_table_of_settings_is_the_program_s() {
 }
 
 #[test]
+fn the_programs_in_the_document_for_clients_are_those_that_ci_runs() {
+    let document = include_str!("../../docs/clients.md");
+    for program in [
+        include_str!("../examples/client.sh"),
+        include_str!("../examples/client.py"),
+        include_str!("../examples/client.mjs"),
+        include_str!("../examples/client.rs"),
+    ] {
+        assert!(
+            document.contains(&format!("\n{program}```\n")),
+            "run `make docs` and commit docs/clients.md"
+        );
+    }
+}
+
+#[test]
 fn the_readme_s_example_is_answered_as_it_shows() {
     let readme = include_str!("../../README.md");
     let shown = readme

@@ -8,6 +8,7 @@
 //! deadline      until when a request has to be answered
 //! answer        the answer as JSON
 //! problem       errors as RFC 9457 problem details
+//! document      the OpenAPI document, and the page made from it
 //! health        liveness and readiness
 //! playground    a page that tries /predict
 //! request_log   one line a request, request ids
@@ -18,6 +19,7 @@ mod auth;
 mod body;
 mod budget;
 mod deadline;
+mod document;
 mod health;
 mod playground;
 mod predict;
@@ -35,7 +37,6 @@ use poem::{
     Response, Route, get,
 };
 use poem_openapi::error::{AuthorizationError, ParseParamError};
-use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService};
 
 use crate::config::Login;
 use crate::detector::boxes::Criteria;
@@ -45,8 +46,8 @@ pub use answer::Prediction;
 use auth::Credentials;
 use budget::Budget;
 use deadline::Deadline;
+pub use document::document;
 pub use health::Readiness;
-use predict::Predict;
 use problem::{Kind, Problem};
 use request_log::{Notes, RequestLog};
 
@@ -75,9 +76,8 @@ pub fn routes(
     readiness: &Readiness,
     metrics: &Metrics,
 ) -> impl Endpoint<Output = Response> + use<> {
-    let service = service();
-    let document = Bytes::from(service.spec());
-    let docs = Bytes::from(service.swagger_ui_html());
+    let document = Bytes::from(document());
+    let docs = Bytes::from(document::page());
     let limits = body::BodyLimits {
         size: options.body_limit,
         time: options.body_timeout,
@@ -101,7 +101,10 @@ pub fn routes(
                     .with_header(header::CONTENT_SECURITY_POLICY, DOCS_POLICY)
             })),
         )
-        .at("/predict", service.into_endpoint().before(forget_route))
+        .at(
+            "/predict",
+            document::service().into_endpoint().before(forget_route),
+        )
         .data(Credentials::new(&options.login))
         .data(limits)
         .data(Budget::new(options.bodies_limit))
@@ -147,31 +150,11 @@ pub fn management(
         })
 }
 
-fn service() -> OpenApiService<Predict, ()> {
-    OpenApiService::new(Predict, "ssd", env!("CARGO_PKG_VERSION"))
-        .description("Object detection with SSD300: a picture in, labelled boxes out.")
-        .license(
-            LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"),
-        )
-        .server("/")
-        .extra_response_header::<String, _>(ExtraHeader::new("X-Request-Id").description(
-            "This request's id in the server's log: the client's own where it sent a plain one.",
-        ))
-}
-
 /// Swagger UI is one page with its script and style inside, so those may be inline; nothing is of another
 /// origin. Its icons are `data:`, answers that it shows `blob:`.
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; \
     style-src 'unsafe-inline'; img-src 'self' blob: data:; connect-src 'self'; \
     frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-
-/// The OpenAPI document, as `/openapi.json` serves it. It does not depend on any setting.
-#[must_use]
-pub fn document() -> String {
-    let mut document = service().spec();
-    document.push('\n');
-    document
-}
 
 /// The service has routes of its own, whose patterns poem would add to the outer one's.
 async fn forget_route(mut request: Request) -> poem::Result<Request> {
@@ -217,10 +200,7 @@ fn explain(error: &poem::Error, uri: &Uri, notes: &Notes) -> Response {
     let problem = if let Some(problem) = error.downcast_ref::<Problem>() {
         problem.clone()
     } else if error.is::<NotFoundError>() {
-        Problem::new(
-            Kind::NotFound,
-            "There are /, /predict, /docs, /openapi.json, /livez and /readyz.",
-        )
+        Problem::new(Kind::NotFound, problem::PATHS)
     } else if error.is::<MethodNotAllowedError>() {
         Problem::method_not_allowed(allowed(uri.path()))
     } else if error.is::<AuthorizationError>() {

@@ -2,9 +2,9 @@
 
 use poem::http::Uri;
 use poem::{FromRequest, Request, RequestBody};
-use poem_openapi::OpenApi;
 use poem_openapi::param::Query;
 use poem_openapi::payload::Json;
+use poem_openapi::{OpenApi, Tags};
 
 use super::answer::{Answered, Prediction};
 use super::auth::Authenticated;
@@ -25,6 +25,13 @@ const PARAMETERS: [(&str, &str); 3] = [
     ("top_k", "a whole number from 1 to 8732"),
 ];
 
+/// Groups of operations.
+#[derive(Tags)]
+enum Tag {
+    /// Pictures in, labelled boxes out.
+    Detection,
+}
+
 /// The operation.
 #[derive(Debug)]
 pub struct Predict;
@@ -36,7 +43,12 @@ impl Predict {
     /// Answers every object that the model sees with at least the probability `threshold`, the most
     /// probable first. A JPEG's, PNG's or WebP's EXIF orientation is obeyed: boxes refer to the
     /// picture as it is shown upright. Of an animation the first picture is taken.
-    #[oai(path = "/predict", method = "post", operation_id = "predict")]
+    #[oai(
+        path = "/predict",
+        method = "post",
+        operation_id = "predict",
+        tag = "Tag::Detection"
+    )]
     async fn predict(
         &self,
         _user: Authenticated,

@@ -243,7 +243,7 @@ impl Example for Details {
 impl ApiResponse for Problem {
     fn meta() -> MetaResponses {
         let mut responses: Vec<MetaResponse> = Vec::new();
-        for (status, description) in DESCRIPTIONS {
+        for (status, description, ..) in DOCUMENTED {
             responses.push(MetaResponse {
                 description,
                 status: *status,
@@ -263,39 +263,85 @@ impl ApiResponse for Problem {
     }
 }
 
-/// What the OpenAPI document says of each status.
-const DESCRIPTIONS: &[(Option<u16>, &str)] = &[
+/// An example of each documented status.
+pub fn examples() -> impl Iterator<Item = (String, serde_json::Value)> {
+    DOCUMENTED.iter().map(|(status, _, kind, detail)| {
+        let status = status.map_or("default".to_owned(), |status| status.to_string());
+        let example = Details::new(*kind, (*detail).to_owned());
+        (status, example.to_json().expect("an object"))
+    })
+}
+
+/// What there is, for who asks for something else.
+pub const PATHS: &str = "There are /, /predict, /docs, /openapi.json, /livez and /readyz.";
+
+/// What the OpenAPI document says of each status, and an example of it.
+const DOCUMENTED: &[(Option<u16>, &str, Kind, &str)] = &[
     (
         Some(400),
         "A query parameter is not accepted; or the body is malformed, has not one field `image`, or the picture is empty.",
+        Kind::BadQuery,
+        "The query parameter `threshold` is `1.5`; it accepts a number from 0 to 1.",
     ),
     (
         Some(401),
         "User and password are missing or wrong. Nothing of the body was read.",
+        Kind::Unauthorized,
+        "Give the right user and password by HTTP basic authentication (curl -u USER:PASSWORD).",
     ),
-    (Some(408), "The body did not arrive in time."),
+    (
+        Some(408),
+        "The body did not arrive in time.",
+        Kind::BodyTimeout,
+        "The body did not arrive within 30 seconds.",
+    ),
     (
         Some(413),
         "The body is too large, or the picture has too many pixels. It was neither read to its end nor decoded.",
+        Kind::BodyTooLarge,
+        "The body is larger than 10485760 bytes, the most that is taken.",
     ),
     (
         Some(415),
         "The body is neither a form nor a picture, or the picture's format is not read.",
+        Kind::UnsupportedPicture,
+        "The bytes are not a picture in a format that is read: JPEG, PNG, WebP, BMP or GIF.",
     ),
-    (Some(422), "The picture is damaged or cut short."),
+    (
+        Some(422),
+        "The picture is damaged or cut short.",
+        Kind::UndecodablePicture,
+        "The JPEG picture cannot be decoded: it is cut short: its end is missing.",
+    ),
     (
         Some(429),
         "As many pictures wait as may. Where that is known from the headers, nothing of the body was read.",
+        Kind::Busy,
+        "Others are before, as many as may wait; come back after the seconds of Retry-After.",
     ),
     (
         Some(500),
         "The server failed. Its log has the cause, with this request's `X-Request-Id`.",
+        Kind::Internal,
+        "Something failed in the server; its log says what, by this X-Request-Id.",
     ),
-    (Some(503), "The model is not loaded yet."),
-    (Some(504), "The answer did not come in time."),
+    (
+        Some(503),
+        "The model is not loaded yet.",
+        Kind::NotReady,
+        "The model is not loaded yet, or the server is stopping; try again soon.",
+    ),
+    (
+        Some(504),
+        "The answer did not come in time.",
+        Kind::Late,
+        "The answer did not come in time: the server has too much to do, or the picture is very large.",
+    ),
     (
         None,
         "Elsewhere on this server: 404 where nothing is at the path; 405, with `Allow`, where the path takes other methods. What is no HTTP request is answered by 400, 414 or 431 without a body.",
+        Kind::NotFound,
+        PATHS,
     ),
 ];
 
@@ -317,7 +363,10 @@ fn headers(status: Option<u16>) -> Vec<MetaHeader> {
         description: Some(about.to_owned()),
         required: status.is_some(),
         deprecated: false,
-        schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))),
+        schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new(match name {
+            "Retry-After" => "integer",
+            _ => "string",
+        }))),
     }]
 }
 

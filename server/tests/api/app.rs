@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, Response, StatusCode};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, RequestBuilder};
 use serde_json::Value;
 use ssd_server::config::{Settings, Variables};
 use ssd_server::engine::Files;
@@ -13,6 +14,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+use super::contract;
 
 /// Longest wait for anything that must happen: only a test that fails waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,7 +52,7 @@ pub fn settings(changes: &[(&str, &str)]) -> Settings {
 pub struct App {
     pub address: SocketAddr,
     pub management: Option<SocketAddr>,
-    pub client: Client,
+    pub client: ClientWithMiddleware,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Result<(), Error>>,
 }
@@ -73,7 +76,9 @@ impl App {
         let app = Self {
             address,
             management,
-            client: Client::new(),
+            client: ClientBuilder::new(Client::new())
+                .with(contract::compare)
+                .build(),
             stop: Some(stop),
             running,
         };
@@ -119,7 +124,10 @@ impl App {
 
     /// A connection of one's own.
     pub async fn connect(&self) -> Raw {
-        Raw(TcpStream::connect(self.address).await.unwrap())
+        Raw {
+            stream: TcpStream::connect(self.address).await.unwrap(),
+            asked: String::new(),
+        }
     }
 }
 
@@ -129,32 +137,43 @@ pub fn form(picture: Vec<u8>) -> reqwest::multipart::Form {
 }
 
 /// A connection whose every byte is the test's.
-pub struct Raw(TcpStream);
+pub struct Raw {
+    stream: TcpStream,
+    /// The first line of the last request.
+    asked: String,
+}
 
 impl Raw {
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.write_all(bytes.as_ref()).await.unwrap();
+        self.try_send(bytes).await.unwrap();
     }
 
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
-        self.0.write_all(bytes.as_ref()).await
+        let text = String::from_utf8_lossy(bytes.as_ref());
+        let first = text.lines().next().unwrap_or_default();
+        if first.ends_with(" HTTP/1.1") {
+            first.clone_into(&mut self.asked);
+        }
+        self.stream.write_all(bytes.as_ref()).await
     }
 
     /// All that the server sends until it closes the connection.
     pub async fn read_all(mut self) -> String {
         let mut all = Vec::new();
-        let reading = self.0.read_to_end(&mut all);
+        let reading = self.stream.read_to_end(&mut all);
         tokio::time::timeout(PATIENCE, reading)
             .await
             .unwrap()
             .unwrap();
-        String::from_utf8(all).unwrap()
+        let all = String::from_utf8(all).unwrap();
+        contract::compare_text(&self.asked, &all);
+        all
     }
 
     /// How many bytes the server still sends until the connection ends, however it does.
     pub async fn count_all(mut self) -> usize {
         let mut all = Vec::new();
-        let reading = self.0.read_to_end(&mut all);
+        let reading = self.stream.read_to_end(&mut all);
         let _ = tokio::time::timeout(PATIENCE, reading).await.unwrap();
         all.len()
     }
@@ -165,13 +184,15 @@ impl Raw {
         let reading = async {
             while !String::from_utf8_lossy(&all).contains(end) {
                 let mut chunk = [0; 4096];
-                let count = self.0.read(&mut chunk).await.unwrap();
+                let count = self.stream.read(&mut chunk).await.unwrap();
                 assert!(count > 0, "closed after {}", String::from_utf8_lossy(&all));
                 all.extend_from_slice(&chunk[..count]);
             }
         };
         tokio::time::timeout(PATIENCE, reading).await.unwrap();
-        String::from_utf8(all).unwrap()
+        let all = String::from_utf8(all).unwrap();
+        contract::compare_text(&self.asked, &all);
+        all
     }
 }
 

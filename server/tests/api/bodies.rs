@@ -87,7 +87,7 @@ async fn a_form_in_chunks_leaves_the_connection_open() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_in_time_is_refused() {
+pub(super) async fn a_body_that_does_not_come_in_time_is_refused() {
     let app = App::spawn_with(&[("BODY_TIMEOUT", "200ms")]).await;
     for headers in [
         "Content-Type: image/png\r\n",
@@ -107,7 +107,7 @@ async fn a_body_that_does_not_come_in_time_is_refused() {
 }
 
 #[tokio::test]
-async fn a_bomb_is_refused_by_its_header() {
+pub(super) async fn a_bomb_is_refused_by_its_header() {
     let app = App::spawn().await;
     // A PNG of 60,000 x 60,000 pixels in a few bytes.
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\xea\x60\0\0\xea\x60\x08\x02\0\0\0".to_vec();

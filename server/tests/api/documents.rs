@@ -38,11 +38,6 @@ fn every_status_is_documented_with_its_body() {
     let document: Value = serde_json::from_str(&document()).unwrap();
     let operation = &document["paths"]["/predict"]["post"];
     let responses = operation["responses"].as_object().unwrap();
-    let statuses: Vec<&str> = responses.keys().map(String::as_str).collect();
-    let expected = [
-        "200", "400", "401", "408", "413", "415", "422", "429", "500", "503", "504", "default",
-    ];
-    assert_eq!(statuses, expected);
     for (status, response) in responses {
         let media = if status == "200" {
             "application/json"
@@ -51,6 +46,10 @@ fn every_status_is_documented_with_its_body() {
         };
         assert!(response["content"][media]["schema"].is_object(), "{status}");
         assert!(!response["description"].as_str().unwrap().is_empty());
+        if let Some(example) = response["content"][media].get("example") {
+            let of = example["status"].as_u64().unwrap().to_string();
+            assert_eq!(&of, if status == "default" { "404" } else { status });
+        }
     }
     assert_eq!(operation["security"][0]["basic"], Value::Array(vec![]));
     let form = &operation["requestBody"]["content"]["multipart/form-data"]["schema"];

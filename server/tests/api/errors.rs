@@ -7,7 +7,7 @@ use reqwest::multipart::Form;
 use super::app::{App, bytes, head, problem};
 
 #[tokio::test]
-async fn queries_that_are_not_accepted_are_told_by_name_and_value() {
+pub(super) async fn queries_that_are_not_accepted_are_told_by_name_and_value() {
     let app = App::spawn().await;
     let cases = [
         (
@@ -94,7 +94,7 @@ async fn a_form_that_is_none_is_malformed() {
 }
 
 #[tokio::test]
-async fn whoever_has_not_the_right_user_and_password_is_told_how_to_log_in() {
+pub(super) async fn whoever_has_not_the_right_user_and_password_is_told_how_to_log_in() {
     let app = App::spawn_with(&[
         ("SECRET_USERNAME", "grüße"),
         ("SECRET_PASSWORD", "pass:wörd"),
@@ -148,7 +148,7 @@ async fn a_stranger_is_refused_before_a_byte_of_the_body_is_sent() {
 }
 
 #[tokio::test]
-async fn paths_and_methods_that_do_not_exist_are_told_so() {
+pub(super) async fn paths_and_methods_that_do_not_exist_are_told_so() {
     let app = App::spawn().await;
     for path in [
         "/nothing",
@@ -206,7 +206,7 @@ async fn bodies_of_another_type_are_refused_with_advice() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_picture_are_refused_with_the_formats_that_are_read() {
+pub(super) async fn bytes_that_are_no_picture_are_refused_with_the_formats_that_are_read() {
     let app = App::spawn().await;
     let response = app
         .predict_form("", b"hello, world".to_vec())
@@ -218,7 +218,7 @@ async fn bytes_that_are_no_picture_are_refused_with_the_formats_that_are_read() 
 }
 
 #[tokio::test]
-async fn damaged_pictures_are_undecodable() {
+pub(super) async fn damaged_pictures_are_undecodable() {
     let app = App::spawn().await;
     for name in [
         "cat.png",

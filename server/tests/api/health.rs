@@ -9,6 +9,7 @@ use ssd_server::server::{Application, Error};
 use ssd_server::telemetry::Metrics;
 
 use super::app::{App, files, settings};
+use super::contract;
 
 async fn status(endpoint: &impl Endpoint<Output = poem::Response>, path: &str) -> StatusCode {
     let request = Request::builder().uri_str(path).finish();
@@ -16,7 +17,7 @@ async fn status(endpoint: &impl Endpoint<Output = poem::Response>, path: &str) -
 }
 
 #[tokio::test]
-async fn the_server_is_ready_from_the_end_of_the_warm_up_to_the_begin_of_the_shutdown() {
+pub(super) async fn the_server_is_ready_from_the_end_of_the_warm_up_to_the_begin_of_the_shutdown() {
     let settings = settings(&[]);
     let options = Options {
         login: settings.login,
@@ -45,6 +46,8 @@ async fn the_server_is_ready_from_the_end_of_the_warm_up_to_the_begin_of_the_shu
         .header("authorization", "Basic dWdhaW46dWdhaW4=")
         .finish();
     let answer = endpoint.call(predict).await.unwrap();
+    let status = answer.status().as_u16();
+    contract::compare_answer("POST", "/predict", status, answer.content_type());
     assert_eq!(
         (answer.status(), &answer.headers()["retry-after"]),
         (no, &"1".parse().unwrap())

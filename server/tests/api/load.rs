@@ -35,7 +35,7 @@ async fn a_crowd_that_has_room_is_answered_by_every_number_of_workers() {
 }
 
 #[tokio::test]
-async fn whoever_finds_every_place_taken_is_told_when_to_come_back() {
+pub(super) async fn whoever_finds_every_place_taken_is_told_when_to_come_back() {
     let app = App::spawn_with(&[("QUEUE_LENGTH", "1")]).await;
     let counts = statuses(&app, 100).await;
     assert!(counts[&200] >= 2 && counts[&429] >= 1, "{counts:?}");
@@ -72,7 +72,7 @@ async fn a_full_server_says_so_before_it_has_the_body() {
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_come_in_time_is_given_up() {
+pub(super) async fn an_answer_that_does_not_come_in_time_is_given_up() {
     let app = App::spawn_with(&[("REQUEST_TIMEOUT", "10ms")]).await;
     // On a busy machine the body may be what is late.
     for _ in 0..1000 {

@@ -3,6 +3,7 @@
 mod app;
 mod bodies;
 mod connections;
+mod contract;
 mod documents;
 mod errors;
 mod health;

@@ -102,37 +102,104 @@ async fn the_management_port_has_nothing_else_and_the_public_one_no_metrics() {
     assert_eq!(App::spawn().await.management, None);
 }
 
-/// Every `ssd_...` in a text.
-fn names(text: &str) -> BTreeSet<String> {
-    let word = |c: char| c.is_ascii_lowercase() || c == '_';
-    let starts = text.match_indices("ssd_").map(|(start, _)| start);
+/// What Prometheus adds to each series of a pod, by the chart's `ServiceMonitor`.
+const TARGET: [&str; 3] = ["namespace", "service", "pod"];
+
+fn word(text: &str) -> String {
+    let part = |c: &char| c.is_ascii_lowercase() || *c == '_';
+    text.chars().take_while(part).collect()
+}
+
+/// The words of a list that ends with `end`.
+fn words(text: &str, end: char) -> Vec<String> {
+    let list = text.split(end).next().unwrap_or_default();
+    let words = list.split(',').map(|each| word(each.trim()));
+    words.filter(|word| !word.is_empty()).collect()
+}
+
+/// Every metric of this program's in a text, with the labels in the braces after it.
+fn selectors(text: &str) -> Vec<(String, Vec<String>)> {
+    let starts = ["ssd_", "process_"]
+        .iter()
+        .flat_map(|prefix| text.match_indices(prefix).map(|(start, _)| start));
     starts
         .filter(|start| !text[..*start].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
-        .map(|start| text[start..].chars().take_while(|c| word(*c)).collect())
+        .map(|start| {
+            let name = word(&text[start..]);
+            let labels = text[start + name.len()..].strip_prefix('{');
+            let labels = labels.map_or_else(Vec::new, |labels| words(labels, '}'));
+            (name, labels)
+        })
         .collect()
 }
 
+/// The labels by which a text's expressions group and match.
+fn groupings(text: &str) -> Vec<String> {
+    let lists = ["by (", "on (", "group_left (", "label_values("]
+        .iter()
+        .flat_map(|word| text.split(word).skip(1));
+    lists.flat_map(|list| words(list, ')')).collect()
+}
+
+/// The chart's template of alerts, with the labels that it keeps in variables where they are used.
+fn alerts(template: &str) -> String {
+    let mut text = template.to_owned();
+    for line in template.lines().filter(|line| line.contains('`')) {
+        let Some((name, matchers)) = line.split_once(" := include \"ssd.metricsSelectorWith\"")
+        else {
+            continue;
+        };
+        let variable = name.trim_start_matches("{{- ");
+        let matchers = matchers.split('`').nth(1).unwrap();
+        text = text.replace(&format!("{{{{ {variable} }}}}"), &format!("{{{matchers}}}"));
+    }
+    text
+}
+
 #[tokio::test]
-async fn every_metric_that_the_chart_names_is_there() {
+async fn every_metric_and_label_that_the_chart_names_is_there() {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/ssd");
-    let named: BTreeSet<String> = [
-        "files/dashboard.json",
-        "templates/prometheusrule.yaml",
-        "templates/horizontalpodautoscaler.yaml",
-        "templates/scaledobject.yaml",
-        "values.yaml",
+    let read = |file| std::fs::read_to_string(chart.join(file)).unwrap();
+    let text = [
+        read("files/dashboard.json"),
+        alerts(&read("templates/prometheusrule.yaml")),
+        read("templates/horizontalpodautoscaler.yaml"),
+        read("templates/scaledobject.yaml"),
+        read("values.yaml"),
     ]
-    .iter()
-    .flat_map(|file| names(&std::fs::read_to_string(chart.join(file)).unwrap()))
-    // The crate's name, in an example of a log filter.
-    .filter(|name| name != "ssd_server")
-    .collect();
-    assert!(named.len() >= 5, "{named:?}");
+    .concat();
     let app = spawn().await;
     app.predict_form("", bytes("cat.png")).send().await.unwrap();
     app.predict("?threshold=2").send().await.unwrap();
-    let seen = scrape(&app).await;
-    let there: BTreeSet<String> = seen.keys().flat_map(|series| names(series)).collect();
-    let missing: Vec<_> = named.difference(&there).collect();
-    assert!(missing.is_empty(), "{missing:?} of {there:?}");
+    let mut there: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, labels) in scrape(&app).await.keys().flat_map(|key| selectors(key)) {
+        there.entry(name).or_default().extend(labels);
+    }
+    let of_prometheus = |label: &str| TARGET.contains(&label);
+    let (mut metrics, mut labelled) = (0, 0);
+    for (name, labels) in selectors(&text) {
+        // The crate's name, in an example of a log filter.
+        if name == "ssd_server" {
+            continue;
+        }
+        let known = there.get(&name);
+        let known = known.unwrap_or_else(|| panic!("there is no {name}: {there:?}"));
+        for label in &labels {
+            assert!(
+                known.contains(label) || of_prometheus(label),
+                "{name} has no label {label}: {known:?}"
+            );
+            labelled += 1;
+        }
+        metrics += 1;
+    }
+    for label in groupings(&text) {
+        let known =
+            there.contains_key(&label) || there.values().any(|known| known.contains(&label));
+        assert!(
+            known || of_prometheus(&label),
+            "no metric has a label {label}"
+        );
+    }
+    assert!(metrics > 30 && labelled > 100, "{metrics} {labelled}");
 }

@@ -1,7 +1,8 @@
 //! The playground: the page at `/` and the files that it loads.
 
 use reqwest::header::IF_NONE_MATCH;
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, Response};
+use reqwest_middleware::RequestBuilder;
 
 use super::app::{App, problem};
 

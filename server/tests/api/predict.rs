@@ -29,7 +29,7 @@ fn iou(a: [f64; 4], b: [f64; 4]) -> f64 {
 }
 
 #[tokio::test]
-async fn the_cat_is_answered_as_the_reference_answers_it() {
+pub(super) async fn the_cat_is_answered_as_the_reference_answers_it() {
     let app = App::spawn().await;
     let answer = json(app.predict_form("", bytes("cat.png")).send().await.unwrap()).await;
     assert_eq!(answer["model"], "small");

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Checks what clients rely on, the OpenAPI document and docs/clients.md: what `make contract` runs.
+#
+#   ci/contract.sh [CHECK...]    all by default
+#
+#   lint         the document keeps the rules of ci/contract/redocly.yaml
+#   generated    a client that a generator makes from it gets what a plain request gets
+#   clients      so do the programs of docs/clients.md, which wait and give up as they should
+#   fuzz         2,000 requests made from the document are answered as it says
+#
+# What this machine lacks is passed over and said last; with CI=true it fails.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. ci/soon.sh
+checks=(lint generated clients fuzz)
+
+work=$(mktemp -d)
+trap 'kill "${server-}" 2>/dev/null || true; rm -rf "$work"' EXIT
+
+die() {
+    echo "ci/contract.sh: $*" >&2
+    exit 1
+}
+
+passed_over=()
+# needs PROGRAM... FOR WHAT: whether they are here.
+needs() {
+    local program
+    for program in $1; do
+        command -v "$program" >/dev/null && continue
+        [ "${CI-}" != true ] || die "$2 needs $program, which is not here"
+        passed_over+=("$2, which needs $program")
+        return 1
+    done
+}
+
+# A server with the demo model, on a port that the system picks: exports its address and login.
+serve() {
+    cargo build --locked --workspace --bin ssd --example client
+    env -i PATH="$PATH" PORT=0 WEIGHTS_PATH=weights/demo.safetensors target/debug/ssd >"$work/log" 2>&1 &
+    server=$!
+    soon 60 grep -q 'Running on' "$work/log" || { cat "$work/log" >&2; die "the server does not start"; }
+    SSD_URL=$(sed -n 's|.*Running on \(http://.*\)/.*|\1|p' "$work/log")
+    export SSD_URL SSD_USERNAME=ugain SSD_PASSWORD=ugain
+}
+
+lint() {
+    needs npm "the check lint" || return 0
+    ci/tools.sh redocly
+    .tools/bin/redocly lint --config ci/contract/redocly.yaml server/openapi.json
+}
+
+generated() {
+    .tools/bin/openapi-python-client generate --meta none --config ci/contract/generator.yaml \
+        --path server/openapi.json --output-path "$work/generated/client" >"$work/generator" 2>&1 ||
+        { cat "$work/generator"; return 1; }
+    # Of bodies that are not JSON it knows forms and octet-streams only.
+    if grep -E '^(Unsupported|Unable|Cannot|Failure)' "$work/generator" | grep -v '^Unsupported content type image/'; then
+        die "the generator leaves that out of its client"
+    fi
+    PYTHONPATH=$work/generated .tools/contract/bin/python ci/contract/generated_test.py
+}
+
+clients() {
+    local program
+    for program in sh:curl\ jq mjs:node py: rs:; do
+        needs "${program#*:}" "client.${program%:*}" || continue
+        echo "contract: client.${program%:*}"
+        .tools/contract/bin/python ci/contract/clients_test.py "${program%:*}"
+    done
+}
+
+fuzz() {
+    local hooks=$PWD/ci/contract/pictures.py schemathesis=$PWD/.tools/bin/schemathesis
+    # It keeps what it found in the folder where it runs.
+    (cd "$work" && SCHEMATHESIS_HOOKS=$hooks PYTHONDONTWRITEBYTECODE=1 "$schemathesis" run "$SSD_URL/openapi.json" \
+        --auth "$SSD_USERNAME:$SSD_PASSWORD" --checks all --max-examples 2000 --seed 20260101 \
+        --report har --report-har-path fuzz.har) >"$work/fuzz" || { cat "$work/fuzz"; return 1; }
+    .tools/contract/bin/python - "$work/fuzz.har" <<'PYTHON'
+import collections, json, sys
+
+entries = json.load(open(sys.argv[1]))["log"]["entries"]
+seen = collections.Counter(entry["response"]["status"] for entry in entries)
+print(len(entries), "requests; answers by status:", ", ".join(f"{status}: {count}" for status, count in sorted(seen.items())))
+if len(entries) < 2000:
+    sys.exit("fewer than 2,000")
+PYTHON
+}
+
+ci/tools.sh openapi-python-client schemathesis
+serve
+for check in "${@:-${checks[@]}}"; do
+    case " ${checks[*]} " in *" $check "*) ;; *) die "no check '$check': ${checks[*]}" ;; esac
+    echo "contract: $check"
+    "$check"
+done
+for each in "${passed_over[@]}"; do
+    echo "NOT CHECKED: $each" >&2
+done

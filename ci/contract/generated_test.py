@@ -1,0 +1,55 @@
+"""Calls a running server by the client that was generated from its OpenAPI document."""
+
+import base64
+import io
+import os
+import pathlib
+import unittest
+
+import requests
+from client import AuthenticatedClient
+from client.api.detection import predict
+from client.models import PredictFilesBody, Prediction, Problem
+from client.types import File
+
+URL, USERNAME, PASSWORD = (os.environ[f"SSD_{name}"] for name in ("URL", "USERNAME", "PASSWORD"))
+PICTURE = pathlib.Path(__file__).parents[2] / "data/samples/street.jpg"
+
+
+def call(picture, username=USERNAME, **parameters):
+    token = base64.b64encode(f"{username}:{PASSWORD}".encode()).decode()
+    body = PredictFilesBody(image=File(io.BytesIO(picture), file_name="picture"))
+    with AuthenticatedClient(base_url=URL, token=token, prefix="Basic", raise_on_unexpected_status=True) as client:
+        return predict.sync_detailed(client=client, body=body, **parameters)
+
+
+class Generated(unittest.TestCase):
+    def test_gets_what_a_plain_request_gets(self):
+        for parameters in {}, {"threshold": 0.5, "iou": 0.3, "top_k": 2}:
+            plain = requests.post(
+                f"{URL}/predict",
+                params=parameters,
+                files={"image": PICTURE.read_bytes()},
+                auth=(USERNAME, PASSWORD),
+                timeout=60,
+            )
+            answer = call(PICTURE.read_bytes(), **parameters)
+            self.assertIsInstance(answer.parsed, Prediction)
+            self.assertEqual(answer.parsed.to_dict(), plain.json())
+            self.assertGreater(answer.parsed.predictions[0].box.width, 0)
+
+    def test_has_errors_as_problem_details(self):
+        for picture, changes, status, kind in (
+            (b"", {}, 400, "empty-image"),
+            (b"", {"top_k": 0}, 400, "bad-query"),
+            (b"", {"username": "nobody"}, 401, "unauthorized"),
+            (b"no picture", {}, 415, "unsupported-picture"),
+            (PICTURE.read_bytes()[:1000], {}, 422, "undecodable-picture"),
+        ):
+            answer = call(picture, **changes)
+            self.assertIsInstance(answer.parsed, Problem)
+            self.assertEqual((answer.status_code, answer.parsed.status), (status, status))
+            self.assertEqual(answer.parsed.type_.value, f"urn:ssd:problem:{kind}")
+
+
+unittest.main()

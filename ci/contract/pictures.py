@@ -1,0 +1,23 @@
+"""What schemathesis cannot make up: pictures, of every kind that the document names. And what it should not."""
+
+import pathlib
+
+import schemathesis
+from hypothesis import strategies
+
+FOLDER = pathlib.Path(__file__).parents[2] / "server/tests/data/pictures"
+
+
+def pictures(ending):
+    return [path.read_bytes() for path in sorted(FOLDER.glob(f"*.{ending}"))]
+
+
+for media_type, ending in (("jpeg", "jpg"), ("png", "png"), ("webp", "webp"), ("bmp", "bmp"), ("gif", "gif")):
+    schemathesis.openapi.media_type(f"image/{media_type}", strategies.sampled_from(pictures(ending)))
+schemathesis.openapi.format("binary", strategies.sampled_from(pictures("*")))
+
+
+@schemathesis.hook
+def filter_body(_context, body):
+    """A form may have other fields, but none whose name does not fit into the header of its part."""
+    return not isinstance(body, dict) or all(name.isprintable() for name in body)

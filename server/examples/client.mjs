@@ -1,0 +1,40 @@
+// Prints what is in a picture, an object a line: label, probability, and the box's x, y, width and height.
+//
+//   SSD_URL=http://localhost:5000 SSD_USERNAME=ugain SSD_PASSWORD=ugain node client.mjs street.jpg
+//
+// Needs Node.js 18 or later. A page imports the function: predict(input.files[0], { url, username, password }).
+
+export async function predict(picture, { url, username, password }) {
+  const login = new TextEncoder().encode(`${username}:${password}`);
+  const headers = { Authorization: `Basic ${btoa(String.fromCharCode(...login))}` };
+  const body = new FormData();
+  body.append("image", picture);
+  for (let retries = 4; ; retries--) {
+    const signal = AbortSignal.timeout(60_000);
+    const answer = await fetch(`${url}/predict`, { method: "POST", headers, body, signal });
+    if (answer.ok) return answer.json();
+    // Busy or not ready: again, after the seconds that it asks for.
+    const seconds = answer.headers.get("Retry-After");
+    if (seconds === null || retries === 0) {
+      const problem = await answer.json().catch(() => ({}));
+      throw new Error(problem.title ? `${problem.title}: ${problem.detail}` : `HTTP status ${answer.status}`);
+    }
+    await answer.body?.cancel();
+    await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+  }
+}
+
+if (globalThis.process) {
+  const { readFile } = await import("node:fs/promises");
+  const { SSD_URL: url, SSD_USERNAME: username, SSD_PASSWORD: password } = process.env;
+  try {
+    const picture = new Blob([await readFile(process.argv[2])]);
+    const { predictions } = await predict(picture, { url, username, password });
+    for (const { label, probability, box } of predictions) {
+      console.log([label, probability, box.x, box.y, box.width, box.height].join("\t"));
+    }
+  } catch (error) {
+    console.error(error.message);
+    process.exitCode = 1;
+  }
+}

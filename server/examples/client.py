@@ -1,0 +1,32 @@
+"""Prints what is in a picture, an object a line: label, probability, and the box's x, y, width and height.
+
+    SSD_URL=http://localhost:5000 SSD_USERNAME=ugain SSD_PASSWORD=ugain python3 client.py street.jpg
+
+Needs: pip install requests
+"""
+
+import os
+import sys
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+url = os.environ["SSD_URL"]
+session = requests.Session()
+# As UTF-8, which the server asks for: requests would encode text as Latin-1.
+session.auth = (os.environ["SSD_USERNAME"].encode(), os.environ["SSD_PASSWORD"].encode())
+# Up to four times more where the server is busy (429) or not ready (503), each after the seconds of its
+# Retry-After.
+retries = Retry(total=4, allowed_methods=["POST"], raise_on_status=False)
+session.mount(url, HTTPAdapter(max_retries=retries))
+
+with open(sys.argv[1], "rb") as picture:
+    answer = session.post(f"{url}/predict", files={"image": picture}, timeout=60)
+if answer.headers.get("Content-Type") == "application/problem+json":
+    problem = answer.json()
+    sys.exit(f"{problem['title']}: {problem['detail']}")
+answer.raise_for_status()
+for found in answer.json()["predictions"]:
+    box = found["box"]
+    print(found["label"], found["probability"], box["x"], box["y"], box["width"], box["height"], sep="\t")
