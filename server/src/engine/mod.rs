@@ -3,7 +3,8 @@
 //! Decoding, preprocessing and postprocessing run on tokio's blocking threads, the forward pass on
 //! long-lived model threads that share the weights: one by default, since libtorch parallelises
 //! inside a pass, and every further thread costs memory for good. Whoever finds every place taken is
-//! sent away at once. It knows no HTTP and no JSON.
+//! sent away at once. A picture that is wanted back is kept meanwhile, among those that may be decoded
+//! at one time. It knows no HTTP and no JSON.
 
 mod admission;
 mod memory;
@@ -14,14 +15,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use image::RgbImage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::detector::boxes::Criteria;
-use crate::detector::inference;
 use crate::detector::labels::{self, Labels};
-use crate::detector::picture::{self, Header};
+use crate::detector::picture::{self, Encoding, Header};
 use crate::detector::precision::{Choice, Wanted};
-use crate::detector::{self, Detection, Model};
+use crate::detector::preprocess::Input;
+use crate::detector::{self, Detection, Model, annotate, inference};
 use crate::weights::{self, StateDict};
 use admission::Admission;
 pub use admission::{Full, Queue};
@@ -125,19 +127,24 @@ pub struct Stages {
     pub forward: Duration,
     /// Decoding boxes and NMS.
     pub postprocess: Duration,
+    /// Drawing into the picture and encoding it, where that was asked for.
+    pub annotate: Option<Duration>,
 }
 
 impl Stages {
-    /// Every stage with its name, in the order of the work.
-    #[must_use]
-    pub fn named(&self) -> [(&'static str, Duration); 5] {
-        [
-            ("decode", self.decode),
-            ("preprocess", self.preprocess),
-            ("wait", self.wait),
-            ("forward", self.forward),
-            ("postprocess", self.postprocess),
-        ]
+    /// Every stage that there was with its name, in the order of the work.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, Duration)> + use<> {
+        let stages = [
+            ("decode", Some(self.decode)),
+            ("preprocess", Some(self.preprocess)),
+            ("wait", Some(self.wait)),
+            ("forward", Some(self.forward)),
+            ("postprocess", Some(self.postprocess)),
+            ("annotate", self.annotate),
+        ];
+        stages
+            .into_iter()
+            .filter_map(|(name, time)| Some((name, time?)))
     }
 }
 
@@ -266,20 +273,79 @@ impl Engine {
     pub async fn detect(&self, bytes: Bytes, criteria: Criteria) -> Result<Answer, Error> {
         let arrived = Instant::now();
         let _place = self.admission.enter()?;
+        let (prepared, picture) = self.prepare(bytes, None).await?;
+        drop(picture);
+        self.find(arrived, prepared, criteria).await
+    }
+
+    /// As [`detect`](Self::detect), and draws what was found into the picture, which is upright then.
+    /// It counts among the pixels that may be decoded at one time until its bytes are dropped, then
+    /// by their number.
+    ///
+    /// # Errors
+    /// As `detect`; and where the picture is too long for the encoding.
+    pub async fn annotate(
+        &self,
+        bytes: Bytes,
+        criteria: Criteria,
+        encoding: Encoding,
+    ) -> Result<(Answer, Bytes), Error> {
+        let arrived = Instant::now();
+        let _place = self.admission.enter()?;
+        let (prepared, mut picture) = self.prepare(bytes, Some(encoding)).await?;
+        let mut answer = self.find(arrived, prepared, criteria).await?;
+        blocking(move || {
+            let begun = Instant::now();
+            annotate::draw(&mut picture.pixels, &answer.detections);
+            let bytes = encoding
+                .encode(&picture.pixels)
+                .map_err(|error| Error::Internal(error.to_string()))?;
+            answer.stages.annotate = Some(begun.elapsed());
+            Ok((answer, picture.replaced(bytes)))
+        })
+        .await
+    }
+
+    /// Decodes a picture, which shall fit the encoding, and makes the network's input of it.
+    async fn prepare(
+        &self,
+        bytes: Bytes,
+        encoding: Option<Encoding>,
+    ) -> Result<(Prepared, Picture), Error> {
         let (limit, seen) = (self.limits.pixels, bytes.clone());
         let header = blocking(move || Ok(Header::read(&seen, limit)?)).await?;
+        encoding.map_or(Ok(()), |encoding| header.fits(encoding))?;
         let permit = self.decoding.enter(header.cost()).await;
         let model = self.model.clone();
-        let (input, size, decode, preprocess) = blocking(move || {
-            let _permit = permit;
+        blocking(move || {
             let begun = Instant::now();
-            let picture = header.decode(&bytes)?;
+            let pixels = header.decode(&bytes)?;
             let decode = begun.elapsed();
             let begun = Instant::now();
-            let input = model.input(&picture);
-            Ok((input, picture.dimensions(), decode, begun.elapsed()))
+            let prepared = Prepared {
+                input: model.input(&pixels),
+                size: pixels.dimensions(),
+                decode,
+                preprocess: begun.elapsed(),
+            };
+            Ok((prepared, Picture { pixels, permit }))
         })
-        .await?;
+        .await
+    }
+
+    /// Runs the network, and reads its output.
+    async fn find(
+        &self,
+        arrived: Instant,
+        prepared: Prepared,
+        criteria: Criteria,
+    ) -> Result<Answer, Error> {
+        let Prepared {
+            input,
+            size,
+            decode,
+            preprocess,
+        } = prepared;
         let pass = self.worker.forward(input).await?;
         self.admission.served(pass.forward);
         let wait = arrived
@@ -295,6 +361,7 @@ impl Engine {
                 wait,
                 forward: pass.forward,
                 postprocess: begun.elapsed(),
+                annotate: None,
             };
             let (width, height) = size;
             Ok(Answer {
@@ -305,6 +372,46 @@ impl Engine {
             })
         })
         .await
+    }
+}
+
+/// What waits for the model.
+struct Prepared {
+    input: Input,
+    size: (u32, u32),
+    decode: Duration,
+    preprocess: Duration,
+}
+
+/// A decoded picture, and its share of the pixels that there may be.
+struct Picture {
+    pixels: RgbImage,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Picture {
+    /// The bytes in its place, which keep as much of its share as they need.
+    fn replaced(self, bytes: Vec<u8>) -> Bytes {
+        let needed = kilopixels(bytes.len() as u64 / 4) as usize;
+        let permit = self.permit.and_then(|mut all| match all.num_permits() {
+            most if most <= needed => Some(all),
+            _ => all.split(needed),
+        });
+        Bytes::from_owner(Encoded {
+            bytes,
+            _permit: permit,
+        })
+    }
+}
+
+struct Encoded {
+    bytes: Vec<u8>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Encoded {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -348,6 +455,23 @@ mod tests {
                 .flatten()
                 .is_some()
         );
+    }
+
+    #[test]
+    fn an_annotated_picture_counts_by_its_bytes_until_it_is_sent() {
+        let decoding = Decoding::new(8_000_000);
+        let enter = |pixels| decoding.enter(pixels).now_or_never().flatten();
+        let picture = Picture {
+            pixels: RgbImage::new(1, 1),
+            permit: enter(8_000_000),
+        };
+        assert!(enter(2_000_000).is_none());
+        let bytes = picture.replaced(vec![7; 4_000_000]);
+        assert!(enter(8_000_000).is_none());
+        assert!(enter(7_000_000).is_some());
+        assert_eq!(bytes, vec![7; 4_000_000]);
+        drop(bytes);
+        assert!(enter(8_000_000).is_some());
     }
 
     #[test]
