@@ -4,7 +4,8 @@
 //! through [`api`]. Files come in once, at start-up, through [`weights`]. Nothing points back.
 //!
 //! - [`weights`]: state dicts from files; nothing in a file is ever executed.
-//! - [`detector`]: pictures, preprocessing, the network, prior boxes, decoding and NMS, labels.
+//! - [`detector`]: pictures, preprocessing, the network, prior boxes, decoding and NMS, labels,
+//!   annotated pictures.
 //! - [`engine`]: decoding, the model threads, the order of the work.
 //! - [`api`]: routes, authentication, bodies, answers, errors, the OpenAPI document.
 //! - [`server`]: sockets, readiness, draining.

@@ -1,22 +1,41 @@
-//! The answer of `/predict` as JSON.
+//! The answer of `/predict` as JSON, or as an annotated picture.
 
-use poem_openapi::payload::Json;
+use bytes::Bytes;
+use poem_openapi::payload::{Binary, Json};
 use poem_openapi::types::Example;
-use poem_openapi::{ApiResponse, Object};
+use poem_openapi::{ApiResponse, Object, ResponseContent};
 
 use crate::engine::Answer;
 
 /// The answer to a picture.
 #[derive(Debug, ApiResponse)]
 pub enum Answered {
-    /// What was found; an empty list where nothing was.
-    #[oai(status = 200, content_type = "application/json")]
+    /// What was found: as JSON, an empty list where nothing was; or the picture itself, with a box, a
+    /// label and a probability for each object.
+    #[oai(status = 200)]
     Answer(
-        Json<Prediction>,
+        Content,
         /// How long each stage took, in milliseconds (W3C Server Timing).
         #[oai(header = "Server-Timing")]
         String,
+        /// `Accept`: what the form of the answer depends on.
+        #[oai(header = "Vary")]
+        String,
     ),
+}
+
+/// The forms of an answer.
+#[derive(Debug, ResponseContent)]
+pub enum Content {
+    /// Numbers and names.
+    #[oai(content_type = "application/json")]
+    Json(Json<Prediction>),
+    /// The annotated picture, small.
+    #[oai(content_type = "image/jpeg")]
+    Jpeg(Binary<Bytes>),
+    /// The annotated picture, every other pixel as it was.
+    #[oai(content_type = "image/png")]
+    Png(Binary<Bytes>),
 }
 
 /// What was found in a picture.

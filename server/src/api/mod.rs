@@ -6,7 +6,8 @@
 //! budget        the bytes of all bodies
 //! body          the picture out of the body, bounded in size and time
 //! deadline      until when a request has to be answered
-//! answer        the answer as JSON
+//! accept        the form of answer that the client would rather have
+//! answer        the answer as JSON, or as an annotated picture
 //! problem       errors as RFC 9457 problem details
 //! document      the OpenAPI document, and the page made from it
 //! health        liveness and readiness
@@ -14,6 +15,7 @@
 //! request_log   one line a request, request ids
 //! ```
 
+mod accept;
 mod answer;
 mod auth;
 mod body;

@@ -1,12 +1,14 @@
 //! `POST /predict`.
 
+use bytes::Bytes;
 use poem::http::Uri;
 use poem::{FromRequest, Request, RequestBody};
 use poem_openapi::param::Query;
-use poem_openapi::payload::Json;
+use poem_openapi::payload::{Binary, Json};
 use poem_openapi::{OpenApi, Tags};
 
-use super::answer::{Answered, Prediction};
+use super::accept::{self, Form};
+use super::answer::{Answered, Content, Prediction};
 use super::auth::Authenticated;
 use super::body::Picture;
 use super::deadline::Deadline;
@@ -15,8 +17,8 @@ use super::not_ready;
 use super::problem::{Kind, Problem, quote};
 use super::request_log::{Notes, milliseconds};
 use crate::detector::boxes::Criteria;
-use crate::detector::picture;
-use crate::engine::{self, Engine, Full, Stages};
+use crate::detector::picture::{self, Encoding};
+use crate::engine::{self, Answer, Engine, Full, Stages};
 
 /// The query parameters, and what each accepts.
 const PARAMETERS: [(&str, &str); 3] = [
@@ -43,6 +45,12 @@ impl Predict {
     /// Answers every object that the model sees with at least the probability `threshold`, the most
     /// probable first. A JPEG's, PNG's or WebP's EXIF orientation is obeyed: boxes refer to the
     /// picture as it is shown upright. Of an animation the first picture is taken.
+    ///
+    /// The header `Accept` chooses the form of the answer: `application/json`, which is also what
+    /// `*/*` and a request without it get, or the picture with boxes, labels and probabilities drawn
+    /// into it, `image/jpeg` (which `image/*` gets) or `image/png`. A class has the same colour in
+    /// every picture. Nothing of the picture's file is kept but the pixels: no metadata, no
+    /// transparency.
     #[oai(
         path = "/predict",
         method = "post",
@@ -73,16 +81,36 @@ impl Predict {
             iou: iou.0.map_or(call.defaults.iou, |given| given as f32),
             top_k: top_k.0.map_or(call.defaults.top_k, |given| given as usize),
         };
-        let answer = call.engine.detect(picture.0, criteria);
-        let answer = tokio::time::timeout_at(call.deadline, answer).await;
-        let answer = answer
+        let answering = answer(&call.engine, picture.0, criteria, call.form);
+        let answered = tokio::time::timeout_at(call.deadline, answering).await;
+        let (answer, content) = answered
             .map_err(|_| late())?
             .map_err(|error| explain(error, &call.notes))?;
         call.notes.answered(&answer);
-        let prediction = Prediction::new(call.engine.model().name(), &answer);
         let timing = server_timing(&answer.stages);
-        Ok(Answered::Answer(Json(prediction), timing))
+        Ok(Answered::Answer(content, timing, "Accept".to_owned()))
     }
+}
+
+/// What was found, and the same in the form that the client would rather have.
+async fn answer(
+    engine: &Engine,
+    picture: Bytes,
+    criteria: Criteria,
+    form: Form,
+) -> Result<(Answer, Content), engine::Error> {
+    let Form::Picture(encoding) = form else {
+        let answer = engine.detect(picture, criteria).await?;
+        let prediction = Prediction::new(engine.model().name(), &answer);
+        return Ok((answer, Content::Json(Json(prediction))));
+    };
+    let (answer, annotated) = engine.annotate(picture, criteria, encoding).await?;
+    let annotated = Binary(annotated);
+    let content = match encoding {
+        Encoding::Jpeg => Content::Jpeg(annotated),
+        Encoding::Png => Content::Png(annotated),
+    };
+    Ok((answer, content))
 }
 
 fn late() -> Problem {
@@ -97,7 +125,7 @@ fn server_timing(stages: &Stages) -> String {
     let entries = stages
         .named()
         .map(|(name, time)| format!("{name};dur={}", milliseconds(time)));
-    entries.join(", ")
+    entries.collect::<Vec<_>>().join(", ")
 }
 
 /// Pictures that cannot be used are the client's; the cause of a fault of ours is the log's.
@@ -112,6 +140,7 @@ pub fn explain(error: engine::Error, notes: &Notes) -> Problem {
         }
     };
     let kind = match error {
+        P::TooLong { .. } => return Problem::not_acceptable(sentence(&error.to_string())),
         P::Empty => Kind::EmptyImage,
         P::Unsupported => Kind::UnsupportedPicture,
         P::TooManyPixels { .. } => Kind::TooManyPixels,
@@ -139,6 +168,7 @@ fn sentence(message: &str) -> String {
 /// what it lacks is said before the body is read.
 struct Call {
     engine: Engine,
+    form: Form,
     defaults: Criteria,
     deadline: tokio::time::Instant,
     notes: Notes,
@@ -147,6 +177,7 @@ struct Call {
 impl<'a> FromRequest<'a> for Call {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
         check_names(request.uri())?;
+        let form = accept::choose(request.headers())?;
         let readiness: Option<&Readiness> = request.data();
         let engine = readiness.and_then(Readiness::engine).cloned();
         let engine = engine.ok_or_else(not_ready)?;
@@ -154,6 +185,7 @@ impl<'a> FromRequest<'a> for Call {
         let defaults: &Criteria = request.data().expect("given with the routes");
         Ok(Self {
             engine,
+            form,
             defaults: *defaults,
             deadline: Deadline::of(request),
             notes: request.data().cloned().unwrap_or_default(),

@@ -39,6 +39,9 @@ pub enum Kind {
     /// This path takes other methods.
     #[oai(rename = "urn:ssd:problem:method-not-allowed")]
     MethodNotAllowed,
+    /// The answer cannot be given in any form that the client accepts.
+    #[oai(rename = "urn:ssd:problem:not-acceptable")]
+    NotAcceptable,
     /// The body did not arrive in time.
     #[oai(rename = "urn:ssd:problem:body-timeout")]
     BodyTimeout,
@@ -83,6 +86,10 @@ impl Kind {
             Self::Unauthorized => (S::UNAUTHORIZED, "User and password are missing or wrong"),
             Self::NotFound => (S::NOT_FOUND, "Nothing is at this path"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "This path takes other methods"),
+            Self::NotAcceptable => (
+                S::NOT_ACCEPTABLE,
+                "The answer has no form that the client accepts",
+            ),
             Self::BodyTimeout => (S::REQUEST_TIMEOUT, "The body did not arrive in time"),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "The body is too large"),
             Self::TooManyPixels => (S::PAYLOAD_TOO_LARGE, "The picture has too many pixels"),
@@ -165,6 +172,14 @@ impl Problem {
         let seconds = retry_after.as_secs_f64().ceil().max(1.0) as u64;
         let mut problem = Self::new(Kind::Busy, detail);
         problem.header = Some((header::RETRY_AFTER, seconds.into()));
+        problem
+    }
+
+    /// A 406 that says what the answer's form depends on.
+    #[must_use]
+    pub fn not_acceptable(detail: impl Into<String>) -> Self {
+        let mut problem = Self::new(Kind::NotAcceptable, detail);
+        problem.header = Some((header::VARY, HeaderValue::from_static("Accept")));
         problem
     }
 
@@ -290,6 +305,12 @@ const DOCUMENTED: &[(Option<u16>, &str, Kind, &str)] = &[
         "Give the right user and password by HTTP basic authentication (curl -u USER:PASSWORD).",
     ),
     (
+        Some(406),
+        "The header `Accept` names nothing that there is; or the picture is longer than a JPEG can be. In the first case nothing of the body was read.",
+        Kind::NotAcceptable,
+        "The header Accept is text/html; there are application/json, image/jpeg and image/png.",
+    ),
+    (
         Some(408),
         "The body did not arrive in time.",
         Kind::BodyTimeout,
@@ -351,6 +372,7 @@ fn headers(status: Option<u16>) -> Vec<MetaHeader> {
             "WWW-Authenticate",
             "`Basic realm=\"ssd\", charset=\"UTF-8\"`",
         ),
+        Some(406) => ("Vary", "`Accept`"),
         Some(429 | 503) => ("Retry-After", "Seconds to wait"),
         None => (
             "Allow",

@@ -243,6 +243,9 @@ impl Drop for Line {
             wait_ms = stage(|stages| stages.wait),
             forward_ms = stage(|stages| stages.forward),
             postprocess_ms = stage(|stages| stages.postprocess),
+            annotate_ms = outcome
+                .and_then(|outcome| outcome.stages.annotate)
+                .map(milliseconds),
             request_id,
             trace_id,
             "request"

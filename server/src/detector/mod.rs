@@ -14,8 +14,10 @@
 //! priors        the 8,732 prior boxes
 //! boxes         outputs to detections: decoding, NMS
 //! labels        what classes are called
+//! annotate      detections drawn into their picture
 //! ```
 
+pub mod annotate;
 pub mod boxes;
 pub mod family;
 pub mod inference;

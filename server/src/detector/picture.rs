@@ -1,9 +1,10 @@
 //! Pictures from bytes: recognised by their content, bounded before they are decoded, turned
-//! upright.
+//! upright. And to bytes again.
 
 use std::io::Cursor;
 use std::panic::AssertUnwindSafe;
 
+use image::codecs::jpeg::JpegEncoder;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
@@ -43,6 +44,57 @@ pub enum Error {
         /// What the decoder found.
         problem: String,
     },
+    /// Longer than a picture of the format that is wanted can be; nothing was decoded.
+    #[error(
+        "the picture has {width} x {height} pixels; a JPEG has at most {LONGEST_JPEG} on a side, a PNG more"
+    )]
+    TooLong {
+        /// Pixels in a row.
+        width: u32,
+        /// Rows.
+        height: u32,
+    },
+}
+
+/// The most pixels on a side of a JPEG picture (ISO/IEC 10918-1, B.2.2: 16 bits).
+const LONGEST_JPEG: u32 = 65_535;
+
+/// How good a JPEG is, of 100: so good that edges of text show nothing of it.
+const JPEG_QUALITY: u8 = 90;
+
+/// A format that pictures are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// Small; pixels are nearly what they were.
+    Jpeg,
+    /// Every pixel is what it was.
+    Png,
+}
+
+impl Encoding {
+    /// The one that loses nothing that a picture has not lost already: JPEG for a JPEG, else PNG.
+    #[must_use]
+    pub fn like(bytes: &[u8]) -> Self {
+        match image::guess_format(bytes) {
+            Ok(ImageFormat::Jpeg) => Self::Jpeg,
+            _ => Self::Png,
+        }
+    }
+
+    /// The bytes of a picture, with nothing of its file but the pixels.
+    ///
+    /// # Errors
+    /// Where the picture is longer than the format allows, or the encoder fails.
+    pub fn encode(self, picture: &RgbImage) -> image::ImageResult<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match self {
+            Self::Jpeg => {
+                picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY))
+            }
+            Self::Png => picture.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png),
+        }?;
+        Ok(bytes)
+    }
 }
 
 /// A picture whose header has been read, and nothing else.
@@ -124,11 +176,31 @@ impl Header {
         Ok(header)
     }
 
+    /// Whether the picture can be written in a format.
+    ///
+    /// # Errors
+    /// Where it is too long.
+    pub fn fits(&self, encoding: Encoding) -> Result<(), Error> {
+        let (width, height) = (self.width, self.height);
+        match encoding {
+            Encoding::Jpeg if width.max(height) > LONGEST_JPEG => {
+                Err(Error::TooLong { width, height })
+            }
+            Encoding::Jpeg | Encoding::Png => Ok(()),
+        }
+    }
+
+    /// Bytes of the picture's pixels once they are decoded.
+    #[must_use]
+    pub fn decoded(&self) -> u64 {
+        3 * u64::from(self.width) * u64::from(self.height)
+    }
+
     /// The most bytes that [`decode`](Self::decode) holds at one time: three a pixel at least, eleven at
     /// most (a progressive JPEG of four components).
     #[must_use]
     pub fn memory(&self) -> u64 {
-        let three = 3 * u64::from(self.width) * u64::from(self.height);
+        let three = self.decoded();
         let converted = if self.rgb { 0 } else { three };
         let turned = if self.turns() { 2 * three } else { three };
         (self.bytes + self.aside.max(converted)).max(turned)

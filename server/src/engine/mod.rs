@@ -3,7 +3,8 @@
 //! Decoding, preprocessing and postprocessing run on tokio's blocking threads, the forward pass on
 //! long-lived model threads that share the weights: one by default, since libtorch parallelises
 //! inside a pass, and every further thread costs memory for good. Whoever finds every place taken is
-//! sent away at once. It knows no HTTP and no JSON.
+//! sent away at once. A picture that is wanted back is kept meanwhile, among those that may be decoded
+//! at one time. It knows no HTTP and no JSON.
 
 mod admission;
 mod memory;
@@ -14,14 +15,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use image::RgbImage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::detector::boxes::Criteria;
-use crate::detector::inference;
 use crate::detector::labels::{self, Labels};
-use crate::detector::picture::{self, Header};
+use crate::detector::picture::{self, Encoding, Header};
 use crate::detector::precision::{Choice, Wanted};
-use crate::detector::{self, Detection, Model};
+use crate::detector::preprocess::Input;
+use crate::detector::{self, Detection, Model, annotate, inference};
 use crate::weights::{self, StateDict};
 use admission::{Admission, Held, Place};
 pub use admission::{Full, Queue};
@@ -126,19 +128,24 @@ pub struct Stages {
     pub forward: Duration,
     /// Decoding boxes and NMS.
     pub postprocess: Duration,
+    /// Drawing into the picture and encoding it, where that was asked for.
+    pub annotate: Option<Duration>,
 }
 
 impl Stages {
-    /// Every stage with its name, in the order of the work.
-    #[must_use]
-    pub fn named(&self) -> [(&'static str, Duration); 5] {
-        [
-            ("decode", self.decode),
-            ("preprocess", self.preprocess),
-            ("wait", self.wait),
-            ("forward", self.forward),
-            ("postprocess", self.postprocess),
-        ]
+    /// Every stage that there was with its name, in the order of the work.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, Duration)> + use<> {
+        let stages = [
+            ("decode", Some(self.decode)),
+            ("preprocess", Some(self.preprocess)),
+            ("wait", Some(self.wait)),
+            ("forward", Some(self.forward)),
+            ("postprocess", Some(self.postprocess)),
+            ("annotate", self.annotate),
+        ];
+        stages
+            .into_iter()
+            .filter_map(|(name, time)| Some((name, time?)))
     }
 }
 
@@ -188,7 +195,7 @@ impl Lane {
 /// Leave to decode a picture.
 #[derive(Debug)]
 struct Leave {
-    _room: Option<OwnedSemaphorePermit>,
+    room: Option<OwnedSemaphorePermit>,
     _crowd: Option<Held>,
 }
 
@@ -219,13 +226,13 @@ impl Decoding {
         let cost = kilobytes(memory);
         if self.is_small(cost) {
             return Ok(Leave {
-                _room: self.small.enter(cost).await,
+                room: self.small.enter(cost).await,
                 _crowd: None,
             });
         }
         let place = self.crowd.enter()?;
         Ok(Leave {
-            _room: self.large.enter(cost).await,
+            room: self.large.enter(cost).await,
             _crowd: Some(place.held()),
         })
     }
@@ -307,29 +314,95 @@ impl Engine {
     pub async fn detect(&self, bytes: Bytes, criteria: Criteria) -> Result<Answer, Error> {
         let arrived = Instant::now();
         let place = self.admission.enter()?;
+        let (prepared, picture) = self.prepare(&place, bytes, None).await?;
+        drop(picture);
+        self.find(&place, arrived, prepared, criteria).await
+    }
+
+    /// As [`detect`](Self::detect), and draws what was found into the picture, which is upright then.
+    /// It counts as what is decoded until its bytes are dropped, then by their number.
+    ///
+    /// # Errors
+    /// As `detect`; and where the picture is too long for the encoding.
+    pub async fn annotate(
+        &self,
+        bytes: Bytes,
+        criteria: Criteria,
+        encoding: Encoding,
+    ) -> Result<(Answer, Bytes), Error> {
+        let arrived = Instant::now();
+        let place = self.admission.enter()?;
+        let (prepared, mut picture) = self.prepare(&place, bytes, Some(encoding)).await?;
+        let mut answer = self.find(&place, arrived, prepared, criteria).await?;
+        blocking(&place, move || {
+            let begun = Instant::now();
+            annotate::draw(&mut picture.pixels, &answer.detections);
+            let bytes = encoding
+                .encode(&picture.pixels)
+                .map_err(|error| Error::Internal(error.to_string()))?;
+            answer.stages.annotate = Some(begun.elapsed());
+            Ok((answer, picture.replaced(bytes)))
+        })
+        .await
+    }
+
+    /// Decodes a picture, which shall fit the encoding, and makes the network's input of it.
+    async fn prepare(
+        &self,
+        place: &Place,
+        bytes: Bytes,
+        encoding: Option<Encoding>,
+    ) -> Result<(Prepared, Picture), Error> {
         let (limit, seen) = (self.limits.pixels, bytes.clone());
-        let header = blocking(&place, move || Ok(Header::read(&seen, limit)?)).await?;
-        let memory = header.memory();
+        let header = blocking(place, move || Ok(Header::read(&seen, limit)?)).await?;
+        let mut memory = header.memory();
+        if let Some(encoding) = encoding {
+            header.fits(encoding)?;
+            // The pixels and what is written of them.
+            memory = memory.max(2 * header.decoded());
+        }
         let leave = self.decoding.enter(memory).await?;
         let model = self.model.clone();
-        let (input, size, decode, preprocess) = blocking(&place, move || {
-            let _leave = leave;
+        let (prepared, picture) = blocking(place, move || {
             let begun = Instant::now();
-            let picture = header.decode(&bytes)?;
+            let pixels = header.decode(&bytes)?;
             let decode = begun.elapsed();
             let begun = Instant::now();
-            let input = model.input(&picture);
-            Ok((input, picture.dimensions(), decode, begun.elapsed()))
+            let prepared = Prepared {
+                input: model.input(&pixels),
+                size: pixels.dimensions(),
+                decode,
+                preprocess: begun.elapsed(),
+            };
+            Ok((prepared, Picture { pixels, leave }))
         })
         .await?;
-        self.decoding.served(memory, decode + preprocess);
+        self.decoding
+            .served(memory, prepared.decode + prepared.preprocess);
+        Ok((prepared, picture))
+    }
+
+    /// Runs the network, and reads its output.
+    async fn find(
+        &self,
+        place: &Place,
+        arrived: Instant,
+        prepared: Prepared,
+        criteria: Criteria,
+    ) -> Result<Answer, Error> {
+        let Prepared {
+            input,
+            size,
+            decode,
+            preprocess,
+        } = prepared;
         let pass = self.worker.forward(input, place.held()).await?;
         self.admission.served(pass.share);
         let wait = arrived
             .elapsed()
             .saturating_sub(decode + preprocess + pass.forward);
         let model = self.model.clone();
-        blocking(&place, move || {
+        blocking(place, move || {
             let begun = Instant::now();
             let detections = model.detections(&pass.output, &criteria, size);
             let stages = Stages {
@@ -338,6 +411,7 @@ impl Engine {
                 wait,
                 forward: pass.forward,
                 postprocess: begun.elapsed(),
+                annotate: None,
             };
             let (width, height) = size;
             Ok(Answer {
@@ -348,6 +422,43 @@ impl Engine {
             })
         })
         .await
+    }
+}
+
+/// What waits for the model.
+struct Prepared {
+    input: Input,
+    size: (u32, u32),
+    decode: Duration,
+    preprocess: Duration,
+}
+
+/// A decoded picture, and its share of what there may be.
+struct Picture {
+    pixels: RgbImage,
+    leave: Leave,
+}
+
+impl Picture {
+    /// The bytes in its place, which keep as much of its share as they need.
+    fn replaced(self, bytes: Vec<u8>) -> Bytes {
+        let needed = kilobytes(bytes.len() as u64) as usize;
+        let room = self.leave.room.and_then(|mut all| match all.num_permits() {
+            most if most <= needed => Some(all),
+            _ => all.split(needed),
+        });
+        Bytes::from_owner(Encoded { bytes, _room: room })
+    }
+}
+
+struct Encoded {
+    bytes: Vec<u8>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Encoded {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -410,6 +521,22 @@ mod tests {
         assert_eq!(enter(&decoding, 200).unwrap().unwrap_err(), full);
         waiting.pop();
         assert!(enter(&decoding, 200).is_none());
+    }
+
+    #[test]
+    fn an_annotated_picture_counts_by_its_bytes_until_it_is_sent() {
+        let decoding = Decoding::new(8_000_000, 4);
+        let picture = Picture {
+            pixels: RgbImage::new(1, 1),
+            leave: enter(&decoding, 32).unwrap().unwrap(),
+        };
+        assert!(enter(&decoding, 8).is_none());
+        let bytes = picture.replaced(vec![7; 16_000_000]);
+        assert!(enter(&decoding, 32).is_none());
+        assert!(matches!(enter(&decoding, 16), Some(Ok(_))));
+        assert_eq!(bytes, vec![7; 16_000_000]);
+        drop(bytes);
+        assert!(matches!(enter(&decoding, 32), Some(Ok(_))));
     }
 
     #[test]

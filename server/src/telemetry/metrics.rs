@@ -46,7 +46,7 @@ impl Metrics {
         let seconds = HistogramOpts::new(
             "ssd_request_duration_seconds",
             "Time of the answered pictures by stage: decode, preprocess, wait (for others, for the model), \
-             forward, postprocess; and total, from the headers to the answer",
+             forward, postprocess, annotate (where that was asked for); and total, from the headers to the answer",
         );
         let pixels = HistogramOpts::new("ssd_picture_pixels", "Pixels of the answered pictures");
         let metrics = Self {
@@ -122,7 +122,7 @@ impl Metrics {
     /// Notes a picture of so many pixels that was answered.
     pub fn answer(&self, (width, height): (u32, u32), stages: &Stages, total: Duration) {
         self.pixels.observe(f64::from(width) * f64::from(height));
-        for (stage, time) in stages.named().into_iter().chain([("total", total)]) {
+        for (stage, time) in stages.named().chain([("total", total)]) {
             let durations = self.durations.with_label_values(&[stage]);
             durations.observe(time.as_secs_f64());
         }

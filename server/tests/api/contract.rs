@@ -12,11 +12,11 @@ use reqwest_middleware::{Next, Result};
 use serde_json::Value;
 use ssd_server::api::document;
 
-use super::{bodies, errors, health, load, predict};
+use super::{annotate, bodies, errors, health, load, predict};
 
 /// Each documented status, and a test that gets it. But for 500, a mistake of this program's, which no
 /// request can cause: `api` has a test that makes one.
-const GOT: [(&str, fn()); 11] = [
+const GOT: [(&str, fn()); 12] = [
     (
         "200",
         predict::the_cat_is_answered_as_the_reference_answers_it,
@@ -28,6 +28,10 @@ const GOT: [(&str, fn()); 11] = [
     (
         "401",
         errors::whoever_has_not_the_right_user_and_password_is_told_how_to_log_in,
+    ),
+    (
+        "406",
+        annotate::who_accepts_nothing_that_there_is_is_told_so_before_the_body_is_read,
     ),
     ("408", bodies::a_body_that_does_not_come_in_time_is_refused),
     ("413", bodies::a_bomb_is_refused_by_its_header),

@@ -39,14 +39,19 @@ fn every_status_is_documented_with_its_body() {
     let operation = &document["paths"]["/predict"]["post"];
     let responses = operation["responses"].as_object().unwrap();
     for (status, response) in responses {
-        let media = if status == "200" {
-            "application/json"
-        } else {
-            "application/problem+json"
+        let expected: &[&str] = match status.as_str() {
+            "200" => &["application/json", "image/jpeg", "image/png"],
+            _ => &["application/problem+json"],
         };
-        assert!(response["content"][media]["schema"].is_object(), "{status}");
+        let content = response["content"].as_object().unwrap();
+        let media: Vec<&str> = content.keys().map(String::as_str).collect();
+        assert_eq!(media, expected, "{status}");
+        assert!(content.values().all(|form| form["schema"].is_object()));
         assert!(!response["description"].as_str().unwrap().is_empty());
-        if let Some(example) = response["content"][media].get("example") {
+        if let Some(example) = content
+            .get("application/problem+json")
+            .and_then(|media| media.get("example"))
+        {
             let of = example["status"].as_u64().unwrap().to_string();
             assert_eq!(&of, if status == "default" { "404" } else { status });
         }

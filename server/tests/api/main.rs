@@ -1,5 +1,6 @@
 //! The server through its front door: real sockets, port 0, the small golden model.
 
+mod annotate;
 mod app;
 mod bodies;
 mod connections;

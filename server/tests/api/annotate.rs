@@ -1,0 +1,239 @@
+//! Pictures as answers.
+
+use image::{ImageFormat, RgbImage};
+use reqwest::Response;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, VARY};
+use reqwest_middleware::RequestBuilder;
+use ssd_server::detector::annotate::colour;
+use ssd_server::detector::labels::{VOC, VOC_TO_COCO};
+
+use super::app::{App, bytes, head, json, problem};
+
+async fn accepting(request: RequestBuilder, accept: &str) -> Response {
+    request.header(ACCEPT, accept).send().await.unwrap()
+}
+
+/// The picture that is answered, which is of that type.
+async fn picture(response: Response, media: &str) -> RgbImage {
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()[CONTENT_TYPE], media);
+    let format = ImageFormat::from_mime_type(media).unwrap();
+    let bytes = response.bytes().await.unwrap();
+    let picture = image::load_from_memory_with_format(&bytes, format).unwrap();
+    picture.into_rgb8()
+}
+
+fn decoded(name: &str) -> RgbImage {
+    image::load_from_memory(&bytes(name)).unwrap().into_rgb8()
+}
+
+/// Mean absolute difference, in levels of 0 to 255.
+fn difference(a: &RgbImage, b: &RgbImage) -> f64 {
+    assert_eq!(a.dimensions(), b.dimensions());
+    let pairs = a.as_raw().iter().zip(b.as_raw());
+    let sum: u64 = pairs.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    sum as f64 / a.as_raw().len() as f64
+}
+
+#[tokio::test]
+async fn what_is_found_is_drawn_where_the_json_says_in_the_colour_of_its_class() {
+    let app = App::spawn().await;
+    let request = || app.predict_form("?top_k=1", bytes("cat.png"));
+    let answer = json(accepting(request(), "application/json").await).await;
+    let found = &answer["predictions"][0];
+    let side = |name: &str| found["box"][name].as_f64().unwrap();
+    let (left, top) = (side("x"), side("y"));
+    let (right, bottom) = (left + side("width"), top + side("height"));
+    let label = found["label"].as_str().unwrap();
+    let class = VOC.iter().position(|voc| {
+        let coco = VOC_TO_COCO.iter().find(|(name, _)| name == voc);
+        coco.map_or(*voc, |(_, coco)| coco) == label
+    });
+    let own = colour(class.unwrap() + 1);
+
+    let shown = picture(accepting(request(), "image/png").await, "image/png").await;
+    let (middle, centre) = (f64::midpoint(left, right), f64::midpoint(top, bottom));
+    for (x, y) in [
+        (left.round(), centre),
+        (right.round() - 1.0, centre),
+        (middle, bottom.round() - 1.0),
+    ] {
+        assert_eq!(*shown.get_pixel(x as u32, y as u32), own, "{x}, {y}");
+    }
+    let original = decoded("cat.png");
+    assert_eq!(shown.dimensions(), original.dimensions());
+    // Neither a line nor a label is as wide.
+    let far = |at: f64, edge: f64| (at - edge).abs() > 30.0;
+    let mut same = 0;
+    for (x, y, pixel) in shown.enumerate_pixels() {
+        let (column, row) = (f64::from(x), f64::from(y));
+        if far(row, top) && far(row, bottom) && far(column, left) && far(column, right) {
+            assert_eq!(pixel, original.get_pixel(x, y), "{x}, {y}");
+            same += 1;
+        }
+    }
+    assert!(same > 1000, "{same}");
+
+    let again = accepting(request(), "image/png").await;
+    assert!(picture(again, "image/png").await == shown);
+    let jpeg = picture(accepting(request(), "image/jpeg").await, "image/jpeg").await;
+    assert!(difference(&jpeg, &shown) < 3.0);
+}
+
+#[tokio::test]
+async fn where_nothing_is_found_the_answer_is_the_picture_upright() {
+    let app = App::spawn().await;
+    let reference = decoded("pictures/reference.png");
+    for orientation in 1..=8 {
+        // Lossless, so that the pixels are the same.
+        let sent = bytes(&format!("pictures/exif{orientation}.webp"));
+        let request = app.predict_form("?threshold=1", sent);
+        let shown = picture(accepting(request, "image/png").await, "image/png").await;
+        assert!(shown == reference, "{orientation}");
+    }
+    let request = app.predict_form("?threshold=1", bytes("pictures/exif6.jpg"));
+    let shown = picture(accepting(request, "image/jpeg").await, "image/jpeg").await;
+    assert!(difference(&shown, &reference) < 5.0);
+}
+
+#[tokio::test]
+async fn pictures_of_every_shape_are_answered() {
+    let app = App::spawn().await;
+    for (width, height) in [(1, 1), (3, 2000), (2000, 3)] {
+        let mut png = std::io::Cursor::new(Vec::new());
+        RgbImage::new(width, height)
+            .write_to(&mut png, ImageFormat::Png)
+            .unwrap();
+        let png = png.into_inner();
+        for media in ["image/png", "image/jpeg"] {
+            let request = app.predict_form("?threshold=0.01", png.clone());
+            let shown = picture(accepting(request, media).await, media).await;
+            assert_eq!(shown.dimensions(), (width, height));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_form_of_the_answer_is_what_accept_likes_best() {
+    let app = App::spawn().await;
+    let (json, jpeg, png) = ("application/json", "image/jpeg", "image/png");
+    let cases = [
+        ("", json),
+        (",", json),
+        ("*/*", json),
+        ("application/json", json),
+        ("application/*", json),
+        ("APPLICATION/JSON;Charset=UTF-8", json),
+        ("image/jpeg", jpeg),
+        ("Image/PNG", png),
+        ("image/*", jpeg),
+        ("image/png, */*", json),
+        ("image/png, */*;q=0.9", png),
+        ("image/png, application/json", json),
+        ("image/png;q=0.8, application/json;q=0.7", png),
+        ("image/*;q=0.5, image/jpeg;q=0.1, */*;q=0.2", png),
+        ("*/*, application/json;q=0", jpeg),
+        ("image/*, image/jpeg;q=0", png),
+        ("text/html, image/webp, image/apng, */*;q=0.8", json),
+        ("text/html, image/png ; q=0.001", png),
+        ("image/jpeg; level=1 ; Q=0.3 , image/png;q=0.2", jpeg),
+        // What cannot be read counts for nothing.
+        (
+            "image/jpeg;q=high, image/png;q=2, application/json;q=0.1",
+            json,
+        ),
+        ("*, image/jpeg", jpeg),
+    ];
+    for (accept, expected) in cases {
+        let request = app.predict_form("", bytes("pictures/rgb.bmp"));
+        let answer = accepting(request, accept).await;
+        assert_eq!(answer.status(), 200, "{accept}");
+        assert_eq!(answer.headers()[CONTENT_TYPE], expected, "{accept}");
+        assert_eq!(answer.headers()[VARY], "Accept");
+    }
+    // Several lines are one list.
+    let request = app.predict_form("", bytes("pictures/rgb.bmp"));
+    let request = request.header(ACCEPT, "application/json;q=0.5");
+    let answer = accepting(request, "image/png;q=0.6").await;
+    assert_eq!(answer.headers()[CONTENT_TYPE], png);
+}
+
+#[tokio::test]
+async fn a_request_without_accept_is_answered_in_json() {
+    let app = App::spawn().await;
+    let picture = bytes("pictures/rgb.bmp");
+    let mut connection = app.connect().await;
+    let length = format!("Content-Length: {}\r\n", picture.len());
+    let headers = length + "Content-Type: image/bmp\r\nConnection: close\r\n";
+    connection.send(head(&headers)).await;
+    connection.send(&picture).await;
+    let answer = connection.read_all().await;
+    assert!(
+        answer.contains("content-type: application/json\r\n"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+pub(super) async fn who_accepts_nothing_that_there_is_is_told_so_before_the_body_is_read() {
+    let app = App::spawn().await;
+    for accept in [
+        "text/html",
+        "image/webp",
+        "json",
+        "*/*;q=0",
+        "application/json;q=0",
+        "application/problem+json",
+    ] {
+        let answer = accepting(app.predict(""), accept).await;
+        assert_eq!(answer.headers()[VARY], "Accept");
+        let detail = problem(answer, 406, "not-acceptable").await;
+        let expected = "; there are application/json, image/jpeg and image/png.";
+        assert!(detail.ends_with(expected), "{detail}");
+        assert!(detail.contains(&format!("`{accept}`")), "{detail}");
+    }
+    // Other errors are problem details, whatever is accepted.
+    let broken = app.predict_form("", b"no picture".to_vec());
+    problem(
+        accepting(broken, "image/png").await,
+        415,
+        "unsupported-picture",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_picture_longer_than_a_jpeg_can_be_is_given_as_png_only() {
+    let app = App::spawn().await;
+    let mut png = std::io::Cursor::new(Vec::new());
+    let long = RgbImage::new(65_536, 1);
+    long.write_to(&mut png, ImageFormat::Png).unwrap();
+    let request = || app.predict_form("?threshold=1", png.get_ref().clone());
+    let refused = accepting(request(), "image/jpeg").await;
+    let detail = problem(refused, 406, "not-acceptable").await;
+    assert!(detail.contains("at most 65535 on a side"), "{detail}");
+    let shown = picture(accepting(request(), "image/png").await, "image/png").await;
+    assert!(shown == long);
+}
+
+#[tokio::test]
+async fn drawing_is_a_stage_of_its_own_where_it_was_done() {
+    let app = App::spawn_with(&[("MANAGEMENT_PORT", "0")]).await;
+    let timing = async |accept: &str| {
+        let request = app.predict_form("", bytes("pictures/rgb.bmp"));
+        let answer = accepting(request, accept).await;
+        answer.headers()["server-timing"]
+            .to_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert!(!timing("application/json").await.contains("annotate"));
+    assert!(timing("image/png").await.contains(", annotate;dur="));
+    let url = format!("http://{}/metrics", app.management.unwrap());
+    let metrics = app.client.get(url).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    for (stage, count) in [("annotate", 1), ("forward", 2)] {
+        let line = format!("ssd_request_duration_seconds_count{{stage=\"{stage}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+}
