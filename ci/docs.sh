@@ -28,6 +28,7 @@ env -i PATH="$PATH" PRECISION=f32 TOP_K=3 WEIGHTS_PATH=weights/demo.safetensors 
     target/debug/ssd predict --json data/samples/street.jpg | python3 -c '
 import json, sys
 answer, fence = json.load(sys.stdin), "\x60" * 3
+del answer["file"]  # of the command, not of the API
 found = ",\n".join(f"    {json.dumps(each)}" for each in answer.pop("predictions"))
 print(fence + "json\n" + json.dumps(answer)[:-1] + ", \"predictions\": [\n" + found + "\n]}\n" + fence)
 ' | section README.md answer

@@ -1,6 +1,6 @@
 //! Compiles the shim to libtorch's operators, and lets the binaries of this package find libtorch
 //! without any environment variable: where it was built against, and `../lib` beside an installed
-//! binary (as in the container image).
+//! binary (as in the container image). Tells the program its version, too.
 
 use std::path::PathBuf;
 
@@ -21,6 +21,11 @@ fn main() {
         "cargo:rustc-link-arg=-Wl,-rpath,{}",
         libtorch.join("lib").display()
     );
+    let version = libtorch.join("build-version");
+    println!("cargo:rerun-if-changed={}", version.display());
+    let version = std::fs::read_to_string(version);
+    let version = version.as_deref().map_or("unknown", str::trim);
+    println!("cargo:rustc-env=LIBTORCH_VERSION={version}");
     cc::Build::new()
         .cpp(true)
         .std("c++20")

@@ -11,6 +11,9 @@
 //! - [`server`]: sockets, readiness, draining.
 //! - [`config`]: settings. [`telemetry`]: logs, metrics, traces.
 
+/// The version of libtorch that this was built with.
+pub const LIBTORCH_VERSION: &str = env!("LIBTORCH_VERSION");
+
 pub mod api;
 pub mod config;
 pub mod detector;

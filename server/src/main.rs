@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match Arguments::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("ssd: {error:#}");
+            commands::complain(&error);
             ExitCode::FAILURE
         }
     }

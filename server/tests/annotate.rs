@@ -124,6 +124,18 @@ fn nothing_found_is_the_picture() {
 }
 
 #[test]
+fn the_best_two_hundred_are_drawn() {
+    let small = found(1, "", [20.0, 20.0, 30.0, 30.0]);
+    let mut detections = vec![small; 200];
+    let two_hundred = annotated(640, 480, &detections);
+    let elsewhere = found(2, "cat", [300.0, 300.0, 400.0, 400.0]);
+    detections.push(elsewhere.clone());
+    assert!(annotated(640, 480, &detections) == two_hundred);
+    detections[199] = elsewhere;
+    assert!(annotated(640, 480, &detections) != two_hundred);
+}
+
+#[test]
 fn a_label_wider_than_the_picture_is_cut_and_keeps_its_probability() {
     let whole = [0.0, 0.0, 100.0, 80.0];
     let shown = |label: &str| annotated(100, 80, &[found(5, label, whole)]);

@@ -1,7 +1,9 @@
 //! The `ssd` command as a shell user meets it.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -136,13 +138,26 @@ fn openapi_prints_the_committed_document() {
 fn predict_prints_the_api_s_json_one_object_a_picture() {
     let cat = data("cat.png");
     let cat = cat.to_str().unwrap();
-    let mut command = ssd(&["predict", "--json", cat, cat]);
-    let (code, output, errors) = run(command.env("WEIGHTS_PATH", data("small.safetensors")));
-    assert_eq!((code, errors.as_str()), (0, ""));
+    let printed = |more: &[&str]| {
+        let mut command = ssd(&["predict", cat, cat]);
+        let command = command.env("WEIGHTS_PATH", data("small.safetensors"));
+        let (code, output, errors) = run(command.args(more));
+        assert_eq!((code, errors.as_str()), (0, ""));
+        output
+    };
+    let output = printed(&["--format", "json"]);
     let lines: Vec<&str> = output.lines().collect();
     assert_eq!((lines.len(), lines[0]), (2, lines[1]));
     let answer: Value = serde_json::from_str(lines[0]).unwrap();
-    assert_eq!(answer["model"], "small");
+    let members: Vec<&String> = answer.as_object().unwrap().keys().collect();
+    assert_eq!(members, ["file", "model", "image", "predictions"]);
+    assert_eq!(
+        (&answer["file"], &answer["model"]),
+        (&cat.into(), &"small".into())
+    );
+    // A pipe is read by a program.
+    assert_eq!(printed(&[]), output);
+    assert_eq!(printed(&["--json"]), output);
     assert_eq!(
         answer["image"],
         serde_json::json!({"width": 451, "height": 300})
@@ -156,6 +171,7 @@ fn predict_names_the_files_that_it_cannot_use_and_goes_on_with_the_rest() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let arguments = [
         "predict",
+        "--format=table",
         "nowhere.jpg",
         readme.to_str().unwrap(),
         cat.to_str().unwrap(),
@@ -183,6 +199,262 @@ fn predict_takes_its_criteria_from_the_settings() {
         .env("TOP_K", "3");
     let answer: Value = serde_json::from_str(&run(&mut command).1).unwrap();
     assert_eq!(answer["predictions"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn predict_shows_a_table_on_a_terminal() {
+    let (mut user, slave) = terminal();
+    let mut command = ssd(&["predict", "data/samples/street.jpg"]);
+    command
+        .env("WEIGHTS_PATH", "weights/demo.safetensors")
+        .env("TOP_K", "2")
+        .stdout(slave);
+    let mut process = command.spawn().unwrap();
+    // The terminal ends when nobody holds its other side.
+    drop(command);
+    let mut shown = Vec::new();
+    let _ = user.read_to_end(&mut shown);
+    assert!(process.wait().unwrap().success());
+    let shown = String::from_utf8(shown).unwrap();
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines.len(), 4, "{shown}");
+    assert_eq!(lines[0], "data/samples/street.jpg (640 x 480)");
+    let words = |line: &str| {
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let header = ["label", "probability", "x", "y", "width", "height"];
+    assert_eq!(words(lines[1]), header);
+    assert_eq!(words(lines[2])[..3], ["tv", "100.0", "%"]);
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_want_them() {
+    let warned = |no_color: Option<&str>| {
+        let (mut user, slave) = terminal();
+        // It warns of the password that everybody knows, and then finds no weights.
+        let mut command = ssd(&[]);
+        command
+            .env("WEIGHTS_PATH", "server")
+            .env("TERM", "xterm")
+            .env_remove("NO_COLOR")
+            .env_remove("CLICOLOR")
+            .env_remove("CLICOLOR_FORCE")
+            .stderr(slave);
+        command.envs(no_color.map(|value| ("NO_COLOR", value)));
+        let mut process = command.spawn().unwrap();
+        drop(command);
+        let mut shown = Vec::new();
+        let _ = user.read_to_end(&mut shown);
+        assert_eq!(process.wait().unwrap().code(), Some(1));
+        let shown = String::from_utf8(shown).unwrap();
+        assert!(shown.contains("WARN"), "{shown}");
+        shown.contains("\x1b[")
+    };
+    assert!(warned(None));
+    assert!(!warned(Some("1")));
+}
+
+#[test]
+fn standard_input_is_a_picture_or_weights_where_a_dash_stands_for_a_file() {
+    let mut command = ssd(&["predict", "-"]);
+    command
+        .env("WEIGHTS_PATH", data("small.safetensors"))
+        .stdin(File::open(data("cat.png")).unwrap());
+    let (code, output, errors) = run(&mut command);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    let answer: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(
+        (&answer["file"], &answer["image"]["width"]),
+        (&"-".into(), &451.into())
+    );
+
+    let mut command = ssd(&["inspect", "--json", "-"]);
+    let weights = data("small.safetensors");
+    let (_, piped, _) = run(command.stdin(File::open(&weights).unwrap()));
+    assert_eq!(
+        serde_json::from_str::<Value>(&piped).unwrap(),
+        inspect(&weights)
+    );
+    let (code, _, errors) = run(ssd(&["inspect", "-"]).stdin(Stdio::null()));
+    assert_eq!(code, 1);
+    assert!(errors.starts_with("ssd: standard input: "), "{errors}");
+}
+
+#[test]
+fn predict_draws_into_copies_in_a_folder_that_keep_the_name_and_the_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let album = folder.path().join("new/album");
+    let cat = data("cat.png");
+    let jpeg = data("pictures/exif6.jpg");
+    let bitmap = data("pictures/rgb.bmp");
+    let mut command = predict_into(&album, &[&cat, &jpeg, &bitmap]);
+    let (code, output, errors) = run(&mut command);
+    assert_eq!((code, errors.as_str(), output.lines().count()), (0, "", 3));
+    assert_eq!(names(&album), ["cat.png", "exif6.jpg", "rgb.png"]);
+    for (name, size) in [
+        ("cat.png", (451, 300)),
+        ("exif6.jpg", (90, 60)),
+        ("rgb.png", (90, 60)),
+    ] {
+        let bytes = std::fs::read(album.join(name)).unwrap();
+        let format = image::guess_format(&bytes).unwrap();
+        assert!(format.extensions_str().contains(&&name[name.len() - 3..]));
+        let shown = image::load_from_memory(&bytes).unwrap().into_rgb8();
+        assert_eq!(shown.dimensions(), size);
+    }
+    let original = image::open(&cat).unwrap().into_rgb8();
+    let shown = image::open(album.join("cat.png")).unwrap().into_rgb8();
+    assert!(shown != original);
+}
+
+#[test]
+fn predict_writes_over_no_picture_that_is_read_or_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let album = folder.path();
+    let picture = album.join("cat.png");
+    std::fs::copy(data("pictures/reference.png"), &picture).unwrap();
+    let before = std::fs::read(&picture).unwrap();
+    let refused = |pictures: &[&Path], more: &[&str], expected: &str| {
+        let (code, _, errors) = run(predict_into(album, pictures).args(more));
+        assert_eq!(code, 1);
+        assert!(errors.contains(expected), "{errors}");
+    };
+    // Itself, whatever is said.
+    let is_input = "cat.png is one of the pictures to read; give another folder";
+    refused(&[&picture], &[], is_input);
+    refused(&[&picture], &["--force"], is_input);
+    // What somebody else wrote, unless it is said.
+    refused(
+        &[&data("cat.png")],
+        &[],
+        "cat.png exists; give --force to replace it",
+    );
+    assert_eq!(std::fs::read(&picture).unwrap(), before);
+    assert_eq!(
+        run(predict_into(album, &[&data("cat.png")]).arg("--force")).0,
+        0
+    );
+    assert_ne!(std::fs::read(&picture).unwrap(), before);
+    // Another of the same name.
+    let (one, other) = (data("pictures/rgb.bmp"), album.join("elsewhere/rgb.png"));
+    std::fs::create_dir(album.join("elsewhere")).unwrap();
+    std::fs::copy(data("pictures/reference.png"), &other).unwrap();
+    let taken = format!("rgb.png is that of {} already", one.display());
+    refused(&[&one, &other], &["--force"], &taken);
+    assert_eq!(names(album), ["cat.png", "elsewhere", "rgb.png"]);
+}
+
+fn predict_into(album: &Path, pictures: &[&Path]) -> Command {
+    let mut command = ssd(&["predict", "--annotate"]);
+    command.arg(album).args(pictures);
+    command.env("WEIGHTS_PATH", data("small.safetensors"));
+    command
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_version_tells_the_revision_and_libtorch_s() {
+    let (code, version, _) = run(&mut ssd(&["--version"]));
+    let lines: Vec<&str> = version.lines().collect();
+    assert_eq!((code, lines.len()), (0, 3), "{version}");
+    assert_eq!(lines[0], concat!("ssd ", env!("CARGO_PKG_VERSION")));
+    let revision = lines[1].strip_prefix("revision ").unwrap();
+    let hash = revision.split('-').next().unwrap();
+    assert!(
+        revision == "unknown" || hash.len() == 40 && hash.bytes().all(|b| b.is_ascii_hexdigit()),
+        "{revision}"
+    );
+    let pinned = include_str!("../../ci/libtorch.txt");
+    let libtorch = lines[2].strip_prefix("libtorch ").unwrap();
+    assert!(
+        pinned.contains(&format!("torch=={libtorch} ")),
+        "{libtorch}"
+    );
+    assert_eq!(run(&mut ssd(&["-V"])).1, format!("{}\n", lines[0]));
+}
+
+#[test]
+fn completions_know_every_command_in_every_shell() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let (code, script, errors) = run(&mut ssd(&["completions", shell]));
+        assert_eq!((code, errors.as_str()), (0, ""));
+        for word in ["predict", "calibrate", "annotate", "completions"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    // What bash makes of it.
+    let script = format!(
+        "source <({} completions bash); COMP_WORDS=(ssd pre); COMP_CWORD=1; _ssd ssd pre ssd; \
+         echo \"${{COMPREPLY[@]}}\"",
+        env!("CARGO_BIN_EXE_ssd")
+    );
+    let (code, completed, errors) = run(Command::new("bash").args(["-c", &script]));
+    assert_eq!(
+        (code, completed.as_str(), errors.as_str()),
+        (0, "predict\n", "")
+    );
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let (code, page, _) = run(&mut ssd(&["man"]));
+    assert_eq!(code, 0);
+    assert!(
+        page.contains(".TH ssd 1") && page.contains("REQUEST_TIMEOUT"),
+        "{page}"
+    );
+    let (code, page, _) = run(&mut ssd(&["man", "predict"]));
+    assert_eq!(code, 0);
+    assert!(
+        page.contains(".TH ssd-predict 1") && page.contains("annotate"),
+        "{page}"
+    );
+    let (code, _, errors) = run(&mut ssd(&["man", "bake"]));
+    let expected = "ssd: there is no command `bake`; see ssd --help\n";
+    assert_eq!((code, errors.as_str()), (1, expected));
+}
+
+#[test]
+fn wrong_arguments_are_exit_code_2_and_a_full_disk_is_1() {
+    for arguments in [
+        &["predict"][..],
+        &["predict", "--format", "xml", "a.jpg"],
+        &["predict", "--force", "a.jpg"],
+        &["completions", "tcsh"],
+    ] {
+        assert_eq!(run(&mut ssd(arguments)).0, 2, "{arguments:?}");
+    }
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let (code, _, errors) = run(ssd(&["openapi"]).stdout(full));
+    assert_eq!(code, 1);
+    assert!(
+        errors.starts_with("ssd: cannot write to standard output: "),
+        "{errors}"
+    );
+}
+
+#[test]
+fn an_error_that_nobody_reads_is_an_exit_code_nevertheless() {
+    let mut command = ssd(&["inspect", "nowhere.pth"]);
+    let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
+    drop(process.stderr.take());
+    assert_eq!(process.wait().unwrap().code(), Some(1));
+}
+
+/// The two sides of a terminal: its user's, the program's.
+fn terminal() -> (File, OwnedFd) {
+    let pty = nix::pty::openpty(None, None).unwrap();
+    (pty.master.into(), pty.slave)
 }
 
 #[test]

@@ -49,8 +49,8 @@ impl Predict {
     /// The header `Accept` chooses the form of the answer: `application/json`, which is also what
     /// `*/*` and a request without it get, or the picture with boxes, labels and probabilities drawn
     /// into it, `image/jpeg` (which `image/*` gets) or `image/png`. A class has the same colour in
-    /// every picture. Nothing of the picture's file is kept but the pixels: no metadata, no
-    /// transparency.
+    /// every picture; the 200 most probable objects are drawn. Nothing of the picture's file is kept
+    /// but the pixels: no metadata, no transparency.
     #[oai(
         path = "/predict",
         method = "post",

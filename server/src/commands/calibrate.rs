@@ -15,7 +15,7 @@ use ssd_server::detector::quantise::{self, Scales};
 use ssd_server::weights::StateDict;
 use tch::Device;
 
-use super::{SettingsFile, output, picture, print};
+use super::{SettingsFile, contents, output, print};
 
 /// A file of the same tensors is written, which PRECISION=auto then runs in eight bits.
 #[derive(Debug, Args)]
@@ -80,6 +80,6 @@ fn errors(state: &StateDict, input: &Input, scales: &Scales) -> anyhow::Result<T
 }
 
 fn read(path: &Path, pixels: u64) -> anyhow::Result<image::RgbImage> {
-    let bytes = picture(path)?;
+    let bytes = contents(path)?;
     Ok(ssd_server::detector::picture::Header::read(&bytes, pixels)?.decode(&bytes)?)
 }

@@ -1,19 +1,20 @@
 //! `ssd inspect`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use ssd_server::detector::describe;
 use ssd_server::weights::StateDict;
 
-use super::print;
+use super::{STANDARD_INPUT, contents, print};
 
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// The file: .pth (of either age) or .safetensors
+    /// The file: .pth (of either age) or .safetensors; - for standard input
     weights: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -44,7 +45,11 @@ struct Row<'a> {
 
 impl Inspect {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let weights = StateDict::open(&self.weights)?;
+        let weights = match self.weights == Path::new(STANDARD_INPUT) {
+            true => StateDict::from_bytes(contents(&self.weights)?)
+                .map_err(|error| anyhow!("standard input: {}", error.kind()))?,
+            false => StateDict::open(&self.weights)?,
+        };
         let known = describe(&weights);
         let tensors = weights.tensors().map(|tensor| {
             let stats = tensor.stats();

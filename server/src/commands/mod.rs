@@ -1,19 +1,25 @@
 //! The commands of `ssd`: one file each.
 
+mod album;
 mod calibrate;
+mod completions;
 mod convert;
 mod inspect;
+mod man;
 mod output;
 mod predict;
 mod serve;
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
+use git_version::git_version;
 use ssd_server::api;
 use ssd_server::config::{self, Settings, Table, Variables, Weights};
 use ssd_server::engine::Files;
@@ -23,6 +29,7 @@ use ssd_server::engine::Files;
 #[command(
     name = "ssd",
     version,
+    long_version = VERSION.as_str(),
     after_help = config::help(),
     args_conflicts_with_subcommands = true
 )]
@@ -46,6 +53,10 @@ enum Command {
     Convert(convert::Convert),
     /// Measure on pictures how to run weights in eight bits, and keep it with them.
     Calibrate(calibrate::Calibrate),
+    /// Print what makes a shell complete the arguments.
+    Completions(completions::Completions),
+    /// Print the manual page.
+    Man(man::Man),
     /// Print the OpenAPI document.
     Openapi,
     /// Print the settings as a Markdown table.
@@ -61,11 +72,31 @@ impl Arguments {
             Command::Inspect(arguments) => arguments.run(),
             Command::Convert(arguments) => arguments.run(),
             Command::Calibrate(arguments) => arguments.run(),
+            Command::Completions(arguments) => arguments.run(),
+            Command::Man(arguments) => arguments.run(),
             Command::Openapi => print(&api::document()),
             Command::Settings => print(&Table.to_string()),
         }
     }
 }
+
+/// This program's version, its git revision, libtorch's version.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    // Here and not in the library: a commit compiles the program again, and nothing else.
+    let of_checkout = git_version!(
+        args = [
+            "--always",
+            "--exclude=*",
+            "--abbrev=40",
+            "--dirty=-modified"
+        ],
+        fallback = "unknown"
+    );
+    let revision = option_env!("REVISION").unwrap_or(of_checkout);
+    let libtorch = ssd_server::LIBTORCH_VERSION;
+    let version = env!("CARGO_PKG_VERSION");
+    format!("{version}\nrevision {revision}\nlibtorch {libtorch}")
+});
 
 /// Where settings come from, beside the environment.
 #[derive(Debug, Args)]
@@ -100,19 +131,35 @@ fn files(settings: &Settings) -> anyhow::Result<(Files, bool)> {
     Ok((Files { weights, labels }, demo))
 }
 
-/// The most bytes of a picture file; a pipe or a device might never end.
+/// The most bytes that are read into memory; a pipe or a device might never end.
 const LARGEST: u64 = 1 << 30;
 
-/// The bytes of a picture file.
-fn picture(path: &Path) -> anyhow::Result<Vec<u8>> {
+/// The path that means standard input.
+const STANDARD_INPUT: &str = "-";
+
+/// The bytes of a file, or of standard input.
+fn contents(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+    let read = match path == Path::new(STANDARD_INPUT) {
+        true => io::stdin().take(LARGEST + 1).read_to_end(&mut bytes),
+        false => File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)),
+    };
     read.context("cannot read the file")?;
     ensure!(
         bytes.len() as u64 <= LARGEST,
         "the file is larger than {LARGEST} bytes"
     );
     Ok(bytes)
+}
+
+/// Says on standard error what is wrong. Nothing can be done where nobody reads that either.
+pub fn complain(about: &dyn Display) {
+    let _ = writeln!(io::stderr(), "ssd: {about:#}");
+}
+
+/// A text for a terminal, which control characters would set at will.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
 }
 
 /// Prints to standard output. A reader that has gone (`ssd openapi | head -1`) is no failure.

@@ -5,28 +5,51 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use poem_openapi::types::ToJSON as _;
+use serde_json::json;
 use ssd_server::api::Prediction;
 use ssd_server::detector::boxes::Criteria;
+use ssd_server::detector::picture::Encoding;
 use ssd_server::engine::{Answer, Engine, Limits};
 use ssd_server::telemetry;
 
-use super::{SettingsFile, files, picture, write};
+use super::album::Album;
+use super::{SettingsFile, complain, contents, files, printable, write};
 
-/// The model, the labels and everything else are those of the settings (see `ssd serve --help`).
 #[derive(Debug, Args)]
+#[command(
+    after_help = "The model, the labels and everything else are those of the settings: see ssd serve --help"
+)]
 pub struct Predict {
-    /// Picture files: JPEG, PNG, WebP, BMP or GIF
+    /// Picture files: JPEG, PNG, WebP, BMP or GIF; - for standard input
     #[arg(required = true, value_name = "PICTURE")]
     pictures: Vec<PathBuf>,
-    /// Print one JSON object a picture, as the API answers it; one that cannot be used has none, and
-    /// is named on standard error
-    #[arg(long)]
+    /// How to print what was found; by default a table on a terminal, else JSON
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// Also draw what was found, and write the pictures to this folder: a JPEG as a JPEG, others as PNG
+    #[arg(long, value_name = "DIR")]
+    annotate: Option<PathBuf>,
+    /// Replace files in that folder, though never a picture that is read
+    #[arg(long, requires = "annotate")]
+    force: bool,
     #[command(flatten)]
     settings: SettingsFile,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// One object a picture and line: what the API answers, and the name of the file. A picture that
+    /// cannot be used has none, and is named on standard error
+    Json,
 }
 
 impl Predict {
@@ -34,6 +57,10 @@ impl Predict {
         let settings = self.settings.load()?;
         telemetry::start_logs(settings.log_format, "warn");
         let (files, _) = files(&settings)?;
+        let album = self.annotate.as_deref();
+        let mut album = album
+            .map(|folder| Album::open(folder, self.force, &self.pictures))
+            .transpose()?;
         let limits = Limits {
             pixels: settings.pixel_limit,
             threads: settings.threads.get(),
@@ -47,20 +74,28 @@ impl Predict {
             .enable_all()
             .build()
             .context("cannot start the async runtime")?;
+        let format = self.format();
         let bar = progress(self.pictures.len());
-        let mut failed = false;
+        let (mut failed, mut is_read) = (false, true);
         for path in &self.pictures {
-            let answer = runtime.block_on(detect(&engine, path, settings.criteria));
-            let shown = answer.and_then(|answer| self.show(&engine, path, &answer));
-            let read = bar.suspend(|| match shown {
-                Ok(text) => write(&text),
+            let answering = answer(&engine, path, settings.criteria, album.as_mut());
+            let shown = runtime
+                .block_on(answering)
+                .and_then(|answer| show(format, engine.model().name(), path, &answer));
+            bar.suspend(|| match shown {
+                Ok(text) if is_read => write(&text).map(|read| is_read = read),
+                Ok(_) => Ok(()),
                 Err(error) => {
-                    eprintln!("ssd: {}: {error:#}", path.display());
+                    complain(&format!(
+                        "{}: {error:#}",
+                        printable(&path.to_string_lossy())
+                    ));
                     failed = true;
-                    Ok(true)
+                    Ok(())
                 }
             })?;
-            if !read {
+            // Somebody may still look at the folder.
+            if !is_read && album.is_none() {
                 break;
             }
             bar.inc(1);
@@ -72,35 +107,78 @@ impl Predict {
         })
     }
 
-    fn show(&self, engine: &Engine, path: &Path, answer: &Answer) -> anyhow::Result<String> {
-        let prediction = Prediction::new(engine.model().name(), answer);
-        if self.json {
-            let json = serde_json::to_string(&prediction.to_json())?;
-            return Ok(json + "\n");
+    fn format(&self) -> Format {
+        let for_the_reader = match std::io::stdout().is_terminal() {
+            true => Format::Table,
+            false => Format::Json,
+        };
+        match self.json {
+            true => Format::Json,
+            false => self.format.unwrap_or(for_the_reader),
         }
-        let size = &prediction.image;
-        let mut text = format!("{} ({} x {})\n", path.display(), size.width, size.height);
-        for found in &prediction.predictions {
-            let place = &found.place;
-            text += &format!(
-                "  {:<16} {:>5.1} %  x {:.0}, y {:.0}, {:.0} x {:.0}\n",
-                found.label,
-                found.probability * 100.0,
-                place.x,
-                place.y,
-                place.width,
-                place.height,
-            );
-        }
-        if prediction.predictions.is_empty() {
-            text += "  nothing\n";
-        }
-        Ok(text)
     }
 }
 
-async fn detect(engine: &Engine, path: &Path, criteria: Criteria) -> anyhow::Result<Answer> {
-    Ok(engine.detect(picture(path)?.into(), criteria).await?)
+/// Finds objects in a picture, and draws them where there is an album.
+async fn answer(
+    engine: &Engine,
+    path: &Path,
+    criteria: Criteria,
+    album: Option<&mut Album>,
+) -> anyhow::Result<Answer> {
+    let bytes = contents(path)?;
+    let Some(album) = album else {
+        return Ok(engine.detect(bytes.into(), criteria).await?);
+    };
+    let encoding = Encoding::like(&bytes);
+    // Before the work: there may be no place for it.
+    let place = album.place(path, encoding)?;
+    let (answer, annotated) = engine.annotate(bytes.into(), criteria, encoding).await?;
+    album.write(path, place, &annotated)?;
+    Ok(answer)
+}
+
+fn show(format: Format, model: &str, path: &Path, answer: &Answer) -> anyhow::Result<String> {
+    let prediction = Prediction::new(model, answer);
+    let name = path.to_string_lossy();
+    match format {
+        Format::Table => Ok(table(&name, &prediction)),
+        Format::Json => {
+            let mut line = json!({ "file": name });
+            let members = prediction.to_json();
+            let members = members.as_ref().and_then(|members| members.as_object());
+            for (key, value) in members.into_iter().flatten() {
+                line[key] = value.clone();
+            }
+            Ok(serde_json::to_string(&line)? + "\n")
+        }
+    }
+}
+
+fn table(name: &str, prediction: &Prediction) -> String {
+    let size = &prediction.image;
+    let mut text = format!("{} ({} x {})\n", printable(name), size.width, size.height);
+    if prediction.predictions.is_empty() {
+        return text + "  nothing\n";
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["  label", "probability", "x", "y", "width", "height"]);
+    for found in &prediction.predictions {
+        let place = &found.place;
+        let pixels = [place.x, place.y, place.width, place.height];
+        let mut row = vec![
+            format!("  {}", printable(&found.label)),
+            format!("{:.1} %", found.probability * 100.0),
+        ];
+        row.extend(pixels.map(|number| format!("{number:.0}")));
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    text += &table.trim_fmt();
+    text + "\n"
 }
 
 /// A bar for many pictures on a terminal; else nothing.

@@ -38,6 +38,9 @@ static FONT: LazyLock<FontRef> = LazyLock::new(|| {
     font.expect("a font that ships")
 });
 
+/// The most detections that are drawn. More would hide each other, and take seconds of a large picture.
+const MOST: usize = 200;
+
 /// The least height of a line of text that can be read, in pixels.
 const SMALLEST_TEXT: f32 = 13.0;
 
@@ -65,9 +68,10 @@ pub fn ink(colour: Rgb<u8>) -> Rgb<u8> {
     if luminance > 0.179 { BLACK } else { WHITE }
 }
 
-/// Draws every detection, the best on top. Lines and text grow with the picture, which must not be
+/// Draws the detections, which are given best first: the best 200, and the best on top. Lines and text grow with the picture, which must not be
 /// empty. A label that does not fit in it is made smaller, then cut, then left out.
 pub fn draw(picture: &mut RgbImage, detections: &[Detection]) {
+    let detections = &detections[..detections.len().min(MOST)];
     let whole = Area::whole(picture);
     let pens = Pens::for_picture(whole);
     for found in detections.iter().rev() {

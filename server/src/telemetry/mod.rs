@@ -3,8 +3,7 @@
 mod metrics;
 mod traces;
 
-use std::io::IsTerminal as _;
-
+use anstream::{AutoStream, ColorChoice};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
@@ -12,14 +11,16 @@ use crate::config::LogFormat;
 pub use metrics::{InFlight, MEDIA_TYPE, Metrics};
 pub use traces::{Ended, RequestSpan, Traces, start_traces};
 
-/// Sends what is logged to standard error, one line an event. Later calls do nothing.
+/// Sends what is logged to standard error, one line an event; in colours on a terminal, unless `NO_COLOR`
+/// is set. Later calls do nothing.
 ///
 /// `filter` holds directives of [`EnvFilter`]; those it does not understand are left out.
 pub fn start_logs(format: LogFormat, filter: &str) {
+    let colours = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::builder().parse_lossy(filter))
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(colours)
         .with_target(false);
     let started = match format {
         LogFormat::Text => logs.try_init(),
