@@ -28,12 +28,13 @@ mod predict;
 mod problem;
 mod request_log;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use poem::endpoint::make_sync;
 use poem::error::{MethodNotAllowedError, NotFoundError};
-use poem::http::{StatusCode, Uri, header};
+use poem::http::{HeaderValue, StatusCode, Uri, header};
 use poem::{
     Endpoint, EndpointExt as _, IntoEndpoint as _, IntoResponse as _, PathPattern, Request,
     Response, Route, get,
@@ -120,6 +121,26 @@ pub fn routes(
             Ok(answer.unwrap_or_else(|error| explain(&error, &uri, &notes)))
         })
         .with(RequestLog(metrics.clone()))
+        .around(guarded)
+}
+
+/// Tells browsers and proxies not to guess an answer's kind and, where it does not say otherwise, not to
+/// keep it.
+async fn guarded<E: Endpoint<Output = Response>>(
+    endpoint: Arc<E>,
+    request: Request,
+) -> poem::Result<Response> {
+    let mut response = endpoint.call(request).await?;
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        let headers = response.headers_mut();
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+    Ok(response)
 }
 
 /// The routes of the management port: `/metrics`, for Prometheus.
@@ -150,6 +171,7 @@ pub fn management(
                 problem.into_response()
             }))
         })
+        .around(guarded)
 }
 
 /// Swagger UI is one page with its script and style inside, so those may be inline; nothing is of another
@@ -171,8 +193,7 @@ async fn forget_route(mut request: Request) -> poem::Result<Request> {
 fn plain(status: StatusCode, text: &'static str) -> Response {
     let response = Response::builder()
         .status(status)
-        .content_type("text/plain; charset=utf-8")
-        .header(header::CACHE_CONTROL, "no-store");
+        .content_type("text/plain; charset=utf-8");
     response.body(text)
 }
 

@@ -92,6 +92,10 @@ pub fn compare<'a>(
         let media = answer.headers().get("content-type");
         let media = media.map(|value| value.to_str().unwrap());
         compare_answer(method.as_str(), &path, answer.status().as_u16(), media);
+        if path == "/predict" {
+            assert_eq!(answer.headers()["cache-control"], "no-store");
+            assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+        }
         Ok(answer)
     }
     .boxed()
