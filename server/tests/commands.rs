@@ -763,6 +763,35 @@ fn json_logs_are_an_object_a_line_and_no_log_has_the_password() {
 }
 
 #[test]
+fn no_log_of_a_request_has_its_login_its_query_or_its_picture() {
+    let login = "dWdhaW46Y29ycmVjdC1ob3JzZQ==";
+    let mut server = Server::start(&[
+        ("LOG_FILTER", "trace"),
+        ("SECRET_PASSWORD", "correct-horse"),
+    ]);
+    let mut picture = std::fs::read(data("cat.png")).unwrap();
+    picture.extend(b"a-secret-after-the-picture");
+    let mut client = server.connect();
+    let head = format!(
+        "POST /predict?top_k=4711 HTTP/1.1\r\nHost: ssd\r\nConnection: close\r\n\
+         Authorization: Basic {login}\r\nContent-Type: image/png\r\nContent-Length: {}\r\n\r\n",
+        picture.len()
+    );
+    client.write_all(head.as_bytes()).unwrap();
+    client.write_all(&picture).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    server.process.kill().unwrap();
+    let mut log = server.start_up.concat();
+    server.log.read_to_string(&mut log).unwrap();
+    assert!(log.contains("route=\"/predict\" status=200"), "{log}");
+    for secret in [login, "correct-horse", "4711", "a-secret-after", "IHDR"] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
+}
+
+#[test]
 fn a_reader_that_has_gone_is_no_failure() {
     let mut command = ssd(&["openapi"]);
     let mut printing = command
