@@ -59,6 +59,18 @@ pub struct Processor {
     pub vnni: bool,
 }
 
+/// The ceilings that oneDNN may be given, from the least to the last that has no bfloat16.
+#[cfg(target_arch = "x86_64")]
+const CEILINGS: [&str; 7] = [
+    "SSE41",
+    "AVX",
+    "AVX2",
+    "AVX2_VNNI",
+    "AVX2_VNNI_2",
+    "AVX512_CORE",
+    "AVX512_CORE_VNNI",
+];
+
 impl Processor {
     /// This machine's. `ONEDNN_MAX_CPU_ISA`, or by its older name `DNNL_MAX_CPU_ISA`, is heeded where it
     /// names less, since oneDNN does.
@@ -71,31 +83,15 @@ impl Processor {
                 .or_else(|_| std::env::var("DNNL_MAX_CPU_ISA"))
                 .unwrap_or_default()
                 .to_ascii_uppercase();
-            let up_to = |names: &[&str]| !names.contains(&ceiling.as_str());
+            let below = |names: &[&str]| names.contains(&ceiling.as_str());
             Self {
                 x86: true,
-                avx2: is_x86_feature_detected!("avx2") && up_to(&["SSE41", "AVX"]),
-                bf16: is_x86_feature_detected!("avx512bf16")
-                    && up_to(&[
-                        "SSE41",
-                        "AVX",
-                        "AVX2",
-                        "AVX2_VNNI",
-                        "AVX2_VNNI_2",
-                        "AVX512_CORE",
-                        "AVX512_CORE_VNNI",
-                    ]),
-                vnni: is_x86_feature_detected!("avx512vnni")
-                    && up_to(&[
-                        "SSE41",
-                        "AVX",
-                        "AVX2",
-                        "AVX2_VNNI",
-                        "AVX2_VNNI_2",
-                        "AVX512_CORE",
-                    ])
+                avx2: is_x86_feature_detected!("avx2") && !below(&CEILINGS[..2]),
+                bf16: is_x86_feature_detected!("avx512bf16") && !below(&CEILINGS),
+                vnni: is_x86_feature_detected!("avx512vnni") && !below(&CEILINGS[..6])
                     || is_x86_feature_detected!("avxvnni")
-                        && up_to(&["SSE41", "AVX", "AVX2", "AVX512_CORE"]),
+                        && !below(&CEILINGS[..3])
+                        && ceiling != "AVX512_CORE",
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
