@@ -717,6 +717,23 @@ fn probes_that_find_all_well_are_in_the_log_only_when_it_tells_all() {
 }
 
 #[test]
+fn where_descriptors_run_out_the_idle_make_way() {
+    let server = Server::start(&[("IDLE_TIMEOUT", "1h")]);
+    let limited = Command::new("prlimit")
+        .args(["--nofile=64:64", "--pid", &server.process.id().to_string()])
+        .status();
+    assert!(limited.unwrap().success());
+    let crowd: Vec<_> = (0..100).map(|_| server.connect()).collect();
+    let mut last = server.connect();
+    last.write_all(b"GET /livez HTTP/1.1\r\nHost: ssd\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    last.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("alive\n"), "{answer}");
+    drop(crowd);
+}
+
+#[test]
 fn a_method_that_nobody_knows_is_no_log_of_its_own() {
     let mut server = Server::start(&[]);
     let mut client = server.connect();

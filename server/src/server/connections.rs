@@ -65,20 +65,30 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
     /// Takes connections in, for ever. Loses none where it is dropped and called again.
     pub(super) async fn accept(&mut self, listener: &TcpListener) {
         loop {
-            if self.waiting.is_none() {
-                match listener.accept().await {
-                    Ok(taken) => self.waiting = Some(taken),
-                    Err(error) => {
-                        warn!(%error, "cannot take a connection in");
-                        // Mostly for want of descriptors, of which this gives one back.
-                        self.close_the_idlest();
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                }
-            }
+            self.take_in(listener).await;
             self.make_room().await;
             if let Some((stream, remote)) = self.waiting.take() {
                 self.open(stream, remote);
+            }
+        }
+    }
+
+    /// Waits for a connection, unless one is waiting.
+    async fn take_in(&mut self, listener: &TcpListener) {
+        while self.waiting.is_none() {
+            match listener.accept().await {
+                Ok(taken) => self.waiting = Some(taken),
+                // Mostly for want of descriptors, of which an idle connection gives one back.
+                Err(error) if self.close_the_idlest() => {
+                    debug!(%error, "cannot take a connection in");
+                    if let Some(ended) = self.tasks.join_next_with_id().await {
+                        self.forget(ended);
+                    }
+                }
+                Err(error) => {
+                    warn!(%error, "cannot take a connection in");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
@@ -101,17 +111,21 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
         }
     }
 
-    fn close_the_idlest(&self) {
+    /// Whether there was one.
+    fn close_the_idlest(&self) -> bool {
         let idle = self.open.values().filter_map(|(turn, task)| {
             let since = turn.idle_since()?;
             Some((since, turn, task))
         });
-        if let Some((_, turn, task)) = idle.min_by_key(|(since, ..)| *since)
-            && turn.close()
-        {
+        let Some((_, turn, task)) = idle.min_by_key(|(since, ..)| *since) else {
+            return false;
+        };
+        let closed = turn.close();
+        if closed {
             debug!("too many connections: one that asks for nothing is closed");
             task.abort();
         }
+        closed
     }
 
     fn forget(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
