@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint chart unit contract browser-test bench soak docs weights weights-coco demo-model cluster image deploy e2e cluster-down libtorch clean requirements
+.PHONY: help run test lint chart unit contract contract-fuzz browser-test bench soak docs weights weights-coco demo-model cluster image deploy e2e cluster-down libtorch clean requirements
 
 # The one place that holds the version is Cargo.toml; `make chart` compares the chart's.
 VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -37,7 +37,10 @@ chart: ## Lint, render, validate and unit-test the chart; needs no cluster
 	ci/chart.sh
 
 contract: libtorch ## Check the OpenAPI document and the programs of docs/clients.md against a server
-	ci/contract.sh
+	ci/contract.sh lint generated clients
+
+contract-fuzz: libtorch ## Make 2,000 requests from the OpenAPI document, and compare the answers with it
+	ci/contract.sh fuzz
 
 bench: libtorch ## Measure each stage, and the server against a plain one: writes docs/benchmarks.md
 	cargo bench --locked

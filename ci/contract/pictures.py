@@ -9,7 +9,8 @@ FOLDER = pathlib.Path(__file__).parents[2] / "server/tests/data/pictures"
 
 
 def pictures(ending):
-    return [path.read_bytes() for path in sorted(FOLDER.glob(f"*.{ending}"))]
+    paths = sorted(FOLDER.glob(f"*.{ending}"))
+    return [path.read_bytes() for path in paths if path.suffix != ".py"]
 
 
 for media_type, ending in (("jpeg", "jpg"), ("png", "png"), ("webp", "webp"), ("bmp", "bmp"), ("gif", "gif")):
@@ -21,3 +22,13 @@ schemathesis.openapi.format("binary", strategies.sampled_from(pictures("*")))
 def filter_body(_context, body):
     """A form may have other fields, but none whose name does not fit into the header of its part."""
     return not isinstance(body, dict) or all(name.isprintable() for name in body)
+
+
+def is_nothing(value):
+    return value is None or (isinstance(value, (list, tuple, dict)) and all(is_nothing(each) for each in value))
+
+
+@schemathesis.hook
+def filter_query(_context, query):
+    """A list without a member is written as nothing: what was to be refused is then not in the request."""
+    return not query or not any(is_nothing(value) for value in query.values())
