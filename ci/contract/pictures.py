@@ -24,11 +24,7 @@ def filter_body(_context, body):
     return not isinstance(body, dict) or all(name.isprintable() for name in body)
 
 
-def is_nothing(value):
-    return value is None or (isinstance(value, (list, tuple, dict)) and all(is_nothing(each) for each in value))
-
-
 @schemathesis.hook
 def filter_query(_context, query):
-    """A list without a member is written as nothing: what was to be refused is then not in the request."""
-    return not query or not any(is_nothing(value) for value in query.values())
+    """A list is sent as its members are, and nothing as nothing: what was to be refused is then as it should be."""
+    return not query or not any(value is None or isinstance(value, (list, tuple, dict)) for value in query.values())
