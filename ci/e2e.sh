@@ -23,6 +23,7 @@ work=$(mktemp -d)
 export KUBECONFIG=$work/kubeconfig
 cleanup() {
     kubectl uncordon "$worker" >/dev/null 2>&1 || true
+    docker start kind-registry >/dev/null 2>&1 || true
     kubectl delete namespace "$namespace" --ignore-not-found --timeout 120s >/dev/null 2>&1 || true
     rm -rf "$work"
 }
@@ -33,6 +34,7 @@ trap cleanup EXIT
 . ci/e2e/report.sh
 . ci/e2e/pods.sh
 . ci/e2e/checks.sh
+. ci/e2e/faults.sh
 
 ci/tools.sh kind kubectl helm ct yamllint yamale
 export PATH=$PWD/.tools/bin:$PATH
@@ -71,6 +73,15 @@ check "helm rollback under load loses no request" lossless roll_back
 check "deleting a pod under load loses no request" lossless lose_pod
 check "draining the worker under load loses no request" lossless drain_worker
 kubectl uncordon "$worker" >/dev/null
+must "back to the first values again" upgrade
+check "a new pod without the memory it takes replaces no pod that serves" under_load too_little_memory
+check "nor does one whose volume is not there" under_load no_volume
+check "nor one whose model is not there" under_load no_such_model
+check "a roll without the registry waits for it, and loses no request" lossless registry_away
+check "without its Secret the server goes on; an upgrade makes it again" lossless delete_secret
+check "the API server's restart is not noticed" under_load restart_api_server
+insist="--retry 5 --retry-all-errors" \
+    check "a server killed with SIGKILL is back; clients that try again lose nothing" under_load kill_server
 check "a model with another SHA-256 is refused, in the log and by an event" refuses_model
 check "helm uninstall leaves nothing" leaves_nothing
 summary
