@@ -31,6 +31,18 @@ fn a_bomb_in_the_metadata_is_refused_without_inflating_it() {
 }
 
 #[test]
+fn a_frame_that_is_larger_than_its_picture_is_refused_without_room_for_it() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // A GIF of one pixel, whose only frame has 7000 x 7000.
+    let gif =
+        b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x58\x1b\x58\x1b\0\x02\x02L\x01\0;";
+    let before = peak_memory();
+    assert!(Header::read(gif, 50_000_000).unwrap().decode(gif).is_err());
+    let grown = peak_memory() - before;
+    assert!(grown < 32 << 10, "{grown} KiB");
+}
+
+#[test]
 fn a_picture_takes_no_more_memory_than_it_is_counted_for() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/large");

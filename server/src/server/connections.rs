@@ -12,8 +12,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use poem::http::header;
-use poem::http::uri::Scheme;
+use poem::http::uri::{Authority, Scheme};
+use poem::http::{HeaderMap, StatusCode, Version, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Endpoint, Request, Response};
 use tokio::net::{TcpListener, TcpStream};
@@ -225,8 +225,13 @@ async fn serve<E: Endpoint<Output = Response> + 'static>(
         let (local, remote) = (LocalAddr(local.into()), RemoteAddr(remote.into()));
         turn.begin();
         async move {
-            let request = Request::from((request, local, remote, Scheme::HTTP));
-            let response = endpoint.get_response(request).await;
+            let response = if is_ambiguous(request.version(), request.headers()) {
+                let response = Response::builder().status(StatusCode::BAD_REQUEST);
+                response.header(header::CONNECTION, "close").finish()
+            } else {
+                let request = Request::from((request, local, remote, Scheme::HTTP));
+                endpoint.get_response(request).await
+            };
             turn.leaves_unread(response.headers().contains_key(header::CONNECTION));
             let response = hyper::Response::from(response);
             Ok::<_, std::convert::Infallible>(response.map(|body| Answer { body, turn }))
@@ -241,4 +246,25 @@ async fn serve<E: Endpoint<Output = Response> + 'static>(
         .max_buf_size(READ_AHEAD)
         .serve_connection(TokioIo::new(stream), service);
     watcher.watch(connection).await
+}
+
+/// Whether hyper reads a request that a proxy before this server may read otherwise: for whom it is, or
+/// where it ends. RFC 9112 has one `Host` in each (section 3.2), and a body in chunks coded in no other
+/// way (section 6.1: codings that are not known must not be guessed at).
+fn is_ambiguous(version: Version, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let one_host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host
+            .to_str()
+            .is_ok_and(|host| host.is_empty() || host.parse::<Authority>().is_ok()),
+        (None, None) => version < Version::HTTP_11,
+        _ => false,
+    };
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let one_framing = match (codings.next(), codings.next()) {
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (None, _) => true,
+        _ => false,
+    };
+    !(one_host && one_framing)
 }

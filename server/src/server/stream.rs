@@ -118,8 +118,8 @@ impl Turn {
     }
 }
 
-/// A stream with time limits, and one that lingers when it is shut down before a request was read to
-/// its end: it reads what the client still sends, and throws it away, until the client has closed its
+/// A stream with time limits, and one that lingers when it is shut down before a request, or its head,
+/// was read to its end: it reads what the client still sends, and throws it away, until the client has closed its
 /// side or two seconds are over.
 ///
 /// The system answers data that nobody reads by a reset, and on a reset the client's system drops
@@ -168,6 +168,12 @@ impl Stream {
             };
             self.asking.as_mut().reset(Instant::now() + time);
         }
+    }
+
+    /// Whether the client may still be sending what was answered, or refused by hyper as no request.
+    fn leaves_unread(&self) -> bool {
+        let in_a_head = (self.turn.changes.load(Ordering::Relaxed), true);
+        self.turn.unread.load(Ordering::Relaxed) || self.asked == in_a_head
     }
 
     /// What a write came to; an error where the client has taken nothing for too long.
@@ -243,7 +249,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
             ready!(Pin::new(&mut self.socket).poll_shutdown(context))?;
-            if !self.turn.unread.load(Ordering::Relaxed) {
+            if !self.leaves_unread() {
                 return Poll::Ready(Ok(()));
             }
             self.lingering = Some(Box::pin(tokio::time::sleep(Self::LINGER)));

@@ -157,6 +157,11 @@ impl Raw {
         self.stream.write_all(bytes.as_ref()).await
     }
 
+    /// Closes this side, which sends nothing more.
+    pub async fn finish(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     /// All that the server sends until it closes the connection.
     pub async fn read_all(mut self) -> String {
         let mut all = Vec::new();

@@ -8,6 +8,7 @@ mod contract;
 mod documents;
 mod errors;
 mod health;
+mod hostile;
 mod load;
 mod metrics;
 mod playground;
