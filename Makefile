@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint chart unit contract contract-fuzz browser-test bench soak docs weights weights-coco demo-model cluster image deploy e2e cluster-down libtorch clean requirements
+.PHONY: help run test lint deny chart unit contract contract-fuzz browser-test bench soak docs weights weights-coco demo-model cluster image deploy e2e cluster-down libtorch clean requirements
 
 # The one place that holds the version is Cargo.toml; `make chart` compares the chart's.
 VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -32,6 +32,10 @@ lint: libtorch ## Formatting, clippy, rustdoc, shellcheck and yamllint, warnings
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+
+deny: ## Check the crates' licences, sources, versions and advisories (needs the internet)
+	ci/tools.sh cargo-deny
+	.tools/bin/cargo-deny check
 
 chart: ## Lint, render, validate and unit-test the chart; needs no cluster
 	ci/chart.sh

@@ -5,7 +5,7 @@
 #   ci/tools.sh [TOOL...]    all by default: helm helm4 ct helm-unittest helm-docs kubeconform kind
 #                            kubectl actionlint promtool pod-security schemas yamllint yamale shellcheck
 #                            openapi-python-client schemathesis redocly
-#                            (selenium, for ci/browser.sh, only when named)
+#                            (selenium, for ci/browser.sh, and cargo-deny only when named)
 #
 # Needs no root, and does nothing for a tool that is there already. What is built is kept in
 # ${XDG_CACHE_HOME:-~/.cache}/ssd-tools under a hash of what it was built from, so a second clone
@@ -13,7 +13,7 @@
 #
 # What is trusted: each Go tool is built from source, every module verified against the go.sum in
 # ci/tools/TOOL. Python packages must have a SHA-256 of ci/tools/requirements.txt or contract.txt or that of
-# ci/browser, the one of npm that of its package-lock.json, and the files that `schemas` reads one of
+# ci/browser, the one of npm that of its package-lock.json, cargo-deny's crates those of its own Cargo.lock, and the files that `schemas` reads one of
 # ci/tools/schemas.txt. Where there is no Go, the publisher's release is downloaded and compared with the
 # checksums that the publisher serves beside it: that catches a broken download, not a publisher who was
 # broken into.
@@ -245,6 +245,19 @@ npm_tool() { # TOOL
     link "$made/node_modules/.bin/$1" "bin/$1"
 }
 
+# ---- a tool written in Rust ---------------------------------------------------------------------
+
+cargo_tool() { # TOOL VERSION
+    local made=$cache/$1-$2
+    command -v cargo >/dev/null || die "$1 needs Rust (https://rustup.rs)"
+    if [ ! -x "$made" ]; then
+        echo "ci/tools.sh: building $1 $2 (some minutes, once on this machine)" >&2
+        cargo install --quiet --locked --root "$work/cargo" "$1@$2"
+        mv "$work/cargo/bin/$1" "$made"
+    fi
+    link "$made" "bin/$1"
+}
+
 # ---- JSON schemas of Kubernetes and of the custom resources that the chart can make -------------
 
 # fetch_source MODULE VERSION REPOSITORY FILE OUT: out of the Go module, or from GitHub.
@@ -293,6 +306,8 @@ for tool; do
         openapi-python-client | schemathesis) python_tool "$tool" contract ci/tools/contract.txt ;;
         redocly) npm_tool "$tool" ;;
         schemas) schemas ;;
+        # The version that the action of .github/workflows/dependencies.yaml brings.
+        cargo-deny) cargo_tool "$tool" 0.19.2 ;;
         selenium) python_tools browser ci/browser/requirements.txt ;;
         *) die "no tool '$tool': the first lines of this file list them" ;;
     esac
