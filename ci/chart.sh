@@ -66,13 +66,13 @@ settings() {
     local variable default chart_value
     sed -n '/^settings! {/,/^}/s/^ *\([A-Z_]*\) = "\([^"]*\)".*/\1 \2/p' server/src/config.rs >"$work/settings"
     [ -s "$work/settings" ] || die "no settings found in server/src/config.rs"
-    rendered --set model.path=some.pth >"$work/default.yaml"
+    rendered --set model.path=some.pth,tls.secretName=some >"$work/default.yaml"
     { sed -n '/^  name: ssd-env-vars/,/^---/s/^  \([A-Z_]*\): "\(.*\)"$/\1 \2/p' "$work/default.yaml"
         sed -n 's/^ *- name: \(SECRET_[A-Z]*\)$/\1/p' "$work/default.yaml" | sort -u; } >"$work/variables"
     diff <(cut -d' ' -f1 "$work/settings" | sort) <(cut -d' ' -f1 "$work/variables" | sort) >&2 ||
         die "the settings of server/src/config.rs (<) and of $chart/templates/_environment.tpl (>) are not the same"
     while read -r variable default; do
-        case $variable in HOST | COCO_LABELS_PATH | WEIGHTS_PATH | DRAIN_DELAY | LOG_FORMAT | SECRET_*) continue ;; esac
+        case $variable in HOST | COCO_LABELS_PATH | WEIGHTS_PATH | TLS_* | DRAIN_DELAY | LOG_FORMAT | SECRET_*) continue ;; esac
         chart_value=$(sed -n "s/^$variable //p" "$work/variables")
         [ "$chart_value" = "$default" ] || die "$variable is $default in server/src/config.rs and $chart_value in $chart/values.yaml"
     done <"$work/settings"

@@ -15,6 +15,7 @@ CHART = pathlib.Path(__file__).parents[2] / "charts/ssd"
 EVERYTHING = [
     "metrics.enabled=true", "metrics.serviceMonitor.enabled=true", "metrics.prometheusRule.enabled=true",
     "metrics.dashboard.enabled=true", "autoscaling.enabled=true", "ingress.enabled=true", "httpRoute.enabled=true",
+    "tls.secretName=a",
     "httpRoute.parentRefs[0].name=a", "gpu.enabled=true", "model.url=https://example.com/m.pth",
     "model.sha256=" + "a" * 64, "model.cache.enabled=true", "model.cache.accessMode=ReadWriteMany",
 ]

@@ -58,6 +58,9 @@ settings! {
     PORT = "5000", "TCP port to listen on; 0 picks a free one", "a whole number from 0 to 65535";
     MANAGEMENT_PORT = "off", "TCP port of /metrics, for Prometheus, on the same address and without a login; 9090 is usual",
         "off, or a whole number from 0 to 65535";
+    TLS_CERTIFICATE_PATH = "", "The server's certificate and those that vouch for it, PEM: with TLS_KEY_PATH, PORT speaks HTTPS \
+        and no plain HTTP (MANAGEMENT_PORT does). Both files are read again when they change", "the path of a file";
+    TLS_KEY_PATH = "", "The certificate's private key, PEM", "the path of a file";
     SECRET_USERNAME = "ugain", "User that may call /predict and open the playground",
         "a text of at least one character, without ':' and control characters", secret;
     SECRET_PASSWORD = "ugain", "That user's password",
@@ -132,6 +135,15 @@ pub struct Login {
     pub password: SecretString,
 }
 
+/// The files of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The server's certificate, then those that vouch for it, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
 /// Where the weights are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Weights {
@@ -148,6 +160,8 @@ pub struct Settings {
     pub host: IpAddr,
     pub port: u16,
     pub management_port: Option<u16>,
+    /// `None` for plain HTTP.
+    pub tls: Option<Tls>,
     pub login: Login,
     pub weights: Weights,
     pub labels_path: PathBuf,
@@ -188,6 +202,14 @@ pub enum Error {
         held: String,
         /// What is accepted.
         accepts: &'static str,
+    },
+    /// Of two settings that belong together there is one.
+    #[error("{missing} is not set, and {given} is: TLS needs both; unset both for plain HTTP")]
+    Half {
+        /// The one that is there.
+        given: &'static str,
+        /// The one that is not.
+        missing: &'static str,
     },
     /// The file names something that is no setting.
     #[error("{file}: `{key}` is no setting; there are {known}")]
@@ -242,6 +264,7 @@ impl Settings {
                 "off" => Some(None),
                 _ => parse(text).map(Some),
             })?,
+            tls: tls(&values)?,
             login: Login {
                 username: values.get(&SECRET_USERNAME, |text| {
                     secret(text).filter(|_| !text.contains(':'))
@@ -438,6 +461,24 @@ fn read_file(path: &Path) -> Result<String, Error> {
         }
     }
     Ok(text)
+}
+
+fn tls(values: &Values) -> Result<Option<Tls>, Error> {
+    let path = |setting| {
+        values.get(setting, |text| {
+            Some((!text.is_empty()).then(|| text.into()))
+        })
+    };
+    let half = |given: &Setting, missing: &Setting| Error::Half {
+        given: given.variable,
+        missing: missing.variable,
+    };
+    match (path(&TLS_CERTIFICATE_PATH)?, path(&TLS_KEY_PATH)?) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some(Tls { certificate, key })),
+        (Some(_), None) => Err(half(&TLS_CERTIFICATE_PATH, &TLS_KEY_PATH)),
+        (None, Some(_)) => Err(half(&TLS_KEY_PATH, &TLS_CERTIFICATE_PATH)),
+    }
 }
 
 fn parse<T: std::str::FromStr>(text: &str) -> Option<T> {
@@ -691,6 +732,19 @@ mod tests {
             message.ends_with("secret_password must be a text in quotes"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_an_error_and_neither_is_plain_http() {
+        let (certificate, key) = ("TLS_CERTIFICATE_PATH", "TLS_KEY_PATH");
+        let both = load(&[(certificate, "a.pem"), (key, "b.pem")]).unwrap();
+        assert_eq!(both.tls.unwrap().key, PathBuf::from("b.pem"));
+        assert_eq!(load(&[(certificate, ""), (key, "")]).unwrap().tls, None);
+        for (given, missing) in [(certificate, key), (key, certificate)] {
+            let message = load(&[(given, "a.pem")]).unwrap_err().to_string();
+            let expected = format!("{missing} is not set, and {given} is: ");
+            assert!(message.starts_with(&expected), "{message}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //!   annotated pictures.
 //! - [`engine`]: decoding, the model threads, the order of the work.
 //! - [`api`]: routes, authentication, bodies, answers, errors, the OpenAPI document.
-//! - [`server`]: sockets, readiness, draining.
+//! - [`server`]: sockets, TLS, readiness, draining.
 //! - [`config`]: settings. [`telemetry`]: logs, metrics, traces.
 
 /// The version of libtorch that this was built with.

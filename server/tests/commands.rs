@@ -588,6 +588,10 @@ struct Server {
 
 impl Server {
     fn start(changes: &[(&str, &str)]) -> Self {
+        Self::start_by("http", changes)
+    }
+
+    fn start_by(scheme: &str, changes: &[(&str, &str)]) -> Self {
         let mut command = ssd(&[]);
         command
             .env("PORT", "0")
@@ -603,7 +607,7 @@ impl Server {
         while !server
             .start_up
             .iter()
-            .any(|line| line.contains("Running on http://"))
+            .any(|line| line.contains(&format!("Running on {scheme}://")))
         {
             let mut line = String::new();
             let count = server.log.read_line(&mut line).unwrap();
@@ -681,6 +685,41 @@ fn the_log_of_start_up_tells_the_labels_warns_of_the_known_login_and_ends_with_t
             .contains("Running on http://127.0.0.1:"),
         "{log}"
     );
+}
+
+#[test]
+fn the_log_tells_of_tls_and_of_a_renewed_certificate_that_cannot_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let [certificate, key] = ["tls.crt", "tls.key"].map(|name| folder.path().join(name));
+    std::fs::write(&certificate, issued.cert.pem()).unwrap();
+    std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
+    let mut server = Server::start_by(
+        "https",
+        &[
+            ("TLS_CERTIFICATE_PATH", certificate.to_str().unwrap()),
+            ("TLS_KEY_PATH", key.to_str().unwrap()),
+        ],
+    );
+    let last = server.start_up.last().unwrap();
+    let address = last.split("https://").nth(1).unwrap().trim_end();
+    let address = address.trim_end_matches('/').to_owned();
+    std::fs::write(&key, "not yet").unwrap();
+    // The files are looked at for a connection, and not for each: the log's next line may take a few.
+    let connecting = std::thread::spawn(move || {
+        while TcpStream::connect(&address).is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    });
+    let mut line = String::new();
+    server.log.read_line(&mut line).unwrap();
+    assert!(
+        line.contains("WARN the certificate stays what it was"),
+        "{line}"
+    );
+    assert!(line.contains("no PRIVATE KEY is in it"), "{line}");
+    drop(server);
+    connecting.join().unwrap();
 }
 
 #[test]

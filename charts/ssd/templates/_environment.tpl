@@ -5,6 +5,10 @@ becomes a variable.
 {{- define "ssd.environment" -}}
 HOST: {{ .Values.server.host | quote }}
 PORT: {{ .Values.server.port | int | quote }}
+{{- if .Values.tls.secretName }}
+TLS_CERTIFICATE_PATH: "/etc/ssd-tls/tls.crt"
+TLS_KEY_PATH: "/etc/ssd-tls/tls.key"
+{{- end }}
 COCO_LABELS_PATH: {{ include "ssd.labelsPath" . | quote }}
 {{- with include "ssd.weightsPath" . }}
 WEIGHTS_PATH: {{ . | quote }}

@@ -136,6 +136,11 @@ configmap.reloader.stakater.com/reload: {{ . | quote }}
 {{- end }}
 {{- end }}
 
+{{/* What the server speaks, after which its port is named. */}}
+{{- define "ssd.scheme" -}}
+{{ ternary "https" "http" (not (empty .Values.tls.secretName)) }}
+{{- end }}
+
 {{/* The server is alive while it loads the model: that it has started, only its readiness says. */}}
 {{- define "ssd.probes" -}}
 {{- $paths := dict "startup" "/readyz" "liveness" "/livez" "readiness" "/readyz" }}
@@ -144,7 +149,10 @@ configmap.reloader.stakater.com/reload: {{ . | quote }}
 {{ $kind }}Probe:
   httpGet:
     path: {{ get $paths $kind }}
-    port: http
+    port: {{ include "ssd.scheme" $ }}
+    {{- if $.Values.tls.secretName }}
+    scheme: HTTPS
+    {{- end }}
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}

@@ -16,12 +16,14 @@ use poem::http::uri::{Authority, Scheme};
 use poem::http::{HeaderMap, StatusCode, Version, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Endpoint, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tracing::{debug, warn};
 
 use super::stream::{Stream, Timeouts, Turn};
+use super::tls::{self, Certificate};
 
 /// Bytes that are read ahead: about the largest head (request line and headers) of a request.
 const READ_AHEAD: usize = 64 << 10;
@@ -37,6 +39,8 @@ pub(super) struct Connections<E> {
     endpoint: Arc<E>,
     most: usize,
     timeouts: Timeouts,
+    /// `None` for plain HTTP.
+    certificate: Option<Certificate>,
     graceful: GracefulShutdown,
     tasks: JoinSet<()>,
     /// Each one's turn, and how to end it.
@@ -49,11 +53,17 @@ pub(super) struct Connections<E> {
 
 impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
     /// None yet, and never more than `most`.
-    pub(super) fn new(endpoint: E, most: usize, timeouts: Timeouts) -> Self {
+    pub(super) fn new(
+        endpoint: E,
+        most: usize,
+        timeouts: Timeouts,
+        certificate: Option<Certificate>,
+    ) -> Self {
         Self {
             endpoint: Arc::new(endpoint),
             most,
             timeouts,
+            certificate,
             graceful: GracefulShutdown::new(),
             tasks: JoinSet::new(),
             open: HashMap::new(),
@@ -136,17 +146,33 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
         self.open.remove(&id);
     }
 
-    fn open(&mut self, stream: TcpStream, remote: SocketAddr) {
+    fn open(&mut self, socket: TcpStream, remote: SocketAddr) {
         let endpoint = self.endpoint.clone();
         let watcher = self.graceful.watcher();
         let turn = Arc::new(Turn::new(self.under_way.clone()));
-        let local = stream.local_addr().unwrap_or(remote);
+        let local = socket.local_addr().unwrap_or(remote);
         // Answers are small: waiting for more to send only delays them.
-        let _ = stream.set_nodelay(true);
-        let stream = Stream::new(stream, turn.clone(), self.timeouts);
+        let _ = socket.set_nodelay(true);
+        let timeouts = self.timeouts;
+        let acceptor = self.certificate.as_mut().map(Certificate::acceptor);
         let addresses = (local, remote);
+        let its_turn = turn.clone();
         let task = self.tasks.spawn(async move {
-            if let Err(error) = serve(endpoint, stream, addresses, watcher).await {
+            let served = match acceptor {
+                None => {
+                    let stream = Stream::new(socket, its_turn, timeouts);
+                    serve(endpoint, stream, Scheme::HTTP, addresses, watcher).await
+                }
+                // Until it is over the connection asks for nothing, and may have to make way.
+                Some(acceptor) => match tls::shake_hands(&acceptor, socket, timeouts.head).await {
+                    Ok(socket) => {
+                        let stream = Stream::new(socket, its_turn, timeouts);
+                        serve(endpoint, stream, Scheme::HTTPS, addresses, watcher).await
+                    }
+                    Err(error) => return debug!(%error, "no TLS connection"),
+                },
+            };
+            if let Err(error) = served {
                 debug!(%error, "connection ended");
             }
         });
@@ -213,15 +239,20 @@ impl<B> Drop for Answer<B> {
     }
 }
 
-async fn serve<E: Endpoint<Output = Response> + 'static>(
+async fn serve<E, S>(
     endpoint: Arc<E>,
-    stream: Stream,
+    stream: Stream<S>,
+    scheme: Scheme,
     (local, remote): (SocketAddr, SocketAddr),
     watcher: Watcher,
-) -> hyper::Result<()> {
+) -> hyper::Result<()>
+where
+    E: Endpoint<Output = Response> + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let turn = stream.turn();
     let service = service_fn(|request| {
-        let (endpoint, turn) = (endpoint.clone(), turn.clone());
+        let (endpoint, turn, scheme) = (endpoint.clone(), turn.clone(), scheme.clone());
         let (local, remote) = (LocalAddr(local.into()), RemoteAddr(remote.into()));
         turn.begin();
         async move {
@@ -229,7 +260,7 @@ async fn serve<E: Endpoint<Output = Response> + 'static>(
                 let response = Response::builder().status(StatusCode::BAD_REQUEST);
                 response.header(header::CONNECTION, "close").finish()
             } else {
-                let request = Request::from((request, local, remote, Scheme::HTTP));
+                let request = Request::from((request, local, remote, scheme));
                 endpoint.get_response(request).await
             };
             turn.leaves_unread(response.headers().contains_key(header::CONNECTION));

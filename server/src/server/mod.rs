@@ -3,6 +3,7 @@
 //! ```text
 //! connections   which are open, how many there may be, how they end
 //! stream        how long a client may take over each part of a request
+//! tls           the certificate, and its renewal
 //! ```
 //!
 //! hyper's HTTP/1 connections carry poem's endpoint. poem's own server is not used, because it sets
@@ -11,6 +12,7 @@
 
 mod connections;
 mod stream;
+mod tls;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -27,6 +29,8 @@ use crate::engine::{Engine, Files, Limits, StartError};
 use crate::telemetry::Metrics;
 use connections::Connections;
 use stream::Timeouts;
+use tls::Certificate;
+pub use tls::Error as TlsError;
 
 /// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +45,9 @@ pub enum Error {
         /// The operating system's answer.
         cause: io::Error,
     },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The model cannot be loaded.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -55,6 +62,7 @@ pub struct Application {
     listener: TcpListener,
     address: SocketAddr,
     management: Option<(TcpListener, SocketAddr)>,
+    certificate: Option<Certificate>,
     settings: Settings,
     files: Files,
     readiness: Readiness,
@@ -65,17 +73,19 @@ impl Application {
     /// taken port is known before the model is loaded.
     ///
     /// # Errors
-    /// Where an address cannot be listened on.
+    /// Where an address cannot be listened on, or the certificate cannot be used.
     pub async fn build(settings: Settings, files: Files) -> Result<Self, Error> {
         let (listener, address) = listen("PORT", settings.host, settings.port).await?;
         let management = match settings.management_port {
             Some(port) => Some(listen("MANAGEMENT_PORT", settings.host, port).await?),
             None => None,
         };
+        let certificate = settings.tls.clone().map(Certificate::read).transpose()?;
         Ok(Self {
             listener,
             address,
             management,
+            certificate,
             settings,
             files,
             readiness: Readiness::default(),
@@ -120,12 +130,13 @@ impl Application {
             },
         );
         let routes = api::routes(&options, &self.readiness, &metrics);
-        let mut connections = Connections::new(routes, most, timeouts);
+        let certificate = self.certificate.take();
+        let mut connections = Connections::new(routes, most, timeouts, certificate);
         // Until this function ends, and so also while the server drains.
         let mut management = JoinSet::new();
         if let Some((listener, address)) = self.management.take() {
             let routes = api::management(&self.readiness, &metrics);
-            let mut connections = Connections::new(routes, most, timeouts);
+            let mut connections = Connections::new(routes, most, timeouts, None);
             management.spawn(async move { connections.accept(&listener).await });
             info!("metrics on http://{address}/metrics");
         }
@@ -182,8 +193,12 @@ impl Application {
             warn!("{warning}");
         }
         self.readiness.ready(engine);
+        let scheme = match self.settings.tls {
+            None => "http",
+            Some(_) => "https",
+        };
         for address in addresses(self.address) {
-            info!("Running on http://{address}/");
+            info!("Running on {scheme}://{address}/");
         }
         Ok(())
     }

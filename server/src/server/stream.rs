@@ -12,7 +12,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
@@ -124,8 +123,8 @@ impl Turn {
 ///
 /// The system answers data that nobody reads by a reset, and on a reset the client's system drops
 /// what it has not yet read: the answer (RFC 9112, section 9.6).
-pub(super) struct Stream {
-    socket: TcpStream,
+pub(super) struct Stream<S> {
+    socket: S,
     turn: Arc<Turn>,
     timeouts: Timeouts,
     /// Until when a request must have begun, or its head have ended.
@@ -137,10 +136,10 @@ pub(super) struct Stream {
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
-impl Stream {
+impl<S> Stream<S> {
     const LINGER: Duration = Duration::from_secs(2);
 
-    pub(super) fn new(socket: TcpStream, turn: Arc<Turn>, timeouts: Timeouts) -> Self {
+    pub(super) fn new(socket: S, turn: Arc<Turn>, timeouts: Timeouts) -> Self {
         Self {
             socket,
             turn,
@@ -199,7 +198,7 @@ fn late(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, what)
 }
 
-impl Drop for Stream {
+impl<S> Drop for Stream<S> {
     fn drop(&mut self) {
         if self.turn.is_the_server_s() {
             self.turn.end();
@@ -207,7 +206,7 @@ impl Drop for Stream {
     }
 }
 
-impl AsyncRead for Stream {
+impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -226,7 +225,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -248,7 +247,9 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
-            ready!(Pin::new(&mut self.socket).poll_shutdown(context))?;
+            // TLS has a word to say before it closes, which the client has to take as well.
+            let shut = Pin::new(&mut self.socket).poll_shutdown(context);
+            ready!(self.answered(context, shut))?;
             if !self.leaves_unread() {
                 return Poll::Ready(Ok(()));
             }

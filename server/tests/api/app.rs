@@ -64,6 +64,15 @@ impl App {
     }
 
     pub async fn spawn_with(changes: &[(&str, &str)]) -> Self {
+        let app = Self::begin(changes).await;
+        while app.get("/readyz").await.status() != StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        app
+    }
+
+    /// A server that may not be ready yet.
+    pub async fn begin(changes: &[(&str, &str)]) -> Self {
         let application = Application::build(settings(changes), files())
             .await
             .unwrap();
@@ -73,7 +82,7 @@ impl App {
         let running = tokio::spawn(application.run(async {
             let _ = stopped.await;
         }));
-        let app = Self {
+        Self {
             address,
             management,
             client: ClientBuilder::new(Client::new())
@@ -81,11 +90,7 @@ impl App {
                 .build(),
             stop: Some(stop),
             running,
-        };
-        while app.get("/readyz").await.status() != StatusCode::OK {
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        app
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -14,3 +14,4 @@ mod metrics;
 mod playground;
 mod predict;
 mod shutdown;
+mod tls;

@@ -28,6 +28,11 @@ securityContext:
 {{- end }}
 {{- end }}
 
+{{/* It is the server that is tried, not its certificate, which may be for a name outside the cluster. */}}
+{{- define "ssd.testCurl" -}}
+curl{{ if .Values.tls.secretName }} --insecure{{ end }}
+{{- end }}
+
 {{- define "ssd.serviceUrl" -}}
-http://{{ include "ssd.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Values.service.port }}
+{{ include "ssd.scheme" . }}://{{ include "ssd.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Values.service.port }}
 {{- end }}
