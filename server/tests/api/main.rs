@@ -14,4 +14,5 @@ mod metrics;
 mod playground;
 mod predict;
 mod shutdown;
+mod splits;
 mod tls;
