@@ -40,16 +40,27 @@ fn what_is_wrong_is_told_with_its_line() {
         (b"1,cat\n", "line 1 is `1,cat`, which has 2 fields;"),
         (b"1,2,3,cat\n", "line 1 is `1,2,3,cat`, which has 4 fields;"),
         (b"x,1,cat\n", "which has an id that is no number;"),
-        (
-            b"1,1,cat\n2,3,dog\n",
-            "which has the index 3 in place of 2:",
-        ),
+        (b"1,1,cat\n2,3,dog\n", "which has another index than 2:"),
         (b"c\x07t\n", "which has a control character;"),
         (b"\n\n", "it has no labels;"),
     ];
     for (file, expected) in cases {
         let message = Labels::parse(file).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn no_message_is_longer_than_a_line_of_a_log_whatever_the_file_holds() {
+    let long = "x".repeat(10_000);
+    for file in [
+        format!("1,{long},cat\n"),
+        "1,\u{1b}[2J,cat\n".to_owned(),
+        format!("{long}\n{long}\n"),
+    ] {
+        let message = Labels::parse(file.as_bytes()).unwrap_err().to_string();
+        assert!(message.len() < 300, "{message}");
+        assert!(!message.contains(char::is_control), "{message:?}");
     }
 }
 

@@ -66,6 +66,10 @@ pub static COCO: LazyLock<Vec<CocoClass>> = LazyLock::new(|| {
         .collect()
 });
 
+/// Bytes of the longest labels file: some ten thousand classes. A name takes many times its size in
+/// memory.
+const LONGEST: usize = 1 << 20;
+
 /// The lines of a labels file: one name a class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Labels(Vec<String>);
@@ -91,6 +95,12 @@ pub enum Error {
         text: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// More than any list of classes.
+    #[error("it has {bytes} bytes; a list of labels has {LONGEST} at most")]
+    TooLong {
+        /// Bytes of the file.
+        bytes: usize,
     },
     /// No classes.
     #[error("it has no labels; write one class a line: `name`, or `id,index,name`")]
@@ -141,8 +151,11 @@ impl Labels {
     ///
     /// # Errors
     /// Where a line is not UTF-8, blank, malformed, out of place or the name of an earlier one, and
-    /// where there is none. Lines are counted from 1.
+    /// where there is none, or more than a megabyte of them. Lines are counted from 1.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        if bytes.len() > LONGEST {
+            return Err(Error::TooLong { bytes: bytes.len() });
+        }
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut lines = Vec::new();
         for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
@@ -245,8 +258,7 @@ fn name(text: &str, line: usize) -> Result<&str, String> {
             }
             if index.parse() != Ok(line) {
                 return Err(format!(
-                    "has the index {index} in place of {line}: lines are in the order of the index, \
-                     from 1"
+                    "has another index than {line}: lines are in the order of the index, from 1"
                 ));
             }
             name

@@ -171,6 +171,20 @@ fn zip64_archives_are_read_and_their_extremes_refused() {
 }
 
 #[test]
+fn an_archive_of_very_many_records_is_refused_before_they_are_read() {
+    let count = (1 << 17) + 1;
+    let mut file = b"PK\x03\x04".to_vec();
+    file.resize(46 * count, 0);
+    let end = with_zip64(count as u64, 46 * count as u64, 0);
+    // The zip64 record, its locator and the end record.
+    let mut end = end[end.len() - 98..].to_vec();
+    let at = file.len() as u64;
+    end[64..72].copy_from_slice(&at.to_le_bytes());
+    file.extend(end);
+    assert_refused(file, &["more than 131072 records"]);
+}
+
+#[test]
 fn big_endian_archives_are_refused() {
     assert_refused(
         changed(|records| records[1] = record("a/byteorder", "big")),

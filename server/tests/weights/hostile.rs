@@ -160,7 +160,7 @@ fn a_billion_laughs_of_copies_end_soon() {
     let object = [items, b"0".to_vec(), copies, dict(&[])].concat();
     assert_refused(
         legacy_file(&object, &[]),
-        &["more than 2097152 items are copied"],
+        &["more than 262144 items are copied"],
     );
 }
 
@@ -185,16 +185,16 @@ fn containers_that_contain_themselves_end() {
 }
 
 #[test]
-fn a_million_nested_containers_do_not_overflow_the_stack() {
-    let million = 1_000_000;
-    let lists = [b"]".repeat(million + 1), b"a".repeat(million)].concat();
-    let tuples = [b")".to_vec(), b"\x85".repeat(million)].concat();
-    let half = million / 2;
+fn a_hundred_thousand_nested_containers_do_not_overflow_the_stack() {
+    let count = 100_000;
+    let lists = [b"]".repeat(count + 1), b"a".repeat(count)].concat();
+    let tuples = [b")".to_vec(), b"\x85".repeat(count)].concat();
+    let half = count / 2;
     let dicts = [b"}".to_vec(), b"K\x01}".repeat(half), b"s".repeat(half)].concat();
     for object in [lists, tuples, dicts] {
         assert_refused(legacy_file(&object, &[]), &["nested deeper than 64"]);
     }
-    assert_refused(legacy_file(&b"(".repeat(million), &[]), &["empty stack"]);
+    assert_refused(legacy_file(&b"(".repeat(count), &[]), &["empty stack"]);
 }
 
 #[test]
@@ -205,12 +205,7 @@ fn nested_calls_do_not_overflow_the_stack() {
         b"q\0".to_vec(),
     ]
     .concat();
-    let arguments = [
-        b"(h\0N".repeat(100_000),
-        b")".to_vec(),
-        b"Nt".repeat(100_000),
-    ]
-    .concat();
+    let arguments = [b"(h\0N".repeat(40_000), b")".to_vec(), b"Nt".repeat(40_000)].concat();
     let object = [function, arguments, b"R".to_vec()].concat();
     assert_refused(
         legacy_file(&object, &[]),
@@ -222,7 +217,7 @@ fn nested_calls_do_not_overflow_the_stack() {
 fn endless_opcodes_end_soon() {
     assert_refused(
         legacy_file(&b"N0".repeat(3_000_000), &[]),
-        &["more than 2097152 opcodes"],
+        &["opcodes, the most that are read"],
     );
 }
 
@@ -542,10 +537,10 @@ fn absurd_safetensors_headers_are_refused() {
     ] {
         assert_refused(safetensors_file(&header, &vec![0; data]), &[words]);
     }
-    for length in [17_u64 << 20, 1 << 39] {
+    for length in [3_u64 << 20, 1 << 39] {
         assert_refused(
             [&length.to_le_bytes(), b"{}".as_slice()].concat(),
-            &["16777216 at most"],
+            &["2097152 at most"],
         );
     }
     assert_refused(

@@ -9,7 +9,7 @@
 //! - Calls are the ones in `call`, done by hand on data.
 //!
 //! Values lie in a [`Heap`] and name each other by index. So there is no recursion, a value may
-//! contain itself, and memory is bounded by the number of opcodes (`limits::OPCODES`) and of copies
+//! contain itself, and memory is bounded by the number of opcodes (`limits::opcodes`) and of copies
 //! (`limits::COPIED_ITEMS`).
 
 mod call;
@@ -61,12 +61,20 @@ pub(super) struct Pickle<'a> {
     pub(super) heap: Heap<'a>,
     /// The offset of the first byte after it, in the file.
     pub(super) end: usize,
+    /// How many opcodes it has.
+    pub(super) opcodes: usize,
     /// What it tells about its writer.
     pub(super) dialect: Dialect,
 }
 
-/// Reads the pickle that begins at the front of `range` and ends inside it.
-pub(super) fn unpickle(file: &[u8], range: Range<usize>) -> Result<Pickle<'_>, ErrorKind> {
+/// Reads the pickle that begins at the front of `range` and ends inside it, of at most as many opcodes
+/// as a file's pickles may have less the `others`'.
+pub(super) fn unpickle(
+    file: &[u8],
+    range: Range<usize>,
+    others: usize,
+) -> Result<Pickle<'_>, ErrorKind> {
+    let most = limits::opcodes(file.len());
     let mut machine = Machine {
         cursor: Cursor::new(file, range),
         opcode_at: 0,
@@ -77,9 +85,10 @@ pub(super) fn unpickle(file: &[u8], range: Range<usize>) -> Result<Pickle<'_>, E
         copied: 0,
         dialect: Dialect::default(),
     };
-    let root = machine.run()?;
+    let (root, opcodes) = machine.run(most.saturating_sub(others))?;
     Ok(Pickle {
         root,
+        opcodes,
         heap: machine.heap,
         end: machine.cursor.at(),
         dialect: machine.dialect,
@@ -102,18 +111,18 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    fn run(&mut self) -> Result<Value, ErrorKind> {
-        for _ in 0..limits::OPCODES {
+    /// The value, and how many opcodes describe it: `most` at most.
+    fn run(&mut self, most: usize) -> Result<(Value, usize), ErrorKind> {
+        for count in 1..=most {
             self.opcode_at = self.cursor.at();
             let [opcode] = self.cursor.array()?;
             if opcode == STOP {
-                return self.pop();
+                return Ok((self.pop()?, count));
             }
             self.execute(opcode)?;
         }
         Err(self.error(format!(
-            "more than {} opcodes, the most that are read",
-            limits::OPCODES
+            "more than {most} opcodes, the most that are read in a file of this size"
         )))
     }
 

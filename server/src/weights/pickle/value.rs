@@ -146,7 +146,7 @@ impl<'a> Heap<'a> {
     }
 }
 
-/// Adds an item, and tells its index. One opcode adds at most one item, and `limits::OPCODES` fits
+/// Adds an item, and tells its index. One opcode adds at most one item, and `limits::opcodes` fits
 /// in `u32`.
 fn add<T>(items: &mut Vec<T>, item: T) -> u32 {
     items.push(item);

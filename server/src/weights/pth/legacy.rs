@@ -42,8 +42,8 @@ pub(in crate::weights) fn read(file: &[u8]) -> Result<(Format, Entries), ErrorKi
         ));
     }
     let object_at = check_system(file, system_at)?;
-    let object = unpickle(file, object_at..file.len())?;
-    let keys = unpickle(file, object.end..file.len())?;
+    let object = unpickle(file, object_at..file.len(), 0)?;
+    let keys = unpickle(file, object.end..file.len(), object.opcodes)?;
 
     let places = places(file, &object, &keys)?;
     let entries = super::tensors(&object, file.len(), |storage| {
@@ -61,13 +61,13 @@ pub(in crate::weights) fn read(file: &[u8]) -> Result<(Format, Entries), ErrorKi
 
 /// A value that has no contents, and where its pickle ends. The pickle's heap is dropped at once.
 fn plain(file: &[u8], at: usize) -> Result<(Value, usize), ErrorKind> {
-    let pickle = unpickle(file, at..file.len())?;
+    let pickle = unpickle(file, at..file.len(), 0)?;
     Ok((pickle.root, pickle.end))
 }
 
 /// Checks the description of the writer's system, and tells where its pickle ends.
 fn check_system(file: &[u8], at: usize) -> Result<usize, ErrorKind> {
-    let system = unpickle(file, at..file.len())?;
+    let system = unpickle(file, at..file.len(), 0)?;
     let Value::Dict(facts) = system.root else {
         let found = system.root.describe();
         return Err(malformed(

@@ -26,6 +26,7 @@ fn tensors(
         heap: &pickle.heap,
         locate,
         bytes_left: limits::described_bytes(file_len),
+        description_left: limits::DESCRIPTIONS,
         entries: Entries::new(),
     };
     match pickle.root {
@@ -45,6 +46,8 @@ struct Collector<'a, L> {
     locate: L,
     /// How many bytes further tensors may describe.
     bytes_left: usize,
+    /// How many bytes their names and shapes may still take.
+    description_left: usize,
     entries: Entries,
 }
 
@@ -168,6 +171,15 @@ where
             return Err(ErrorKind::tensor(&name, "it is there twice"));
         }
         let entry = self.entry(&name, recipe)?;
+        let description =
+            name.len() + size_of_val(&entry.shape[..]) + size_of_val(&entry.strides[..]);
+        let left = self.description_left.checked_sub(description);
+        self.description_left = left.ok_or_else(|| {
+            let most = limits::DESCRIPTIONS;
+            ErrorKind::Contents(format!(
+                "the names and shapes of its tensors take more than {most} bytes, the most that are read"
+            ))
+        })?;
         self.entries.insert(name, entry);
         Ok(())
     }

@@ -29,7 +29,7 @@ pub(in crate::weights) fn read(file: &[u8]) -> Result<(Format, Entries), ErrorKi
         return Err(ErrorKind::BigEndian);
     }
     let object = record("data.pkl")?.expect("the root is where data.pkl is");
-    let object = unpickle(file, object)?;
+    let object = unpickle(file, object, 0)?;
 
     let mut places: HashMap<&str, Range<usize>> = HashMap::new();
     let entries = super::tensors(&object, file.len(), |storage| {
@@ -107,7 +107,7 @@ fn least_length(file: &[u8]) -> Option<u64> {
     if !name.ends_with(b"/data.pkl") || start > file.len() {
         return None;
     }
-    let object: Pickle<'_> = unpickle(file, start..file.len()).ok()?;
+    let object: Pickle<'_> = unpickle(file, start..file.len(), 0).ok()?;
     let storages = object.heap.storages().iter();
     let lengths: HashMap<_, _> = storages
         .map(|storage| (object.heap.text(storage.key), storage.bytes() as u64))
