@@ -415,7 +415,7 @@ impl<'a> Values<'a> {
             place: self.place(setting),
             held: match text {
                 _ if setting.secret => "not shown here".to_owned(),
-                Ok(text) => format!("\"{}\"", text.escape_debug()),
+                Ok(text) => format!("\"{}\"", shown(&text)),
                 Err(_) => "no single value".to_owned(),
             },
             accepts: setting.accepts,
@@ -452,7 +452,7 @@ fn read_file(path: &Path) -> Result<String, Error> {
             let known: Vec<String> = ALL.iter().map(|setting| setting.key()).collect();
             return Err(Error::UnknownKey {
                 file: path.display().to_string(),
-                key: key.escape_debug().to_string(),
+                key: shown(key),
                 known: known.join(", "),
             });
         };
@@ -479,6 +479,17 @@ fn tls(values: &Values) -> Result<Option<Tls>, Error> {
         (Some(_), None) => Err(half(&TLS_CERTIFICATE_PATH, &TLS_KEY_PATH)),
         (None, Some(_)) => Err(half(&TLS_KEY_PATH, &TLS_CERTIFICATE_PATH)),
     }
+}
+
+/// Text from outside, fit for a log: escaped, cut to 80 characters.
+fn shown(text: &str) -> String {
+    let beginning: String = text.chars().take(80).collect();
+    let more = if beginning.len() < text.len() {
+        "…"
+    } else {
+        ""
+    };
+    format!("{}{more}", beginning.escape_debug())
 }
 
 fn parse<T: std::str::FromStr>(text: &str) -> Option<T> {
@@ -668,6 +679,18 @@ mod tests {
             );
             assert!(message.contains("it accepts "), "{message}");
         }
+    }
+
+    #[test]
+    fn a_long_value_is_cut() {
+        let long = "\u{1b}".repeat(10_000);
+        let message = load(&[("PORT", &long)]).unwrap_err().to_string();
+        assert!(message.contains("\\u{1b}…\": it accepts"), "{message}");
+        let message = load_file(&format!("{} = 1\n", "x".repeat(10_000)), &[]).unwrap_err();
+        assert!(
+            message.to_string().contains("x…` is no setting"),
+            "{message}"
+        );
     }
 
     #[test]

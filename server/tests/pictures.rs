@@ -138,6 +138,14 @@ fn a_picture_cut_short_anywhere_is_refused_as_damaged() {
 }
 
 #[test]
+fn what_is_wrong_with_a_picture_is_told_on_one_line() {
+    // A segment, and no marker after it.
+    let jpeg = [b"\xff\xd8\xff\xe0\0\x10".as_slice(), &[0; 14]].concat();
+    let message = decode(&jpeg).unwrap_err().to_string();
+    assert!(!message.contains(char::is_control), "{message:?}");
+}
+
+#[test]
 fn flipped_bytes_are_refused_or_read_but_never_panic() {
     for (name, ..) in PICTURES {
         let whole = bytes(name);

@@ -254,8 +254,10 @@ async fn field(form: Bytes, boundary: String) -> Result<Bytes, Problem> {
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 fn malformed(error: multer::Error) -> Problem {
+    // Some show a name from the form, escaped and as long as it is.
+    let problem: String = error.to_string().chars().take(200).collect();
     Problem::new(
         Kind::MalformedBody,
-        format!("The multipart form cannot be read: {error}."),
+        format!("The multipart form cannot be read: {problem}."),
     )
 }

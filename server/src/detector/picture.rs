@@ -289,8 +289,15 @@ fn undecodable(format: ImageFormat, error: &image::ImageError) -> Error {
     };
     Error::Undecodable {
         format: name(format).unwrap_or_default(),
-        problem,
+        problem: one_line(&problem),
     }
+}
+
+/// A decoder's message, of which some have several lines and some show what the file holds.
+fn one_line(message: &str) -> String {
+    let words = message.split(|letter: char| letter.is_whitespace() || letter.is_control());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    words.join(" ").chars().take(200).collect()
 }
 
 /// A JPEG's markers and what is in their segments, length first (ISO/IEC 10918-1, B.1.1), up to where

@@ -94,6 +94,18 @@ async fn a_form_that_is_none_is_malformed() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_a_form_is_told_briefly() {
+    let app = App::spawn().await;
+    let name = "x".repeat(70_000);
+    let request = app
+        .predict("")
+        .header(CONTENT_TYPE, "multipart/form-data; boundary=b")
+        .body(format!("--b\r\n{name}: y\r\n\r\nz\r\n--b--"));
+    let detail = problem(request.send().await.unwrap(), 400, "malformed-body").await;
+    assert!(detail.len() < 300, "{} bytes", detail.len());
+}
+
+#[tokio::test]
 pub(super) async fn whoever_has_not_the_right_user_and_password_is_told_how_to_log_in() {
     let app = App::spawn_with(&[
         ("SECRET_USERNAME", "grüße"),
