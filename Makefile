@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint deny chart unit contract contract-fuzz browser-test bench soak docs weights weights-coco demo-model cluster image deploy e2e cluster-down libtorch clean requirements
+.PHONY: help run test lint deny chart unit contract contract-fuzz fuzz browser-test bench soak docs weights weights-coco demo-model cluster image deploy e2e cluster-down libtorch clean requirements
 
 # The one place that holds the version is Cargo.toml; `make chart` compares the chart's.
 VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -30,6 +30,7 @@ browser-test: libtorch ## Use the playground in a headless Chromium, which must 
 lint: libtorch ## Formatting, clippy, rustdoc, shellcheck and yamllint, warnings refused
 	ci/lint.sh
 	cargo fmt --all --check
+	cargo fmt --manifest-path server/fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 
@@ -45,6 +46,9 @@ contract: libtorch ## Check the OpenAPI document and the programs of docs/client
 
 contract-fuzz: libtorch ## Make 2,000 requests from the OpenAPI document, and compare the answers with it
 	ci/contract.sh fuzz
+
+fuzz: libtorch ## Fuzz what reads bytes from outside, each target for twenty minutes (SECONDS_EACH)
+	ci/fuzz.sh
 
 bench: libtorch ## Measure each stage, and the server against a plain one: writes docs/benchmarks.md
 	cargo bench --locked

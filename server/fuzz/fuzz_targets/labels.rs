@@ -1,0 +1,35 @@
+//! Any bytes are labels or an error; labels are names apart, and fit a model or do not.
+
+#![no_main]
+
+use std::collections::HashSet;
+
+use libfuzzer_sys::fuzz_target;
+use ssd_server::detector::labels::{Labels, VOC};
+use ssd_server_fuzz::{assert_fit_for_a_log, bounded};
+
+fuzz_target!(|bytes: &[u8]| {
+    let labels = match bounded(bytes.len(), || Labels::parse(bytes)) {
+        Ok(labels) => labels,
+        Err(error) => return assert_fit_for_a_log(&error.to_string()),
+    };
+    let names = labels.names();
+    assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
+    for name in names {
+        assert!(
+            !name.is_empty() && !name.contains(char::is_control),
+            "{name:?}"
+        );
+    }
+    let voc = VOC.map(str::to_owned);
+    for (classes, known) in [
+        (names.len(), None),
+        (names.len() + 1, None),
+        (20, Some(&voc[..])),
+    ] {
+        match bounded(bytes.len(), || labels.assign(classes, known)) {
+            Ok((assigned, _)) => assert_eq!(assigned.len(), classes),
+            Err(error) => assert_fit_for_a_log(&error.to_string()),
+        }
+    }
+});

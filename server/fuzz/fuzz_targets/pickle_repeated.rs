@@ -1,0 +1,20 @@
+//! Pickles of up to a megabyte, made of short ones: the first byte tells how often a part of the rest is
+//! repeated, as a power of two, the second and third where that part begins and how long it is.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ssd_server_fuzz::pth::read_both;
+
+/// Bytes of what the longest has repeated.
+const LONGEST: usize = 1 << 20;
+
+fuzz_target!(|bytes: &[u8]| {
+    let &[power, start, length, ref pickle @ ..] = bytes else {
+        return;
+    };
+    let (before, rest) = pickle.split_at(pickle.len().min(start.into()));
+    let (part, after) = rest.split_at(rest.len().min(length.into()));
+    let times = (1_usize << (power % 21)).min(LONGEST / part.len().max(1));
+    read_both(&[before, &part.repeat(times), after].concat());
+});
