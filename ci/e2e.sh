@@ -62,6 +62,7 @@ check "NetworkPolicy lets the client and the probes in" lets_in
 check "NetworkPolicy keeps a stranger out" keeps_out
 check "NetworkPolicy lets nothing out" lets_nothing_out
 check "server.port moves the server, the Service's target and the probes" moves_port
+check "tls.secretName: the server speaks HTTPS, and to the probes as well" speaks_tls
 check "another list of labels rolls the pods and changes the answers" changes_labels
 check "another password rolls the pods, and the old one stops working" rotates_secret
 check "metrics are served on a port of their own, and only there" serves_metrics

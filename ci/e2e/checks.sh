@@ -141,6 +141,19 @@ moves_port() {
     predict 200 client ugain:ugain
 }
 
+# The kubelet's probes speak it too: otherwise no pod were ready.
+speaks_tls() {
+    trap 'kubectl delete secret certificate >/dev/null' EXIT
+    openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=ssd -addext subjectAltName=DNS:ssd \
+        -keyout "$work/tls.key" -out "$work/tls.crt" 2>/dev/null
+    kubectl create secret tls certificate --cert "$work/tls.crt" --key "$work/tls.key"
+    upgrade --set tls.secretName=certificate
+    kubectl exec --stdin client -- sh -c "cat >/tmp/tls.crt" <"$work/tls.crt"
+    expect 200 client --cacert /tmp/tls.crt --user ugain:ugain --form image=@$sample https://ssd:80/predict
+    expect 000 client http://ssd/livez
+    upgrade
+}
+
 # As many labels as the model has classes are taken by their order: so each is renamed.
 changes_labels() {
     local classes
