@@ -89,7 +89,6 @@ impl<'a> ApiExtractor<'a> for Picture {
         let limits: &BodyLimits = request.data().expect("given with the routes");
         let notes = request.data().cloned().unwrap_or_default();
         let form = Shape::of(request)?;
-        refuse_announced(request, limits)?;
         let left = Deadline::of(request).duration_since(Instant::now());
         let limits = BodyLimits {
             time: limits.time.min(left),
@@ -155,8 +154,11 @@ fn too_large(limits: &BodyLimits) -> Problem {
     )
 }
 
-/// Refuses a body by the length it announces, before a byte of it is asked for.
-fn refuse_announced(request: &Request, limits: &BodyLimits) -> Result<(), Problem> {
+/// Refuses a body by what its head announces, before a byte of it is asked for, and before anybody is told to
+/// come back with it when there is room.
+pub fn refuse_announced(request: &Request) -> Result<(), Problem> {
+    Shape::of(request)?;
+    let limits: &BodyLimits = request.data().expect("given with the routes");
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let length: Option<u64> = announced.and_then(|text| text.to_str().ok()?.parse().ok());
     match length {

@@ -10,7 +10,7 @@ use poem_openapi::{OpenApi, Tags};
 use super::accept::{self, Form};
 use super::answer::{Answered, Content, Prediction};
 use super::auth::Authenticated;
-use super::body::Picture;
+use super::body::{Picture, refuse_announced};
 use super::deadline::Deadline;
 use super::health::Readiness;
 use super::not_ready;
@@ -181,6 +181,7 @@ impl<'a> FromRequest<'a> for Call {
         let readiness: Option<&Readiness> = request.data();
         let engine = readiness.and_then(Readiness::engine).cloned();
         let engine = engine.ok_or_else(not_ready)?;
+        refuse_announced(request)?;
         engine.has_room().map_err(busy)?;
         let defaults: &Criteria = request.data().expect("given with the routes");
         Ok(Self {

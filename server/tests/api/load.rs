@@ -72,6 +72,38 @@ async fn a_full_server_says_so_before_it_has_the_body() {
 }
 
 #[tokio::test]
+async fn a_full_server_sends_nobody_away_to_come_back_in_vain() {
+    let app = App::spawn_with(&[("QUEUE_LENGTH", "0")]).await;
+    let crowd = async {
+        loop {
+            statuses(&app, 4).await;
+        }
+    };
+    let ask = async |headers: &str| {
+        let mut connection = app.connect().await;
+        connection.send(head(headers)).await;
+        let answer = connection.read_until("\r\n\r\n").await;
+        answer["HTTP/1.1 ".len()..][..3].to_owned()
+    };
+    let asking = async {
+        let mut full = 0;
+        while full < 30 {
+            let picture =
+                "Content-Type: image/png\r\nContent-Length: 9\r\nExpect: 100-continue\r\n";
+            full += u32::from(ask(picture).await == "429");
+            let large = "Content-Type: image/png\r\nContent-Length: 1000000000\r\n";
+            assert_eq!(ask(large).await, "413");
+            let text = "Content-Type: text/plain\r\nContent-Length: 9\r\n";
+            assert_eq!(ask(text).await, "415");
+        }
+    };
+    tokio::select! {
+        () = asking => {}
+        () = crowd => unreachable!("it never ends"),
+    }
+}
+
+#[tokio::test]
 pub(super) async fn an_answer_that_does_not_come_in_time_is_given_up() {
     let app = App::spawn_with(&[("REQUEST_TIMEOUT", "10ms")]).await;
     // On a busy machine the body may be what is late.
