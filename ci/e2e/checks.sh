@@ -31,12 +31,11 @@ make_namespace() {
     soon 30 kubectl get serviceaccount default
 }
 
-# Always from the chart's values and those of ci/e2e: nothing stays from an earlier call. Helm waits for the
-# new pods only; the old ones still answer while they drain, with their password.
-upgrade() {
-    helm upgrade --install ssd charts/ssd --values ci/e2e/values.yaml --set "image.digest=$digest" \
-        --wait --timeout 3m "$@" >/dev/null && soon 60 settled
-}
+# Always from the chart's values and those of ci/e2e: nothing stays from an earlier call.
+begin_upgrade() { helm upgrade --install ssd charts/ssd --values ci/e2e/values.yaml --set "image.digest=$digest" "$@" >/dev/null; }
+
+# Helm waits for the new pods only; the old ones still answer while they drain, with their password.
+upgrade() { begin_upgrade --wait --timeout 3m "$@" && soon 60 settled; }
 
 refuses_privileged() {
     kubectl run privileged --image busybox:1.37 --privileged --restart Never 2>"$work/refused" && return 1

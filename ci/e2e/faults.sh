@@ -1,9 +1,10 @@
 # What goes wrong in a cluster, and what it costs: sourced by ci/e2e.sh. docs/faults.md says the same in words.
+# They run under a load, as a condition, in which bash goes on when a line fails: hence every &&.
 # shellcheck shell=bash disable=SC2154 # variables of ci/e2e.sh
 
 # ---- a bad roll --------------------------------------------------------------------------------
 
-# What any pod of the server waits for or ended by, its init containers' included.
+# What any pod of the server waits for or ended by, and what the cluster warns of.
 reasons() {
     local state
     for state in state.waiting state.terminated lastState.terminated; do
@@ -23,7 +24,7 @@ bad_roll() {
     before=$(server_pods metadata.name)
     # Of this time only.
     kubectl delete events --all >/dev/null
-    helm upgrade ssd charts/ssd --values ci/e2e/values.yaml --set "image.digest=$digest" "$@" >/dev/null &&
+    begin_upgrade "$@" &&
         soon 120 tells "$reason" &&
         same "available replicas" 2 "$(get deployment/ssd '{.status.availableReplicas}')" &&
         helm rollback ssd --wait --timeout 2m &&
@@ -46,20 +47,20 @@ no_such_model() {
 
 # ---- what others lose --------------------------------------------------------------------------
 
+# kill_container NODE CONTAINER-ID: its process, as the kernel would: no signal that it could answer.
+kill_container() { docker exec "$1" ctr --namespace k8s.io tasks kill --signal SIGKILL "${2#containerd://}"; }
+
 # restarts POD
 restarts() { get "pod/$1" '{.status.containerStatuses[0].restartCount}'; }
 ready_again() { # POD RESTARTS
     [ "$(restarts "$1")" -gt "$2" ] && [ "$(get "pod/$1" '{.status.containerStatuses[0].ready}')" = true ]
 }
 
-# The process itself, as the kernel would: no signal that it could answer.
 kill_server() {
-    local pod node container before
+    local pod before
     pod=$(server_pods metadata.name | head -n 1)
-    node=$(get "pod/$pod" '{.spec.nodeName}')
-    container=$(get "pod/$pod" '{.status.containerStatuses[0].containerID}')
     before=$(restarts "$pod")
-    docker exec "$node" ctr --namespace k8s.io tasks kill --signal SIGKILL "${container#containerd://}" &&
+    kill_container "$(get "pod/$pod" '{.spec.nodeName}')" "$(get "pod/$pod" '{.status.containerStatuses[0].containerID}')" &&
         soon 60 ready_again "$pod" "$before" &&
         same "exit code" 137 "$(get "pod/$pod" '{.status.containerStatuses[0].lastState.terminated.exitCode}')"
 }
@@ -71,39 +72,46 @@ registry_away() {
     kubectl delete events --all >/dev/null
     docker stop kind-registry >/dev/null
     trap 'docker start kind-registry >/dev/null' EXIT
-    helm upgrade ssd charts/ssd --values ci/e2e/values.yaml --set "image.digest=$digest" \
-        --set image.pullPolicy=Always >/dev/null
-    soon 120 tells 'ErrImagePull|ImagePullBackOff'
-    same "available replicas" 2 "$(get deployment/ssd '{.status.availableReplicas}')"
-    docker start kind-registry >/dev/null
-    kubectl rollout status deployment/ssd --timeout 180s
-    soon 60 rolled "$before"
+    begin_upgrade --set image.pullPolicy=Always &&
+        soon 120 tells 'ErrImagePull|ImagePullBackOff' &&
+        same "available replicas" 2 "$(get deployment/ssd '{.status.availableReplicas}')" &&
+        docker start kind-registry >/dev/null &&
+        kubectl rollout status deployment/ssd --timeout 180s &&
+        soon 60 rolled "$before"
 }
 
-api_server_answers() { kubectl get --raw /readyz >/dev/null 2>&1; }
-api_server() { docker exec "$control_plane" crictl ps --quiet --name kube-apiserver; }
-another_api_server() { [ -n "$(api_server)" ] && [ "$(api_server)" != "$1" ] && api_server_answers; }
+# The API server's container, as the API server itself tells.
+api_server() {
+    kubectl --namespace kube-system get "pod/kube-apiserver-$control_plane" \
+        --output 'jsonpath={.status.containerStatuses[0].containerID}'
+}
+another_api_server() {
+    local now
+    now=$(api_server) && [ "$now" != "$1" ]
+}
+pods_and_restarts() {
+    kubectl get pods --selector app.kubernetes.io/instance=ssd --output \
+        'jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[0].restartCount}{"\n"}{end}'
+}
 
 restart_api_server() {
-    local pods before container
-    pods=$(kubectl get pods --selector app.kubernetes.io/instance=ssd --output \
-        'jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[0].restartCount}{"\n"}{end}')
+    local before container
+    before=$(pods_and_restarts)
     container=$(api_server)
-    docker exec "$control_plane" crictl stop "$container" >/dev/null
-    soon 120 another_api_server "$container"
-    # What the controllers do when they see the cluster again.
-    sleep 10
-    same "pods and their restarts" "$pods" "$(kubectl get pods --selector app.kubernetes.io/instance=ssd --output \
-        'jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[0].restartCount}{"\n"}{end}')"
+    # Then for what the controllers do when they see the cluster again.
+    kill_container "$control_plane" "$container" &&
+        soon 120 another_api_server "$container" &&
+        sleep 10 &&
+        same "pods and their restarts" "$before" "$(pods_and_restarts)"
 }
 
 # Those that run have read it; a new one waits for it. An upgrade makes it again.
 delete_secret() {
     kubectl delete events --all >/dev/null
-    kubectl delete secret ssd
-    kubectl delete "$(kubectl get pods --selector app.kubernetes.io/instance=ssd --output name | head -n 1)" --wait
-    soon 60 tells 'secret "ssd" not found'
-    same "ready replicas" 1 "$(get deployment/ssd '{.status.readyReplicas}')"
-    upgrade
-    kubectl rollout status deployment/ssd --timeout 120s
+    kubectl delete secret ssd &&
+        kubectl delete "pod/$(server_pods metadata.name | head -n 1)" --wait &&
+        soon 60 tells 'secret "ssd" not found' &&
+        same "ready replicas" 1 "$(get deployment/ssd '{.status.readyReplicas}')" &&
+        upgrade &&
+        kubectl rollout status deployment/ssd --timeout 120s
 }
