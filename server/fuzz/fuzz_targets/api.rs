@@ -108,13 +108,11 @@ static SERVER: LazyLock<Server> = LazyLock::new(|| {
         ("LOG_FILTER", "off"),
         ("PIXEL_LIMIT", "500000"),
         ("THREADS", "1"),
-    ]
-    .into_iter()
-    .chain([
         ("PRECISION", "f32"),
         ("BODY_LIMIT", "64KiB"),
         ("COCO_LABELS_PATH", "labels"),
-    ])
+    ]
+    .into_iter()
     .collect();
     let settings = Settings::load(None, &variables).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -124,24 +122,10 @@ static SERVER: LazyLock<Server> = LazyLock::new(|| {
     };
     write_safetensors(&files.weights, tensors(), &BTreeMap::new()).unwrap();
     std::fs::write(&files.labels, "thing\n").unwrap();
-    let limits = Limits {
-        pixels: settings.pixel_limit,
-        threads: settings.threads.get(),
-        workers: settings.workers.get(),
-        batch: settings.batch,
-        queue: settings.queue_length,
-    };
+    let limits = Limits::from(&settings);
     let readiness = Readiness::default();
     readiness.ready(Engine::start(&files, settings.arithmetic, limits).unwrap());
-    let options = Options {
-        login: settings.login,
-        criteria: settings.criteria,
-        body_limit: settings.body_limit,
-        pixel_limit: settings.pixel_limit,
-        bodies_limit: settings.bodies_limit,
-        body_timeout: settings.body_timeout,
-        request_timeout: settings.request_timeout,
-    };
+    let options = Options::from(&settings);
     Server {
         runtime: tokio::runtime::Builder::new_current_thread()
             .enable_time()

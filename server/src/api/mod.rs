@@ -41,7 +41,7 @@ use poem::{
 };
 use poem_openapi::error::{AuthorizationError, ParseParamError};
 
-use crate::config::Login;
+use crate::config::{Login, Settings};
 use crate::detector::boxes::Criteria;
 use crate::telemetry::{MEDIA_TYPE, Metrics};
 
@@ -71,6 +71,20 @@ pub struct Options {
     pub body_timeout: Duration,
     /// From a request's headers to its answer.
     pub request_timeout: Duration,
+}
+
+impl From<&Settings> for Options {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            login: settings.login.clone(),
+            criteria: settings.criteria,
+            body_limit: settings.body_limit,
+            pixel_limit: settings.pixel_limit,
+            bodies_limit: settings.bodies_limit,
+            body_timeout: settings.body_timeout,
+            request_timeout: settings.request_timeout,
+        }
+    }
 }
 
 /// All routes. Every error leaves as problem details, with the request's id.

@@ -62,12 +62,11 @@ impl Predict {
             .map(|folder| Album::open(folder, self.force, &self.pictures))
             .transpose()?;
         let limits = Limits {
-            pixels: settings.pixel_limit,
-            threads: settings.threads.get(),
             // One picture after the other.
             workers: 1,
             batch: None,
             queue: 0,
+            ..Limits::from(&settings)
         };
         let engine = Engine::start(&files, settings.arithmetic, limits)?;
         let runtime = tokio::runtime::Builder::new_current_thread()

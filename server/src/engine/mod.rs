@@ -18,6 +18,7 @@ use bytes::Bytes;
 use image::RgbImage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::config::Settings;
 use crate::detector::boxes::Criteria;
 use crate::detector::labels::{self, Labels};
 use crate::detector::picture::{self, Encoding, Header};
@@ -53,6 +54,18 @@ pub struct Limits {
     pub batch: Option<usize>,
     /// Pictures that may wait for a worker, or be on their way to one.
     pub queue: usize,
+}
+
+impl From<&Settings> for Limits {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            pixels: settings.pixel_limit,
+            threads: settings.threads.get(),
+            workers: settings.workers.get(),
+            batch: settings.batch,
+            queue: settings.queue_length,
+        }
+    }
 }
 
 /// Why no engine can be started.

@@ -111,15 +111,7 @@ impl Application {
     /// # Errors
     /// Where the model cannot be loaded.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-        let options = api::Options {
-            login: self.settings.login.clone(),
-            criteria: self.settings.criteria,
-            body_limit: self.settings.body_limit,
-            pixel_limit: self.settings.pixel_limit,
-            bodies_limit: self.settings.bodies_limit,
-            body_timeout: self.settings.body_timeout,
-            request_timeout: self.settings.request_timeout,
-        };
+        let options = api::Options::from(&self.settings);
         let metrics = Metrics::default();
         let (most, timeouts) = (
             self.settings.connection_limit,
@@ -159,13 +151,7 @@ impl Application {
 
     async fn load(&self) -> Result<(), Error> {
         let files = self.files.clone();
-        let limits = Limits {
-            pixels: self.settings.pixel_limit,
-            threads: self.settings.threads.get(),
-            workers: self.settings.workers.get(),
-            batch: self.settings.batch,
-            queue: self.settings.queue_length,
-        };
+        let limits = Limits::from(&self.settings);
         info!(
             weights = %files.weights.display(),
             workers = limits.workers,

@@ -19,15 +19,7 @@ async fn status(endpoint: &impl Endpoint<Output = poem::Response>, path: &str) -
 #[tokio::test]
 pub(super) async fn the_server_is_ready_from_the_end_of_the_warm_up_to_the_begin_of_the_shutdown() {
     let settings = settings(&[]);
-    let options = Options {
-        login: settings.login,
-        criteria: settings.criteria,
-        body_limit: settings.body_limit,
-        pixel_limit: settings.pixel_limit,
-        bodies_limit: settings.bodies_limit,
-        body_timeout: settings.body_timeout,
-        request_timeout: settings.request_timeout,
-    };
+    let options = Options::from(&settings);
     let readiness = Readiness::default();
     let endpoint = routes(&options, &readiness, &Metrics::default());
     let healthy = async || {
@@ -54,11 +46,8 @@ pub(super) async fn the_server_is_ready_from_the_end_of_the_warm_up_to_the_begin
     );
 
     let limits = Limits {
-        pixels: settings.pixel_limit,
-        threads: 1,
-        workers: 1,
-        batch: None,
         queue: 0,
+        ..Limits::from(&settings)
     };
     let engine =
         tokio::task::spawn_blocking(move || Engine::start(&files(), Wanted::REFERENCE, limits));
