@@ -20,6 +20,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::detector::boxes::Criteria;
 use crate::detector::precision::{Place, Precision, Wanted};
 use crate::detector::priors;
+use crate::quote::quote;
 
 /// One setting: an environment variable, and in a file the same name in lower case.
 #[derive(Debug)]
@@ -212,7 +213,7 @@ pub enum Error {
         missing: &'static str,
     },
     /// The file names something that is no setting.
-    #[error("{file}: `{key}` is no setting; there are {known}")]
+    #[error("{file}: {key} is no setting; there are {known}")]
     UnknownKey {
         /// The file.
         file: String,
@@ -415,7 +416,7 @@ impl<'a> Values<'a> {
             place: self.place(setting),
             held: match text {
                 _ if setting.secret => "not shown here".to_owned(),
-                Ok(text) => format!("\"{}\"", shown(&text)),
+                Ok(text) => quote(&text),
                 Err(_) => "no single value".to_owned(),
             },
             accepts: setting.accepts,
@@ -452,7 +453,7 @@ fn read_file(path: &Path) -> Result<String, Error> {
             let known: Vec<String> = ALL.iter().map(|setting| setting.key()).collect();
             return Err(Error::UnknownKey {
                 file: path.display().to_string(),
-                key: shown(key),
+                key: quote(key),
                 known: known.join(", "),
             });
         };
@@ -479,17 +480,6 @@ fn tls(values: &Values) -> Result<Option<Tls>, Error> {
         (Some(_), None) => Err(half(&TLS_CERTIFICATE_PATH, &TLS_KEY_PATH)),
         (None, Some(_)) => Err(half(&TLS_KEY_PATH, &TLS_CERTIFICATE_PATH)),
     }
-}
-
-/// Text from outside, fit for a log: escaped, cut to 80 characters.
-fn shown(text: &str) -> String {
-    let beginning: String = text.chars().take(80).collect();
-    let more = if beginning.len() < text.len() {
-        "…"
-    } else {
-        ""
-    };
-    format!("{}{more}", beginning.escape_debug())
 }
 
 fn parse<T: std::str::FromStr>(text: &str) -> Option<T> {
@@ -672,11 +662,7 @@ mod tests {
             assert!(!message.contains('\n'), "{message}");
             assert!(message.starts_with(&format!("{variable} is ")), "{message}");
             let secret = variable.starts_with("SECRET");
-            assert_eq!(
-                message.contains(&format!("\"{held}\"")),
-                !secret,
-                "{message}"
-            );
+            assert_eq!(message.contains(&format!("`{held}`")), !secret, "{message}");
             assert!(message.contains("it accepts "), "{message}");
         }
     }
@@ -697,7 +683,7 @@ mod tests {
     fn a_bad_value_in_the_file_names_the_file_and_the_key() {
         let message = load_file("top_k = \"all\"\n", &[]).unwrap_err().to_string();
         assert!(
-            message.contains(".conf: top_k is \"all\": it accepts a whole"),
+            message.contains(".conf: top_k is `all`: it accepts a whole"),
             "{message}"
         );
         let message = load_file("[port]\nnumber = 1\n", &[])

@@ -18,6 +18,7 @@ pub mod api;
 pub mod config;
 pub mod detector;
 pub mod engine;
+mod quote;
 pub mod server;
 pub mod telemetry;
 pub mod weights;

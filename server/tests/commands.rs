@@ -545,7 +545,7 @@ fn start_up_is_stopped_by_a_bad_setting_or_a_missing_file_with_one_line() {
         (
             "PORT",
             "80a",
-            "ssd: PORT is \"80a\": it accepts a whole number from 0 to 65535\n",
+            "ssd: PORT is `80a`: it accepts a whole number from 0 to 65535\n",
         ),
         (
             "WEIGHTS_PATH",

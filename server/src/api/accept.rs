@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 
 use poem::http::{HeaderMap, header};
 
-use super::problem::{Problem, quote};
+use super::problem::Problem;
 use crate::detector::picture::Encoding;
+use crate::quote::quote;
 
 /// A form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use super::budget::{Budget, Share};
 use super::deadline::Deadline;
-use super::problem::{Kind, Problem, quote};
+use super::problem::{Kind, Problem};
 use super::request_log::Notes;
+use crate::quote::quote;
 
 /// The form's field that holds the picture.
 const FIELD: &str = "image";

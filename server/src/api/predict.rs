@@ -14,11 +14,12 @@ use super::body::{Picture, refuse_announced};
 use super::deadline::Deadline;
 use super::health::Readiness;
 use super::not_ready;
-use super::problem::{Kind, Problem, quote};
+use super::problem::{Kind, Problem};
 use super::request_log::{Notes, milliseconds};
 use crate::detector::boxes::Criteria;
 use crate::detector::picture::{self, Encoding};
 use crate::engine::{self, Answer, Engine, Full, Stages};
+use crate::quote::quote;
 
 /// The query parameters, and what each accepts.
 const PARAMETERS: [(&str, &str); 3] = [

@@ -391,9 +391,3 @@ fn headers(status: Option<u16>) -> Vec<MetaHeader> {
         }))),
     }]
 }
-
-/// Text of a client, fit for an answer: escaped, cut.
-pub fn quote(text: &str) -> String {
-    let cut: String = text.chars().take(40).flat_map(char::escape_debug).collect();
-    format!("`{cut}`")
-}

@@ -8,8 +8,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::error::{ErrorKind, quote};
+use super::error::ErrorKind;
 use super::limits;
+use crate::quote::quote;
 
 /// A zip file.
 pub(super) struct Archive<'a> {

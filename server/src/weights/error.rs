@@ -1,8 +1,9 @@
 //! What can be wrong with a file, said so that it can be put right.
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::quote::{SHOWN, quote};
 
 /// Why a file could not be read, or written, as a state dict. Names the file.
 #[derive(Debug, thiserror::Error)]
@@ -188,28 +189,6 @@ impl ErrorKind {
     }
 }
 
-/// The longest piece of a file that an error shows, in characters.
-const SHOWN: usize = 80;
-
-/// Text from a file, fit for a log: in backquotes, escaped, cut.
-pub(super) fn quote(text: &str) -> String {
-    let mut quoted = String::from("`");
-    let mut rest = text.chars();
-    for character in rest.by_ref().take(SHOWN) {
-        // Quotes need no escape: control characters do, and what turns the direction of text.
-        if matches!(character, '"' | '\'') {
-            quoted.push(character);
-        } else {
-            let _ = write!(quoted, "{}", character.escape_debug());
-        }
-    }
-    if rest.next().is_some() {
-        quoted.push('…');
-    }
-    quoted.push('`');
-    quoted
-}
-
 /// Bytes from a file, fit for a log: as [`quote`] where they are ASCII text, else the first few in
 /// hexadecimal.
 pub(super) fn quote_bytes(bytes: &[u8]) -> String {
@@ -225,17 +204,5 @@ pub(super) fn quote_bytes(bytes: &[u8]) -> String {
                 .collect();
             format!("the bytes [{}]", hex.join(" "))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quote;
-
-    #[test]
-    fn control_characters_are_escaped_and_long_text_is_cut() {
-        assert_eq!(quote("a\u{1b}[2J\n\u{202e}b"), "`a\\u{1b}[2J\\n\\u{202e}b`");
-        assert_eq!(quote(&"x".repeat(80)), format!("`{}`", "x".repeat(80)));
-        assert_eq!(quote(&"x".repeat(81)), format!("`{}…`", "x".repeat(80)));
     }
 }

@@ -15,11 +15,12 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Metadata, SafeTensorError, TensorInfo};
 
 use super::dtype::Dtype;
-use super::error::{Error, ErrorKind, quote};
+use super::error::{Error, ErrorKind};
 use super::layout;
 use super::limits;
 use super::state_dict::{Entries, Entry};
 use super::tensor::Tensor;
+use crate::quote::quote;
 
 /// The bytes before the header, which tell its length.
 const LENGTH: usize = 8;

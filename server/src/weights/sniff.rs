@@ -1,6 +1,7 @@
 //! What kind of file this is, from its bytes; never from its name.
 
-use super::error::{ErrorKind, quote, quote_bytes};
+use super::error::{ErrorKind, quote_bytes};
+use crate::quote::quote;
 
 /// The formats that hold state dicts.
 #[derive(Clone, Copy, Debug, PartialEq)]

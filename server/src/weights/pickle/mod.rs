@@ -23,9 +23,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::error::{ErrorKind, quote, quote_bytes};
+use super::error::{ErrorKind, quote_bytes};
 use super::limits;
 use super::state_dict::Dialect;
+use crate::quote::quote;
 
 use cursor::Cursor;
 pub(super) use global::{Global, StorageType};

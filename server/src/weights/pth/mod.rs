@@ -10,11 +10,12 @@ pub(super) mod zip;
 use std::ops::Range;
 
 use super::dtype::Dtype;
-use super::error::{ErrorKind, quote};
+use super::error::ErrorKind;
 use super::layout;
 use super::limits;
 use super::pickle::{Global, Heap, Pickle, Storage, StorageType, TensorRecipe, Value};
 use super::state_dict::{Entries, Entry};
+use crate::quote::quote;
 
 /// The tensors of a pickle, in its order. `locate` tells where a storage's bytes lie in the file.
 fn tensors(

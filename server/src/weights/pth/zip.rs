@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use crate::quote::quote;
 use crate::weights::archive::Archive;
-use crate::weights::error::{ErrorKind, quote};
+use crate::weights::error::ErrorKind;
 use crate::weights::pickle::{Pickle, Storage, unpickle};
 use crate::weights::state_dict::{Entries, Format};
 
