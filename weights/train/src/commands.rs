@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use ssd_server::detector::precision::{Place, Precision, Wanted};
+use ssd_server::weights::StateDict;
 use ssd_train::evaluation::{self, Accuracy, Detector, Set, coco_file, report, voc_folder};
 use ssd_train::scenes::{self, CLASSES, Style};
 use ssd_train::training::batches::Diet;
@@ -148,6 +149,16 @@ struct Train {
     /// Different scenes; each is drawn once and varied afterwards
     #[arg(long, default_value_t = 12000)]
     pool: usize,
+    /// One scene in so many shows no object, only what a model must not raise
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    empty: u64,
+    /// Begin with this model's weights, which `export` wrote, and its width. Its normalisation is folded into
+    /// them: the learning rate must be far lower, such as 0.00006
+    #[arg(long, value_name = "FILE", conflicts_with = "channels")]
+    from: Option<PathBuf>,
+    /// With --from: so many of the first convolutions stay as they are, which saves time
+    #[arg(long, requires = "from", default_value_t = 0)]
+    frozen: usize,
     /// The highest learning rate
     #[arg(long, default_value_t = 0.003)]
     learning_rate: f64,
@@ -177,17 +188,23 @@ struct Train {
 
 impl Train {
     fn run(self) -> anyhow::Result<()> {
+        let model = self.from.as_deref().map(StateDict::open).transpose()?;
         let settings = Settings {
             diet: Diet {
                 seed: self.seed,
                 batch: self.batch,
                 pool: self.pool,
+                empty: self.empty,
             },
             steps: self.steps,
             learning_rate: self.learning_rate,
-            channels: self.channels,
+            channels: model
+                .as_ref()
+                .map_or(Some(self.channels), channels)
+                .context("the model that --from names has no SSD300 layer vgg.0")?,
             bfloat16: self.bfloat16,
             replicas: self.replicas,
+            frozen: self.frozen,
         };
         let files = Files {
             checkpoint: self.checkpoint,
@@ -197,8 +214,13 @@ impl Train {
             validation_scenes: self.validation_scenes,
             until: self.until,
         };
-        course::train(settings, &files)
+        course::train(settings, model.as_ref(), &files)
     }
+}
+
+/// Channels of a network's first layer.
+fn channels(model: &StateDict) -> Option<usize> {
+    model.get("vgg.0.weight")?.shape().first().copied()
 }
 
 #[derive(Args)]
@@ -216,7 +238,8 @@ struct Export {
     /// Seed of the scenes that the accuracy is measured on
     #[arg(long, default_value_t = 2)]
     seed: u64,
-    /// How many scenes; a fifth as many without objects
+    /// How many scenes; a fifth as many without objects. With 0, nothing is measured, nor the model's
+    /// threshold adjusted: as a further run begins with it
     #[arg(long, default_value_t = 1000)]
     scenes: usize,
 }
@@ -226,6 +249,9 @@ impl Export {
         let checkpoint = Checkpoint::read(&self.checkpoint)?;
         // Written thrice: what is measured is the file itself, in half precision.
         course::export(&checkpoint, 0.0, "not measured yet", &self.model)?;
+        if self.scenes == 0 {
+            return Ok(());
+        }
         let classes: Vec<String> = CLASSES.iter().map(|class| class.name.to_owned()).collect();
         let (sure, _) = Detector::open(&self.model, &classes, Wanted::REFERENCE)?;
         let doubt = doubt::choose(&sure, course::VALIDATION_SEED)?;

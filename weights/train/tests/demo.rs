@@ -39,11 +39,11 @@ fn the_demo_model_still_finds_what_is_drawn() {
         accuracy.at_threshold.precision.unwrap() > 0.9,
         "{accuracy:?}"
     );
-    assert!(accuracy.at_threshold.recall.unwrap() > 0.8, "{accuracy:?}");
+    assert!(accuracy.at_threshold.recall.unwrap() > 0.75, "{accuracy:?}");
 }
 
 #[test]
 fn the_demo_model_invents_no_more_than_its_figures_say() {
-    let accuracy = accuracy(&evaluation::drawn(78, 20, true).unwrap());
-    assert!(accuracy.at_threshold.raised <= 0.3, "{accuracy:?}");
+    let accuracy = accuracy(&evaluation::drawn(78, 40, true).unwrap());
+    assert!(accuracy.at_threshold.raised <= 0.15, "{accuracy:?}");
 }

@@ -7,11 +7,12 @@ use super::noise;
 
 /// Paints the whole frame.
 pub fn paint(frame: &mut Frame, dice: &mut Dice) {
-    match dice.below(10) {
+    match dice.below(11) {
         0..=2 => outdoors(frame, dice),
         3..=5 => room(frame, dice),
         6 | 7 => surface(frame, dice),
         8 => weave(frame, dice),
+        9 => speckles(frame, dice),
         _ => blur_of_colours(frame, dice),
     }
 }
@@ -324,6 +325,31 @@ fn weave(frame: &mut Frame, dice: &mut Dice) {
         let patch = ((patches[i] - 0.5) * 5.0).clamp(0.0, 0.8);
         mix(mix(first, second, t), scaled(light, 0.6 + t * 0.6), patch)
     });
+}
+
+/// Grains of all sizes and two tones on a ground: gravel, stars, cells under a microscope, crowds.
+fn speckles(frame: &mut Frame, dice: &mut Dice) {
+    let (w, h) = frame.size();
+    let ground = any(dice);
+    let tones = [(); 3].map(|()| any(dice));
+    let (cell, rough) = (dice.scale(8.0, 80.0), dice.between(0.1, 0.6));
+    let tone = noise::field(dice, w, h, cell);
+    frame.each(0, h, |x, y| {
+        scaled(ground, 1.0 + (tone[y * w + x] - 0.5) * rough)
+    });
+    let largest = dice.scale(1.5, 12.0);
+    let hollow = dice.chance(0.3);
+    for _ in 0..dice.count(60, 700) {
+        let at = (dice.between(0.0, w as f32), dice.between(0.0, h as f32));
+        let radius = largest * dice.between(0.3, 1.0) * w as f32 / 300.0;
+        let grain = dice.pick(&tones);
+        let grain = near(dice, grain, 25.0);
+        let opacity = dice.between(0.4, 1.0);
+        frame.glow(at, radius, grain, opacity);
+        if hollow {
+            frame.glow(at, radius * 0.5, ground, opacity);
+        }
+    }
 }
 
 /// A background far out of focus: large soft discs of light and colour.

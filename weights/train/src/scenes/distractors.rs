@@ -8,7 +8,7 @@ use super::colour::{any, hsv, near, scaled, vivid};
 use super::dice::Dice;
 use super::objects::Light;
 
-const KINDS: [fn(&mut Canvas, &mut Dice, Light); 16] = [
+const KINDS: [fn(&mut Canvas, &mut Dice, Light); 21] = [
     blob,
     blob,
     flat_polygon,
@@ -25,6 +25,11 @@ const KINDS: [fn(&mut Canvas, &mut Dice, Light); 16] = [
     plant,
     person,
     bar,
+    face,
+    beast,
+    flower,
+    page,
+    coin,
 ];
 
 /// Draws one.
@@ -41,12 +46,13 @@ fn blob(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
             shape::on_circle(dice.between(0.4, 1.0), angle)
         })
         .collect();
-    let outline = if dice.chance(0.6) {
-        shape::smooth(&points)
+    // A round one in an orange's colours would be an orange to anybody.
+    let (outline, colour) = if dice.chance(0.6) {
+        (shape::smooth(&points), unlike_oranges(dice))
     } else {
-        shape::polygon(&points)
+        (shape::polygon(&points), any(dice))
     };
-    canvas.fill(&outline, &Ink::Flat(any(dice)));
+    canvas.fill(&outline, &Ink::Flat(colour));
     if dice.chance(0.4) {
         let (stripe, step) = (any(dice), dice.between(0.15, 0.5));
         let slope = dice.between(-0.5, 0.5);
@@ -62,6 +68,16 @@ fn blob(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
     let (amount, cell) = (dice.between(0.05, 0.5), dice.scale(2.0, 40.0));
     canvas.grain(dice, amount, cell);
     canvas.shade_across(light.to, light.strength * dice.between(0.2, 1.0));
+}
+
+/// Any colour but those of oranges.
+fn unlike_oranges(dice: &mut Dice) -> [f32; 3] {
+    loop {
+        let [red, green, blue] = any(dice);
+        if !(0.3 * red..0.85 * red).contains(&green) || blue > 0.5 * green {
+            return [red, green, blue];
+        }
+    }
 }
 
 fn flat_polygon(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
@@ -519,4 +535,267 @@ fn bar(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
     );
     canvas.shade_across(light.to, light.strength * 0.4);
     canvas.grain(dice, 0.15, 5.0);
+}
+
+/// A face from near by, more or less turned away.
+fn face(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
+    let skin = hsv(
+        dice.between(8.0, 32.0),
+        dice.between(0.2, 0.65),
+        dice.between(0.25, 1.0),
+    );
+    let hair = hsv(
+        dice.between(10.0, 45.0),
+        dice.between(0.1, 0.7),
+        dice.between(0.05, 0.75),
+    );
+    let (wide, turn) = (dice.between(0.55, 0.75), dice.between(-0.22, 0.22));
+    if dice.chance(0.8) {
+        let long = dice.between(-0.2, 0.9);
+        canvas.fill(
+            &shape::smooth(&[
+                (0.0, -1.0),
+                (wide * 1.2, -0.6),
+                (wide * 1.1, long),
+                (-wide * 1.1, long),
+                (-wide * 1.2, -0.6),
+            ]),
+            &Ink::Flat(hair),
+        );
+    }
+    let chin = dice.between(0.85, 1.0);
+    canvas.fill(
+        &shape::smooth(&[
+            (0.0, -0.8),
+            (wide, -0.35),
+            (wide * 0.85, 0.35),
+            (wide * 0.3, chin),
+            (-wide * 0.3, chin),
+            (-wide * 0.85, 0.35),
+            (-wide, -0.35),
+        ]),
+        &Ink::Flat(skin),
+    );
+    canvas.shade_across(light.to, light.strength);
+    let (dark, apart) = (scaled(hair, 0.6), dice.between(0.24, 0.34));
+    for side in [-1.0, 1.0] {
+        let x = turn + side * apart;
+        canvas.onto(
+            &shape::ellipse(x, -0.15, 0.14, 0.08),
+            &Ink::Flat([232.0; 3]),
+        );
+        let iris = any(dice);
+        canvas.onto(
+            &shape::disc(x + turn * 0.3, -0.15, 0.075),
+            &Ink::Flat(scaled(iris, 0.5)),
+        );
+        canvas.line_onto(
+            &shape::curve(&[(x - 0.17, -0.32), (x, -0.39), (x + 0.17, -0.32)]),
+            dice.between(0.03, 0.09),
+            &Ink::Flat(dark),
+        );
+    }
+    canvas.line_onto(
+        &shape::curve(&[(turn, -0.1), (turn * 1.7 + 0.08, 0.25), (turn - 0.08, 0.3)]),
+        0.05,
+        &Ink::Flat(scaled(skin, 0.7)),
+    );
+    let smile = dice.between(-0.05, 0.15);
+    let lips = scaled(
+        [skin[0], skin[1] * 0.65, skin[2] * 0.65],
+        dice.between(0.6, 1.0),
+    );
+    canvas.line_onto(
+        &shape::curve(&[(turn - 0.25, 0.5), (turn, 0.5 + smile), (turn + 0.25, 0.5)]),
+        dice.between(0.06, 0.14),
+        &Ink::Flat(lips),
+    );
+    canvas.grain(dice, 0.1, 8.0);
+}
+
+/// The head of a cat, a dog or a bear: fur, ears, eyes and a muzzle.
+fn beast(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
+    let fur = hsv(
+        dice.between(15.0, 45.0),
+        dice.between(0.0, 0.6),
+        dice.between(0.1, 0.95),
+    );
+    let inner = near(dice, [205.0, 150.0, 140.0], 30.0);
+    let (pointed, high) = (dice.chance(0.6), dice.between(-1.0, -0.75));
+    for side in [-1.0, 1.0] {
+        let ear = [
+            (side * 0.2, -0.55),
+            (side * 0.62, high),
+            (side * 0.72, -0.2),
+        ];
+        let lobe = [
+            (side * 0.32, -0.55),
+            (side * 0.58, high + 0.14),
+            (side * 0.62, -0.3),
+        ];
+        if pointed {
+            canvas.fill(&shape::polygon(&ear), &Ink::Flat(scaled(fur, 0.9)));
+            canvas.onto(&shape::polygon(&lobe), &Ink::Flat(inner));
+        } else {
+            canvas.fill(&shape::smooth(&ear), &Ink::Flat(scaled(fur, 0.75)));
+        }
+    }
+    canvas.fill(
+        &shape::ellipse(0.0, 0.1, dice.between(0.65, 0.8), 0.72),
+        &Ink::Flat(fur),
+    );
+    let marks = scaled(fur, dice.between(0.4, 1.6));
+    for _ in 0..dice.count(0, 7) {
+        let x = dice.between(-0.6, 0.6);
+        canvas.line_onto(
+            &shape::curve(&[
+                (x, -0.6),
+                (x * 0.8, -0.3),
+                (x * 0.9, dice.between(-0.3, 0.5)),
+            ]),
+            dice.between(0.04, 0.14),
+            &Ink::Flat(marks),
+        );
+    }
+    canvas.shade_across(light.to, light.strength);
+    let pale = scaled(fur, dice.between(1.0, 1.8));
+    canvas.onto(
+        &shape::ellipse(0.0, 0.42, dice.between(0.25, 0.42), 0.3),
+        &Ink::Flat(pale),
+    );
+    let eye = hsv(
+        dice.between(20.0, 110.0),
+        dice.between(0.2, 0.9),
+        dice.between(0.2, 0.9),
+    );
+    let (apart, slit) = (dice.between(0.27, 0.38), dice.between(0.03, 0.1));
+    for side in [-1.0, 1.0] {
+        let x = side * apart;
+        canvas.onto(&shape::ellipse(x, -0.02, 0.16, 0.13), &Ink::Flat([25.0; 3]));
+        canvas.onto(&shape::ellipse(x, -0.02, 0.13, 0.11), &Ink::Flat(eye));
+        canvas.onto(&shape::ellipse(x, -0.02, slit, 0.1), &Ink::Flat([12.0; 3]));
+    }
+    let nose = near(dice, [110.0, 70.0, 70.0], 50.0);
+    canvas.onto(
+        &shape::polygon(&[(-0.11, 0.27), (0.11, 0.27), (0.0, 0.4)]),
+        &Ink::Flat(nose),
+    );
+    let ink = Ink::Flat(scaled(fur, 0.4));
+    canvas.line_onto(
+        &shape::curve(&[(-0.2, 0.52), (0.0, 0.42), (0.2, 0.52)]),
+        0.03,
+        &ink,
+    );
+    let hairs = (canvas.side() as f32 / 40.0).clamp(1.5, 6.0);
+    canvas.grain(dice, 0.3, hairs);
+}
+
+/// Petals in rings about a heart.
+fn flower(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
+    let colour = vivid(dice);
+    let rings = dice.count(1, 3);
+    for ring in 0..rings {
+        let (count, reach) = (dice.count(5, 13), 1.0 - 0.3 * ring as f32);
+        let (broad, offset) = (
+            dice.between(0.6, 1.3) / count as f32,
+            dice.between(0.0, TAU),
+        );
+        let tone = scaled(colour, 1.0 + 0.15 * ring as f32);
+        for petal in 0..count {
+            let angle = offset + TAU * petal as f32 / count as f32;
+            let around = |radius: f32, by: f32| shape::on_circle(radius * reach, angle + by * PI);
+            canvas.fill(
+                &shape::smooth(&[
+                    (0.0, 0.0),
+                    around(0.65, -broad),
+                    around(1.0, 0.0),
+                    around(0.65, broad),
+                ]),
+                &Ink::Flat(near(dice, tone, 22.0)),
+            );
+        }
+    }
+    let heart = any(dice);
+    canvas.onto(
+        &shape::disc(0.0, 0.0, dice.between(0.1, 0.35)),
+        &Ink::Flat(heart),
+    );
+    canvas.shade_across(light.to, light.strength * 0.7);
+    canvas.grain(dice, 0.15, 5.0);
+}
+
+/// Print: a sheet or a label with lines of letters, headings and boxes.
+fn page(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
+    let paper = near(dice, [228.0, 224.0, 212.0], 30.0);
+    let half = dice.between(0.5, 0.95);
+    canvas.fill(
+        &shape::rectangle(-half, -1.0, 2.0 * half, 2.0),
+        &Ink::Flat(paper),
+    );
+    let ink = near(dice, [45.0, 45.0, 50.0], 35.0);
+    let (high, mut y) = (dice.between(0.05, 0.16), -0.88);
+    while y + high < 0.9 {
+        if dice.chance(0.12) {
+            let tall = dice.between(1.0, 4.0) * high;
+            let left = dice.between(-half, 0.0) * 0.8;
+            canvas.onto(
+                &shape::rectangle(left, y, half * dice.between(0.5, 0.9), tall),
+                &Ink::Flat(any(dice)),
+            );
+            y += tall + 0.6 * high;
+            continue;
+        }
+        let end = half * dice.between(0.3, 0.88);
+        let mut x = -0.85 * half;
+        while x < end {
+            let wide = high * dice.between(0.3, 0.8);
+            let points: Vec<_> = (0..dice.count(2, 4))
+                .map(|_| {
+                    (
+                        x + dice.between(0.0, 0.8) * wide,
+                        y + dice.between(0.0, 0.7) * high,
+                    )
+                })
+                .collect();
+            canvas.line_onto(&shape::polyline(&points), high * 0.13, &Ink::Flat(ink));
+            x += wide * if dice.chance(0.2) { 2.0 } else { 1.0 };
+        }
+        y += high * 1.25;
+    }
+    canvas.shade_across(light.to, light.strength * 0.5);
+    canvas.grain(dice, 0.08, 20.0);
+}
+
+/// A coin or a medal: a metal disc with a rim and a relief.
+fn coin(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
+    let metal = if dice.chance(0.5) {
+        near(dice, [150.0, 148.0, 142.0], 45.0)
+    } else {
+        hsv(
+            dice.between(18.0, 46.0),
+            dice.between(0.3, 0.7),
+            dice.between(0.3, 0.8),
+        )
+    };
+    let (low, high) = (scaled(metal, 0.65), scaled(metal, 1.3));
+    canvas.fill(&shape::disc(0.0, 0.0, 1.0), &Ink::Flat(metal));
+    canvas.line_onto(&shape::disc(0.0, 0.0, 0.95), 0.08, &Ink::Flat(high));
+    canvas.line_onto(
+        &shape::disc(0.0, 0.0, dice.between(0.8, 0.9)),
+        0.04,
+        &Ink::Flat(low),
+    );
+    let relief: Vec<_> = (0..dice.count(5, 9))
+        .map(|i| shape::on_circle(dice.between(0.2, 0.65), i as f32 * 0.9))
+        .collect();
+    canvas.onto(
+        &shape::smooth(&relief),
+        &Ink::Flat(scaled(metal, dice.between(0.75, 1.25))),
+    );
+    canvas.line_onto(&shape::smooth(&relief), 0.05, &Ink::Flat(low));
+    if dice.chance(0.5) {
+        writing(canvas, dice, (0.5, 0.2), high);
+    }
+    canvas.shade_across(light.to, light.strength);
+    canvas.grain(dice, 0.2, 4.0);
 }

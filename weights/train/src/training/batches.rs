@@ -21,9 +21,6 @@ use crate::scenes::{self, Dice, Scene, Style};
 const VARYING: u64 = 1 << 40;
 /// Batches prepared ahead.
 const AHEAD: usize = 4;
-/// One scene in so many shows no object at all: what a model must not raise is learnt from those
-/// as much as what it must is from the others.
-const EMPTY: u64 = 4;
 
 /// Which pictures a run sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -34,6 +31,9 @@ pub struct Diet {
     pub batch: usize,
     /// Different scenes, each drawn once and then varied.
     pub pool: usize,
+    /// One scene in so many shows no object at all: what a model must not raise is learnt from those
+    /// as much as what it must is from the others.
+    pub empty: u64,
 }
 
 /// A batch of pictures, with what the network should say of them.
@@ -86,7 +86,7 @@ fn squared(scene: &Scene) -> (RgbImage, Vec<Truth>) {
 
 /// Scenes, drawn when first asked for and kept.
 struct Pool {
-    seed: u64,
+    diet: Diet,
     scenes: Vec<Option<(RgbImage, Vec<Truth>)>>,
 }
 
@@ -95,10 +95,14 @@ impl Pool {
         let slot = &mut self.scenes[index];
         if slot.is_none() {
             let style = Style {
-                distractors_only: (index as u64).is_multiple_of(EMPTY),
+                distractors_only: (index as u64).is_multiple_of(self.diet.empty),
                 ..Style::default()
             };
-            *slot = Some(squared(&scenes::draw(self.seed, index as u64, &style)?));
+            *slot = Some(squared(&scenes::draw(
+                self.diet.seed,
+                index as u64,
+                &style,
+            )?));
         }
         slot.as_ref().context("just drawn")
     }
@@ -157,7 +161,7 @@ struct Kitchen {
 impl Kitchen {
     fn new(diet: Diet) -> Self {
         let pool = Pool {
-            seed: diet.seed,
+            diet,
             scenes: vec![None; diet.pool.max(1)],
         };
         Self {

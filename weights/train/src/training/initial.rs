@@ -98,6 +98,12 @@ pub fn state(seed: u64, classes: usize, channels: usize) -> anyhow::Result<State
     read(&tensors)
 }
 
+/// The names of the parameters of the first so many convolutions.
+pub(super) fn first(count: usize) -> impl Iterator<Item = String> {
+    let layers = LAYERS.iter().take(count);
+    layers.flat_map(|(name, ..)| ["weight", "bias"].map(|part| format!("{name}.{part}")))
+}
+
 fn add(
     tensors: &mut BTreeMap<String, (Vec<usize>, Vec<f32>)>,
     dice: &mut Dice,
