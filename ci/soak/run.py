@@ -3,7 +3,8 @@ ci/soak.sh.
 
 Pictures of many sizes and formats, requests that must be refused, and clients that hang up, come at random
 times, whether answers come or not. Every answer has a status that is expected of it; resident memory and open
-files are read every second.
+files are read every second. Once a minute the load rests until the server gives back what it keeps for the next
+requests: what it then still holds is what a leak would add to.
 """
 
 import asyncio
@@ -34,8 +35,10 @@ LOGIN = aiohttp.encode_basic_auth("ugain", "ugain")
 LOAD = 0.8
 # Of the run, until caches and the allocator have seen every size.
 WARM_UP = 0.25
-# MiB an hour.
+# MiB an hour, at rest.
 SLOPE = 1.0
+# Seconds of load, and then without.
+BUSY, REST = 45, 7
 
 
 @dataclasses.dataclass
@@ -108,6 +111,7 @@ class Soak:
         self.server, self.session = server, session
         self.cases, self.chance = cases(), random.Random(1)
         self.counts, self.wrong, self.latencies, self.states = {}, [], [], []
+        self.resting = []
         self.begun = time.monotonic()
 
     async def ask(self, case, body):
@@ -160,8 +164,14 @@ class Soak:
         self.counts, self.wrong, self.latencies = {}, [], []
         self.begun = time.monotonic()
         watching = asyncio.create_task(self.watch())
-        asked, due = set(), self.begun
+        asked, due, rest = set(), self.begun, self.begun + BUSY
         while due < self.begun + seconds:
+            if due > rest:
+                await asyncio.gather(*asked)
+                await asyncio.sleep(REST)
+                due = time.monotonic()
+                self.resting.append((due - self.begun, self.server.state()[0]))
+                rest = due + BUSY
             # As strangers come: at random, on average so many a second.
             due += self.chance.expovariate(rate)
             await asyncio.sleep(max(0, due - time.monotonic()))
@@ -178,7 +188,10 @@ def judge(soak, seconds):
     after = seconds * WARM_UP
     at, memory, files = (numpy.array(column) for column in zip(*soak.states))
     late = at >= after
-    slope = numpy.polyfit(at[late], memory[late], 1)[0] * 3600
+    resting = numpy.array(soak.resting)
+    resting = resting[resting[:, 0] >= after]
+    line = numpy.polyfit(*resting.T, 1)
+    slope = line[0] * 3600
     begun, took = (numpy.array(column) for column in zip(*soak.latencies))
     middle = (after + seconds) / 2
     p99 = [float(numpy.percentile(took[part], 99)) for part in ((begun >= after) & (begun < middle), begun >= middle)]
@@ -187,6 +200,7 @@ def judge(soak, seconds):
         "answers": soak.counts,
         "unexpected": soak.wrong[:20],
         "memory_mib": [float(memory[late].min()), float(memory[late].max())],
+        "memory_at_rest_mib": [float(resting[:, 1].min()), float(resting[:, 1].max())],
         "slope_mib_an_hour": round(float(slope), 3),
         "open_files": [int(files[late].min()), int(files[late].max()), int(files[-1])],
         "p99_seconds": p99,
@@ -198,18 +212,20 @@ def judge(soak, seconds):
         faults.append(f"memory grows by {slope:.2f} MiB an hour")
     if files[-1] > files[late].min() + 8:
         faults.append(f"open files grew from {files[late].min()} to {files[-1]}")
-    return found, faults, (at, memory, begun, took, slope, after)
+    return found, faults, (at, memory, begun, took, resting, line)
 
 
 def plot(shown, path):
-    at, memory, begun, took, slope, after = shown
+    at, memory, begun, took, resting, line = shown
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(9, 6), sharex=True)
-    upper.plot(at / 60, memory, linewidth=0.8)
-    upper.axvline(after / 60, color="grey", linestyle=":")
+    upper.plot(at / 60, memory, linewidth=0.6, color="lightsteelblue", label="under load")
+    upper.plot(resting[:, 0] / 60, resting[:, 1], ".", label="at rest")
+    upper.plot(resting[:, 0] / 60, numpy.polyval(line, resting[:, 0]), "k", linewidth=0.8)
+    upper.legend(loc="lower right", fontsize=8)
     upper.set_ylabel("MiB resident")
     upper.set_ylim(bottom=0)
-    upper.set_title(f"{slope:+.2f} MiB an hour after the dotted line", fontsize=9)
-    lower.scatter(begun / 60, took * 1e3, s=1, rasterized=False)
+    upper.set_title(f"{line[0] * 3600:+.2f} MiB an hour at rest", fontsize=9)
+    lower.scatter(begun / 60, took * 1e3, s=1, rasterized=True)
     lower.set_ylabel("milliseconds of an answer")
     lower.set_xlabel("minutes")
     lower.set_yscale("log")

@@ -744,6 +744,57 @@ fn a_client_that_hangs_up_has_its_line_in_the_log() {
 }
 
 #[test]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn a_server_at_rest_gives_back_what_large_pictures_took() {
+    let resident = |server: &Server| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.process.id()));
+        let status = status.unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib: u64 = line
+            .unwrap()
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        kib / 1024
+    };
+    let server = Server::start(&[]);
+    let before = resident(&server);
+    let mut picture = std::io::Cursor::new(Vec::new());
+    image::RgbImage::new(3000, 2000)
+        .write_to(&mut picture, image::ImageFormat::Jpeg)
+        .unwrap();
+    let head = format!(
+        "POST /predict HTTP/1.1\r\nHost: ssd\r\nAuthorization: Basic dWdhaW46dWdhaW4=\r\n\
+         Content-Type: image/jpeg\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        picture.get_ref().len()
+    );
+    // Decoded on several threads at a time: each of them used to keep what a picture takes, 17 MiB.
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                for _ in 0..4 {
+                    let mut client = server.connect();
+                    client.write_all(head.as_bytes()).unwrap();
+                    client.write_all(picture.get_ref()).unwrap();
+                    let mut answer = String::new();
+                    client.read_to_string(&mut answer).unwrap();
+                    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+                }
+            });
+        }
+    });
+    // After five seconds; a slow machine may take longer.
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while resident(&server) > before + 16 && std::time::Instant::now() < patience {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    let after = resident(&server);
+    assert!(after <= before + 16, "{before} MiB, then {after}");
+}
+
+#[test]
 fn probes_that_find_all_well_are_in_the_log_only_when_it_tells_all() {
     let paths = ["/livez", "/readyz", "/nowhere"];
     let line = Server::start(&[]).line_after_asking_for(&paths);

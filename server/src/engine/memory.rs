@@ -1,11 +1,15 @@
 //! How glibc's allocator is to keep memory. By itself it learns from what is freed: weights that are
 //! read, reordered and dropped make it keep as much again, in pieces, for good.
 
+/// Before there are threads: they are all to share one arena. Each would otherwise keep pieces of its own, and
+/// glibc cannot give back the end of any arena but the first.
+pub fn share() {
+    option(Name::Arenas, 1);
+}
+
 /// From now on, until [`serving`], large blocks are the system's again as soon as they are freed: what
 /// a file's tensors stand in before they are put in the processor's order.
 pub(super) fn loading() {
-    // Of those that there are not yet: each keeps pieces of its own.
-    option(Name::Arenas, 1);
     option(Name::MapFrom, 1 << 20);
 }
 
@@ -41,8 +45,8 @@ fn option(name: Name, value: i32) {
 #[cfg(not(target_env = "gnu"))]
 fn option(_: Name, _: i32) {}
 
-/// Gives back what is free.
-fn release() {
+/// Gives back what is free, also between blocks that are not: after a time without work.
+pub(super) fn release() {
     #[cfg(target_env = "gnu")]
     // SAFETY: touches nothing that is in use.
     #[expect(unsafe_code, reason = "glibc's own function for it")]

@@ -2,12 +2,12 @@
 //! after the other.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tch::Device;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::admission::Held;
 use super::{Error, Limits, StartError, memory};
@@ -25,6 +25,10 @@ const BATCH_ON_CPU: usize = 1;
 /// A GPU has room for more at once.
 const BATCH_ON_GPU: usize = 8;
 
+/// A thread that has had nothing to do for so long gives back the memory that it keeps for the next pass:
+/// long enough that no steady traffic pays for it with page faults.
+const REST: Duration = Duration::from_secs(5);
+
 /// What the first thread tells of the network that it read.
 #[derive(Debug)]
 pub(super) struct Loaded {
@@ -36,11 +40,11 @@ pub(super) struct Loaded {
 #[derive(Debug, Clone)]
 pub(super) struct Worker {
     /// Bounded by the places in the engine, which jobs hold: inputs take 1 MB each.
-    jobs: mpsc::UnboundedSender<Job>,
+    jobs: Sender<Job>,
 }
 
 /// Whoever of the model threads holds it takes the next job.
-type Queue = Arc<Mutex<mpsc::UnboundedReceiver<Job>>>;
+type Queue = Arc<Mutex<mpsc::Receiver<Job>>>;
 
 #[derive(Debug)]
 struct Job {
@@ -77,9 +81,9 @@ impl Worker {
         wanted: Wanted,
         limits: Limits,
     ) -> Result<(Loaded, Self, Duration), StartError> {
-        let (jobs, queue) = mpsc::unbounded_channel();
+        let (jobs, queue) = mpsc::channel();
         let queue: Queue = Arc::new(Mutex::new(queue));
-        let (loaded, loading) = std::sync::mpsc::channel();
+        let (loaded, loading) = mpsc::channel();
         let share = queue.clone();
         let first = spawn(limits.threads, move |ready| {
             memory::loading();
@@ -133,7 +137,7 @@ fn spawn(
     threads: usize,
     body: impl FnOnce(&Sender<Result<Duration, StartError>>) -> Result<(), StartError> + Send + 'static,
 ) -> Result<Duration, StartError> {
-    let (ready, started) = std::sync::mpsc::channel();
+    let (ready, started) = mpsc::channel();
     let run = move || {
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
         if let Err(error) = body(&ready) {
@@ -204,8 +208,15 @@ fn serve(network: &Inference, queue: &Queue, batch: usize) {
 /// The next job and those that wait behind it; none once the engine is gone.
 fn take(queue: &Queue, batch: usize) -> Vec<Job> {
     // Only while it waits: a pass poisons nothing.
-    let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut jobs: Vec<Job> = queue.blocking_recv().into_iter().collect();
+    let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = queue.recv_timeout(REST).or_else(|ended| match ended {
+        RecvTimeoutError::Timeout => {
+            memory::release();
+            queue.recv()
+        }
+        RecvTimeoutError::Disconnected => Err(mpsc::RecvError),
+    });
+    let mut jobs: Vec<Job> = first.into_iter().collect();
     while !jobs.is_empty() && jobs.len() < batch {
         match queue.try_recv() {
             Ok(job) => jobs.push(job),
