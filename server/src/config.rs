@@ -671,7 +671,7 @@ mod tests {
     fn a_long_value_is_cut() {
         let long = "\u{1b}".repeat(10_000);
         let message = load(&[("PORT", &long)]).unwrap_err().to_string();
-        assert!(message.contains("\\u{1b}…\": it accepts"), "{message}");
+        assert!(message.contains("\\u{1b}…`: it accepts"), "{message}");
         let message = load_file(&format!("{} = 1\n", "x".repeat(10_000)), &[]).unwrap_err();
         assert!(
             message.to_string().contains("x…` is no setting"),
