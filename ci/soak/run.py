@@ -262,4 +262,8 @@ async def main(seconds, folder):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), pathlib.Path(sys.argv[2])))
+    wanted = int(sys.argv[1])
+    # A line needs some rests to go through, after the warm-up.
+    if wanted * (1 - WARM_UP) < 4 * (BUSY + REST):
+        sys.exit(f"ci/soak.sh: {wanted} s are too few; take {4 * (BUSY + REST) / (1 - WARM_UP):.0f} s or more")
+    asyncio.run(main(wanted, pathlib.Path(sys.argv[2])))

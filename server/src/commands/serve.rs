@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use ssd_server::engine;
 use ssd_server::server::Application;
 use ssd_server::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,7 +21,6 @@ pub struct Serve {
 impl Serve {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let settings = self.settings.load()?;
-        engine::share_memory();
         telemetry::start_logs(settings.log_format, &settings.log_filter);
         telemetry::log_panics();
         let traces = telemetry::start_traces()?;

@@ -12,7 +12,7 @@ use ssd_train::scenes::{self, CLASSES, Style};
 use ssd_train::training::batches::Diet;
 use ssd_train::training::checkpoint::{Checkpoint, Settings};
 use ssd_train::training::course::{self, Files};
-use ssd_train::training::doubt;
+use ssd_train::training::{doubt, initial};
 
 /// Draw scenes, train the demo model on them, and measure the accuracy of SSD300 weights.
 #[derive(Parser)]
@@ -200,7 +200,7 @@ impl Train {
             learning_rate: self.learning_rate,
             channels: model
                 .as_ref()
-                .map_or(Some(self.channels), channels)
+                .map_or(Some(self.channels), initial::channels)
                 .context("the model that --from names has no SSD300 layer vgg.0")?,
             bfloat16: self.bfloat16,
             replicas: self.replicas,
@@ -216,11 +216,6 @@ impl Train {
         };
         course::train(settings, model.as_ref(), &files)
     }
-}
-
-/// Channels of a network's first layer.
-fn channels(model: &StateDict) -> Option<usize> {
-    model.get("vgg.0.weight")?.shape().first().copied()
 }
 
 #[derive(Args)]

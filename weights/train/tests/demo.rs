@@ -39,7 +39,7 @@ fn the_demo_model_still_finds_what_is_drawn() {
         accuracy.at_threshold.precision.unwrap() > 0.9,
         "{accuracy:?}"
     );
-    assert!(accuracy.at_threshold.recall.unwrap() > 0.75, "{accuracy:?}");
+    assert!(accuracy.at_threshold.recall.unwrap() > 0.8, "{accuracy:?}");
 }
 
 #[test]

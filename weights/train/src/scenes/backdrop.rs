@@ -1,6 +1,6 @@
 //! What is behind the objects: streets, meadows, rooms, and surfaces seen from close by.
 
-use super::colour::{Rgb, any, hsv, mix, near, scaled};
+use super::colour::{Rgb, any, hsv, mix, near, scaled, within};
 use super::dice::Dice;
 use super::frame::Frame;
 use super::noise;
@@ -55,11 +55,7 @@ fn outdoors(frame: &mut Frame, dice: &mut Dice) {
 
 fn sky(dice: &mut Dice) -> (Rgb, Rgb) {
     let zenith = match dice.below(5) {
-        0 | 1 => hsv(
-            dice.between(200.0, 220.0),
-            dice.between(0.4, 0.8),
-            dice.between(0.65, 0.95),
-        ),
+        0 | 1 => within(dice, (200.0, 220.0), (0.4, 0.8), (0.65, 0.95)),
         2 => near(dice, [165.0, 172.0, 180.0], 30.0),
         3 => hsv(dice.between(210.0, 250.0), 0.5, dice.between(0.15, 0.4)),
         _ => hsv(dice.between(15.0, 40.0), dice.between(0.3, 0.6), 0.85),
@@ -71,18 +67,10 @@ fn sky(dice: &mut Dice) -> (Rgb, Rgb) {
 fn ground(frame: &mut Frame, dice: &mut Dice, horizon: usize) {
     let (w, h) = frame.size();
     let base = match dice.below(5) {
-        0 | 1 => hsv(
-            dice.between(70.0, 115.0),
-            dice.between(0.3, 0.7),
-            dice.between(0.3, 0.6),
-        ),
+        0 | 1 => within(dice, (70.0, 115.0), (0.3, 0.7), (0.3, 0.6)),
         2 => near(dice, [110.0, 110.0, 112.0], 35.0),
         3 => near(dice, [205.0, 185.0, 145.0], 25.0),
-        _ => hsv(
-            dice.between(190.0, 215.0),
-            dice.between(0.3, 0.6),
-            dice.between(0.35, 0.6),
-        ),
+        _ => within(dice, (190.0, 215.0), (0.3, 0.6), (0.35, 0.6)),
     };
     let grain = noise::field(dice, w, h, dice_cell(w));
     let contrast = dice.between(0.2, 0.9);
@@ -131,11 +119,7 @@ fn skyline(frame: &mut Frame, dice: &mut Dice, horizon: usize) {
 
 fn trees(frame: &mut Frame, dice: &mut Dice, horizon: usize) {
     let (w, h) = frame.size();
-    let leaf = hsv(
-        dice.between(60.0, 130.0),
-        dice.between(0.25, 0.6),
-        dice.between(0.2, 0.45),
-    );
+    let leaf = within(dice, (60.0, 130.0), (0.25, 0.6), (0.2, 0.45));
     let crowns = noise::field(dice, w, h, w as f32 / 5.0);
     let leaves = noise::field(dice, w, h, 6.0);
     let tall = dice.between(0.2, 0.8) * horizon as f32;
@@ -182,17 +166,9 @@ fn room(frame: &mut Frame, dice: &mut Dice) {
 
 fn wall_paint(dice: &mut Dice) -> Rgb {
     if dice.chance(0.6) {
-        hsv(
-            dice.between(20.0, 60.0),
-            dice.between(0.02, 0.3),
-            dice.between(0.5, 0.95),
-        )
+        within(dice, (20.0, 60.0), (0.02, 0.3), (0.5, 0.95))
     } else {
-        hsv(
-            dice.between(0.0, 360.0),
-            dice.between(0.05, 0.5),
-            dice.between(0.3, 0.9),
-        )
+        within(dice, (0.0, 360.0), (0.05, 0.5), (0.3, 0.9))
     }
 }
 
@@ -229,11 +205,7 @@ fn frame_on_wall(frame: &mut Frame, dice: &mut Dice, edge: usize) {
 /// A floor or table top of boards, tiles or cloth, in perspective.
 fn planks(frame: &mut Frame, dice: &mut Dice, edge: usize) {
     let (w, h) = frame.size();
-    let wood = hsv(
-        dice.between(15.0, 38.0),
-        dice.between(0.2, 0.65),
-        dice.between(0.25, 0.75),
-    );
+    let wood = within(dice, (15.0, 38.0), (0.2, 0.65), (0.25, 0.75));
     let base = if dice.chance(0.65) { wood } else { any(dice) };
     let grain = noise::field(dice, w, h, 30.0);
     let boards = dice.between(3.0, 14.0);

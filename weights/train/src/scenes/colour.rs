@@ -33,6 +33,13 @@ pub fn near(dice: &mut Dice, colour: Rgb, by: f32) -> Rgb {
     colour.map(|level| (level + shift + dice.between(-by, by) * 0.5).clamp(0.0, 255.0))
 }
 
+/// Any colour whose hue (degrees), saturation and value (0 to 1 each) lie in these ranges.
+pub fn within(dice: &mut Dice, hue: (f32, f32), saturation: (f32, f32), value: (f32, f32)) -> Rgb {
+    let [hue, saturation, value] =
+        [hue, saturation, value].map(|(low, high)| dice.between(low, high));
+    hsv(hue, saturation, value)
+}
+
 /// Any colour, the strong and the pale alike.
 pub fn any(dice: &mut Dice) -> Rgb {
     let saturation = dice.between(0.0, 1.0).powi(2);

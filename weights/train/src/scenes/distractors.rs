@@ -4,7 +4,7 @@
 use std::f32::consts::{FRAC_PI_8, PI, TAU};
 
 use super::canvas::{Canvas, Ink, shape};
-use super::colour::{any, hsv, near, scaled, vivid};
+use super::colour::{any, hsv, near, scaled, vivid, within};
 use super::dice::Dice;
 use super::objects::Light;
 
@@ -89,11 +89,7 @@ fn flat_polygon(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
     };
     // A red octagon would be a stop sign's back; other colours are not.
     let colour = if corners > 5 {
-        hsv(
-            dice.between(35.0, 300.0),
-            dice.between(0.0, 0.9),
-            dice.between(0.3, 0.95),
-        )
+        within(dice, (35.0, 300.0), (0.0, 0.9), (0.3, 0.95))
     } else {
         any(dice)
     };
@@ -350,17 +346,9 @@ fn plate(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
 /// A plain sphere in colours that neither fruit nor the balls have: a lamp, a bauble, a balloon.
 fn dull_ball(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
     let colour = match dice.below(3) {
-        0 => hsv(
-            dice.between(190.0, 300.0),
-            dice.between(0.3, 0.9),
-            dice.between(0.3, 0.9),
-        ),
+        0 => within(dice, (190.0, 300.0), (0.3, 0.9), (0.3, 0.9)),
         1 => near(dice, [120.0, 120.0, 122.0], 60.0),
-        _ => hsv(
-            dice.between(300.0, 335.0),
-            dice.between(0.4, 0.9),
-            dice.between(0.5, 0.9),
-        ),
+        _ => within(dice, (300.0, 335.0), (0.4, 0.9), (0.5, 0.9)),
     };
     let tall = dice.between(0.75, 1.0);
     canvas.fill(&shape::ellipse(0.0, 0.0, tall, 1.0), &Ink::Flat(colour));
@@ -394,11 +382,7 @@ fn star(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
 /// A picture or a mirror in a frame of wood or metal, or a window.
 fn frame(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
     let rim = if dice.chance(0.6) {
-        hsv(
-            dice.between(20.0, 48.0),
-            dice.between(0.3, 0.8),
-            dice.between(0.4, 0.9),
-        )
+        within(dice, (20.0, 48.0), (0.3, 0.8), (0.4, 0.9))
     } else {
         near(dice, [215.0, 213.0, 210.0], 35.0)
     };
@@ -453,11 +437,7 @@ fn frame(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
 
 /// Leaves about a stem, in a pot or without.
 fn plant(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
-    let green = hsv(
-        dice.between(70.0, 150.0),
-        dice.between(0.4, 0.8),
-        dice.between(0.25, 0.6),
-    );
+    let green = within(dice, (70.0, 150.0), (0.4, 0.8), (0.25, 0.6));
     for _ in 0..dice.count(5, 14) {
         let angle = -PI / 2.0 + dice.between(-1.4, 1.4);
         let (x, y) = shape::on_circle(dice.between(0.6, 1.1), angle);
@@ -476,11 +456,7 @@ fn plant(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
 
 /// A head on shoulders, without a face.
 fn person(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
-    let skin = hsv(
-        dice.between(12.0, 30.0),
-        dice.between(0.3, 0.65),
-        dice.between(0.3, 0.95),
-    );
+    let skin = within(dice, (12.0, 30.0), (0.3, 0.65), (0.3, 0.95));
     let coat = any(dice);
     let hair = hsv(dice.between(15.0, 40.0), 0.5, dice.between(0.08, 0.5));
     canvas.fill(
@@ -539,16 +515,8 @@ fn bar(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
 
 /// A face from near by, more or less turned away.
 fn face(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
-    let skin = hsv(
-        dice.between(8.0, 32.0),
-        dice.between(0.2, 0.65),
-        dice.between(0.25, 1.0),
-    );
-    let hair = hsv(
-        dice.between(10.0, 45.0),
-        dice.between(0.1, 0.7),
-        dice.between(0.05, 0.75),
-    );
+    let skin = within(dice, (8.0, 32.0), (0.2, 0.65), (0.25, 1.0));
+    let hair = within(dice, (10.0, 45.0), (0.1, 0.7), (0.05, 0.75));
     let (wide, turn) = (dice.between(0.55, 0.75), dice.between(-0.22, 0.22));
     if dice.chance(0.8) {
         let long = dice.between(-0.2, 0.9);
@@ -615,11 +583,7 @@ fn face(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
 
 /// The head of a cat, a dog or a bear: fur, ears, eyes and a muzzle.
 fn beast(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
-    let fur = hsv(
-        dice.between(15.0, 45.0),
-        dice.between(0.0, 0.6),
-        dice.between(0.1, 0.95),
-    );
+    let fur = within(dice, (15.0, 45.0), (0.0, 0.6), (0.1, 0.95));
     let inner = near(dice, [205.0, 150.0, 140.0], 30.0);
     let (pointed, high) = (dice.chance(0.6), dice.between(-1.0, -0.75));
     for side in [-1.0, 1.0] {
@@ -663,11 +627,7 @@ fn beast(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
         &shape::ellipse(0.0, 0.42, dice.between(0.25, 0.42), 0.3),
         &Ink::Flat(pale),
     );
-    let eye = hsv(
-        dice.between(20.0, 110.0),
-        dice.between(0.2, 0.9),
-        dice.between(0.2, 0.9),
-    );
+    let eye = within(dice, (20.0, 110.0), (0.2, 0.9), (0.2, 0.9));
     let (apart, slit) = (dice.between(0.27, 0.38), dice.between(0.03, 0.1));
     for side in [-1.0, 1.0] {
         let x = side * apart;
@@ -771,11 +731,7 @@ fn coin(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
     let metal = if dice.chance(0.5) {
         near(dice, [150.0, 148.0, 142.0], 45.0)
     } else {
-        hsv(
-            dice.between(18.0, 46.0),
-            dice.between(0.3, 0.7),
-            dice.between(0.3, 0.8),
-        )
+        within(dice, (18.0, 46.0), (0.3, 0.7), (0.3, 0.8))
     };
     let (low, high) = (scaled(metal, 0.65), scaled(metal, 1.3));
     canvas.fill(&shape::disc(0.0, 0.0, 1.0), &Ink::Flat(metal));

@@ -1,6 +1,6 @@
 //! The whole of a training run.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -130,6 +130,12 @@ impl Run {
     /// # Errors
     /// Where the model is not of the demo's classes or of another width than the settings.
     pub fn tune(settings: Settings, model: &StateDict) -> anyhow::Result<Self> {
+        ensure!(
+            initial::channels(model) == Some(settings.channels),
+            "{} has not {} channels in its first layer",
+            model.path().display(),
+            settings.channels
+        );
         Self::at(settings, Start::Model(model))
     }
 
@@ -150,10 +156,13 @@ impl Run {
             settings.replicas
         );
         let before = start.before()?;
-        let untrained = initial::state(settings.diet.seed, classes(), settings.channels)?;
+        let untrained;
         let state = match start {
             Start::Model(model) => model,
-            Start::Nothing | Start::Checkpoint(_) => &untrained,
+            Start::Nothing | Start::Checkpoint(_) => {
+                untrained = initial::state(settings.diet.seed, classes(), settings.channels)?;
+                &untrained
+            }
         };
         let mut replicas = Vec::new();
         let mut parameters = Vec::new();
@@ -174,8 +183,8 @@ impl Run {
             norms.push(own.shared());
             replicas.push(Replica::start(network, own, settings.bfloat16)?);
         }
-        let frozen: HashSet<String> = initial::first(settings.frozen).collect();
-        let mut optimiser = AdamW::new(parameters, MOST_NORM, &frozen);
+        let mut optimiser = AdamW::new(parameters, MOST_NORM);
+        optimiser.freeze(initial::first(settings.frozen));
         let mut step = 0;
         if let Start::Checkpoint(from) = start {
             step = from.step;

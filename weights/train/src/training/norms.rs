@@ -164,10 +164,12 @@ pub fn fold(state: &BTreeMap<String, Tensor>) -> anyhow::Result<BTreeMap<String,
     let mut folded: BTreeMap<String, Tensor> = own
         .map(|(name, tensor)| (name.clone(), tensor.detach().copy()))
         .collect();
+    if !state.keys().any(|name| name.starts_with(LEARNED)) {
+        return Ok(folded);
+    }
     let layers: Vec<String> = folded
         .keys()
         .filter_map(|name| normalised(name).map(str::to_owned))
-        .filter(|layer| state.contains_key(&format!("{LEARNED}{layer}.scale")))
         .collect();
     for layer in layers {
         let get = |name: String| {

@@ -1,7 +1,7 @@
 //! `AdamW` (Loshchilov and Hutter 2019) with a bound on the gradient's norm. tch's own optimisers
 //! keep their state to themselves, and a run could not be resumed exactly.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use tch::{Kind, TchError, Tensor};
 
@@ -36,16 +36,12 @@ pub struct AdamW {
 impl AdamW {
     /// Takes charge of the parameters of the replicas of a network, which share their memory, and
     /// asks for their gradients. The gradient of a step is scaled down to norm `most_norm` where it
-    /// is longer; the `frozen` ones stay as they are. There must be a replica.
+    /// is longer. There must be a replica.
     #[must_use]
-    pub fn new(
-        replicas: Vec<Vec<(String, Tensor)>>,
-        most_norm: f64,
-        frozen: &HashSet<String>,
-    ) -> Self {
+    pub fn new(replicas: Vec<Vec<(String, Tensor)>>, most_norm: f64) -> Self {
         let mut slots: Vec<Slot> = Vec::new();
         for (name, used) in replicas.into_iter().flatten() {
-            let used = used.set_requires_grad(!frozen.contains(&name));
+            let used = used.set_requires_grad(true);
             if let Some(slot) = slots.iter_mut().find(|slot| slot.name == name) {
                 slot.used.push(used);
                 continue;
@@ -65,6 +61,17 @@ impl AdamW {
             slots,
             steps: 0,
             most_norm,
+        }
+    }
+
+    /// Lets the parameters of these names stay as they are: no gradient is asked of them any more.
+    pub fn freeze(&self, names: impl Iterator<Item = String>) {
+        for name in names {
+            for slot in self.slots.iter().filter(|slot| slot.name == name) {
+                for used in &slot.used {
+                    let _ = used.set_requires_grad(false);
+                }
+            }
         }
     }
 
@@ -228,7 +235,6 @@ mod tests {
         let mut adam = AdamW::new(
             vec![vec![("bias".to_owned(), value.shallow_clone())]],
             100.0,
-            &HashSet::new(),
         );
         (&value * Tensor::from_slice(&[5.0f32, -0.1]))
             .sum(Kind::Float)
@@ -244,7 +250,7 @@ mod tests {
     fn replicas_descend_along_the_mean_of_their_gradients_and_stay_alike() {
         let replicas = [1.0f32, 1.0].map(|start| Tensor::from_slice(&[start]));
         let named = |t: &Tensor| vec![("bias".to_owned(), t.shallow_clone())];
-        let mut adam = AdamW::new(replicas.iter().map(named).collect(), 100.0, &HashSet::new());
+        let mut adam = AdamW::new(replicas.iter().map(named).collect(), 100.0);
         (&replicas[0] * 3.0).sum(Kind::Float).backward();
         (&replicas[1] * 5.0).sum(Kind::Float).backward();
         assert!((adam.step(0.01).unwrap() - 4.0).abs() < 1e-6);
@@ -257,11 +263,7 @@ mod tests {
     #[test]
     fn steps_too_small_for_half_precision_add_up_beside_it() {
         let used = Tensor::from_slice(&[1.0f32]).to_kind(Kind::BFloat16);
-        let mut adam = AdamW::new(
-            vec![vec![("bias".to_owned(), used.shallow_clone())]],
-            100.0,
-            &HashSet::new(),
-        );
+        let mut adam = AdamW::new(vec![vec![("bias".to_owned(), used.shallow_clone())]], 100.0);
         for _ in 0..20 {
             used.sum(Kind::Float).backward();
             adam.step(0.001).unwrap();
@@ -274,11 +276,7 @@ mod tests {
     #[test]
     fn a_gradient_that_is_not_finite_moves_nothing() {
         let value = Tensor::from_slice(&[1.0f32]);
-        let mut adam = AdamW::new(
-            vec![vec![("bias".to_owned(), value.shallow_clone())]],
-            1.0,
-            &HashSet::new(),
-        );
+        let mut adam = AdamW::new(vec![vec![("bias".to_owned(), value.shallow_clone())]], 1.0);
         (&value * f64::INFINITY).sum(Kind::Float).backward();
         adam.step(0.01).unwrap();
         assert_eq!(Vec::<f32>::try_from(&value.detach()).unwrap(), [1.0]);

@@ -4,7 +4,7 @@ use std::f32::consts::{PI, TAU};
 
 use super::Light;
 use crate::scenes::canvas::{Canvas, Ink, shape};
-use crate::scenes::colour::{Rgb, hsv, mix, near, scaled};
+use crate::scenes::colour::{Rgb, hsv, mix, near, scaled, within};
 use crate::scenes::dice::Dice;
 
 /// The light as the object sees it, which the object's own roll does not turn.
@@ -124,16 +124,8 @@ pub(super) fn apple(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
 }
 
 fn apple_colours(dice: &mut Dice) -> (Rgb, Rgb) {
-    let red = hsv(
-        dice.between(-10.0, 6.0),
-        dice.between(0.8, 0.98),
-        dice.between(0.5, 0.82),
-    );
-    let green = hsv(
-        dice.between(72.0, 95.0),
-        dice.between(0.55, 0.85),
-        dice.between(0.6, 0.82),
-    );
+    let red = within(dice, (-10.0, 6.0), (0.8, 0.98), (0.5, 0.82));
+    let green = within(dice, (72.0, 95.0), (0.55, 0.85), (0.6, 0.82));
     match dice.below(6) {
         0..=2 => (red, scaled(red, 1.3)),
         3 => (red, mix(green, [220.0, 190.0, 80.0], 0.6)),
@@ -214,17 +206,9 @@ fn finger(canvas: &mut Canvas, dice: &mut Dice, peel: Rgb, drop: f32) {
 }
 
 pub(super) fn pizza(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
-    let crust = hsv(
-        dice.between(26.0, 36.0),
-        dice.between(0.5, 0.7),
-        dice.between(0.65, 0.85),
-    );
+    let crust = within(dice, (26.0, 36.0), (0.5, 0.7), (0.65, 0.85));
     let sauce = hsv(dice.between(4.0, 16.0), 0.85, dice.between(0.6, 0.8));
-    let cheese = hsv(
-        dice.between(38.0, 50.0),
-        dice.between(0.4, 0.65),
-        dice.between(0.85, 0.98),
-    );
+    let cheese = within(dice, (38.0, 50.0), (0.4, 0.65), (0.85, 0.98));
     let towards = unrolled(canvas, light);
     if dice.chance(0.25) {
         let half = dice.between(0.35, 0.5);
@@ -334,11 +318,7 @@ fn pepperoni(canvas: &mut Canvas, dice: &mut Dice, (x, y): (f32, f32)) {
 }
 
 pub(super) fn donut(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
-    let dough = hsv(
-        dice.between(24.0, 34.0),
-        dice.between(0.5, 0.7),
-        dice.between(0.6, 0.8),
-    );
+    let dough = within(dice, (24.0, 34.0), (0.5, 0.7), (0.6, 0.8));
     let hole = dice.between(0.24, 0.36);
     let towards = unrolled(canvas, light);
     canvas.fill(&shape::disc(0.0, 0.0, 1.0), &Ink::Flat(dough));
@@ -366,11 +346,7 @@ pub(super) fn donut(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
 
 fn icing_colour(dice: &mut Dice) -> Rgb {
     match dice.below(5) {
-        0 | 1 => hsv(
-            dice.between(325.0, 350.0),
-            dice.between(0.3, 0.6),
-            dice.between(0.85, 0.98),
-        ),
+        0 | 1 => within(dice, (325.0, 350.0), (0.3, 0.6), (0.85, 0.98)),
         2 => near(dice, [88.0, 50.0, 30.0], 18.0),
         3 => near(dice, [240.0, 232.0, 215.0], 12.0),
         _ => hsv(

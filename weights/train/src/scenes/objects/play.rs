@@ -4,7 +4,7 @@ use std::f32::consts::{FRAC_PI_2, PI, TAU};
 
 use super::Light;
 use crate::scenes::canvas::{Canvas, Ink, shape};
-use crate::scenes::colour::{Rgb, hsv, near, scaled, vivid};
+use crate::scenes::colour::{Rgb, hsv, near, scaled, vivid, within};
 use crate::scenes::dice::Dice;
 
 pub(super) fn sports_ball(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
@@ -133,11 +133,7 @@ fn basketball(canvas: &mut Canvas, dice: &mut Dice) {
 }
 
 fn tennis_ball(canvas: &mut Canvas, dice: &mut Dice) {
-    let felt = hsv(
-        dice.between(62.0, 76.0),
-        dice.between(0.6, 0.85),
-        dice.between(0.75, 0.95),
-    );
+    let felt = within(dice, (62.0, 76.0), (0.6, 0.85), (0.75, 0.95));
     canvas.fill(&shape::disc(0.0, 0.0, 1.0), &Ink::Flat(felt));
     let seam = Ink::Flat(near(dice, [238.0, 240.0, 225.0], 10.0));
     let (tip, shift) = (dice.between(0.05, 0.4), dice.between(-0.2, 0.2));
