@@ -226,7 +226,7 @@ fn predict_shows_a_table_on_a_terminal() {
     };
     let header = ["label", "probability", "x", "y", "width", "height"];
     assert_eq!(words(lines[1]), header);
-    assert_eq!(words(lines[2])[..3], ["pizza", "99.9", "%"]);
+    assert_eq!(words(lines[2])[..3], ["pizza", "100.0", "%"]);
 }
 
 #[test]

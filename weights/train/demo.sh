@@ -18,11 +18,5 @@ run() {
 }
 
 run train "${bfloat16[@]}"
-run export --checkpoint target/demo-checkpoint.safetensors --scenes 0 target/demo-first.safetensors
-# What it still raises that is not there, it unlearns on twice as many scenes without objects.
-run train "${bfloat16[@]}" --from target/demo-first.safetensors --frozen 4 --empty 2 --seed 5 --pool 5000 \
-    --steps 1700 --learning-rate 0.00006 --validate-every 0 \
-    --checkpoint target/demo-tuned.safetensors --log weights/tuning.csv
-run export --checkpoint target/demo-tuned.safetensors
+run export
 run plot
-run plot weights/tuning.csv weights/tuning.svg

@@ -6,13 +6,12 @@ use anyhow::Context as _;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use ssd_server::detector::precision::{Place, Precision, Wanted};
-use ssd_server::weights::StateDict;
 use ssd_train::evaluation::{self, Accuracy, Detector, Set, coco_file, report, voc_folder};
 use ssd_train::scenes::{self, CLASSES, Style};
 use ssd_train::training::batches::Diet;
 use ssd_train::training::checkpoint::{Checkpoint, Settings};
 use ssd_train::training::course::{self, Files};
-use ssd_train::training::{doubt, initial};
+use ssd_train::training::doubt;
 
 /// Draw scenes, train the demo model on them, and measure the accuracy of SSD300 weights.
 #[derive(Parser)]
@@ -147,18 +146,11 @@ struct Train {
     #[arg(long, default_value_t = 16)]
     batch: usize,
     /// Different scenes; each is drawn once and varied afterwards
-    #[arg(long, default_value_t = 12000)]
+    #[arg(long, default_value_t = 15000)]
     pool: usize,
     /// One scene in so many shows no object, only what a model must not raise
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     empty: u64,
-    /// Begin with this model's weights, which `export` wrote, and its width. Its normalisation is folded into
-    /// them: the learning rate must be far lower, such as 0.00006
-    #[arg(long, value_name = "FILE", conflicts_with = "channels")]
-    from: Option<PathBuf>,
-    /// With --from: so many of the first convolutions stay as they are, which saves time
-    #[arg(long, requires = "from", default_value_t = 0)]
-    frozen: usize,
     /// The highest learning rate
     #[arg(long, default_value_t = 0.003)]
     learning_rate: f64,
@@ -188,7 +180,6 @@ struct Train {
 
 impl Train {
     fn run(self) -> anyhow::Result<()> {
-        let model = self.from.as_deref().map(StateDict::open).transpose()?;
         let settings = Settings {
             diet: Diet {
                 seed: self.seed,
@@ -198,13 +189,9 @@ impl Train {
             },
             steps: self.steps,
             learning_rate: self.learning_rate,
-            channels: model
-                .as_ref()
-                .map_or(Some(self.channels), initial::channels)
-                .context("the model that --from names has no SSD300 layer vgg.0")?,
+            channels: self.channels,
             bfloat16: self.bfloat16,
             replicas: self.replicas,
-            frozen: self.frozen,
         };
         let files = Files {
             checkpoint: self.checkpoint,
@@ -214,7 +201,7 @@ impl Train {
             validation_scenes: self.validation_scenes,
             until: self.until,
         };
-        course::train(settings, model.as_ref(), &files)
+        course::train(settings, &files)
     }
 }
 
@@ -233,8 +220,7 @@ struct Export {
     /// Seed of the scenes that the accuracy is measured on
     #[arg(long, default_value_t = 2)]
     seed: u64,
-    /// How many scenes; a fifth as many without objects. With 0, nothing is measured, nor the model's
-    /// threshold adjusted: as a further run begins with it
+    /// How many scenes; a fifth as many without objects
     #[arg(long, default_value_t = 1000)]
     scenes: usize,
 }
@@ -243,14 +229,12 @@ impl Export {
     fn run(self) -> anyhow::Result<()> {
         let checkpoint = Checkpoint::read(&self.checkpoint)?;
         // Written thrice: what is measured is the file itself, in half precision.
-        course::export(&checkpoint, 0.0, "not measured yet", &self.model)?;
-        if self.scenes == 0 {
-            return Ok(());
-        }
+        let certain = vec![0.0; CLASSES.len()];
+        course::export(&checkpoint, &certain, "not measured yet", &self.model)?;
         let classes: Vec<String> = CLASSES.iter().map(|class| class.name.to_owned()).collect();
         let (sure, _) = Detector::open(&self.model, &classes, Wanted::REFERENCE)?;
-        let doubt = doubt::choose(&sure, course::VALIDATION_SEED)?;
-        course::export(&checkpoint, doubt, "not measured yet", &self.model)?;
+        let doubts = doubt::choose(&sure, course::VALIDATION_SEED)?;
+        course::export(&checkpoint, &doubts, "not measured yet", &self.model)?;
         let scenes = measured(
             &self.model,
             &evaluation::drawn(self.seed, self.scenes, false)?,
@@ -262,7 +246,7 @@ impl Export {
         println!("{}", report::table(&scenes));
         let accuracy = course::sentence(&scenes, &empty, self.seed);
         println!("{accuracy}");
-        course::export(&checkpoint, doubt, &accuracy, &self.model)
+        course::export(&checkpoint, &doubts, &accuracy, &self.model)
     }
 }
 

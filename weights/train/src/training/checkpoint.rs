@@ -29,9 +29,6 @@ pub struct Settings {
     /// Replicas of the network, each of which learns from its part of every batch on a thread.
     #[serde(default = "one")]
     pub replicas: usize,
-    /// Of a run that begins with a model: so many of its first convolutions stay as they are.
-    #[serde(default)]
-    pub frozen: usize,
 }
 
 /// What checkpoints that do not say were made with.
@@ -44,8 +41,6 @@ fn one() -> usize {
 pub struct Checkpoint {
     /// The settings it was begun with.
     pub settings: Settings,
-    /// How the model was trained that it began with, if with any.
-    pub before: Option<String>,
     /// Steps made.
     pub step: usize,
     /// Parameters and moments by name.
@@ -93,14 +88,13 @@ impl Checkpoint {
                 })
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let mut metadata = BTreeMap::from([
+        let metadata = BTreeMap::from([
             ("step".to_owned(), self.step.to_string()),
             (
                 "settings".to_owned(),
                 serde_json::to_string(&self.settings)?,
             ),
         ]);
-        metadata.extend(self.before.clone().map(|how| ("before".to_owned(), how)));
         Ok(write_safetensors(path, tensors, &metadata)?)
     }
 
@@ -129,7 +123,6 @@ impl Checkpoint {
             .collect::<anyhow::Result<_>>()?;
         Ok(Self {
             settings,
-            before: file.metadata().get("before").cloned(),
             step,
             state,
         })

@@ -9,8 +9,8 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use ssd_server::detector::network::Network;
-use ssd_server::weights::{Dtype, NewTensor, StateDict, write_safetensors};
-use tch::Tensor;
+use ssd_server::weights::{Dtype, NewTensor, write_safetensors};
+use tch::{Kind, Tensor};
 
 use super::batches::Batches;
 use super::checkpoint::{self, Checkpoint, Settings};
@@ -51,45 +51,12 @@ pub struct Files {
 #[derive(Debug)]
 pub struct Run {
     settings: Settings,
-    before: Option<String>,
     replicas: Vec<Replica>,
     /// The replicas' own, which rest between two steps.
     norms: Vec<Norms>,
     optimiser: AdamW,
     batches: Batches,
     step: usize,
-}
-
-/// What a run begins with.
-#[derive(Clone, Copy)]
-enum Start<'a> {
-    Nothing,
-    Model(&'a StateDict),
-    Checkpoint(&'a Checkpoint),
-}
-
-impl Start<'_> {
-    /// How the model was trained that the run began with, if with any.
-    fn before(self) -> anyhow::Result<Option<String>> {
-        let model = match self {
-            Self::Nothing => return Ok(None),
-            Self::Checkpoint(checkpoint) => return Ok(checkpoint.before.clone()),
-            Self::Model(model) => model,
-        };
-        let fact = |name: &str| model.metadata().get(name).map_or("", String::as_str);
-        let path = model.path().display();
-        ensure!(
-            fact("classes") == serde_json::to_string(&names())?,
-            "{path} is not a model of the scenes' classes, which are {}",
-            names().join(", ")
-        );
-        Ok(Some(fact("trained").to_owned()))
-    }
-}
-
-/// The classes' names, in the order of the model's outputs.
-fn names() -> Vec<&'static str> {
-    CLASSES.iter().map(|class| class.name).collect()
 }
 
 /// The losses of a step.
@@ -122,21 +89,7 @@ impl Run {
     /// # Errors
     /// Where the network cannot be made.
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
-        Self::at(settings, Start::Nothing)
-    }
-
-    /// A run at its first step that begins with a model, whose normalisation is folded already.
-    ///
-    /// # Errors
-    /// Where the model is not of the demo's classes or of another width than the settings.
-    pub fn tune(settings: Settings, model: &StateDict) -> anyhow::Result<Self> {
-        ensure!(
-            initial::channels(model) == Some(settings.channels),
-            "{} has not {} channels in its first layer",
-            model.path().display(),
-            settings.channels
-        );
-        Self::at(settings, Start::Model(model))
+        Self::at(settings, None)
     }
 
     /// A run as a checkpoint left it.
@@ -145,38 +98,26 @@ impl Run {
     /// Where the checkpoint does not fit the settings.
     pub fn resume(settings: Settings, from: &Checkpoint) -> anyhow::Result<Self> {
         from.check(&settings)?;
-        Self::at(settings, Start::Checkpoint(from))
+        Self::at(settings, Some(from))
     }
 
-    fn at(settings: Settings, start: Start) -> anyhow::Result<Self> {
+    fn at(settings: Settings, from: Option<&Checkpoint>) -> anyhow::Result<Self> {
         ensure!(
             settings.replicas > 0 && settings.diet.batch.is_multiple_of(settings.replicas),
             "{} pictures a step cannot be shared out among {} replicas",
             settings.diet.batch,
             settings.replicas
         );
-        let before = start.before()?;
-        let untrained;
-        let state = match start {
-            Start::Model(model) => model,
-            Start::Nothing | Start::Checkpoint(_) => {
-                untrained = initial::state(settings.diet.seed, classes(), settings.channels)?;
-                &untrained
-            }
-        };
+        let state = initial::state(settings.diet.seed, classes(), settings.channels)?;
         let mut replicas = Vec::new();
         let mut parameters = Vec::new();
         let mut norms = Vec::new();
         for _ in 0..settings.replicas {
-            let (network, _) = Network::new(state)?;
+            let (network, _) = Network::new(&state)?;
             if settings.bfloat16 {
                 halve(&network);
             }
-            let own = if before.is_some() {
-                Norms::folded()
-            } else {
-                Norms::new(&network)
-            };
+            let own = Norms::new(&network);
             let mut all = network.parameters();
             all.extend(own.parameters());
             parameters.push(all);
@@ -184,10 +125,8 @@ impl Run {
             replicas.push(Replica::start(network, own, settings.bfloat16)?);
         }
         let mut optimiser = AdamW::new(parameters, MOST_NORM);
-        optimiser.freeze(initial::first(settings.frozen));
-        let mut step = 0;
-        if let Start::Checkpoint(from) = start {
-            step = from.step;
+        let step = from.map_or(0, |from| from.step);
+        if let Some(from) = from {
             optimiser.restore(&from.state, step as i32)?;
             for (replica, norms) in norms.iter().enumerate() {
                 norms.restore(&from.state, replica)?;
@@ -195,7 +134,6 @@ impl Run {
         }
         Ok(Self {
             settings,
-            before,
             replicas,
             norms,
             optimiser,
@@ -256,7 +194,6 @@ impl Run {
         let copied = self.state().into_iter();
         Checkpoint {
             settings: self.settings,
-            before: self.before.clone(),
             step: self.step,
             state: copied
                 .map(|(name, tensor)| (name, tensor.detach().copy()))
@@ -274,16 +211,13 @@ impl Run {
     }
 }
 
-/// Trains from the first step, with the weights of `model` where one is given, or from the checkpoint
-/// where there is one, to the last.
+/// Trains from the first step, or from the checkpoint where there is one, to the last.
 ///
 /// # Errors
 /// Where a file cannot be written or libtorch fails.
-pub fn train(settings: Settings, model: Option<&StateDict>, files: &Files) -> anyhow::Result<()> {
+pub fn train(settings: Settings, files: &Files) -> anyhow::Result<()> {
     let mut run = if files.checkpoint.exists() {
         Run::resume(settings, &Checkpoint::read(&files.checkpoint)?)?
-    } else if let Some(model) = model {
-        Run::tune(settings, model)?
     } else {
         Run::new(settings)?
     };
@@ -430,39 +364,41 @@ pub fn sentence(scenes: &Accuracy, empty: &Accuracy, seed: u64) -> String {
     )
 }
 
-/// Writes a checkpoint's parameters as a model that the server loads: half precision, `doubt` added to
-/// the background's logits, with what people and programs need to know in its metadata.
+/// Writes a checkpoint's parameters as a model that the server loads: half precision, `doubts` taken off
+/// the logits of the classes, one for each, with what people and programs need to know in its metadata.
 ///
 /// # Errors
 /// Where the file cannot be written.
-pub fn export(from: &Checkpoint, doubt: f64, accuracy: &str, path: &Path) -> anyhow::Result<()> {
+pub fn export(
+    from: &Checkpoint,
+    doubts: &[f64],
+    accuracy: &str,
+    path: &Path,
+) -> anyhow::Result<()> {
     let settings = &from.settings;
     let mut trained = format!(
         "{} steps of {} pictures from {} drawn scenes (seed {}, one in {} without objects) by ssd-train, on \
          a CPU",
         from.step, settings.diet.batch, settings.diet.pool, settings.diet.seed, settings.diet.empty
     );
-    if let Some(before) = &from.before {
-        trained = format!("{before}; then {trained}");
+    if doubts.iter().any(|doubt| *doubt > 0.0) {
+        let doubts: Vec<String> = doubts.iter().map(|doubt| format!("{doubt:.2}")).collect();
+        trained += &format!("; {} taken off the classes' logits", doubts.join(", "));
     }
-    if doubt > 0.0 {
-        trained += &format!("; {doubt:.2} added to the logits of the background");
-    }
+    let names: Vec<&str> = CLASSES.iter().map(|class| class.name).collect();
     let metadata = BTreeMap::from([
         ("family".to_owned(), "ssd300-voc".to_owned()),
-        ("classes".to_owned(), serde_json::to_string(&names())?),
+        ("classes".to_owned(), serde_json::to_string(&names)?),
         ("trained".to_owned(), trained),
         ("accuracy".to_owned(), accuracy.to_owned()),
         ("licence".to_owned(), "Apache-2.0".to_owned()),
     ]);
     let mut folded = norms::fold(&from.state)?;
+    // The background is the first of each box's classes.
+    let off = Tensor::f_from_slice(&[&[0.0], doubts].concat())?.f_to_kind(Kind::Float)?;
     for (name, bias) in &mut folded {
-        if let Some(head) = name.strip_prefix("conf.")
-            && head.strip_suffix(".bias").is_some()
-        {
-            // The background is the first of each box's classes.
-            let mut background = bias.view([-1, classes() as i64]).select(1, 0);
-            let _ = background.f_add_scalar_(doubt)?;
+        if name.starts_with("conf.") && bias.dim() == 1 {
+            let _ = bias.f_view([-1, classes() as i64])?.f_sub_(&off)?;
         }
     }
     let tensors = folded

@@ -98,18 +98,6 @@ pub fn state(seed: u64, classes: usize, channels: usize) -> anyhow::Result<State
     read(&tensors)
 }
 
-/// Channels of a network's first layer; `None` where it is no SSD300.
-#[must_use]
-pub fn channels(model: &StateDict) -> Option<usize> {
-    model.get("vgg.0.weight")?.shape().first().copied()
-}
-
-/// The names of the parameters of the first so many convolutions.
-pub(super) fn first(count: usize) -> impl Iterator<Item = String> {
-    let layers = LAYERS.iter().take(count);
-    layers.flat_map(|(name, ..)| ["weight", "bias"].map(|part| format!("{name}.{part}")))
-}
-
 fn add(
     tensors: &mut BTreeMap<String, (Vec<usize>, Vec<f32>)>,
     dice: &mut Dice,

@@ -58,11 +58,6 @@ impl Norms {
         Self(norms.collect())
     }
 
-    /// For a network whose normalisation has been folded into it: none.
-    pub(super) fn folded() -> Self {
-        Self(BTreeMap::new())
-    }
-
     /// The same tensors, for another thread to look at.
     pub(super) fn shared(&self) -> Self {
         let norms = self.0.iter().map(|(layer, norm)| {
@@ -95,12 +90,10 @@ impl Norms {
     }
 
     /// Normalises a layer's output by the batch's own statistics, and remembers those.
-    pub(super) fn apply(&self, layer: &str, output: Tensor) -> Result<Tensor, TchError> {
-        let Some(norm) = self.0.get(layer) else {
-            return Ok(output);
-        };
+    pub(super) fn apply(&self, layer: &str, output: &Tensor) -> Result<Tensor, TchError> {
+        let norm = &self.0[layer];
         Tensor::f_batch_norm(
-            &output,
+            output,
             Some(&norm.scale),
             Some(&norm.shift),
             Some(&norm.mean),
@@ -152,8 +145,7 @@ pub(super) fn is_of_training(name: &str) -> bool {
 }
 
 /// The network's own parameters out of a run's state: every convolution with its normalisation
-/// folded into it, by the mean of the replicas' running statistics. A run that began with a model has
-/// none that are not.
+/// folded into it, by the mean of the replicas' running statistics.
 ///
 /// # Errors
 /// Where the state lacks a tensor.
@@ -164,9 +156,6 @@ pub fn fold(state: &BTreeMap<String, Tensor>) -> anyhow::Result<BTreeMap<String,
     let mut folded: BTreeMap<String, Tensor> = own
         .map(|(name, tensor)| (name.clone(), tensor.detach().copy()))
         .collect();
-    if !state.keys().any(|name| name.starts_with(LEARNED)) {
-        return Ok(folded);
-    }
     let layers: Vec<String> = folded
         .keys()
         .filter_map(|name| normalised(name).map(str::to_owned))

@@ -64,17 +64,6 @@ impl AdamW {
         }
     }
 
-    /// Lets the parameters of these names stay as they are: no gradient is asked of them any more.
-    pub fn freeze(&self, names: impl Iterator<Item = String>) {
-        for name in names {
-            for slot in self.slots.iter().filter(|slot| slot.name == name) {
-                for used in &slot.used {
-                    let _ = used.set_requires_grad(false);
-                }
-            }
-        }
-    }
-
     /// Steps made.
     #[must_use]
     pub fn steps(&self) -> i32 {

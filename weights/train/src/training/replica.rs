@@ -70,7 +70,7 @@ fn learn(
     } else {
         Kind::Float
     };
-    let normalise = |layer: &str, output: Tensor| norms.apply(layer, output);
+    let normalise = |layer: &str, output: Tensor| norms.apply(layer, &output);
     let pictures = part.pictures.f_to_kind(kind)?;
     let (offsets, logits) = network.outputs_through(&pictures, &normalise)?;
     let loss = multibox(&offsets, &logits, &part.classes, &part.offsets)?;
