@@ -176,7 +176,7 @@ pub fn plot_training(log: &str, path: &Path) -> anyhow::Result<()> {
             .legend(|(x, y)| PathElement::new([(x, y), (x + 14, y)], BLACK.stroke_width(2)));
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(SeriesLabelPosition::MiddleRight)
             .background_style(WHITE)
             .border_style(BLACK.mix(0.3))
             .draw()?;
