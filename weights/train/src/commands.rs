@@ -140,7 +140,7 @@ struct Train {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Steps in all
-    #[arg(long, default_value_t = 7000)]
+    #[arg(long, default_value_t = 6500)]
     steps: usize,
     /// Pictures in a step
     #[arg(long, default_value_t = 16)]
@@ -156,7 +156,7 @@ struct Train {
     learning_rate: f64,
     /// Channels of the first layer, an even number; the published network has 64, and the other
     /// layers follow in proportion
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 14)]
     channels: usize,
     /// Compute in bfloat16: twice as fast on processors that have it, far slower on others
     #[arg(long)]

@@ -12,12 +12,13 @@ use crate::measure::{Found, voc};
 const RAISED: f64 = 0.01;
 /// What must still be found of the objects in the others, which is what is asked of the model.
 const RECALL: f64 = 0.80;
-/// Scenes without objects, of which few raise anything and many are needed to tell how many.
-const EMPTY: usize = 2000;
+/// Scenes without objects, of which few raise anything and many are needed to tell how many: so many
+/// seeds of so many each, since all of a seed are in memory at one time.
+const EMPTY: (usize, usize) = (4, 1000);
 /// Scenes with objects.
 const FULL: usize = 1000;
 /// The factor by which the price of an invention grows until few enough are left.
-const DEARER: f64 = 1.2;
+const DEARER: f64 = 1.05;
 /// How far below the threshold an invention is brought: more than half precision rounds a bias by.
 const BELOW: f64 = 0.02;
 
@@ -58,19 +59,32 @@ impl Claims {
 /// What to take off each class's logits: as much as it takes until hardly any scene without objects
 /// raises something, unless too little would be found in the others on the way.
 ///
+/// Scenes are of `seed` and the next few.
+///
 /// # Errors
 /// Where a scene cannot be drawn or libtorch fails.
 pub fn choose(detector: &Detector, seed: u64) -> anyhow::Result<Vec<f64>> {
-    let empty = evaluation::drawn(seed, EMPTY, true)?;
-    let invented = evaluation::find(detector, &empty, None)?;
+    let (seeds, each) = EMPTY;
+    let mut invented = Vec::new();
+    for nth in 0..seeds {
+        let empty = evaluation::drawn(seed + nth as u64, each, true)?;
+        invented.extend(
+            evaluation::find(detector, &empty, None)?
+                .into_iter()
+                .map(|found| Found {
+                    picture: nth * each + found.picture,
+                    ..found
+                }),
+        );
+    }
     let full = evaluation::drawn(seed, FULL, false)?;
     let found = evaluation::find(detector, &full, None)?;
-    Ok(settle((&full, &found), (&empty, &invented)))
+    Ok(settle((&full, &found), (seeds * each, &invented)))
 }
 
-/// [`choose`], when everything has been looked at: scenes and what was found in them, with and
-/// without objects.
-fn settle((full, found): (&Set, &[Found]), (empty, invented): (&Set, &[Found])) -> Vec<f64> {
+/// [`choose`], when everything has been looked at: scenes with objects and what was found in them, how
+/// many without objects and what was found in those.
+fn settle((full, found): (&Set, &[Found]), (empty, invented): (usize, &[Found])) -> Vec<f64> {
     let claims = claims(full, found, invented);
     let objects = full.truths.iter().filter(|truth| !truth.ignored).count();
     let mut chosen = vec![0.0; claims.len()];
@@ -87,7 +101,7 @@ fn settle((full, found): (&Set, &[Found]), (empty, invented): (&Set, &[Found])) 
             .zip(&dearer)
             .map(|(claims, doubt)| left(&claims.right, *doubt))
             .sum();
-        let few = raised.len() as f64 <= RAISED * empty.pictures.len() as f64;
+        let few = raised.len() as f64 <= RAISED * empty as f64;
         if few || still < RECALL * objects as f64 {
             return chosen;
         }
@@ -160,7 +174,7 @@ mod tests {
     fn settled(found: &[(usize, f64)], invented: &[(usize, f64)]) -> Vec<f64> {
         let (full, found) = pictures(found, true);
         let (empty, invented) = pictures(invented, false);
-        settle((&full, &found), (&empty, &invented))
+        settle((&full, &found), (empty.pictures.len(), &invented))
     }
 
     #[test]

@@ -5,6 +5,9 @@ use ssd_server::detector::priors::Prior;
 
 /// Least overlap at which a prior answers for an object.
 const MATCH: f32 = 0.5;
+/// A prior that overlaps an object this much and less than [`MATCH`] is not background. For the paper it
+/// is; then most of the hardest background lies on objects, and what resembles objects is hardly learnt.
+const NEAR: f32 = 0.4;
 /// A prior that overlaps a difficult object this much is not background either.
 const NEAR_DIFFICULT: f32 = 0.35;
 /// The class of a prior that is left out of the loss.
@@ -59,6 +62,7 @@ pub fn encode(prior: &Prior, corners: &Corners) -> [f32; 4] {
 
 /// Matches: each prior with the object it overlaps most, where that is half of their union or
 /// more; and each object with its best prior, whatever the overlap, so that none goes unanswered.
+/// Priors that miss the half by little are left out.
 #[must_use]
 pub fn assign(truths: &[Truth], priors: &[Prior]) -> Targets {
     let boxes: Vec<Corners> = priors.iter().map(corners).collect();
@@ -94,7 +98,7 @@ pub fn assign(truths: &[Truth], priors: &[Prior]) -> Targets {
         if let Some(index) = matched {
             targets.classes[place] = truths[index].class as i64;
             targets.offsets[place] = encode(prior, &truths[index].corners);
-        } else if near_difficult[place] {
+        } else if iou >= NEAR || near_difficult[place] {
             targets.classes[place] = IGNORED;
         }
     }
@@ -146,16 +150,17 @@ mod tests {
     }
 
     #[test]
-    fn a_prior_that_overlaps_by_half_answers_and_one_below_is_background() {
-        // Squares of side 0.3, shifted by 0.05 and 0.15: overlaps of 5/7 and 1/3.
+    fn a_prior_that_overlaps_by_half_answers_one_near_that_is_left_out_and_others_are_background() {
+        // Squares of side 0.3, shifted by 0.05, 0.12 and 0.15: overlaps of 5/7, 3/7 and 1/3.
         let object = truth(3, &square(0.5, 0.5, 0.3), false);
         let candidates = [
             square(0.5, 0.5, 0.3),
             square(0.55, 0.5, 0.3),
+            square(0.62, 0.5, 0.3),
             square(0.65, 0.5, 0.3),
         ];
         let targets = assign(&[object], &candidates);
-        assert_eq!(targets.classes, [3, 3, 0]);
+        assert_eq!(targets.classes, [3, 3, IGNORED, 0]);
         assert!(targets.offsets[0].iter().all(|offset| offset.abs() < 1e-5));
         let shift = -0.05 / 0.3 / 0.1;
         assert!((targets.offsets[1][0] - shift).abs() < 1e-4);
