@@ -132,7 +132,6 @@ fn claims(full: &Set, found: &[Found], invented: &[Found]) -> Vec<Claims> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluation::Source;
     use crate::measure::Truth;
 
     const CORNERS: [f64; 4] = [0.0, 0.0, 10.0, 10.0];
@@ -143,38 +142,33 @@ mod tests {
         odds / (1.0 + odds)
     }
 
-    /// A hundred pictures of two classes, and what was found in the first of them: class and doubt borne.
-    fn pictures(finds: &[(usize, f64)], objects: bool) -> (Set, Vec<Found>) {
-        let picture = || Source::Drawn(Box::default());
-        let mut set = Set {
-            classes: vec!["cup".to_owned(), "donut".to_owned()],
-            pictures: std::iter::repeat_with(picture).take(100).collect(),
-            truths: Vec::new(),
+    /// One in each picture, from the first on: class and doubt borne.
+    fn found(finds: &[(usize, f64)]) -> Vec<Found> {
+        let one = |(picture, &(class, doubt)): (usize, &(usize, f64))| Found {
+            picture,
+            class,
+            corners: CORNERS,
+            score: bearing(doubt),
         };
-        let mut found = Vec::new();
-        for (picture, &(class, doubt)) in finds.iter().enumerate() {
-            found.push(Found {
-                picture,
-                class,
-                corners: CORNERS,
-                score: bearing(doubt),
-            });
-            if objects {
-                set.truths.push(Truth {
-                    picture,
-                    class,
-                    corners: CORNERS,
-                    ignored: false,
-                });
-            }
-        }
-        (set, found)
+        finds.iter().enumerate().map(one).collect()
     }
 
-    fn settled(found: &[(usize, f64)], invented: &[(usize, f64)]) -> Vec<f64> {
-        let (full, found) = pictures(found, true);
-        let (empty, invented) = pictures(invented, false);
-        settle((&full, &found), (empty.pictures.len(), &invented))
+    /// What two classes doubt where all that was found is right, and so much was invented in a hundred
+    /// pictures.
+    fn settled(right: &[(usize, f64)], invented: &[(usize, f64)]) -> Vec<f64> {
+        let right = found(right);
+        let truth = |found: &Found| Truth {
+            picture: found.picture,
+            class: found.class,
+            corners: CORNERS,
+            ignored: false,
+        };
+        let full = Set {
+            classes: vec!["cup".to_owned(), "donut".to_owned()],
+            pictures: Vec::new(),
+            truths: right.iter().map(truth).collect(),
+        };
+        settle((&full, &right), (100, &found(invented)))
     }
 
     #[test]
