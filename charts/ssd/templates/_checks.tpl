@@ -137,6 +137,9 @@ The bytes of a size such as 10MiB.
 {{- if and .enabled (not (or .prometheusAddress .triggers)) }}
 {{- $wrong = append $wrong "keda needs something to look at: prometheusAddress or triggers." }}
 {{- end }}
+{{- if and .enabled (eq (int .minReplicas) 0) (not .triggers) }}
+{{- $wrong = append $wrong "keda.minReplicas is 0 and nothing but the pods' own queue is looked at: no pod would ever come back. Set it to 1, or add to keda.triggers what tells of work while there is none." }}
+{{- end }}
 {{- if and .enabled .prometheusAddress (not $.Values.metrics.enabled) }}
 {{- $wrong = append $wrong "keda.prometheusAddress needs metrics.enabled." }}
 {{- end }}
@@ -154,6 +157,11 @@ The bytes of a size such as 10MiB.
 {{- end }}
 {{- if and .Values.metrics.enabled (eq (int .Values.metrics.port) (int .Values.server.port)) }}
 {{- $wrong = append $wrong "metrics.port and server.port must differ." }}
+{{- end }}
+{{- with .Values.metrics.serviceMonitor }}
+{{- if and .enabled (gt (include "ssd.milliseconds" .scrapeTimeout | int64) (include "ssd.milliseconds" .interval | int64)) }}
+{{- $wrong = append $wrong (printf "metrics.serviceMonitor.scrapeTimeout (%s) is longer than its interval (%s), which the Prometheus operator refuses." .scrapeTimeout .interval) }}
+{{- end }}
 {{- end }}
 {{- range $name := list "serviceMonitor" "prometheusRule" "dashboard" }}
 {{- if and (get $.Values.metrics $name).enabled (not $.Values.metrics.enabled) }}

@@ -17,13 +17,13 @@
 - name: SECRET_USERNAME
   valueFrom:
     secretKeyRef:
-      name: {{ include "ssd.secretName" . }}
-      key: {{ include "ssd.usernameKey" . }}
+      name: {{ include "ssd.secretName" . | quote }}
+      key: {{ include "ssd.usernameKey" . | quote }}
 - name: SECRET_PASSWORD
   valueFrom:
     secretKeyRef:
-      name: {{ include "ssd.secretName" . }}
-      key: {{ include "ssd.passwordKey" . }}
+      name: {{ include "ssd.secretName" . | quote }}
+      key: {{ include "ssd.passwordKey" . | quote }}
 {{- end }}
 
 {{/*

@@ -51,7 +51,7 @@
 - name: model
 {{- if eq $source "claim" }}
   persistentVolumeClaim:
-    claimName: {{ .Values.model.existingClaim }}
+    claimName: {{ .Values.model.existingClaim | quote }}
     readOnly: true
 {{- else if eq $source "oci" }}
   image:
@@ -59,7 +59,7 @@
     pullPolicy: {{ .Values.model.image.pullPolicy }}
 {{- else if .Values.model.cache.enabled }}
   persistentVolumeClaim:
-    claimName: {{ include "ssd.modelCacheClaim" . }}
+    claimName: {{ include "ssd.modelCacheClaim" . | quote }}
 {{- else }}
   emptyDir:
     sizeLimit: {{ .Values.model.cache.size }}
@@ -94,8 +94,8 @@
     - name: MODEL_HEADER
       valueFrom:
         secretKeyRef:
-          name: {{ . }}
-          key: {{ $.Values.model.headerKey }}
+          name: {{ . | quote }}
+          key: {{ $.Values.model.headerKey | quote }}
     {{- end }}
   {{- with .Values.curl.resources }}
   resources:

@@ -28,20 +28,25 @@
 {{/* What the Service, the Deployment and the others find the server's pods by. It can never change. */}}
 {{- define "ssd.selectorLabels" -}}
 app.kubernetes.io/component: server
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/name: {{ include "ssd.name" . }}
 {{- end }}
 
 {{/* What `helm test` pods carry instead, so that no Service sends them requests. */}}
 {{- define "ssd.testLabels" -}}
 app.kubernetes.io/component: test
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/name: {{ include "ssd.nameWith" (list . "test") }}
+{{- end }}
+
+{{/* The version in labels, which begin and end with a letter or a digit, as tags need not. */}}
+{{- define "ssd.versionLabel" -}}
+{{- .Values.image.tag | default .Chart.AppVersion | replace "+" "_" | trimAll "-_." | trunc 63 | trimAll "-_." }}
 {{- end }}
 
 {{/* Labels of the server's pods: without the chart's version, which would replace them for nothing. */}}
 {{- define "ssd.podLabels" -}}
-{{- $labels := dict "app.kubernetes.io/version" (.Values.image.tag | default .Chart.AppVersion | replace "+" "_" | trunc 63) }}
+{{- $labels := dict "app.kubernetes.io/version" (include "ssd.versionLabel" .) }}
 {{- $labels = mergeOverwrite $labels (.Values.commonLabels | default dict) (.Values.podLabels | default dict) }}
 {{- mergeOverwrite $labels (include "ssd.selectorLabels" . | fromYaml) | toYaml }}
 {{- end }}
@@ -51,7 +56,7 @@ app.kubernetes.io/name: {{ include "ssd.nameWith" (list . "test") }}
 {{- $root := first . }}
 {{- $labels := dict
   "app.kubernetes.io/managed-by" $root.Release.Service
-  "app.kubernetes.io/version" ($root.Values.image.tag | default $root.Chart.AppVersion | replace "+" "_" | trunc 63)
+  "app.kubernetes.io/version" (include "ssd.versionLabel" $root)
   "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
 }}
 {{- range prepend (rest .) $root.Values.commonLabels | compact }}

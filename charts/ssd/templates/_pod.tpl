@@ -17,15 +17,16 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{/* Seconds of a duration such as 500ms, 5s, 2m or 1h, rounded up. */}}
-{{- define "ssd.seconds" -}}
+{{/* Milliseconds of a duration such as 500ms, 5s, 2m or 1h. */}}
+{{- define "ssd.milliseconds" -}}
 {{- $number := regexFind "^[0-9]+" . | int64 }}
 {{- $unit := regexFind "[a-z]+$" . }}
-{{- if eq $unit "ms" }}
-{{- div (add $number 999) 1000 }}
-{{- else }}
-{{- mul $number (get (dict "s" 1 "m" 60 "h" 3600) $unit) }}
+{{- mul $number (get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000) $unit) }}
 {{- end }}
+
+{{/* Seconds of one, rounded up. */}}
+{{- define "ssd.seconds" -}}
+{{- div (add (include "ssd.milliseconds" .) 999) 1000 }}
 {{- end }}
 
 {{/* The server's own drain, and 5 seconds to write its last lines. */}}
@@ -161,10 +162,10 @@ configmap.reloader.stakater.com/reload: {{ . | quote }}
 {{/* Where the server's pods run. */}}
 {{- define "ssd.scheduling" -}}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with include "ssd.runtimeClassName" . }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.nodeSelector }}
 nodeSelector:

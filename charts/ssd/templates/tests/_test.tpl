@@ -7,7 +7,7 @@ after the test, for `helm test --logs` to read.
 {{- define "ssd.testMetadata" -}}
 {{- $root := first . }}
 {{- $hook := dict "helm.sh/hook" "test" "helm.sh/hook-weight" (index . 1 | toString) "helm.sh/hook-delete-policy" (last .) -}}
-namespace: {{ $root.Release.Namespace }}
+namespace: {{ $root.Release.Namespace | quote }}
 labels:
   {{- mergeOverwrite (include "ssd.labels" (list $root) | fromYaml) (include "ssd.testLabels" $root | fromYaml) | toYaml | nindent 2 }}
 annotations:
