@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageFormat};
 use ssd_server::detector::picture::Header;
 
@@ -60,6 +61,20 @@ fn a_picture_takes_no_more_memory_than_it_is_counted_for() {
         .unwrap();
         file.into_inner()
     };
+    let webp = |kind, bytes| {
+        let mut file = Vec::new();
+        WebPEncoder::new_lossless(&mut file)
+            .encode(&pixels(bytes), 2000, 1500, kind)
+            .unwrap();
+        file
+    };
+    let gif = || {
+        let mut file = std::io::Cursor::new(Vec::new());
+        let kind = ExtendedColorType::Rgb8;
+        image::write_buffer_with_format(&mut file, &pixels(3), 2000, 1500, kind, ImageFormat::Gif)
+            .unwrap();
+        file.into_inner()
+    };
     let large = |name: &str| std::fs::read(folder.join(name)).unwrap();
     for (name, file, counted) in [
         ("RGB", png(ExtendedColorType::Rgb8, 3), 3),
@@ -67,6 +82,11 @@ fn a_picture_takes_no_more_memory_than_it_is_counted_for() {
         ("16 bits", png(ExtendedColorType::Rgba16, 8), 11),
         ("turned", large("turned.jpg"), 6),
         ("progressive", large("progressive.jpg"), 9),
+        ("a component a scan", large("separate.jpg"), 9),
+        ("WebP", webp(ExtendedColorType::Rgb8, 3), 7),
+        ("WebP with alpha", webp(ExtendedColorType::Rgba8, 4), 8),
+        ("animated", animated(&webp(ExtendedColorType::Rgb8, 3)), 11),
+        ("GIF", gif(), 8),
     ] {
         let header = Header::read(&file, 50_000_000).unwrap();
         let megabytes = (header.memory() as f64 / 3e6).round() as usize;
@@ -79,6 +99,22 @@ fn a_picture_takes_no_more_memory_than_it_is_counted_for() {
         let slack = 4 << 20;
         assert!(grown <= header.memory() + slack, "{name}: {grown} bytes");
     }
+}
+
+/// An animation of 2000 x 1500 whose only frame is a lossless WebP's (RFC 9649, section 2.7).
+fn animated(still: &[u8]) -> Vec<u8> {
+    let chunk = |name: &[u8], data: &[u8]| {
+        let length = (data.len() as u32).to_le_bytes();
+        [name, &length, data, &[0][..data.len() % 2]].concat()
+    };
+    let (width, height) = (&1999_u32.to_le_bytes()[..3], &1499_u32.to_le_bytes()[..3]);
+    let frame = [&[0; 6], width, height, &[0; 4], &still[12..]].concat();
+    let chunks = [
+        chunk(b"VP8X", &[&[2, 0, 0, 0], width, height].concat()),
+        chunk(b"ANIM", &[0; 6]),
+        chunk(b"ANMF", &frame),
+    ];
+    chunk(b"RIFF", &[&b"WEBP"[..], &chunks.concat()].concat())
 }
 
 /// From here on, the most memory is counted anew.

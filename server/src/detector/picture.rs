@@ -162,6 +162,9 @@ impl Header {
             orientation,
             aside: match format {
                 ImageFormat::Jpeg => jpeg_aside(bytes, pixels),
+                ImageFormat::WebP => webp_aside(bytes, pixels, rgb),
+                // A frame that is not as wide as its picture is decoded beside it.
+                ImageFormat::Gif => 4 * pixels,
                 _ => 0,
             },
         };
@@ -196,8 +199,8 @@ impl Header {
         3 * u64::from(self.width) * u64::from(self.height)
     }
 
-    /// The most bytes that [`decode`](Self::decode) holds at one time: three a pixel at least, eleven at
-    /// most (a progressive JPEG of four components).
+    /// The most bytes that [`decode`](Self::decode) holds at one time: three a pixel at least, twelve at
+    /// most (an animated WebP with alpha; a progressive JPEG of four components has eleven).
     #[must_use]
     pub fn memory(&self) -> u64 {
         let three = self.decoded();
@@ -221,11 +224,8 @@ impl Header {
     /// # Errors
     /// Where the bytes are damaged or cut short.
     pub fn decode(&self, bytes: &[u8]) -> Result<RgbImage, Error> {
-        if self.format == ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
-            return Err(Error::Undecodable {
-                format: "JPEG",
-                problem: "it is cut short: its end is missing".to_owned(),
-            });
+        if self.format == ImageFormat::Jpeg {
+            jpeg_is_sound(bytes)?;
         }
         guarded(self.format, || self.pixels(bytes))
     }
@@ -310,6 +310,7 @@ struct Markers<'a> {
 impl<'a> Markers<'a> {
     const START: u8 = 0xd8;
     const END: u8 = 0xd9;
+    const SCAN: u8 = 0xda;
 
     fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
@@ -345,24 +346,69 @@ impl<'a> Iterator for Markers<'a> {
     }
 }
 
-/// Whether a JPEG file goes on to its end marker, as one that was cut short does not. The decoder would
-/// fill what is missing with grey, as a browser does.
-fn jpeg_is_whole(bytes: &[u8]) -> bool {
-    Markers::new(bytes).any(|(marker, _)| marker == Markers::END)
+/// The most scans of a JPEG file; encoders make about ten. Each costs the decoder a row of blocks at least,
+/// and the file a dozen bytes.
+const MOST_SCANS: usize = 100;
+
+/// That a JPEG file goes on to its end marker, as one that was cut short does not (the decoder would fill
+/// what is missing with grey, as a browser does), and that its scans are not too many, which the decoder
+/// counts in progressive files alone.
+fn jpeg_is_sound(bytes: &[u8]) -> Result<(), Error> {
+    let (mut whole, mut scans) = (false, 0);
+    for (marker, _) in Markers::new(bytes) {
+        whole |= marker == Markers::END;
+        scans += usize::from(marker == Markers::SCAN);
+    }
+    let problem = match (whole, scans) {
+        (true, ..=MOST_SCANS) => return Ok(()),
+        (true, _) => format!("it has {scans} scans, more than {MOST_SCANS}"),
+        (false, _) => "it is cut short: its end is missing".to_owned(),
+    };
+    Err(Error::Undecodable {
+        format: "JPEG",
+        problem,
+    })
 }
 
-/// What the JPEG decoder keeps beside the pixels: the file, twice, and of a progressive one the
-/// coefficients of every component, in 16 bits.
+/// What the JPEG decoder keeps beside the pixels: the file, twice, and, of one that has not all of a block
+/// in one scan, progressive or not, the coefficients of every component, in 16 bits.
 fn jpeg_aside(bytes: &[u8], pixels: u64) -> u64 {
-    let frame = Markers::new(bytes).find(|&(marker, _)| {
-        // Tables of Huffman codes and arithmetic conditioning, and an extension, lie between.
-        matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc)
-    });
-    let coefficients = match frame {
-        Some((0xc2 | 0xc6 | 0xca | 0xce, segment)) => {
-            2 * pixels * u64::from(segment.get(7).copied().unwrap_or(4))
+    let mut frame = None;
+    for (marker, segment) in Markers::new(bytes) {
+        match marker {
+            // Tables of Huffman codes and arithmetic conditioning, and an extension.
+            0xc4 | 0xc8 | 0xcc => {}
+            0xc0..=0xcf => {
+                let progressive = matches!(marker, 0xc2 | 0xc6 | 0xca | 0xce);
+                frame = Some((progressive, segment.get(7).copied().unwrap_or(4)));
+            }
+            Markers::SCAN => {
+                let first = segment.get(2).copied().unwrap_or(0);
+                let coefficients = match frame {
+                    Some((progressive, all)) if progressive || first < all => {
+                        2 * pixels * u64::from(all)
+                    }
+                    _ => 0,
+                };
+                return 2 * bytes.len() as u64 + coefficients;
+            }
+            _ => {}
         }
-        _ => 0,
-    };
-    2 * bytes.len() as u64 + coefficients
+    }
+    2 * bytes.len() as u64
+}
+
+/// What the WebP decoder keeps beside the pixels (RFC 9649, 2.5 to 2.7): four bytes of each where it drops
+/// the alpha of a lossless picture; brightness and colour of a lossy one, and its alpha, unpacked; of an
+/// animation a frame and the canvas, both with alpha.
+fn webp_aside(bytes: &[u8], pixels: u64, rgb: bool) -> u64 {
+    const ANIMATED: u8 = 2;
+    let animated = bytes.get(20).is_some_and(|flags| flags & ANIMATED > 0);
+    pixels
+        * match bytes.get(12..16) {
+            Some(b"VP8X") if animated => 8,
+            Some(b"VP8X") if !rgb => 7,
+            Some(b"VP8 ") => 2,
+            _ => 4,
+        }
 }

@@ -372,8 +372,12 @@ impl Engine {
         let mut memory = header.memory();
         if let Some(encoding) = encoding {
             header.fits(encoding)?;
-            // The pixels and what is written of them.
-            memory = memory.max(2 * header.decoded());
+            // The pixels and what is written of them, which of a PNG is there twice.
+            let copies = match encoding {
+                Encoding::Jpeg => 2,
+                Encoding::Png => 3,
+            };
+            memory = memory.max(copies * header.decoded());
         }
         let leave = self.decoding.enter(memory).await?;
         let model = self.model.clone();

@@ -484,6 +484,26 @@ fn jpeg(scans: usize) -> Vec<u8> {
     jpeg
 }
 
+/// A baseline JPEG of three components, each in a scan, and so many scans more, in each of which the decoder
+/// goes over a row of blocks before it sees that there is nothing.
+fn baseline(more: usize) -> Vec<u8> {
+    let mut jpeg = b"\xff\xd8\xff\xdb\0\x43\0".to_vec();
+    jpeg.extend([1; 64]);
+    // 640 x 800 samples of each: 8000 blocks.
+    jpeg.extend(b"\xff\xc0\0\x11\x08\x02\x80\x03\x20\x03\x01\x11\0\x02\x11\0\x03\x11\0");
+    // A code of one bit each: for a difference of zero, and for the end of the block.
+    for table in [0, 0x10] {
+        jpeg.extend([&b"\xff\xc4\0\x14"[..], &[table, 1], &[0; 16]].concat());
+    }
+    for component in 1..=3 {
+        jpeg.extend([0xff, 0xda, 0, 8, 1, component, 0, 0, 63, 0]);
+        jpeg.extend([0; 8000 / 4]);
+    }
+    jpeg.extend(b"\xff\xda\0\x08\x01\x01\0\0\x3f\0\0".repeat(more));
+    jpeg.extend(b"\xff\xd9");
+    jpeg
+}
+
 #[tokio::test]
 async fn pictures_that_are_small_until_they_are_decoded_are_refused() {
     let app = App::spawn().await;
@@ -522,6 +542,8 @@ async fn pictures_that_are_small_until_they_are_decoded_are_refused() {
         ("a JPEG of 65,535 squared", largest, 413),
         ("a JPEG of a few scans", jpeg(10), 200),
         ("a JPEG of a thousand scans", jpeg(1000), 422),
+        ("one that is not progressive", baseline(0), 200),
+        ("one of a thousand scans", baseline(1000), 422),
     ];
     for (what, picture, status) in cases {
         let answer = app.predict_form("", picture).send().await.unwrap();

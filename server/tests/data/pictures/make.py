@@ -25,6 +25,7 @@ grey.save(here / 'grey.jpg', quality=95)
 # What memory a large one takes: nothing is in it, so that the file is small.
 large = here.parent / 'large'
 Image.new('RGB', (2000, 1500)).save(large / 'progressive.jpg', subsampling=0, progressive=True)
+# And, by libjpeg-turbo of that one, `jpegtran -copy none -scans FILE`, FILE being `0; 1; 2;`: separate.jpg.
 Image.new('RGB', (2000, 1500)).save(large / 'turned.jpg', subsampling=0, exif=turned)
 cat.convert('CMYK').save(here / 'cmyk.jpg', quality=95)
 cat.quantize(256).save(here / 'palette.png')
