@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,14 +14,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use poem::http::uri::{Authority, Scheme};
-use poem::http::{HeaderMap, StatusCode, Version, header};
+use poem::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Endpoint, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinSet};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::stream::{Stream, Timeouts, Turn};
 use super::tls::{self, Certificate};
@@ -49,6 +50,8 @@ pub(super) struct Connections<E> {
     waiting: Option<(TcpStream, SocketAddr)>,
     /// Requests under way.
     under_way: watch::Sender<usize>,
+    /// Whether answers say that their connection ends with them.
+    leaving: Arc<AtomicBool>,
 }
 
 impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
@@ -69,7 +72,14 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
             open: HashMap::new(),
             waiting: None,
             under_way: watch::Sender::new(0),
+            leaving: Arc::default(),
         }
+    }
+
+    /// From now on tells those who are answered that their connection ends with it: who would keep it for
+    /// the next request might send that as it is closed.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 
     /// Takes connections in, for ever. Loses none where it is dropped and called again.
@@ -157,17 +167,18 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
         let acceptor = self.certificate.as_mut().map(Certificate::acceptor);
         let addresses = (local, remote);
         let its_turn = turn.clone();
+        let leaving = self.leaving.clone();
         let task = self.tasks.spawn(async move {
             let served = match acceptor {
                 None => {
                     let stream = Stream::new(socket, its_turn, timeouts);
-                    serve(endpoint, stream, Scheme::HTTP, addresses, watcher).await
+                    serve(endpoint, stream, Scheme::HTTP, addresses, watcher, leaving).await
                 }
                 // Until it is over the connection asks for nothing, and may have to make way.
                 Some(acceptor) => match tls::shake_hands(&acceptor, socket, timeouts.head).await {
                     Ok(socket) => {
                         let stream = Stream::new(socket, its_turn, timeouts);
-                        serve(endpoint, stream, Scheme::HTTPS, addresses, watcher).await
+                        serve(endpoint, stream, Scheme::HTTPS, addresses, watcher, leaving).await
                     }
                     Err(error) => return debug!(%error, "no TLS connection"),
                 },
@@ -245,6 +256,7 @@ async fn serve<E, S>(
     scheme: Scheme,
     (local, remote): (SocketAddr, SocketAddr),
     watcher: Watcher,
+    leaving: Arc<AtomicBool>,
 ) -> hyper::Result<()>
 where
     E: Endpoint<Output = Response> + 'static,
@@ -253,10 +265,14 @@ where
     let turn = stream.turn();
     let service = service_fn(|request| {
         let (endpoint, turn, scheme) = (endpoint.clone(), turn.clone(), scheme.clone());
+        let leaving = leaving.clone();
         let (local, remote) = (LocalAddr(local.into()), RemoteAddr(remote.into()));
         turn.begin();
         async move {
-            let response = if is_ambiguous(request.version(), request.headers()) {
+            let mut response = if is_ambiguous(request.version(), request.headers()) {
+                info!(
+                    "refused a request that another may read otherwise: its Host or Transfer-Encoding"
+                );
                 let response = Response::builder().status(StatusCode::BAD_REQUEST);
                 response.header(header::CONNECTION, "close").finish()
             } else {
@@ -264,6 +280,10 @@ where
                 endpoint.get_response(request).await
             };
             turn.leaves_unread(response.headers().contains_key(header::CONNECTION));
+            if leaving.load(Ordering::Relaxed) {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             let response = hyper::Response::from(response);
             Ok::<_, std::convert::Infallible>(response.map(|body| Answer { body, turn }))
         }

@@ -194,6 +194,7 @@ impl Application {
         mut connections: Connections<E>,
     ) {
         self.readiness.drain();
+        connections.leave();
         let (delay, deadline) = (self.settings.drain_delay, self.settings.drain_timeout);
         info!(?delay, timeout = ?deadline, "stopping");
         let _ = tokio::time::timeout(delay, connections.accept(&self.listener)).await;

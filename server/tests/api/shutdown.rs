@@ -51,11 +51,20 @@ async fn connections_that_ask_for_nothing_are_not_waited_for() {
 #[tokio::test]
 async fn for_the_drain_delay_requests_are_answered_though_not_asked_for() {
     let mut app = App::spawn_with(&[("DRAIN_DELAY", "5s")]).await;
+    let mut kept = app.connect().await;
+    kept.send("GET /livez HTTP/1.1\r\nHost: ssd\r\n\r\n").await;
+    let answer = kept.read_until("alive").await.to_lowercase();
+    assert!(!answer.contains("connection: close"), "{answer}");
     app.stop();
     while app.get("/readyz").await.status() != 503 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(app.get("/livez").await.status(), 200);
+    // Who keeps the connection would lose the request that it sends as it is closed.
+    kept.send("GET /livez HTTP/1.1\r\nHost: ssd\r\n\r\n").await;
+    let answer = kept.read_all().await.to_lowercase();
+    assert!(answer.starts_with("http/1.1 200 ok"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
     let answer = app.predict_form("", bytes("cat.png")).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     app.stopped().await;
