@@ -384,7 +384,7 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Variables {
 /// The values of all settings as text, and where each came from.
 struct Values<'a> {
     config: Config,
-    file: Option<&'a Path>,
+    file: Option<(&'a Path, toml::Table)>,
     environment: &'a Variables,
 }
 
@@ -394,13 +394,16 @@ impl<'a> Values<'a> {
         for setting in ALL {
             builder = builder.set_default(setting.key(), setting.default)?;
         }
+        let mut read = None;
         if let Some(path) = file {
-            builder = builder.add_source(File::from_str(&read_file(path)?, FileFormat::Toml));
+            let (text, table) = read_file(path)?;
+            builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
+            read = Some((path, table));
         }
         let variables = Environment::default().source(Some(environment.0.clone()));
         Ok(Self {
             config: builder.add_source(variables).build()?,
-            file,
+            file: read,
             environment,
         })
     }
@@ -423,21 +426,25 @@ impl<'a> Values<'a> {
         })
     }
 
-    /// Where a setting's value stands.
+    /// Where a setting's value stands, or may be put where it is the default's.
     fn place(&self, setting: &Setting) -> String {
-        match self.file {
-            Some(file) if !self.environment.0.contains_key(setting.variable) => {
-                format!("{}: {}", file.display(), setting.key())
+        let key = setting.key();
+        match &self.file {
+            Some((file, table))
+                if table.contains_key(&key)
+                    && !self.environment.0.contains_key(setting.variable) =>
+            {
+                format!("{}: {key}", file.display())
             }
             _ => setting.variable.to_owned(),
         }
     }
 }
 
-/// The text of a settings file, after checking it: that it is TOML, that its keys are settings (a
+/// A settings file, as text and as a table, after checking it: that it is TOML, that its keys are settings (a
 /// misspelt one would silently do nothing), and that its secrets are texts (a number would become
 /// another text: `1_000` is 1000). Errors show none of its values.
-fn read_file(path: &Path) -> Result<String, Error> {
+fn read_file(path: &Path) -> Result<(String, toml::Table), Error> {
     let unreadable = |problem: String| Error::File {
         file: path.display().to_string(),
         problem,
@@ -461,7 +468,7 @@ fn read_file(path: &Path) -> Result<String, Error> {
             return Err(unreadable(format!("{key} must be a text in quotes")));
         }
     }
-    Ok(text)
+    Ok((text, table))
 }
 
 fn tls(values: &Values) -> Result<Option<Tls>, Error> {
@@ -690,6 +697,16 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(message.contains("port is no single value"), "{message}");
+    }
+
+    #[test]
+    fn a_default_that_does_not_go_with_the_file_is_not_looked_for_in_it() {
+        let message = load_file("body_limit = \"100MiB\"\n", &[]).unwrap_err();
+        let message = message.to_string();
+        assert!(
+            message.starts_with("BODIES_LIMIT is `64MiB`: "),
+            "{message}"
+        );
     }
 
     #[test]

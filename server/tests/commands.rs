@@ -540,6 +540,26 @@ fn files_that_are_no_weights_are_refused_in_one_message_and_exit_code_1() {
 }
 
 #[test]
+fn names_in_a_file_of_weights_are_shown_and_not_obeyed() {
+    let header = r#"{"vgg.0.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
+        "\u001b]0;owned\u0007\nssd: ready":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
+    let length = (header.len() as u64).to_le_bytes();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), [&length, header.as_bytes(), &[0; 8]].concat()).unwrap();
+    let (code, _, errors) =
+        run(ssd(&["predict", "data/samples/cat.png"]).env("WEIGHTS_PATH", file.path()));
+    assert_eq!(code, 1);
+    assert!(
+        errors.contains(r"unexpected: `\u{1b}]0;owned\u{7}\nssd: ready` [1]"),
+        "{errors}"
+    );
+    assert!(
+        !errors.contains('\u{1b}') && !errors.contains("\nssd: ready"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn start_up_is_stopped_by_a_bad_setting_or_a_missing_file_with_one_line() {
     let cases = [
         (
@@ -551,6 +571,11 @@ fn start_up_is_stopped_by_a_bad_setting_or_a_missing_file_with_one_line() {
             "WEIGHTS_PATH",
             "/nowhere.pth",
             "ssd: WEIGHTS_PATH is /nowhere.pth: no such file\n",
+        ),
+        (
+            "WEIGHTS_PATH",
+            "README.md/model.pth",
+            "ssd: WEIGHTS_PATH is README.md/model.pth: Not a directory (os error 20)\n",
         ),
     ];
     for (variable, value, expected) in cases {

@@ -187,7 +187,8 @@ fn bounded(
             let next = tokio::time::timeout_at(deadline, chunks.next()).await;
             let chunk = match next {
                 Err(_) => {
-                    let seconds = limits.time.as_secs_f64();
+                    // Rounded: of the request's own time a little has gone by.
+                    let seconds = (limits.time.as_secs_f64() * 100.0).round() / 100.0;
                     let detail = format!("The body did not arrive within {seconds} seconds.");
                     return Err(Problem::new(Kind::BodyTimeout, detail));
                 }

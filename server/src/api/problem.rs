@@ -308,7 +308,7 @@ const DOCUMENTED: &[(Option<u16>, &str, Kind, &str)] = &[
         Some(406),
         "The header `Accept` names nothing that there is; or the picture is longer than a JPEG can be. In the first case nothing of the body was read.",
         Kind::NotAcceptable,
-        "The header Accept is text/html; there are application/json, image/jpeg and image/png.",
+        "The header Accept is `text/html`; there are application/json, image/jpeg and image/png.",
     ),
     (
         Some(408),
@@ -336,7 +336,7 @@ const DOCUMENTED: &[(Option<u16>, &str, Kind, &str)] = &[
     ),
     (
         Some(429),
-        "As many pictures wait as may. Where that is known from the headers, nothing of the body was read.",
+        "As many pictures wait, or are held, as may: `detail` says which. Where that is known from the headers, nothing of the body was read.",
         Kind::Busy,
         "Others are before, as many as may wait; come back after the seconds of Retry-After.",
     ),

@@ -36,6 +36,8 @@ struct Report<'a> {
 struct Row<'a> {
     name: &'a str,
     shape: &'a [usize],
+    #[serde(skip)]
+    values: usize,
     dtype: &'static str,
     min: Option<f64>,
     max: Option<f64>,
@@ -56,6 +58,7 @@ impl Inspect {
             Row {
                 name: tensor.name(),
                 shape: tensor.shape(),
+                values: tensor.element_count(),
                 dtype: tensor.dtype().name(),
                 min: stats.min,
                 max: stats.max,
@@ -116,11 +119,7 @@ impl Report<'_> {
         for (key, value) in self.metadata.iter().filter(|(key, _)| *key != "classes") {
             text += &format!("{}: {}\n", key.escape_debug(), value.escape_debug());
         }
-        let values: usize = self
-            .tensors
-            .iter()
-            .map(|row| row.shape.iter().product::<usize>())
-            .sum();
+        let values: usize = self.tensors.iter().map(|row| row.values).sum();
         text += &format!("tensors: {}, {values} values\n", self.tensors.len());
         let broken: usize = self.tensors.iter().map(|row| row.non_finite).sum();
         if broken > 0 {

@@ -119,8 +119,12 @@ const DEMO: &str = "weights/demo.safetensors";
 /// The files that the settings name, and whether the demo model stands in for published weights.
 fn files(settings: &Settings) -> anyhow::Result<(Files, bool)> {
     let (weights, demo) = match &settings.weights {
-        Weights::File(path) if path.exists() => (path.clone(), false),
-        Weights::File(path) => anyhow::bail!("WEIGHTS_PATH is {}: no such file", path.display()),
+        Weights::File(path) => {
+            let there = path.try_exists();
+            let there = there.with_context(|| format!("WEIGHTS_PATH is {}", path.display()))?;
+            ensure!(there, "WEIGHTS_PATH is {}: no such file", path.display());
+            (path.clone(), false)
+        }
         Weights::Default if Path::new(PUBLISHED).exists() => (PUBLISHED.into(), false),
         Weights::Default if Path::new(DEMO).exists() => (DEMO.into(), true),
         Weights::Default => anyhow::bail!(

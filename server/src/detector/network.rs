@@ -12,6 +12,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::family::{Family, Recognised};
 use super::priors;
+use crate::quote::quote;
 use crate::weights::StateDict;
 
 /// A max pool: side of its window, stride, padding, whether the output's size is rounded up.
@@ -314,7 +315,7 @@ impl Network {
             let names: Vec<String> = state
                 .tensors()
                 .take(3)
-                .map(|tensor| format!("`{}`", tensor.name().escape_debug()))
+                .map(|tensor| quote(tensor.name()))
                 .collect();
             return Err(Error::Unrecognised {
                 path: state.path().display().to_string(),
@@ -519,13 +520,17 @@ impl<'a> Plan<'a> {
                     let dims: Vec<i64> = shape.iter().map(|&dim| dim as i64).collect();
                     return Tensor::from_slice(&values).view(dims.as_slice());
                 }
-                self.complaints
-                    .push(format!("{name} has values that are NaN or infinite"));
+                self.complaints.push(format!(
+                    "{} has values that are NaN or infinite",
+                    quote(&name)
+                ));
             }
             Some((_, is)) => self
                 .complaints
-                .push(format!("{name} is {is:?}, expected {shape:?}")),
-            None => self.complaints.push(format!("missing: {name} {shape:?}")),
+                .push(format!("{} is {is:?}, expected {shape:?}", quote(&name))),
+            None => self
+                .complaints
+                .push(format!("missing: {} {shape:?}", quote(&name))),
         }
         Tensor::empty([0], (Kind::Float, Device::Cpu))
     }
@@ -567,7 +572,7 @@ impl<'a> Plan<'a> {
             if name.starts_with(prefix) && !self.taken.contains(name) {
                 let shape = tensor.shape();
                 self.complaints
-                    .push(format!("unexpected: {name} {shape:?}"));
+                    .push(format!("unexpected: {} {shape:?}", quote(name)));
             }
         }
         if self.complaints.is_empty() {

@@ -54,7 +54,7 @@ impl Metrics {
             requests: IntCounterVec::new(
                 Opts::new(
                     "ssd_requests_total",
-                    "Requests by route (- where there is none) and HTTP status (499: the client hung up)",
+                    "Requests by route (- where there is none) and HTTP status (499: nobody was answered, since the client hung up or the server had to stop)",
                 ),
                 &["route", "status"],
             )?,
