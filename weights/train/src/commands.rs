@@ -140,7 +140,7 @@ struct Train {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Steps in all
-    #[arg(long, default_value_t = 6500)]
+    #[arg(long, default_value_t = 7000)]
     steps: usize,
     /// Pictures in a step
     #[arg(long, default_value_t = 16)]

@@ -25,7 +25,7 @@ fn boxes_become_corners_and_ids_with_gaps_become_indexes_in_their_order() {
         .iter()
         .map(|source| match source {
             Source::File(path) => path.to_str().unwrap(),
-            Source::Drawn(_) => "drawn",
+            other => panic!("a picture that is in no file: {other:?}"),
         })
         .collect();
     assert_eq!(files, ["pictures/a.jpg", "pictures/b.jpg"]);

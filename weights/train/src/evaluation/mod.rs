@@ -54,12 +54,25 @@ pub enum Source {
     File(std::path::PathBuf),
     /// In memory.
     Drawn(Box<RgbImage>),
+    /// Drawn whenever it is looked at.
+    Scene {
+        /// The seed.
+        seed: u64,
+        /// Which of its scenes.
+        index: u64,
+        /// What to draw.
+        style: Style,
+    },
 }
 
 impl Source {
     fn load(&self) -> anyhow::Result<std::borrow::Cow<'_, RgbImage>> {
         match self {
             Self::Drawn(picture) => Ok(std::borrow::Cow::Borrowed(picture)),
+            Self::Scene { seed, index, style } => {
+                let scene = scenes::draw(*seed, *index, style)?;
+                Ok(std::borrow::Cow::Owned(scene.picture))
+            }
             Self::File(path) => {
                 let read = || {
                     anyhow::Ok(
@@ -90,7 +103,13 @@ pub fn drawn(seed: u64, count: usize, distractors_only: bool) -> anyhow::Result<
         truths: Vec::new(),
     };
     for picture in 0..count {
-        let scene = scenes::draw(seed, picture as u64, &style)?;
+        let index = picture as u64;
+        if distractors_only {
+            // Nothing has to be known of these beforehand, so any number of them takes no memory.
+            set.pictures.push(Source::Scene { seed, index, style });
+            continue;
+        }
+        let scene = scenes::draw(seed, index, &style)?;
         set.truths.extend(scene.objects.iter().map(|object| {
             let c = &object.corners;
             Truth {

@@ -207,8 +207,39 @@ impl Canvas {
     pub fn grain(&mut self, dice: &mut Dice, amount: f32, cell: f32) {
         let side = self.side();
         let field = noise::field(dice, side, side, cell);
-        for (pixel, value) in self.pixmap.data_mut().chunks_exact_mut(4).zip(field) {
+        self.lighten(amount, |x, y| field[y * side + x]);
+    }
+
+    /// Makes the surface hairy: strokes `long` pixels long that lead away from the centre, now more,
+    /// now less, each up to `amount` (a fraction) lighter or darker.
+    pub fn hair(&mut self, dice: &mut Dice, amount: f32, long: f32) {
+        let side = self.side();
+        let (grain, flow) = (
+            noise::field(dice, side, side, 3.0),
+            noise::field(dice, side, side, side as f32 / 4.0),
+        );
+        let (centre, most) = (side as f32 / 2.0, (side - 1) as f32);
+        let step = (long / 6.0).max(1.0);
+        self.lighten(amount, |x, y| {
+            let (across, down) = (x as f32, y as f32);
+            let away = (down - centre).atan2(across - centre);
+            let (sin, cos) = (away + (flow[y * side + x] - 0.5) * 5.0).sin_cos();
+            let along = |nth: u8| {
+                let by = f32::from(nth) * step;
+                let column = (across + cos * by).clamp(0.0, most) as usize;
+                let row = (down + sin * by).clamp(0.0, most) as usize;
+                grain[row * side + column]
+            };
+            (0..6).map(along).sum::<f32>() / 6.0
+        });
+    }
+
+    /// Scales the colours of what is drawn by up to `amount` more or less, as a field of 0 to 1 says.
+    fn lighten(&mut self, amount: f32, field: impl Fn(usize, usize) -> f32) {
+        let side = self.side();
+        for (index, pixel) in self.pixmap.data_mut().chunks_exact_mut(4).enumerate() {
             if pixel[3] > 0 {
+                let value = field(index % side, index / side);
                 let gain = 1.0 + (value - 0.5) * 2.0 * amount;
                 for level in &mut pixel[..3] {
                     *level = (f32::from(*level) * gain).clamp(0.0, 255.0) as u8;

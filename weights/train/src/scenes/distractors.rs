@@ -5,6 +5,7 @@ use std::f32::consts::{FRAC_PI_8, PI, TAU};
 
 use super::canvas::{Canvas, Ink, shape};
 use super::colour::{any, hsv, near, scaled, vivid, within};
+use super::creatures::{beast, face, person};
 use super::dice::Dice;
 use super::objects::Light;
 
@@ -454,38 +455,6 @@ fn plant(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
     canvas.grain(dice, 0.15, 6.0);
 }
 
-/// A head on shoulders, without a face.
-fn person(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
-    let skin = within(dice, (12.0, 30.0), (0.3, 0.65), (0.3, 0.95));
-    let coat = any(dice);
-    let hair = hsv(dice.between(15.0, 40.0), 0.5, dice.between(0.08, 0.5));
-    canvas.fill(
-        &shape::smooth(&[
-            (-0.14, -0.4),
-            (0.14, -0.4),
-            (0.5, -0.15),
-            (0.55, 0.95),
-            (-0.55, 0.95),
-            (-0.5, -0.15),
-        ]),
-        &Ink::Flat(coat),
-    );
-    canvas.fill(&shape::ellipse(0.0, -0.66, 0.24, 0.32), &Ink::Flat(skin));
-    canvas.fill(
-        &shape::smooth(&[
-            (-0.26, -0.66),
-            (-0.2, -0.98),
-            (0.2, -0.98),
-            (0.26, -0.66),
-            (0.1, -0.82),
-            (-0.1, -0.82),
-        ]),
-        &Ink::Flat(hair),
-    );
-    canvas.shade_across(light.to, light.strength * 0.8);
-    canvas.grain(dice, 0.12, 8.0);
-}
-
 /// A stick, a cable, a plank, a pole.
 fn bar(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
     let bend = dice.between(-0.5, 0.5);
@@ -511,143 +480,6 @@ fn bar(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
     );
     canvas.shade_across(light.to, light.strength * 0.4);
     canvas.grain(dice, 0.15, 5.0);
-}
-
-/// A face from near by, more or less turned away.
-fn face(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
-    let skin = within(dice, (8.0, 32.0), (0.2, 0.65), (0.25, 1.0));
-    let hair = within(dice, (10.0, 45.0), (0.1, 0.7), (0.05, 0.75));
-    let (wide, turn) = (dice.between(0.55, 0.75), dice.between(-0.22, 0.22));
-    if dice.chance(0.8) {
-        let long = dice.between(-0.2, 0.9);
-        canvas.fill(
-            &shape::smooth(&[
-                (0.0, -1.0),
-                (wide * 1.2, -0.6),
-                (wide * 1.1, long),
-                (-wide * 1.1, long),
-                (-wide * 1.2, -0.6),
-            ]),
-            &Ink::Flat(hair),
-        );
-    }
-    let chin = dice.between(0.85, 1.0);
-    canvas.fill(
-        &shape::smooth(&[
-            (0.0, -0.8),
-            (wide, -0.35),
-            (wide * 0.85, 0.35),
-            (wide * 0.3, chin),
-            (-wide * 0.3, chin),
-            (-wide * 0.85, 0.35),
-            (-wide, -0.35),
-        ]),
-        &Ink::Flat(skin),
-    );
-    canvas.shade_across(light.to, light.strength);
-    let (dark, apart) = (scaled(hair, 0.6), dice.between(0.24, 0.34));
-    for side in [-1.0, 1.0] {
-        let x = turn + side * apart;
-        canvas.onto(
-            &shape::ellipse(x, -0.15, 0.14, 0.08),
-            &Ink::Flat([232.0; 3]),
-        );
-        let iris = any(dice);
-        canvas.onto(
-            &shape::disc(x + turn * 0.3, -0.15, 0.075),
-            &Ink::Flat(scaled(iris, 0.5)),
-        );
-        canvas.line_onto(
-            &shape::curve(&[(x - 0.17, -0.32), (x, -0.39), (x + 0.17, -0.32)]),
-            dice.between(0.03, 0.09),
-            &Ink::Flat(dark),
-        );
-    }
-    canvas.line_onto(
-        &shape::curve(&[(turn, -0.1), (turn * 1.7 + 0.08, 0.25), (turn - 0.08, 0.3)]),
-        0.05,
-        &Ink::Flat(scaled(skin, 0.7)),
-    );
-    let smile = dice.between(-0.05, 0.15);
-    let lips = scaled(
-        [skin[0], skin[1] * 0.65, skin[2] * 0.65],
-        dice.between(0.6, 1.0),
-    );
-    canvas.line_onto(
-        &shape::curve(&[(turn - 0.25, 0.5), (turn, 0.5 + smile), (turn + 0.25, 0.5)]),
-        dice.between(0.06, 0.14),
-        &Ink::Flat(lips),
-    );
-    canvas.grain(dice, 0.1, 8.0);
-}
-
-/// The head of a cat, a dog or a bear: fur, ears, eyes and a muzzle.
-fn beast(canvas: &mut Canvas, dice: &mut Dice, light: Light) {
-    let fur = within(dice, (15.0, 45.0), (0.0, 0.6), (0.1, 0.95));
-    let inner = near(dice, [205.0, 150.0, 140.0], 30.0);
-    let (pointed, high) = (dice.chance(0.6), dice.between(-1.0, -0.75));
-    for side in [-1.0, 1.0] {
-        let ear = [
-            (side * 0.2, -0.55),
-            (side * 0.62, high),
-            (side * 0.72, -0.2),
-        ];
-        let lobe = [
-            (side * 0.32, -0.55),
-            (side * 0.58, high + 0.14),
-            (side * 0.62, -0.3),
-        ];
-        if pointed {
-            canvas.fill(&shape::polygon(&ear), &Ink::Flat(scaled(fur, 0.9)));
-            canvas.onto(&shape::polygon(&lobe), &Ink::Flat(inner));
-        } else {
-            canvas.fill(&shape::smooth(&ear), &Ink::Flat(scaled(fur, 0.75)));
-        }
-    }
-    canvas.fill(
-        &shape::ellipse(0.0, 0.1, dice.between(0.65, 0.8), 0.72),
-        &Ink::Flat(fur),
-    );
-    let marks = scaled(fur, dice.between(0.4, 1.6));
-    for _ in 0..dice.count(0, 7) {
-        let x = dice.between(-0.6, 0.6);
-        canvas.line_onto(
-            &shape::curve(&[
-                (x, -0.6),
-                (x * 0.8, -0.3),
-                (x * 0.9, dice.between(-0.3, 0.5)),
-            ]),
-            dice.between(0.04, 0.14),
-            &Ink::Flat(marks),
-        );
-    }
-    canvas.shade_across(light.to, light.strength);
-    let pale = scaled(fur, dice.between(1.0, 1.8));
-    canvas.onto(
-        &shape::ellipse(0.0, 0.42, dice.between(0.25, 0.42), 0.3),
-        &Ink::Flat(pale),
-    );
-    let eye = within(dice, (20.0, 110.0), (0.2, 0.9), (0.2, 0.9));
-    let (apart, slit) = (dice.between(0.27, 0.38), dice.between(0.03, 0.1));
-    for side in [-1.0, 1.0] {
-        let x = side * apart;
-        canvas.onto(&shape::ellipse(x, -0.02, 0.16, 0.13), &Ink::Flat([25.0; 3]));
-        canvas.onto(&shape::ellipse(x, -0.02, 0.13, 0.11), &Ink::Flat(eye));
-        canvas.onto(&shape::ellipse(x, -0.02, slit, 0.1), &Ink::Flat([12.0; 3]));
-    }
-    let nose = near(dice, [110.0, 70.0, 70.0], 50.0);
-    canvas.onto(
-        &shape::polygon(&[(-0.11, 0.27), (0.11, 0.27), (0.0, 0.4)]),
-        &Ink::Flat(nose),
-    );
-    let ink = Ink::Flat(scaled(fur, 0.4));
-    canvas.line_onto(
-        &shape::curve(&[(-0.2, 0.52), (0.0, 0.42), (0.2, 0.52)]),
-        0.03,
-        &ink,
-    );
-    let hairs = (canvas.side() as f32 / 40.0).clamp(1.5, 6.0);
-    canvas.grain(dice, 0.3, hairs);
 }
 
 /// Petals in rings about a heart.

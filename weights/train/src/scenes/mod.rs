@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! objects      the classes and their drawings
-//! distractors  what is none of them
+//! distractors  what is none of them       creatures  the people and animals among it
+//! closeups     what is none of them either, and fills the picture
 //! backdrop     what is behind
 //! camera       light, lens, sensor and JPEG
 //! canvas       vector shapes in perspective        frame   the pixels, and whose they are
@@ -14,7 +15,9 @@
 mod backdrop;
 mod camera;
 mod canvas;
+mod closeups;
 mod colour;
+mod creatures;
 mod dice;
 mod distractors;
 mod frame;
@@ -39,6 +42,9 @@ const SMALL_SIDE: f32 = 12.0;
 const SMALL_AREA: f32 = 20.0 * 20.0;
 /// An object of which fewer pixels are left is not there.
 const TRACE: usize = 12;
+/// Streams of the dice from here on say what stands close by. They are streams of their own, so that
+/// all else in a scene is the same with it or without.
+const CLOSE: u64 = 1 << 42;
 
 /// What to draw.
 #[derive(Debug, Clone, Copy, Default)]
@@ -94,7 +100,15 @@ pub fn draw(seed: u64, index: u64, style: &Style) -> anyhow::Result<Scene> {
         laid: Vec::new(),
         places: Vec::new(),
     };
-    stage.populate(dice, style.distractors_only);
+    let close = &mut Dice::new(seed, CLOSE + index);
+    let closeup = close.chance(0.2);
+    if closeup {
+        stage.lay_closeups(close);
+    }
+    // A photograph of one thing often shows nothing else.
+    if !(closeup && style.distractors_only && close.chance(0.6)) {
+        stage.populate(dice, style.distractors_only);
+    }
     let objects = stage.objects();
     let picture = camera::take(stage.frame, dice)?;
     Ok(Scene { picture, objects })
@@ -164,6 +178,28 @@ impl Stage {
             if dice.chance(busy as f32 / 24.0) {
                 self.distract(dice);
             }
+        }
+    }
+
+    /// Lays a thing or two from close by over the middle, and puts what is behind out of focus.
+    fn lay_closeups(&mut self, dice: &mut Dice) {
+        let (w, h) = self.frame.size();
+        let (w, h) = (w as f32, h as f32);
+        let unit = w.min(h) / 300.0;
+        if dice.chance(0.6) {
+            self.frame.soften(dice.scale(1.0, 8.0) * unit);
+        }
+        for _ in 0..dice.count(1, 2) {
+            let place = Place {
+                x: w * dice.between(0.15, 0.85),
+                y: h * dice.between(0.25, 0.75),
+                radius: dice.scale(110.0, 330.0) * unit,
+            };
+            let view = self.view(dice, place.radius, (0.5, 0.8), true);
+            let mut canvas = Canvas::new(view);
+            closeups::draw(&mut canvas, dice, self.light);
+            let tint = self.tint(dice);
+            self.frame.lay(&canvas, (place.x, place.y), NOTHING, tint);
         }
     }
 

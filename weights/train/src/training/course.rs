@@ -27,7 +27,7 @@ const MOST_NORM: f64 = 10.0;
 const WARM_UP: f64 = 0.05;
 /// The last learning rate over the highest.
 const FLOOR: f64 = 0.01;
-/// Validation scenes are of this seed, and those that `doubt` needs beside of the next few; tests and the published figures use others.
+/// Validation scenes are of this seed; tests and the published figures use others.
 pub const VALIDATION_SEED: u64 = 1_000_003;
 
 /// Where a run writes, and how often.

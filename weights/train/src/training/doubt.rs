@@ -12,9 +12,8 @@ use crate::measure::{Found, voc};
 const RAISED: f64 = 0.01;
 /// What must still be found of the objects in the others, which is what is asked of the model.
 const RECALL: f64 = 0.80;
-/// Scenes without objects, of which few raise anything and many are needed to tell how many: so many
-/// seeds of so many each, since all of a seed are in memory at one time.
-const EMPTY: (usize, usize) = (4, 1000);
+/// Scenes without objects, of which few raise anything and many are needed to tell how many.
+const EMPTY: usize = 4000;
 /// Scenes with objects.
 const FULL: usize = 1000;
 /// The factor by which the price of an invention grows until few enough are left.
@@ -59,27 +58,14 @@ impl Claims {
 /// What to take off each class's logits: as much as it takes until hardly any scene without objects
 /// raises something, unless too little would be found in the others on the way.
 ///
-/// Scenes are of `seed` and the next few.
-///
 /// # Errors
 /// Where a scene cannot be drawn or libtorch fails.
 pub fn choose(detector: &Detector, seed: u64) -> anyhow::Result<Vec<f64>> {
-    let (seeds, each) = EMPTY;
-    let mut invented = Vec::new();
-    for nth in 0..seeds {
-        let empty = evaluation::drawn(seed + nth as u64, each, true)?;
-        invented.extend(
-            evaluation::find(detector, &empty, None)?
-                .into_iter()
-                .map(|found| Found {
-                    picture: nth * each + found.picture,
-                    ..found
-                }),
-        );
-    }
+    let empty = evaluation::drawn(seed, EMPTY, true)?;
+    let invented = evaluation::find(detector, &empty, None)?;
     let full = evaluation::drawn(seed, FULL, false)?;
     let found = evaluation::find(detector, &full, None)?;
-    Ok(settle((&full, &found), (seeds * each, &invented)))
+    Ok(settle((&full, &found), (EMPTY, &invented)))
 }
 
 /// [`choose`], when everything has been looked at: scenes with objects and what was found in them, how
