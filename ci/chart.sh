@@ -72,7 +72,7 @@ settings() {
     diff <(cut -d' ' -f1 "$work/settings" | sort) <(cut -d' ' -f1 "$work/variables" | sort) >&2 ||
         die "the settings of server/src/config.rs (<) and of $chart/templates/_environment.tpl (>) are not the same"
     while read -r variable default; do
-        case $variable in HOST | COCO_LABELS_PATH | WEIGHTS_PATH | TLS_* | DRAIN_* | LOG_FORMAT | SECRET_*) continue ;; esac
+        case $variable in HOST | COCO_LABELS_PATH | WEIGHTS_PATH | TLS_* | DRAIN_DELAY | LOG_FORMAT | SECRET_*) continue ;; esac
         chart_value=$(sed -n "s/^$variable //p" "$work/variables")
         [ "$chart_value" = "$default" ] || die "$variable is $default in server/src/config.rs and $chart_value in $chart/values.yaml"
     done <"$work/settings"

@@ -108,7 +108,7 @@ settings! {
         "a time from 1ms to 1h: 500ms, 10s, 2m";
     DRAIN_DELAY = "0s", "From SIGTERM, while /readyz says 503, until no more connections are accepted",
         "a time up to 1h: 0s, 500ms, 10s";
-    DRAIN_TIMEOUT = "25s", "From then on, longest wait for the requests under way",
+    DRAIN_TIMEOUT = "30s", "From then on, longest wait for the requests under way",
         "a time up to 1h: 0s, 500ms, 10s";
     LOG_FORMAT = "text", "Form of the log lines", "text or json";
     LOG_FILTER = "info", "What is logged, for example debug, or warn,ssd_server=info",

@@ -43,7 +43,7 @@ async fn connections_that_ask_for_nothing_are_not_waited_for() {
     let begun = Instant::now();
     app.stop();
     app.stopped().await;
-    // Neither until the client closes, nor for the 25 seconds that requests would get.
+    // Neither until the client closes, nor for the 30 seconds that requests would get.
     assert!(begun.elapsed() < Duration::from_secs(20));
     assert_eq!(idle.read_all().await, "");
 }
