@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageFormat};
 use ssd_server::detector::picture::Header;
 
@@ -48,33 +47,14 @@ fn a_picture_takes_no_more_memory_than_it_is_counted_for() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/large");
     let pixels = |bytes: usize| vec![0; 2000 * 1500 * bytes];
-    let png = |kind, bytes| {
+    let written = |format, kind, bytes| {
         let mut file = std::io::Cursor::new(Vec::new());
-        image::write_buffer_with_format(
-            &mut file,
-            &pixels(bytes),
-            2000,
-            1500,
-            kind,
-            ImageFormat::Png,
-        )
-        .unwrap();
-        file.into_inner()
-    };
-    let webp = |kind, bytes| {
-        let mut file = Vec::new();
-        WebPEncoder::new_lossless(&mut file)
-            .encode(&pixels(bytes), 2000, 1500, kind)
-            .unwrap();
-        file
-    };
-    let gif = || {
-        let mut file = std::io::Cursor::new(Vec::new());
-        let kind = ExtendedColorType::Rgb8;
-        image::write_buffer_with_format(&mut file, &pixels(3), 2000, 1500, kind, ImageFormat::Gif)
+        image::write_buffer_with_format(&mut file, &pixels(bytes), 2000, 1500, kind, format)
             .unwrap();
         file.into_inner()
     };
+    let png = |kind, bytes| written(ImageFormat::Png, kind, bytes);
+    let webp = |kind, bytes| written(ImageFormat::WebP, kind, bytes);
     let large = |name: &str| std::fs::read(folder.join(name)).unwrap();
     for (name, file, counted) in [
         ("RGB", png(ExtendedColorType::Rgb8, 3), 3),
@@ -86,7 +66,11 @@ fn a_picture_takes_no_more_memory_than_it_is_counted_for() {
         ("WebP", webp(ExtendedColorType::Rgb8, 3), 7),
         ("WebP with alpha", webp(ExtendedColorType::Rgba8, 4), 8),
         ("animated", animated(&webp(ExtendedColorType::Rgb8, 3)), 11),
-        ("GIF", gif(), 8),
+        (
+            "GIF",
+            written(ImageFormat::Gif, ExtendedColorType::Rgb8, 3),
+            8,
+        ),
     ] {
         let header = Header::read(&file, 50_000_000).unwrap();
         let megabytes = (header.memory() as f64 / 3e6).round() as usize;

@@ -373,7 +373,7 @@ fn jpeg_is_sound(bytes: &[u8]) -> Result<(), Error> {
 /// What the JPEG decoder keeps beside the pixels: the file, twice, and, of one that has not all of a block
 /// in one scan, progressive or not, the coefficients of every component, in 16 bits.
 fn jpeg_aside(bytes: &[u8], pixels: u64) -> u64 {
-    let mut frame = None;
+    let (mut frame, mut coefficients) = (None, 0);
     for (marker, segment) in Markers::new(bytes) {
         match marker {
             // Tables of Huffman codes and arithmetic conditioning, and an extension.
@@ -384,18 +384,17 @@ fn jpeg_aside(bytes: &[u8], pixels: u64) -> u64 {
             }
             Markers::SCAN => {
                 let first = segment.get(2).copied().unwrap_or(0);
-                let coefficients = match frame {
-                    Some((progressive, all)) if progressive || first < all => {
-                        2 * pixels * u64::from(all)
-                    }
-                    _ => 0,
-                };
-                return 2 * bytes.len() as u64 + coefficients;
+                if let Some((progressive, all)) = frame
+                    && (progressive || first < all)
+                {
+                    coefficients = 2 * pixels * u64::from(all);
+                }
+                break;
             }
             _ => {}
         }
     }
-    2 * bytes.len() as u64
+    2 * bytes.len() as u64 + coefficients
 }
 
 /// What the WebP decoder keeps beside the pixels (RFC 9649, 2.5 to 2.7): four bytes of each where it drops

@@ -467,16 +467,22 @@ fn bmp(width: i32, height: i32) -> Vec<u8> {
     bmp
 }
 
-/// A progressive JPEG in so many scans, of 12 bytes each; for each the decoder goes over the whole picture.
-fn jpeg(scans: usize) -> Vec<u8> {
+/// How a JPEG begins, before its scans: values as they are, a frame, and codes of one bit each, for a
+/// difference of zero and for what `symbol` is (ISO/IEC 10918-1, B.2).
+fn before_scans(frame: &[u8], symbol: u8) -> Vec<u8> {
     let mut jpeg = b"\xff\xd8\xff\xdb\0\x43\0".to_vec();
     jpeg.extend([1; 64]);
-    // 640 x 800 samples: 8000 blocks.
-    jpeg.extend(b"\xff\xc2\0\x0b\x08\x02\x80\x03\x20\x01\x01\x11\0");
-    // A code of one bit each: for a difference of zero, and for 16,384 blocks without coefficients.
-    for (table, symbol) in [(0, 0), (0x10, 0xe0)] {
+    jpeg.extend(frame);
+    for (table, symbol) in [(0, 0), (0x10, symbol)] {
         jpeg.extend([&b"\xff\xc4\0\x14"[..], &[table, 1], &[0; 15], &[symbol]].concat());
     }
+    jpeg
+}
+
+/// A progressive JPEG in so many scans, of 12 bytes each; for each the decoder goes over the whole picture.
+fn jpeg(scans: usize) -> Vec<u8> {
+    // 640 x 800 samples: 8000 blocks; the symbol is 16,384 of them without coefficients.
+    let mut jpeg = before_scans(b"\xff\xc2\0\x0b\x08\x02\x80\x03\x20\x01\x01\x11\0", 0xe0);
     jpeg.extend(b"\xff\xda\0\x08\x01\x01\0\0\0\x01");
     jpeg.extend([0; 8000 / 8]);
     jpeg.extend(b"\xff\xda\0\x08\x01\x01\0\x01\x3f\0\0\x01".repeat(scans));
@@ -487,14 +493,11 @@ fn jpeg(scans: usize) -> Vec<u8> {
 /// A baseline JPEG of three components, each in a scan, and so many scans more, in each of which the decoder
 /// goes over a row of blocks before it sees that there is nothing.
 fn baseline(more: usize) -> Vec<u8> {
-    let mut jpeg = b"\xff\xd8\xff\xdb\0\x43\0".to_vec();
-    jpeg.extend([1; 64]);
-    // 640 x 800 samples of each: 8000 blocks.
-    jpeg.extend(b"\xff\xc0\0\x11\x08\x02\x80\x03\x20\x03\x01\x11\0\x02\x11\0\x03\x11\0");
-    // A code of one bit each: for a difference of zero, and for the end of the block.
-    for table in [0, 0x10] {
-        jpeg.extend([&b"\xff\xc4\0\x14"[..], &[table, 1], &[0; 16]].concat());
-    }
+    // 640 x 800 samples of each: 8000 blocks; the symbol is a block's end.
+    let mut jpeg = before_scans(
+        b"\xff\xc0\0\x11\x08\x02\x80\x03\x20\x03\x01\x11\0\x02\x11\0\x03\x11\0",
+        0,
+    );
     for component in 1..=3 {
         jpeg.extend([0xff, 0xda, 0, 8, 1, component, 0, 0, 63, 0]);
         jpeg.extend([0; 8000 / 4]);
