@@ -2,6 +2,8 @@
 //!
 //! Liu et al. 2016, section 2.2; the sizes are those of the original implementation.
 
+use std::ops::Range;
+
 /// Side of the square input picture, in pixels.
 pub const INPUT_SIZE: usize = 300;
 
@@ -70,13 +72,21 @@ pub fn boxes_per_cell() -> [usize; 6] {
     RATIOS.map(|ratios| 2 + 2 * ratios.len())
 }
 
+/// Which of the priors are each map's, the finest map's first.
+#[must_use]
+pub fn by_map() -> [Range<usize>; 6] {
+    let (boxes, mut end) = (boxes_per_cell(), 0);
+    std::array::from_fn(|map| {
+        let begin = end;
+        end += MAPS[map] * MAPS[map] * boxes[map];
+        begin..end
+    })
+}
+
 /// The number of priors: 8,732.
 #[must_use]
 pub fn count() -> usize {
-    MAPS.iter()
-        .zip(boxes_per_cell())
-        .map(|(side, boxes)| side * side * boxes)
-        .sum()
+    by_map()[5].end
 }
 
 /// All priors, in the order of the network's outputs: map by map, row by row, and in each cell

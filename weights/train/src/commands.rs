@@ -11,7 +11,7 @@ use ssd_train::scenes::{self, CLASSES, Style};
 use ssd_train::training::batches::Diet;
 use ssd_train::training::checkpoint::{Checkpoint, Settings};
 use ssd_train::training::course::{self, Files};
-use ssd_train::training::doubt;
+use ssd_train::training::doubt::{self, Doubts};
 
 /// Draw scenes, train the demo model on them, and measure the accuracy of SSD300 weights.
 #[derive(Parser)]
@@ -228,13 +228,20 @@ struct Export {
 impl Export {
     fn run(self) -> anyhow::Result<()> {
         let checkpoint = Checkpoint::read(&self.checkpoint)?;
-        // Written thrice: what is measured is the file itself, in half precision.
-        let certain = vec![0.0; CLASSES.len()];
-        course::export(&checkpoint, &certain, "not measured yet", &self.model)?;
-        let classes: Vec<String> = CLASSES.iter().map(|class| class.name.to_owned()).collect();
-        let (sure, _) = Detector::open(&self.model, &classes, Wanted::REFERENCE)?;
-        let doubts = doubt::choose(&sure, course::VALIDATION_SEED)?;
-        course::export(&checkpoint, &doubts, "not measured yet", &self.model)?;
+        // Written each time that more is known: what is measured is the file itself, in half precision.
+        let write = |doubts: &Doubts, accuracy: &str| {
+            course::export(&checkpoint, doubts, accuracy, &self.model)
+        };
+        let doubting = |doubts: &Doubts| {
+            write(doubts, "not measured yet")?;
+            let classes: Vec<String> = CLASSES.iter().map(|class| class.name.to_owned()).collect();
+            let (detector, _) = Detector::open(&self.model, &classes, Wanted::REFERENCE)?;
+            anyhow::Ok(detector)
+        };
+        let mut doubts = Doubts::none();
+        doubts.maps = doubt::of_maps(&doubting(&doubts)?, course::VALIDATION_SEED)?;
+        doubts.classes = doubt::of_classes(&doubting(&doubts)?, course::VALIDATION_SEED)?;
+        write(&doubts, "not measured yet")?;
         let scenes = measured(
             &self.model,
             &evaluation::drawn(self.seed, self.scenes, false)?,
@@ -246,7 +253,7 @@ impl Export {
         println!("{}", report::table(&scenes));
         let accuracy = course::sentence(&scenes, &empty, self.seed);
         println!("{accuracy}");
-        course::export(&checkpoint, &doubts, &accuracy, &self.model)
+        write(&doubts, &accuracy)
     }
 }
 

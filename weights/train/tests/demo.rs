@@ -1,10 +1,12 @@
 //! The model that ships: it is what its metadata says, and it still sees.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ssd_server::detector::precision::Wanted;
 use ssd_server::weights::StateDict;
 use ssd_train::evaluation::{self, Accuracy, Detector, Set};
+use ssd_train::measure::Found;
 use ssd_train::scenes::CLASSES;
 
 fn weights() -> PathBuf {
@@ -46,4 +48,25 @@ fn the_demo_model_still_finds_what_is_drawn() {
 fn the_demo_model_invents_no_more_than_its_figures_say() {
     let accuracy = accuracy(&evaluation::drawn(78, 40, true).unwrap());
     assert!(accuracy.at_threshold.raised <= 0.1, "{accuracy:?}");
+}
+
+#[test]
+fn what_is_found_surest_is_what_one_of_the_feature_maps_finds_surest() {
+    let set = evaluation::drawn(79, 5, false).unwrap();
+    let (detector, _) = Detector::open(&weights(), &set.classes, Wanted::REFERENCE).unwrap();
+    // Nothing suppresses the surest of a class, so that it is the same for all maps and for its own.
+    let surest = |found: &[Found]| {
+        let mut surest: BTreeMap<(usize, usize), (f64, [f64; 4])> = BTreeMap::new();
+        for found in found {
+            let best = surest.entry((found.picture, found.class)).or_default();
+            if found.score > best.0 {
+                *best = (found.score, found.corners);
+            }
+        }
+        surest
+    };
+    let by_map = evaluation::find_by_map(&detector, &set).unwrap();
+    assert!(by_map.iter().filter(|found| !found.is_empty()).count() > 1);
+    let together = surest(&evaluation::find(&detector, &set, None).unwrap());
+    assert_eq!(surest(&by_map.concat()), together);
 }

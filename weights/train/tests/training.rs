@@ -5,9 +5,7 @@ use ssd_train::scenes::CLASSES;
 use ssd_train::training::batches::Diet;
 use ssd_train::training::checkpoint::{Checkpoint, Settings, numbers};
 use ssd_train::training::course::{self, Losses, Run};
-
-/// Nothing taken off any class's logits.
-const CERTAIN: [f64; CLASSES.len()] = [0.0; CLASSES.len()];
+use ssd_train::training::doubt::Doubts;
 
 /// A sixteenth of the width, four scenes.
 fn settings(steps: usize) -> Settings {
@@ -62,31 +60,42 @@ fn a_run_resumed_from_a_checkpoint_goes_on_bit_for_bit() {
 }
 
 #[test]
-fn a_model_doubts_each_class_as_much_as_it_is_told_to() {
+fn a_model_doubts_each_class_and_feature_map_as_much_as_it_is_told_to() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings {
         replicas: 1,
         ..settings(1)
     };
     let checkpoint = Run::new(settings).unwrap().checkpoint();
-    let exported = |doubts: &[f64], name: &str| {
+    let exported = |doubts: &Doubts, name: &str| {
         let path = folder.path().join(name);
         course::export(&checkpoint, doubts, "unknown", &path).unwrap();
         StateDict::open(&path).unwrap()
     };
-    let doubts = std::array::from_fn::<f64, { CLASSES.len() }, _>(|class| class as f64 / 8.0);
-    let (sure, doubting) = (exported(&CERTAIN, "sure"), exported(&doubts, "doubting"));
-    for head in ["conf.0.bias", "conf.5.bias"] {
-        let biases = |model: &StateDict| model.get(head).unwrap().to_f32();
+    let doubts = Doubts {
+        classes: (0..CLASSES.len()).map(|class| class as f64 / 8.0).collect(),
+        maps: [0.5, 0.0, 0.0, 0.0, 0.0, 2.0],
+    };
+    let sure = exported(&Doubts::none(), "sure");
+    let doubting = exported(&doubts, "doubting");
+    for map in [0, 5] {
+        let head = format!("conf.{map}.bias");
+        let biases = |model: &StateDict| model.get(&head).unwrap().to_f32();
         for (output, (before, after)) in biases(&sure).iter().zip(biases(&doubting)).enumerate() {
             // For each box the background first, then the classes.
             let class = (output % (CLASSES.len() + 1)).checked_sub(1);
-            let expected = class.map_or(0.0, |class| doubts[class] as f32);
+            let expected = class.map_or(0.0, |class| {
+                (doubts.classes[class] + doubts.maps[map]) as f32
+            });
             assert!((before - after - expected).abs() < 2e-3, "{head} {output}");
         }
     }
     let trained = &doubting.metadata()["trained"];
     assert!(trained.contains("0.00, 0.12, 0.25"), "{trained}");
+    assert!(
+        trained.contains("0.50, 0.00, 0.00, 0.00, 0.00, 2.00"),
+        "{trained}"
+    );
 }
 
 #[test]

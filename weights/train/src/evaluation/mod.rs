@@ -16,13 +16,13 @@ use anyhow::{Context as _, ensure};
 use image::RgbImage;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use ssd_server::detector::boxes::{self, Criteria};
+use ssd_server::detector::boxes::{self, Criteria, RawOutput};
 use ssd_server::detector::family::{self, Family};
 use ssd_server::detector::inference::{self, Inference};
 use ssd_server::detector::labels::VOC_TO_COCO;
 use ssd_server::detector::network::Network;
 use ssd_server::detector::precision::{Choice, Wanted};
-use ssd_server::detector::priors::{Prior, priors};
+use ssd_server::detector::priors::{Prior, by_map, priors};
 use ssd_server::detector::{self, describe};
 use ssd_server::weights::StateDict;
 
@@ -203,19 +203,45 @@ impl Detector {
         }
     }
 
+    /// What the network says of a picture.
+    fn look(&self, picture: &RgbImage) -> anyhow::Result<RawOutput> {
+        let input = self.family.preprocessing.input(picture);
+        Ok(self.network.forward_one(&input)?)
+    }
+
     /// What is found in a picture, in its pixels.
     fn find(&self, index: usize, picture: &RgbImage) -> anyhow::Result<Vec<Found>> {
+        Ok(self.read(index, picture, &self.look(picture)?, &self.priors))
+    }
+
+    /// What each feature map finds by itself in a picture, in its pixels; the finest map first.
+    fn find_by_map(&self, index: usize, picture: &RgbImage) -> anyhow::Result<[Vec<Found>; 6]> {
+        let all = self.look(picture)?;
+        Ok(by_map().map(|on| {
+            let part = RawOutput {
+                loc: all.loc[on.start * 4..on.end * 4].to_vec(),
+                conf: all.conf[on.start * all.classes..on.end * all.classes].to_vec(),
+                ..all
+            };
+            self.read(index, picture, &part, &self.priors[on])
+        }))
+    }
+
+    /// The detections in what the network says of a picture at these priors.
+    fn read(
+        &self,
+        index: usize,
+        picture: &RgbImage,
+        output: &RawOutput,
+        priors: &[Prior],
+    ) -> Vec<Found> {
         let (w, h) = (picture.width() as f32, picture.height() as f32);
-        let output = self
-            .network
-            .forward_one(&self.family.preprocessing.input(picture))?;
         let criteria = Criteria {
             threshold: FLOOR,
             iou: NMS,
             top_k: MOST,
         };
-        let found = boxes::detect(&output, &self.priors, self.family, &criteria);
-        Ok(found
+        boxes::detect(output, priors, self.family, &criteria)
             .into_iter()
             .filter_map(|scored| {
                 let corners = scored.corners.scale(w, h).clip(w, h);
@@ -226,7 +252,7 @@ impl Detector {
                     score: f64::from(scored.probability),
                 })
             })
-            .collect())
+            .collect()
     }
 }
 
@@ -292,6 +318,21 @@ pub fn find(
         }
     }
     Ok(found)
+}
+
+/// What each of the detector's feature maps finds by itself in the set; the finest map first.
+///
+/// # Errors
+/// Where a picture cannot be read or libtorch fails.
+pub fn find_by_map(detector: &Detector, set: &Set) -> anyhow::Result<[Vec<Found>; 6]> {
+    let mut all: [Vec<Found>; 6] = Default::default();
+    for (index, source) in set.pictures.iter().enumerate() {
+        let found = detector.find_by_map(index, &*source.load()?)?;
+        for (all, found) in all.iter_mut().zip(found) {
+            all.extend(found);
+        }
+    }
+    Ok(all)
 }
 
 /// For each class of the network, without the background, the set's class of that name or of the

@@ -53,7 +53,7 @@ fn intersection(a: &Box4, b: &Box4) -> f64 {
 }
 
 /// Intersection over union; 0 where both are empty.
-fn iou(a: &Box4, b: &Box4) -> f64 {
+pub(crate) fn iou(a: &Box4, b: &Box4) -> f64 {
     let shared = intersection(a, b);
     let union = area(a) + area(b) - shared;
     if union > 0.0 { shared / union } else { 0.0 }

@@ -4,7 +4,7 @@
 use super::{Found, Truth, iou, ranked};
 
 /// Least overlap of a right detection.
-const OVERLAP: f64 = 0.5;
+pub(crate) const OVERLAP: f64 = 0.5;
 
 /// What became of a detection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

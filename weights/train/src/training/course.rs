@@ -14,6 +14,7 @@ use tch::{Kind, Tensor};
 
 use super::batches::Batches;
 use super::checkpoint::{self, Checkpoint, Settings};
+use super::doubt::Doubts;
 use super::norms::{self, Norms};
 use super::optimiser::AdamW;
 use super::replica::{Replica, halve};
@@ -364,27 +365,33 @@ pub fn sentence(scenes: &Accuracy, empty: &Accuracy, seed: u64) -> String {
     )
 }
 
-/// Writes a checkpoint's parameters as a model that the server loads: half precision, `doubts` taken off
-/// the logits of the classes, one for each, with what people and programs need to know in its metadata.
+/// Writes a checkpoint's parameters as a model that the server loads: half precision, the doubts taken
+/// off the logits of the classes, with what people and programs need to know in its metadata.
 ///
 /// # Errors
 /// Where the file cannot be written.
 pub fn export(
     from: &Checkpoint,
-    doubts: &[f64],
+    doubts: &Doubts,
     accuracy: &str,
     path: &Path,
 ) -> anyhow::Result<()> {
     let settings = &from.settings;
-    let mut trained = format!(
-        "{} steps of {} pictures from {} drawn scenes (seed {}, one in {} without objects) by ssd-train, on \
-         a CPU",
-        from.step, settings.diet.batch, settings.diet.pool, settings.diet.seed, settings.diet.empty
-    );
-    if doubts.iter().any(|doubt| *doubt > 0.0) {
+    let list = |doubts: &[f64]| {
         let doubts: Vec<String> = doubts.iter().map(|doubt| format!("{doubt:.2}")).collect();
-        trained += &format!("; {} taken off the classes' logits", doubts.join(", "));
-    }
+        doubts.join(", ")
+    };
+    let trained = format!(
+        "{} steps of {} pictures from {} drawn scenes (seed {}, one in {} without objects) by ssd-train, on \
+         a CPU; {} taken off the logits of the classes, and {} more at the boxes of the feature maps",
+        from.step,
+        settings.diet.batch,
+        settings.diet.pool,
+        settings.diet.seed,
+        settings.diet.empty,
+        list(&doubts.classes),
+        list(&doubts.maps)
+    );
     let names: Vec<&str> = CLASSES.iter().map(|class| class.name).collect();
     let metadata = BTreeMap::from([
         ("family".to_owned(), "ssd300-voc".to_owned()),
@@ -393,13 +400,18 @@ pub fn export(
         ("accuracy".to_owned(), accuracy.to_owned()),
         ("licence".to_owned(), "Apache-2.0".to_owned()),
     ]);
-    let mut folded = norms::fold(&from.state)?;
-    // The background is the first of each box's classes.
-    let off = Tensor::f_from_slice(&[&[0.0], doubts].concat())?.f_to_kind(Kind::Float)?;
-    for (name, bias) in &mut folded {
-        if name.starts_with("conf.") && bias.dim() == 1 {
-            let _ = bias.f_view([-1, classes() as i64])?.f_sub_(&off)?;
-        }
+    let folded = norms::fold(&from.state)?;
+    for (map, doubt) in doubts.maps.iter().enumerate() {
+        // The background is the first of each box's classes.
+        let off: Vec<f64> = std::iter::once(0.0)
+            .chain(doubts.classes.iter().map(|of_class| of_class + doubt))
+            .collect();
+        let off = Tensor::f_from_slice(&off)?.f_to_kind(Kind::Float)?;
+        let name = format!("conf.{map}.bias");
+        let bias = folded
+            .get(&name)
+            .with_context(|| format!("the checkpoint has no tensor {name}"))?;
+        let _ = bias.f_view([-1, classes() as i64])?.f_sub_(&off)?;
     }
     let tensors = folded
         .iter()
