@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::LazyLock;
 
+use crate::quote::quote;
+
 /// VOC's classes, in the order of the original weights.
 pub const VOC: [&str; 20] = [
     "aeroplane",
@@ -85,13 +87,12 @@ pub enum Error {
     },
     /// A line cannot be read.
     #[error(
-        "line {line} is `{}`, which {problem}; a line is a class: `name`, or `id,index,name`",
-        text.escape_debug()
+        "line {line} is {text}, which {problem}; a line is a class: `name`, or `id,index,name`"
     )]
     Line {
         /// Counted from 1.
         line: usize,
-        /// What it holds, cut to 80 characters.
+        /// What it holds, quoted.
         text: String,
         /// What is wrong with it.
         problem: String,
@@ -175,7 +176,7 @@ impl Labels {
             });
             let name = name.map_err(|problem| Error::Line {
                 line,
-                text: text.chars().take(80).collect(),
+                text: quote(text),
                 problem,
             })?;
             names.push(name.to_owned());
