@@ -591,6 +591,31 @@ fn start_up_is_stopped_by_a_bad_setting_or_a_missing_file_with_one_line() {
 }
 
 #[test]
+fn where_no_weights_are_named_those_in_the_folder_are_sought_and_a_failure_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let labels = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/coco_labels.txt");
+    let started = || {
+        let mut command = ssd(&["serve"]);
+        run(command
+            .env("COCO_LABELS_PATH", &labels)
+            .current_dir(folder.path()))
+    };
+    let (code, _, errors) = started();
+    assert_eq!(code, 1);
+    assert!(
+        errors.starts_with("ssd: there is neither weights/"),
+        "{errors}"
+    );
+    // Whether there are any cannot be told: that is not the same as that there are none.
+    std::fs::write(folder.path().join("weights"), "").unwrap();
+    let (code, _, errors) = started();
+    assert_eq!(code, 1);
+    let last = errors.lines().last().unwrap();
+    assert!(last.contains("weights/ssd300_mAP_77.43_v2.pth"), "{last}");
+    assert!(last.contains("Not a directory"), "{last}");
+}
+
+#[test]
 fn weights_of_another_network_are_refused_with_every_tensor_that_is_wrong() {
     let mut command = ssd(&["serve"]);
     command

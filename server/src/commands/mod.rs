@@ -125,11 +125,18 @@ fn files(settings: &Settings) -> anyhow::Result<(Files, bool)> {
             ensure!(there, "WEIGHTS_PATH is {}: no such file", path.display());
             (path.clone(), false)
         }
-        Weights::Default if Path::new(PUBLISHED).exists() => (PUBLISHED.into(), false),
-        Weights::Default if Path::new(DEMO).exists() => (DEMO.into(), true),
-        Weights::Default => anyhow::bail!(
-            "there is neither {PUBLISHED} nor {DEMO} here; set WEIGHTS_PATH, or run ssd where they are"
-        ),
+        Weights::Default => {
+            // One that may not even be looked for is opened, which says why.
+            let there = |path: &&str| Path::new(path).try_exists().unwrap_or(true);
+            let path = [PUBLISHED, DEMO].into_iter().find(there);
+            let path = path.with_context(|| {
+                format!(
+                    "there is neither {PUBLISHED} nor {DEMO} here; set WEIGHTS_PATH, or run ssd \
+                     where they are"
+                )
+            })?;
+            (path.into(), path == DEMO)
+        }
     };
     let labels = settings.labels_path.clone();
     Ok((Files { weights, labels }, demo))
