@@ -4,12 +4,17 @@
 #   ci/libtorch.sh [ARCH]    ARCH: x86_64 or aarch64; this machine's by default
 #
 # The wheels and their SHA-256 are in ci/libtorch.txt. pip refuses a wheel with another hash, so
-# nothing is unpacked that was not verified. Does nothing where .libtorch is already that version.
+# nothing is unpacked that was not verified. Does nothing where .libtorch is already that version, or where
+# LIBTORCH names another.
 set -euo pipefail
 
+# What .cargo/config.toml leaves alone: somebody's own.
+if [ -n "${LIBTORCH-}" ]; then
+    exit 0
+fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [ "$(uname -s)" != Linux ]; then
-    echo "ci/libtorch.sh: libtorch is fetched for Linux only; elsewhere use a container or set LIBTORCH" >&2
+    echo "ci/libtorch.sh: libtorch is fetched for Linux only; elsewhere use the development container (.devcontainer/)" >&2
     exit 1
 fi
 arch=${1:-$(uname -m)}

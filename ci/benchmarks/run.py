@@ -6,6 +6,7 @@ compared is measured in one run, taking turns: machines differ, and are noisy.
 
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import platform
@@ -447,7 +448,7 @@ find room:
         table(
             ["pictures a second", "cores", "replicas of 2 cores"],
             [
-                [rate, f"{rate / per_core / 0.7:.0f}", f"{-(-rate / per_core / 0.7 // 2):.0f}"]
+                [rate, cores := math.ceil(rate / per_core / 0.7), math.ceil(cores / 2)]
                 for rate in (10, 50, 100, 500)
             ],
         ),
