@@ -57,24 +57,51 @@ check() {
 inspect() {
     local ssd="${SSD_BIN:-$here/../target/release/ssd}"
     if [[ -x "$ssd" ]]; then
-        "$ssd" inspect "$1" >/dev/null || fail "$1 cannot be read"
+        "$ssd" inspect "$1" >/dev/null || fail "$1 cannot be read: it is damaged; delete it and try again"
         echo "readable: $ssd inspect"
     else
         echo "not inspected: cargo run --release --bin ssd -- inspect $1"
     fi
 }
 
+# The rest of the file, or all of it where there is nothing to go on from: never parts of two files.
+fetch() { # [again]
+    local status code=0 same=() tag
+    # What was begun is gone on with only while it is the server's (RFC 9110, 13.1.5); else curl ends with 33.
+    tag="$(sed -nE 's/^[[:space:]]*("[^"]*")[[:space:]]*$/\1/p' "$partial.etag" 2>/dev/null || true)"
+    [[ ! -s "$partial" || -z "$tag" ]] || same=(--header "If-Range: $tag")
+    status="$(curl --fail --location --retry 3 --continue-at - --progress-bar --etag-save "$partial.etag" \
+        ${same[@]+"${same[@]}"} --write-out '%{http_code}' --output "$partial" "$base/$file")" || code=$?
+    ((code != 0)) || return 0
+    # 416: there is no rest.
+    if [[ -s "$partial" && $# -eq 0 ]] && { ((code == 33)) || [[ "$status" == 416 ]]; }; then
+        echo "what was begun cannot be gone on with: from the start"
+        rm -f "$partial" "$partial.etag"
+        fetch again
+    elif [[ "$status" =~ ^4 ]]; then
+        fail "$base/$file: the server answers $status"
+    else
+        fail "the download stopped (curl: $code); run the same command again to go on"
+    fi
+}
+
 mkdir -p "$folder"
+# Two at one time would write into one file.
+if command -v flock >/dev/null; then
+    exec 9>"$target.lock"
+    flock --nonblock 9 || fail "another download of $file is under way"
+fi
 if [[ ! -f "$target" ]]; then
     echo "$base/$file"
-    curl --fail --location --retry 3 --continue-at - --progress-bar --output "$partial" "$base/$file" ||
-        fail "the download stopped; run the same command again to go on"
+    fetch
     size="$(stat -c %s "$partial")"
     ((size >= least)) || fail "$partial has $size bytes, fewer than the $least of the real file; delete it and try again"
+    inspect "$partial"
     check "$partial"
     mv "$partial" "$target"
+    rm -f "$partial.etag"
 else
     echo "$target is there"
+    inspect "$target"
     check "$target"
 fi
-inspect "$target"

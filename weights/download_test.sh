@@ -22,7 +22,7 @@ die() {
 
 # A file server that understands ranges, and counts the bytes that it sends.
 cat >"$work/server.py" <<'PY'
-import http.server, os, re, sys
+import hashlib, http.server, os, re, sys
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -30,9 +30,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not os.path.exists(path):
             return self.send_error(404)
         data = open(path, 'rb').read()
+        tag = '"%s"' % hashlib.sha256(data).hexdigest()
         asked = re.match(r'bytes=(\d+)-$', self.headers.get('Range', ''))
+        if os.path.exists(path + '.whole-only') or self.headers.get('If-Range', tag) != tag:
+            asked = None
         start = int(asked.group(1)) if asked else 0
+        if start >= len(data):
+            return self.send_error(416)
         self.send_response(206 if asked else 200)
+        self.send_header('ETag', tag)
         if asked:
             self.send_header('Content-Range', f'bytes {start}-{len(data) - 1}/{len(data)}')
         self.send_header('Content-Length', str(len(data) - start))
@@ -84,7 +90,35 @@ run voc || die "an interrupted download goes on"
 cmp "$voc" "$work/got/ssd300_mAP_77.43_v2.pth" || die "both parts make the file"
 ok "an interrupted download goes on where it stopped"
 
-rm "$work/got/ssd300_mAP_77.43_v2.pth"
+again="$work/got/ssd300_mAP_77.43_v2.pth"
+mv "$again" "$again.partial"
+run voc || die "a whole download that was not checked is replaced"
+cmp "$voc" "$again" || die "the file is the server's"
+ok "a download that was interrupted while it was checked is made again"
+
+rm "$again"
+head -c 20000 "$voc" >"$again.partial"
+touch "$voc.whole-only"
+run voc || die "a server without ranges is asked for all of it"
+rm "$voc.whole-only"
+cmp "$voc" "$again" || die "the file is the server's"
+ok "of a server that cannot go on the whole file is fetched"
+
+rm "$again" "$again.sha256"
+head -c 20000 /dev/zero >"$again.partial"
+printf '"of another file"\n' >"$again.partial.etag"
+run voc || die "a download of another file is not gone on with"
+cmp "$voc" "$again" || die "no part is of the other file"
+ok "what was begun of another file is not gone on with"
+
+rm "$again"
+exec 8>"$again.lock"
+flock 8
+! run voc || die "a second download at the same time is refused"
+grep -q "is under way" "$work/out" || die "the message says why"
+flock --unlock 8
+ok "two downloads at one time do not meet"
+
 head -c 50000 /dev/zero | tr '\0' x >"$voc"
 ! run voc || die "a changed file is refused"
 grep -q "when it was first downloaded" "$work/out" || die "the message says why"
@@ -102,13 +136,17 @@ ok "a file that is too short is refused"
 
 rm -rf "$work/got" && rm "$voc"
 ! run voc || die "a missing file is an error"
+grep -q "the server answers 404" "$work/out" || die "the message says why"
+! url=http://127.0.0.1:9 run voc || die "a server that is away is an error"
 grep -q "run the same command again" "$work/out" || die "the message says what to do"
-ok "a download that fails says what to do"
+ok "a download that fails says why, or what to do"
 
 head -c 50000 /dev/zero >"$voc"
 ! bin=/bin/false run voc || die "an unreadable file is an error"
 grep -q "cannot be read" "$work/out" || die "the message says so"
-ok "a file that the server cannot read is an error"
+[[ ! -e "$work/got/ssd300_mAP_77.43_v2.pth" ]] || die "it does not take its place"
+[[ ! -e "$work/got/ssd300_mAP_77.43_v2.pth.sha256" ]] || die "its digest is not believed"
+ok "a file that the server cannot read is an error, and forgotten"
 
 ! run neither || die "another word is refused"
 ! run || die "a word is needed"
