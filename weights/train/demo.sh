@@ -17,6 +17,6 @@ run() {
     cargo run --locked --release --package ssd-train -- "$@"
 }
 
-run train "${bfloat16[@]}"
+run train --log weights/training.csv "${bfloat16[@]}"
 run export
 run plot

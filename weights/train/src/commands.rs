@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use ssd_server::detector::precision::{Place, Precision, Wanted};
@@ -70,6 +70,41 @@ fn size(text: &str) -> Result<(u32, u32), String> {
     }
 }
 
+/// A probability, as a threshold is one.
+fn probability(text: &str) -> Result<f64, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "it accepts a number from 0 to 1".to_owned())
+}
+
+fn learning_rate(text: &str) -> Result<f64, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| *number > 0.0 && *number < 1.0);
+    number.ok_or_else(|| "it accepts a number above 0 and below 1".to_owned())
+}
+
+/// A whole number of at least one, and no more than memory might hold of anything.
+fn some(text: &str) -> Result<usize, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (1..=1_000_000_000).contains(number));
+    number.ok_or_else(|| "it accepts a whole number from 1 to 1000000000".to_owned())
+}
+
+/// Channels of the first layer, of which the other layers have up to sixteen times as many.
+fn channels(text: &str) -> Result<usize, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (2..=256).contains(number));
+    number.ok_or_else(|| "it accepts a whole number from 2 to 256".to_owned())
+}
+
 fn precision(text: &str) -> Result<Precision, String> {
     Precision::named(text).ok_or_else(|| "it accepts f32, bf16 and int8".to_owned())
 }
@@ -109,18 +144,22 @@ impl Scenes {
             size: self.size,
             distractors_only: self.distractors_only,
         };
+        let end = self
+            .first
+            .checked_add(self.count)
+            .context("--first and --count make too large a number")?;
         voc_folder::create(&self.folder)?;
+        let name = |index: u64| format!("{}_{index:06}", self.seed);
+        let names: Vec<String> = (self.first..end).map(name).collect();
+        voc_folder::write_set(&self.folder, &self.set, &names)?;
         let bar = bar(self.count as usize, "scenes");
-        let mut names = Vec::new();
-        for index in self.first..self.first + self.count {
-            let name = format!("{}_{index:06}", self.seed);
+        for (index, name) in (self.first..end).zip(&names) {
             let scene = scenes::draw(self.seed, index, &style)?;
-            voc_folder::write_scene(&self.folder, &name, &scene)?;
-            names.push(name);
+            voc_folder::write_scene(&self.folder, name, &scene)?;
             bar.inc(1);
         }
         bar.finish();
-        voc_folder::write_set(&self.folder, &self.set, &names)
+        Ok(())
     }
 }
 
@@ -133,41 +172,41 @@ struct Train {
         default_value = "target/demo-checkpoint.safetensors"
     )]
     checkpoint: PathBuf,
-    /// The log, as CSV
-    #[arg(long, value_name = "FILE", default_value = "weights/training.csv")]
-    log: PathBuf,
+    /// The log, as CSV; by default beside the checkpoint. A run from its first step replaces it
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
     /// Of everything that is left to chance
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Steps in all
-    #[arg(long, default_value_t = 7000)]
+    #[arg(long, default_value_t = 7000, value_parser = some)]
     steps: usize,
-    /// Pictures in a step
-    #[arg(long, default_value_t = 16)]
+    /// Pictures in a step, at least two for each replica
+    #[arg(long, default_value_t = 16, value_parser = some)]
     batch: usize,
     /// Different scenes; each is drawn once and varied afterwards
-    #[arg(long, default_value_t = 15000)]
+    #[arg(long, default_value_t = 15000, value_parser = some)]
     pool: usize,
     /// One scene in so many shows no object, only what a model must not raise
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     empty: u64,
     /// The highest learning rate
-    #[arg(long, default_value_t = 0.003)]
+    #[arg(long, default_value_t = 0.003, value_parser = learning_rate)]
     learning_rate: f64,
     /// Channels of the first layer, an even number; the published network has 64, and the other
     /// layers follow in proportion
-    #[arg(long, default_value_t = 14)]
+    #[arg(long, default_value_t = 14, value_parser = channels)]
     channels: usize,
     /// Compute in bfloat16: twice as fast on processors that have it, far slower on others
     #[arg(long)]
     bfloat16: bool,
     /// Threads that each learn from their part of every batch
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = some)]
     replicas: usize,
-    /// Stop at this step, to go on later
+    /// Stop at this step, with a checkpoint to go on from later
     #[arg(long, value_name = "STEP")]
     until: Option<usize>,
-    /// Steps between two checkpoints
+    /// Steps between two checkpoints; 0 for one at the end only
     #[arg(long, default_value_t = 250)]
     checkpoint_every: usize,
     /// Steps between two measurements of mAP on validation scenes; 0 for none
@@ -194,8 +233,10 @@ impl Train {
             replicas: self.replicas,
         };
         let files = Files {
-            checkpoint: self.checkpoint,
-            log: self.log,
+            checkpoint: self.checkpoint.clone(),
+            log: self
+                .log
+                .unwrap_or_else(|| self.checkpoint.with_extension("csv")),
             checkpoint_every: self.checkpoint_every,
             validate_every: self.validate_every,
             validation_scenes: self.validation_scenes,
@@ -228,33 +269,40 @@ struct Export {
 impl Export {
     fn run(self) -> anyhow::Result<()> {
         let checkpoint = Checkpoint::read(&self.checkpoint)?;
-        // Written each time that more is known: what is measured is the file itself, in half precision.
-        let write = |doubts: &Doubts, accuracy: &str| {
-            course::export(&checkpoint, doubts, accuracy, &self.model)
-        };
+        // What is measured is the file itself, in half precision; it takes its place when all is known.
+        let draft = draft(&self.model)?;
+        let write =
+            |doubts: &Doubts| course::export(&checkpoint, doubts, "not measured yet", &draft);
         let doubting = |doubts: &Doubts| {
-            write(doubts, "not measured yet")?;
+            write(doubts)?;
             let classes: Vec<String> = CLASSES.iter().map(|class| class.name.to_owned()).collect();
-            let (detector, _) = Detector::open(&self.model, &classes, Wanted::REFERENCE)?;
+            let (detector, _) = Detector::open(&draft, &classes, Wanted::REFERENCE)?;
             anyhow::Ok(detector)
         };
         let mut doubts = Doubts::none();
         doubts.maps = doubt::of_maps(&doubting(&doubts)?, course::VALIDATION_SEED)?;
         doubts.classes = doubt::of_classes(&doubting(&doubts)?, course::VALIDATION_SEED)?;
-        write(&doubts, "not measured yet")?;
-        let scenes = measured(
-            &self.model,
-            &evaluation::drawn(self.seed, self.scenes, false)?,
-        )?;
+        write(&doubts)?;
+        let scenes = measured(&draft, &evaluation::drawn(self.seed, self.scenes, false)?)?;
         let empty = measured(
-            &self.model,
-            &evaluation::drawn(self.seed, self.scenes / 5, true)?,
+            &draft,
+            &evaluation::drawn(self.seed, self.scenes.div_ceil(5), true)?,
         )?;
         println!("{}", report::table(&scenes));
         let accuracy = course::sentence(&scenes, &empty, self.seed);
         println!("{accuracy}");
-        write(&doubts, &accuracy)
+        course::export(&checkpoint, &doubts, &accuracy, &self.model)
     }
+}
+
+/// A file beside another, gone at the end.
+fn draft(of: &Path) -> anyhow::Result<tempfile::TempPath> {
+    let folder = course::folder(of);
+    let draft = tempfile::Builder::new()
+        .prefix(".draft-")
+        .tempfile_in(folder);
+    let draft = draft.with_context(|| format!("write a file in {}", folder.display()))?;
+    Ok(draft.into_temp_path())
 }
 
 #[derive(Args)]
@@ -276,7 +324,7 @@ struct Evaluate {
     #[arg(long, value_name = "FOLDER", requires = "coco")]
     images: Option<PathBuf>,
     /// So many freshly drawn scenes
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = some)]
     scenes: Option<usize>,
     /// With --scenes: their seed
     #[arg(long, default_value_t = 2, requires = "scenes")]
@@ -284,14 +332,14 @@ struct Evaluate {
     /// With --scenes: only what belongs to no class
     #[arg(long, requires = "scenes")]
     distractors_only: bool,
-    /// Pictures without any object of the classes: how many raise something
+    /// Pictures without any object of the weights' classes: how many raise something
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
     /// Look at the first so many pictures only
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = some)]
     limit: Option<usize>,
     /// What precision and recall are told for, 0 to 1
-    #[arg(long, default_value_t = evaluation::THRESHOLD)]
+    #[arg(long, default_value_t = evaluation::THRESHOLD, value_parser = probability)]
     threshold: f64,
     /// The arithmetic: f32, bf16 or int8; without, the one that the server would choose
     #[arg(long, value_parser = precision)]
@@ -309,9 +357,18 @@ struct Evaluate {
 
 impl Evaluate {
     fn run(self) -> anyhow::Result<()> {
+        // All that can fail at once does so before the pictures take their time.
+        for path in self.json.iter().chain(&self.plot) {
+            drop(draft(path)?);
+        }
+        let own = evaluation::classes_of(&self.weights)?;
         let mut set = self.set()?;
         if let Some(limit) = self.limit {
             set.limit(limit);
+        }
+        ensure!(!set.pictures.is_empty(), "there are no pictures to look at");
+        if set.classes.is_empty() {
+            set.classes.clone_from(&own);
         }
         let wanted = Wanted {
             precision: self.precision,
@@ -321,6 +378,13 @@ impl Evaluate {
         eprintln!("precision {}: {}", choice.precision, choice.why);
         if let Some(warning) = choice.warning {
             eprintln!("{warning}");
+        }
+        let not_counted = detector.not_counted(&own);
+        if !not_counted.is_empty() {
+            eprintln!(
+                "not counted, since no annotation is of them: {}",
+                not_counted.join(", ")
+            );
         }
         let bar = bar(set.pictures.len(), "pictures");
         let found = evaluation::find(&detector, &set, Some(&bar))?;
@@ -340,7 +404,9 @@ impl Evaluate {
         if let Some(folder) = &self.folder {
             return evaluation::unannotated(folder);
         }
-        evaluation::drawn(self.seed, self.scenes.unwrap_or(0), self.distractors_only)
+        let scenes = self.scenes.unwrap_or(0);
+        let scenes = self.limit.map_or(scenes, |limit| limit.min(scenes));
+        evaluation::drawn(self.seed, scenes, self.distractors_only)
     }
 
     fn write(&self, accuracy: &Accuracy) -> anyhow::Result<()> {

@@ -2,8 +2,16 @@
 
 mod commands;
 
+use std::process::ExitCode;
+
 use clap::Parser as _;
 
-fn main() -> anyhow::Result<()> {
-    commands::Cli::parse().run()
+fn main() -> ExitCode {
+    match commands::Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ssd-train: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

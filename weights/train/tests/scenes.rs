@@ -152,3 +152,79 @@ fn a_voc_folder_that_lacks_a_picture_is_an_error_that_names_it() {
         .to_string();
     assert!(error.contains("lost.jpg"), "{error}");
 }
+
+/// A folder with one picture and this annotation of it.
+fn annotated(xml: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    voc_folder::create(folder.path()).unwrap();
+    std::fs::write(folder.path().join("Annotations/one.xml"), xml).unwrap();
+    std::fs::write(folder.path().join("JPEGImages/one.jpeg"), "").unwrap();
+    folder
+}
+
+#[test]
+fn a_voc_folder_of_other_tools_is_read() {
+    let folder = annotated(
+        "\u{feff}<?xml version=\"1.0\"?>\r\n<annotation><filename>one.jpeg</filename>
+         <object><name> dog </name><difficult>Unspecified</difficult><bndbox><xmin>1</xmin><ymin>1</ymin>
+         <xmax>9</xmax><ymax>9</ymax></bndbox></object><segmented>0</segmented>
+         <object><name>dog</name><difficult>1</difficult><bndbox><xmin>1</xmin><ymin>1</ymin>
+         <xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>",
+    );
+    std::fs::write(folder.path().join("Annotations/._one.xml"), [0, 255]).unwrap();
+    std::fs::write(
+        folder.path().join("ImageSets/Main/test.txt"),
+        "\u{feff}one -1\r\n",
+    )
+    .unwrap();
+    for set in [None, Some("test")] {
+        let set = voc_folder::read(folder.path(), set).unwrap();
+        assert_eq!(
+            (set.classes, set.pictures.len()),
+            (vec!["dog".to_owned()], 1)
+        );
+        let ignored: Vec<bool> = set.truths.iter().map(|truth| truth.ignored).collect();
+        assert_eq!(ignored, [false, true]);
+    }
+}
+
+#[test]
+fn what_is_no_annotation_is_refused_and_named() {
+    let boxed = |bounds: &str| {
+        format!(
+            "<annotation><object><name>dog</name><bndbox>{bounds}</bndbox></object></annotation>"
+        )
+    };
+    let cases = [
+        (
+            "<html><body>404</body></html>".to_owned(),
+            "is no VOC annotation",
+        ),
+        (
+            boxed("<xmin>9</xmin><ymin>1</ymin><xmax>1</xmax><ymax>9</ymax>"),
+            "the box of a dog is none",
+        ),
+        (
+            boxed("<xmin>NaN</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>"),
+            "the box of a dog is none",
+        ),
+    ];
+    for (xml, expected) in cases {
+        let folder = annotated(&xml);
+        let error = format!("{:#}", voc_folder::read(folder.path(), None).unwrap_err());
+        assert!(
+            error.contains("one.xml") && error.contains(expected),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_list_that_names_a_picture_twice_is_refused() {
+    let folder = annotated("<annotation><filename>one.jpeg</filename></annotation>");
+    std::fs::write(folder.path().join("ImageSets/Main/test.txt"), "one\none\n").unwrap();
+    let error = voc_folder::read(folder.path(), Some("test"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("names one more than once"), "{error}");
+}

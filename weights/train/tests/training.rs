@@ -12,7 +12,7 @@ fn settings(steps: usize) -> Settings {
     Settings {
         diet: Diet {
             seed: 3,
-            batch: 2,
+            batch: 4,
             pool: 4,
             empty: 4,
         },
@@ -116,4 +116,39 @@ fn the_learning_rate_rises_falls_and_never_stops() {
     assert!(rate(0) > 0.0 && rate(0) < rate(2) && rate(2) < rate(5));
     assert!((rate(5) - settings.learning_rate).abs() < 1e-6);
     assert!(rate(50) < rate(20) && rate(99) < rate(50) && rate(99) > 0.0);
+}
+
+#[test]
+fn a_run_that_stops_early_leaves_a_checkpoint_of_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = course::Files {
+        checkpoint: folder.path().join("new/checkpoint.safetensors"),
+        log: folder.path().join("log.csv"),
+        checkpoint_every: 0,
+        validate_every: 0,
+        validation_scenes: 0,
+        until: Some(3),
+    };
+    course::train(settings(6), &files).unwrap();
+    assert_eq!(Checkpoint::read(&files.checkpoint).unwrap().step, 3);
+    let log = std::fs::read_to_string(&files.log).unwrap();
+    assert_eq!(log.lines().count(), 2, "{log}");
+}
+
+#[test]
+fn a_run_that_has_diverged_replaces_no_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    let mut checkpoint = Run::new(settings(6)).unwrap().checkpoint();
+    checkpoint.write(&path).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let (name, tensor) = checkpoint.state.iter_mut().next().unwrap();
+    let name = name.clone();
+    let _ = tensor.f_fill_(f64::NAN).unwrap();
+    let error = checkpoint.write(&path).unwrap_err().to_string();
+    assert!(
+        error.contains(&name) && error.contains("diverged"),
+        "{error}"
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), whole);
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow, ensure};
 use serde::Deserialize;
 
 use super::{Set, Source};
@@ -28,7 +28,21 @@ struct Annotation {
     category_id: u64,
     bbox: [f64; 4],
     #[serde(default)]
-    iscrowd: u8,
+    iscrowd: Crowd,
+}
+
+/// 0 or 1; some tools write false or true.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Crowd {
+    Number(u8),
+    Word(bool),
+}
+
+impl Default for Crowd {
+    fn default() -> Self {
+        Self::Word(false)
+    }
 }
 
 #[derive(Deserialize)]
@@ -40,16 +54,30 @@ struct Category {
 /// Reads the annotations; pictures are looked for in `pictures`.
 ///
 /// # Errors
-/// Where the file cannot be read, or speaks of a picture or category that it does not list.
+/// Where the file cannot be read, speaks of a picture or category that it does not list or lists one twice, or
+/// has a box that is none; or where a picture is missing.
 pub fn read(file: &Path, pictures: &Path) -> anyhow::Result<Set> {
     let text = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
-    let mut instances: Instances = serde_json::from_slice(&text)
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    let mut instances: Instances = serde_json::from_slice(text)
         .with_context(|| format!("{} holds no COCO instances", file.display()))?;
     // pycocotools goes through both by id, and equal scores keep that order.
     instances.images.sort_by_key(|picture| picture.id);
     instances.categories.sort_by_key(|category| category.id);
-    let picture_of: HashMap<u64, usize> = numbered(instances.images.iter().map(|p| p.id));
-    let class_of: HashMap<u64, usize> = numbered(instances.categories.iter().map(|c| c.id));
+    let twice = |what: &str, id: u64| format!("{} lists {what} {id} twice", file.display());
+    let picture_of = numbered(instances.images.iter().map(|p| p.id))
+        .map_err(|id| anyhow!(twice("picture", id)))?;
+    let class_of = numbered(instances.categories.iter().map(|c| c.id))
+        .map_err(|id| anyhow!(twice("category", id)))?;
+    for picture in &instances.images {
+        let path = pictures.join(&picture.file_name);
+        ensure!(
+            path.exists(),
+            "{} lists {}, which is missing",
+            file.display(),
+            path.display()
+        );
+    }
     let truths = instances
         .annotations
         .iter()
@@ -61,6 +89,13 @@ pub fn read(file: &Path, pictures: &Path) -> anyhow::Result<Set> {
                     file.display()
                 )
             };
+            ensure!(
+                annotation.bbox.iter().all(|side| side.is_finite()) && w >= 0.0 && h >= 0.0,
+                "{}: a box of picture {} is none: {:?}; it has to be left, top, width and height",
+                file.display(),
+                annotation.image_id,
+                annotation.bbox
+            );
             Ok(Truth {
                 picture: *picture_of
                     .get(&annotation.image_id)
@@ -69,11 +104,11 @@ pub fn read(file: &Path, pictures: &Path) -> anyhow::Result<Set> {
                     .get(&annotation.category_id)
                     .with_context(|| unknown("category", annotation.category_id))?,
                 corners: [x, y, x + w, y + h],
-                ignored: annotation.iscrowd != 0,
+                ignored: !matches!(annotation.iscrowd, Crowd::Number(0) | Crowd::Word(false)),
             })
         })
         .collect::<anyhow::Result<_>>()?;
-    Ok(Set {
+    let set = Set {
         classes: instances
             .categories
             .into_iter()
@@ -85,9 +120,17 @@ pub fn read(file: &Path, pictures: &Path) -> anyhow::Result<Set> {
             .map(|picture| Source::File(pictures.join(&picture.file_name)))
             .collect(),
         truths,
-    })
+    };
+    Ok(set.merged())
 }
 
-fn numbered(ids: impl Iterator<Item = u64>) -> HashMap<u64, usize> {
-    ids.enumerate().map(|(index, id)| (id, index)).collect()
+/// The index of each id, or the id that is there twice.
+fn numbered(ids: impl Iterator<Item = u64>) -> Result<HashMap<u64, usize>, u64> {
+    let mut indexes = HashMap::new();
+    for (index, id) in ids.enumerate() {
+        if indexes.insert(id, index).is_some() {
+            return Err(id);
+        }
+    }
+    Ok(indexes)
 }

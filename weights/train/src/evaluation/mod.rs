@@ -21,6 +21,7 @@ use ssd_server::detector::family::{self, Family};
 use ssd_server::detector::inference::{self, Inference};
 use ssd_server::detector::labels::VOC_TO_COCO;
 use ssd_server::detector::network::Network;
+use ssd_server::detector::picture;
 use ssd_server::detector::precision::{Choice, Wanted};
 use ssd_server::detector::priors::{Prior, by_map, priors};
 use ssd_server::detector::{self, describe};
@@ -36,10 +37,14 @@ const MOST: usize = 200;
 /// Of two boxes of one class that overlap more, one is kept.
 const NMS: f32 = 0.45;
 
+/// The largest picture that is read, in pixels.
+const MOST_PIXELS: u64 = 200_000_000;
+
 /// Pictures with their objects.
 #[derive(Debug)]
 pub struct Set {
-    /// Class names, in the order of [`Truth::class`].
+    /// Class names, in the order of [`Truth::class`]. None where there is nothing to go by: then what the
+    /// weights know counts.
     pub classes: Vec<String>,
     /// The pictures.
     pub pictures: Vec<Source>,
@@ -74,15 +79,13 @@ impl Source {
                 Ok(std::borrow::Cow::Owned(scene.picture))
             }
             Self::File(path) => {
+                // As the server reads it: upright, and refused where it is cut short.
                 let read = || {
-                    anyhow::Ok(
-                        image::ImageReader::open(path)?
-                            .with_guessed_format()?
-                            .decode()?,
-                    )
+                    let bytes = std::fs::read(path)?;
+                    anyhow::Ok(picture::Header::read(&bytes, MOST_PIXELS)?.decode(&bytes)?)
                 };
                 let picture = read().with_context(|| format!("read {}", path.display()))?;
-                Ok(std::borrow::Cow::Owned(picture.into_rgb8()))
+                Ok(std::borrow::Cow::Owned(picture))
             }
         }
     }
@@ -130,10 +133,41 @@ impl Set {
         self.pictures.truncate(pictures);
         self.truths.retain(|truth| truth.picture < pictures);
     }
+
+    /// Makes one class of those that mean the same, such as `tv` and `TVmonitor`, the first of them.
+    #[must_use]
+    pub fn merged(mut self) -> Self {
+        let mut classes: Vec<String> = Vec::new();
+        let mut into = Vec::new();
+        for class in self.classes {
+            let known = classes
+                .iter()
+                .position(|other| mean_the_same(other, &class));
+            into.push(known.unwrap_or(classes.len()));
+            if known.is_none() {
+                classes.push(class);
+            }
+        }
+        for truth in &mut self.truths {
+            truth.class = into[truth.class];
+        }
+        self.classes = classes;
+        self
+    }
+}
+
+/// Whether two names are of one class: but for capitals the same, or VOC's and COCO's of it.
+fn mean_the_same(a: &str, b: &str) -> bool {
+    let coco = |name: &str| {
+        let voc = VOC_TO_COCO
+            .iter()
+            .find(|(voc, _)| voc.eq_ignore_ascii_case(name));
+        voc.map_or(name, |(_, coco)| coco).to_ascii_lowercase()
+    };
+    coco(a) == coco(b)
 }
 
 /// Every picture of a folder, none with an object of any class: whatever is found is invented.
-/// Their class is the demo model's, so that its detections count.
 ///
 /// # Errors
 /// Where the folder cannot be read.
@@ -149,7 +183,7 @@ pub fn unannotated(folder: &Path) -> anyhow::Result<Set> {
     }
     files.sort();
     Ok(Set {
-        classes: CLASSES.iter().map(|class| class.name.to_owned()).collect(),
+        classes: Vec::new(),
         pictures: files.into_iter().map(Source::File).collect(),
         truths: Vec::new(),
     })
@@ -192,6 +226,15 @@ impl Detector {
         let scales = detector::scales(&state)?;
         let (network, choice) = inference::prepare(network, family, scales, wanted)?;
         Ok((Self::new(network, family, meaning), choice))
+    }
+
+    /// The names among these, of the weights' own classes, that the set says nothing of: what is found of them
+    /// does not count.
+    #[must_use]
+    pub fn not_counted<'a>(&self, own: &'a [String]) -> Vec<&'a str> {
+        let meant = own.iter().zip(&self.meaning);
+        let not = meant.filter(|(_, meaning)| meaning.is_none());
+        not.map(|(name, _)| name.as_str()).collect()
     }
 
     fn new(network: Inference, family: &'static Family, meaning: Vec<Option<usize>>) -> Self {
@@ -335,36 +378,31 @@ pub fn find_by_map(detector: &Detector, set: &Set) -> anyhow::Result<[Vec<Found>
     Ok(all)
 }
 
-/// For each class of the network, without the background, the set's class of that name or of the
-/// name that COCO or VOC has for it.
+/// The names of the classes of some weights, without the background.
+///
+/// # Errors
+/// Where the weights cannot be read, or the names are not known.
+pub fn classes_of(weights: &Path) -> anyhow::Result<Vec<String>> {
+    own_classes(&StateDict::open(weights)?)
+}
+
+fn own_classes(state: &StateDict) -> anyhow::Result<Vec<String>> {
+    let known = describe(state).and_then(|description| description.classes);
+    let path = state.path().display();
+    known.with_context(|| format!("{path}: the names of its classes are not known"))
+}
+
+/// For each class of the network, without the background, the set's class that means the same.
 ///
 /// # Errors
 /// Where the names of the network's classes are not known, or none is one of the set's.
 fn meaning(state: &StateDict, classes: &[String]) -> anyhow::Result<Vec<Option<usize>>> {
     let path = state.path().display();
-    let own = describe(state)
-        .and_then(|description| description.classes)
-        .with_context(|| format!("{path}: the names of its classes are not known"))?;
-    let of = |name: &String| {
-        let named = |other: &str| {
-            classes
-                .iter()
-                .position(|class| class.eq_ignore_ascii_case(other))
-        };
-        let alias = VOC_TO_COCO.iter().find_map(|&(voc, coco)| {
-            if name == voc {
-                named(coco)
-            } else if name == coco {
-                named(voc)
-            } else {
-                None
-            }
-        });
-        named(name).or(alias)
-    };
+    let own = own_classes(state)?;
+    let of = |name: &String| classes.iter().position(|class| mean_the_same(class, name));
     let meaning: Vec<Option<usize>> = own.iter().map(of).collect();
     ensure!(
-        classes.is_empty() || meaning.iter().any(Option::is_some),
+        meaning.iter().any(Option::is_some),
         "none of the classes of {path} ({}) is in the pictures' annotations ({})",
         own.join(", "),
         classes.join(", ")

@@ -60,7 +60,10 @@ pub fn table(accuracy: &Accuracy) -> String {
 
 const SIZE: (u32, u32) = (760, 480);
 
-/// Draws the precision-recall curve of every class that has objects.
+/// So many curves can be told apart, and have room for their names.
+const MOST_CURVES: usize = 30;
+
+/// Draws the precision-recall curve of every class that has objects, of the first 30 if there are more.
 ///
 /// # Errors
 /// Where the file cannot be written.
@@ -84,7 +87,8 @@ pub fn plot_curves(accuracy: &Accuracy, path: &Path) -> anyhow::Result<()> {
             .curves
             .iter()
             .zip(&accuracy.classes)
-            .filter(|(curve, _)| curve.objects > 0);
+            .filter(|(curve, _)| curve.objects > 0)
+            .take(MOST_CURVES);
         for (index, (curve, class)) in there.enumerate() {
             let colour = colour(index);
             let points = thinned(&curve.recall, &curve.precision);
@@ -123,8 +127,10 @@ fn thinned(recall: &[f64], precision: &[f64]) -> Vec<(f64, f64)> {
 /// # Errors
 /// Where the log is not one, or the file cannot be written.
 pub fn plot_training(log: &str, path: &Path) -> anyhow::Result<()> {
-    let field =
-        |line: &str, column: usize| -> Option<f64> { line.split(',').nth(column)?.parse().ok() };
+    let field = |line: &str, column: usize| -> Option<f64> {
+        let number: f64 = line.split(',').nth(column)?.parse().ok()?;
+        number.is_finite().then_some(number)
+    };
     let column = |column: usize| -> Vec<(f64, f64)> {
         let lines = log.lines().skip(1);
         lines

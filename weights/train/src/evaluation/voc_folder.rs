@@ -3,11 +3,11 @@
 //! VOC counts pixels from 1 and includes the last: its `xmin` is one more than the distance of the
 //! left edge, its `xmax` is the distance of the right edge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use image::codecs::jpeg::JpegEncoder;
 use serde::Deserialize;
 
@@ -18,8 +18,16 @@ use crate::scenes::{CLASSES, Scene};
 /// The quality of the JPEG files written, 1 to 100.
 const QUALITY: u8 = 92;
 
+/// The document, whose root may have any name as far as the parser is concerned.
+#[derive(Deserialize)]
+enum Document {
+    #[serde(rename = "annotation")]
+    Annotation(Annotation),
+}
+
 #[derive(Deserialize)]
 struct Annotation {
+    filename: Option<String>,
     #[serde(default, rename = "object")]
     objects: Vec<Object>,
 }
@@ -27,8 +35,9 @@ struct Annotation {
 #[derive(Deserialize)]
 struct Object {
     name: String,
+    /// 1 where it is; some tools write words.
     #[serde(default)]
-    difficult: u8,
+    difficult: String,
     bndbox: Bounds,
 }
 
@@ -40,9 +49,17 @@ struct Bounds {
     ymax: f64,
 }
 
-/// Reads the pictures that `ImageSets/Main/SET.txt` names, and their objects. Where there is no
-/// such file and `set` is `None`, every annotation counts. The classes are those that occur, in
-/// alphabetical order.
+impl Bounds {
+    /// Of a box that has an area, pixels counted as VOC does.
+    fn corners(&self) -> Option<[f64; 4]> {
+        let corners = [self.xmin - 1.0, self.ymin - 1.0, self.xmax, self.ymax];
+        let [x1, y1, x2, y2] = corners;
+        (corners.iter().all(|side| side.is_finite()) && x1 < x2 && y1 < y2).then_some(corners)
+    }
+}
+
+/// Reads the pictures that `ImageSets/Main/SET.txt` names, and their objects. Where `set` is `None`, every
+/// annotation counts. The classes are those that occur, in alphabetical order.
 ///
 /// # Errors
 /// Where a file is missing or is not what VOC describes; the message names it.
@@ -54,15 +71,16 @@ pub fn read(folder: &Path, set: Option<&str>) -> anyhow::Result<Set> {
         let path = folder.join("Annotations").join(format!("{name}.xml"));
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        let annotation: Annotation = quick_xml::de::from_str(&text)
+        let Document::Annotation(annotation) = quick_xml::de::from_str(without_mark(&text))
             .with_context(|| format!("{} is no VOC annotation", path.display()))?;
-        objects.extend(
-            annotation
-                .objects
-                .into_iter()
-                .map(|object| (picture, object)),
-        );
-        let file = folder.join("JPEGImages").join(format!("{name}.jpg"));
+        for object in annotation.objects {
+            let corners = object.bndbox.corners().with_context(|| {
+                let (path, name) = (path.display(), object.name.trim());
+                format!("{path}: the box of a {name} is none: xmin has to be below xmax, ymin below ymax")
+            })?;
+            objects.push((picture, object, corners));
+        }
+        let file = file(folder, name, annotation.filename.as_deref());
         ensure!(
             file.exists(),
             "{} is annotated, but {} is missing",
@@ -73,30 +91,42 @@ pub fn read(folder: &Path, set: Option<&str>) -> anyhow::Result<Set> {
     }
     let mut classes: BTreeMap<String, usize> = objects
         .iter()
-        .map(|(_, object)| (object.name.clone(), 0))
+        .map(|(_, object, _)| (object.name.trim().to_owned(), 0))
         .collect();
     for (index, class) in classes.values_mut().enumerate() {
         *class = index;
     }
     let truths = objects
         .iter()
-        .map(|(picture, object)| Truth {
+        .map(|(picture, object, corners)| Truth {
             picture: *picture,
-            class: classes[&object.name],
-            corners: [
-                object.bndbox.xmin - 1.0,
-                object.bndbox.ymin - 1.0,
-                object.bndbox.xmax,
-                object.bndbox.ymax,
-            ],
-            ignored: object.difficult != 0,
+            class: classes[object.name.trim()],
+            corners: *corners,
+            ignored: matches!(object.difficult.trim(), "1" | "true"),
         })
         .collect();
-    Ok(Set {
+    let set = Set {
         classes: classes.into_keys().collect(),
         pictures,
         truths,
-    })
+    };
+    Ok(set.merged())
+}
+
+/// Text without the byte order mark that some editors put before it.
+fn without_mark(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}')
+}
+
+/// The picture of an annotation: of its name, or else the one that it names.
+fn file(folder: &Path, name: &str, filename: Option<&str>) -> PathBuf {
+    let pictures = folder.join("JPEGImages");
+    let file = pictures.join(format!("{name}.jpg"));
+    let named = filename.and_then(|named| Path::new(named.trim()).file_name());
+    match named.map(|named| pictures.join(named)) {
+        Some(named) if !file.exists() && named.exists() => named,
+        _ => file,
+    }
 }
 
 /// The names of the pictures of a set.
@@ -106,7 +136,13 @@ fn names(folder: &Path, set: Option<&str>) -> anyhow::Result<Vec<String>> {
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         let first = |line: &str| line.split_whitespace().next().map(str::to_owned);
-        return Ok(text.lines().filter_map(first).collect());
+        let names: Vec<String> = without_mark(&text).lines().filter_map(first).collect();
+        let mut seen = HashSet::new();
+        let again = names.iter().find(|name| !seen.insert(*name));
+        if let Some(name) = again {
+            bail!("{} names {name} more than once", path.display());
+        }
+        return Ok(names);
     }
     let path = folder.join("Annotations");
     let entries = std::fs::read_dir(&path).with_context(|| format!("read {}", path.display()))?;
@@ -115,11 +151,15 @@ fn names(folder: &Path, set: Option<&str>) -> anyhow::Result<Vec<String>> {
         let file = entry
             .with_context(|| format!("read {}", path.display()))?
             .path();
-        if file.extension().is_some_and(|extension| extension == "xml") {
-            names.extend(
-                file.file_stem()
-                    .map(|stem| stem.to_string_lossy().into_owned()),
-            );
+        let Some(name) = file.file_name().map(|name| name.to_string_lossy()) else {
+            continue;
+        };
+        // Hidden ones are not VOC's: macOS leaves `._NAME.xml` beside what it has copied.
+        if let Some(name) = name
+            .strip_suffix(".xml")
+            .filter(|name| !name.starts_with('.'))
+        {
+            names.push(name.to_owned());
         }
     }
     names.sort();
@@ -155,8 +195,10 @@ pub fn write_scene(folder: &Path, name: &str, scene: &Scene) -> anyhow::Result<(
 /// Writes the list of a set.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// Where it cannot be written, or its name is that of a folder too.
 pub fn write_set(folder: &Path, set: &str, names: &[String]) -> anyhow::Result<()> {
+    let is_name = Path::new(set).file_name().is_some_and(|name| name == set);
+    ensure!(is_name, "a list is named without a folder, not {set}");
     let path = folder.join("ImageSets/Main").join(format!("{set}.txt"));
     let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
     std::fs::write(&path, lines).with_context(|| format!("write {}", path.display()))

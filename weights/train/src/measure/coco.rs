@@ -14,7 +14,9 @@ const POINTS: usize = 101;
 /// The ten overlaps, 0.50 to 0.95.
 #[must_use]
 pub fn overlaps() -> [f64; 10] {
-    std::array::from_fn(|i| 0.5 + 0.05 * i as f64)
+    // To the bit those of numpy's linspace, which pycocotools asks.
+    let step = (0.95 - 0.5) / 9.0;
+    std::array::from_fn(|i| if i < 9 { i as f64 * step + 0.5 } else { 0.95 })
 }
 
 /// The average precision of a class at each of the ten overlaps; `None` without objects.

@@ -70,16 +70,20 @@ impl Checkpoint {
     /// Writes the file; an earlier one is replaced when the new one is whole.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Where it cannot be written, or holds a number that is not finite: an earlier file stays then.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
         let tensors = self
             .state
             .iter()
             .map(|(name, tensor)| {
-                let bytes: Vec<u8> = numbers(tensor)?
-                    .iter()
-                    .flat_map(|v| v.to_le_bytes())
-                    .collect();
+                let numbers = numbers(tensor)?;
+                ensure!(
+                    numbers.iter().all(|number| number.is_finite()),
+                    "{} is not written: the run has diverged, and {name} is not finite any more. Begin again \
+                     with a lower learning rate",
+                    path.display()
+                );
+                let bytes: Vec<u8> = numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
                 Ok(NewTensor {
                     name: name.into(),
                     dtype: Dtype::F32,

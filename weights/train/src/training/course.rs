@@ -1,8 +1,9 @@
 //! The whole of a training run.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -38,7 +39,7 @@ pub struct Files {
     pub checkpoint: PathBuf,
     /// The log, one line of CSV for every fiftieth step.
     pub log: PathBuf,
-    /// Steps between two checkpoints.
+    /// Steps between two checkpoints; 0 for one at the end only.
     pub checkpoint_every: usize,
     /// Steps between two measurements on validation scenes; 0 for none.
     pub validate_every: usize,
@@ -103,11 +104,12 @@ impl Run {
     }
 
     fn at(settings: Settings, from: Option<&Checkpoint>) -> anyhow::Result<Self> {
+        let (batch, replicas) = (settings.diet.batch, settings.replicas);
+        // On the last map a picture has one place, and of one number there is no variance.
         ensure!(
-            settings.replicas > 0 && settings.diet.batch.is_multiple_of(settings.replicas),
-            "{} pictures a step cannot be shared out among {} replicas",
-            settings.diet.batch,
-            settings.replicas
+            replicas > 0 && batch.is_multiple_of(replicas) && batch / replicas >= 2,
+            "{batch} pictures a step cannot be shared out among {replicas} replicas: each needs the same \
+             number, and two at least"
         );
         let state = initial::state(settings.diet.seed, classes(), settings.channels)?;
         let mut replicas = Vec::new();
@@ -212,6 +214,13 @@ impl Run {
     }
 }
 
+/// The folder that a file is in.
+#[must_use]
+pub fn folder(of: &Path) -> &Path {
+    let folder = of.parent().filter(|folder| *folder != Path::new(""));
+    folder.unwrap_or(Path::new("."))
+}
+
 /// Trains from the first step, or from the checkpoint where there is one, to the last.
 ///
 /// # Errors
@@ -220,26 +229,37 @@ pub fn train(settings: Settings, files: &Files) -> anyhow::Result<()> {
     let mut run = if files.checkpoint.exists() {
         Run::resume(settings, &Checkpoint::read(&files.checkpoint)?)?
     } else {
+        // Rather told now than when the first steps are lost.
+        let folder = folder(&files.checkpoint);
+        std::fs::create_dir_all(folder)
+            .and_then(|()| tempfile::tempfile_in(folder))
+            .with_context(|| format!("write a checkpoint in {}", folder.display()))?;
         Run::new(settings)?
     };
     let mut log = Log::open(&files.log, run.step())?;
     let bar = bar(settings.steps, run.step());
     let mut recent = Recent::default();
-    while run.step() < files.until.unwrap_or(settings.steps).min(settings.steps) {
+    let last = files.until.unwrap_or(settings.steps).min(settings.steps);
+    while run.step() < last {
         let rate = learning_rate(&settings, run.step());
-        recent.add(run.advance()?);
+        let losses = run.advance()?;
         let step = run.step();
+        ensure!(
+            (losses.localisation + losses.classification).is_finite(),
+            "the loss of step {step} is not finite: the learning rate may be too high. The checkpoint is of \
+             before"
+        );
+        recent.add(losses);
         bar.set_position(step as u64);
-        let due =
-            |every: usize| every > 0 && (step.is_multiple_of(every) || step == settings.steps);
-        if due(LOG_EVERY) {
+        let due = |every: usize| every > 0 && step.is_multiple_of(every) || step == last;
+        let validates = files.validate_every > 0
+            && (step.is_multiple_of(files.validate_every) || step == settings.steps);
+        if due(LOG_EVERY) || validates {
             let losses = recent.take();
             let total = losses.localisation + losses.classification;
-            let accuracy = if due(files.validate_every) {
-                Some(validate(&run, files.validation_scenes)?)
-            } else {
-                None
-            };
+            let accuracy = validates
+                .then(|| validate(&run, files.validation_scenes))
+                .transpose()?;
             bar.set_message(format!("loss {total:.3}"));
             log.line(step, rate, &losses, accuracy)?;
         }
@@ -304,10 +324,20 @@ struct Log {
 impl Log {
     /// Opens the log; of an earlier part of the run, the lines up to `step` are kept.
     fn open(path: &Path, step: usize) -> anyhow::Result<Self> {
+        const HEADER: &str =
+            "step,learning_rate,localisation,classification,gradient,map,seconds\n";
         let context = || format!("write {}", path.display());
-        let earlier = std::fs::read_to_string(path).unwrap_or_default();
-        let mut kept =
-            "step,learning_rate,localisation,classification,gradient,map,seconds\n".to_owned();
+        let earlier = match std::fs::read(path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+        };
+        ensure!(
+            earlier.is_empty() || earlier.starts_with(HEADER),
+            "{} is no log of a training run: choose another file for it",
+            path.display()
+        );
+        let mut kept = HEADER.to_owned();
         for line in earlier.lines().skip(1) {
             let at: Option<usize> = line.split(',').next().and_then(|field| field.parse().ok());
             if at.is_some_and(|at| at <= step) {
@@ -315,7 +345,13 @@ impl Log {
                 kept += "\n";
             }
         }
-        std::fs::write(path, kept).with_context(context)?;
+        // At once, so that what is there is not lost on a full disk.
+        let mut whole = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder(path))
+            .with_context(context)?;
+        whole.write_all(kept.as_bytes()).with_context(context)?;
+        whole.persist(path).with_context(context)?;
         let file = OpenOptions::new()
             .append(true)
             .open(path)
