@@ -1,6 +1,9 @@
 //! The commands and their arguments.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context as _, ensure};
 use clap::{ArgGroup, Args, Parser, Subcommand};
@@ -70,39 +73,37 @@ fn size(text: &str) -> Result<(u32, u32), String> {
     }
 }
 
+fn within<T>(text: &str, range: RangeInclusive<T>) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + Display,
+{
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| {
+        format!(
+            "it accepts a number from {} to {}",
+            range.start(),
+            range.end()
+        )
+    })
+}
+
 /// A probability, as a threshold is one.
 fn probability(text: &str) -> Result<f64, String> {
-    let number = text
-        .parse()
-        .ok()
-        .filter(|number| (0.0..=1.0).contains(number));
-    number.ok_or_else(|| "it accepts a number from 0 to 1".to_owned())
+    within(text, 0.0..=1.0)
 }
 
 fn learning_rate(text: &str) -> Result<f64, String> {
-    let number = text
-        .parse()
-        .ok()
-        .filter(|number| *number > 0.0 && *number < 1.0);
-    number.ok_or_else(|| "it accepts a number above 0 and below 1".to_owned())
+    within(text, 0.000_001..=1.0)
 }
 
-/// A whole number of at least one, and no more than memory might hold of anything.
+/// One at least, and no more than memory might hold of anything.
 fn some(text: &str) -> Result<usize, String> {
-    let number = text
-        .parse()
-        .ok()
-        .filter(|number| (1..=1_000_000_000).contains(number));
-    number.ok_or_else(|| "it accepts a whole number from 1 to 1000000000".to_owned())
+    within(text, 1..=10_000_000)
 }
 
 /// Channels of the first layer, of which the other layers have up to sixteen times as many.
 fn channels(text: &str) -> Result<usize, String> {
-    let number = text
-        .parse()
-        .ok()
-        .filter(|number| (2..=256).contains(number));
-    number.ok_or_else(|| "it accepts a whole number from 2 to 256".to_owned())
+    within(text, 2..=256)
 }
 
 fn precision(text: &str) -> Result<Precision, String> {
