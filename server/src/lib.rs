@@ -9,7 +9,7 @@
 //! - [`engine`]: decoding, the model threads, the order of the work.
 //! - [`api`]: routes, authentication, bodies, answers, errors, the OpenAPI document.
 //! - [`server`]: sockets, TLS, readiness, draining.
-//! - [`config`]: settings. [`telemetry`]: logs, metrics, traces.
+//! - [`config`]: settings. [`telemetry`]: logs, metrics, traces. [`files`]: whole files or none.
 
 /// The version of libtorch that this was built with.
 pub const LIBTORCH_VERSION: &str = env!("LIBTORCH_VERSION");
@@ -18,6 +18,7 @@ pub mod api;
 pub mod config;
 pub mod detector;
 pub mod engine;
+pub mod files;
 mod quote;
 pub mod server;
 pub mod telemetry;

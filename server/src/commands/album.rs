@@ -1,13 +1,11 @@
 //! The folder that annotated pictures are written to.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::Permissions;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use ssd_server::detector::picture::Encoding;
+use ssd_server::files;
 
 use super::STANDARD_INPUT;
 
@@ -67,15 +65,7 @@ impl Album {
 
     /// Writes a picture's annotated one: a whole file or none.
     pub fn write(&mut self, picture: &Path, place: PathBuf, bytes: &[u8]) -> anyhow::Result<()> {
-        // Like any new file: what the umask leaves, not `tempfile`'s owner-only.
-        let permissions = Permissions::from_mode(0o666);
-        let written = tempfile::Builder::new()
-            .permissions(permissions)
-            .tempfile_in(&self.folder)
-            .and_then(|mut file| {
-                file.write_all(bytes)?;
-                file.persist(&place).map_err(|error| error.error)
-            });
+        let written = files::replace(&place, |file| file.write_all(bytes));
         written.with_context(|| format!("cannot write {}", place.display()))?;
         self.written.insert(place, picture.to_owned());
         Ok(())

@@ -6,9 +6,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::fs::Permissions;
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use safetensors::SafeTensors;
@@ -20,6 +17,7 @@ use super::layout;
 use super::limits;
 use super::state_dict::{Entries, Entry};
 use super::tensor::Tensor;
+use crate::files;
 use crate::quote::quote;
 
 /// The bytes before the header, which tell its length.
@@ -178,7 +176,7 @@ pub fn write_safetensors(
     tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.size()));
     check_new(&tensors).map_err(|kind| Error::new(path, kind))?;
     let header = header(&tensors, metadata);
-    replace(path, |file| {
+    files::replace(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
         tensors
@@ -232,27 +230,4 @@ fn header(tensors: &[NewTensor<'_>], metadata: &BTreeMap<String, String>) -> Str
         header.push(' ');
     }
     header
-}
-
-/// Writes a file beside `path`, and renames it to `path` when it is whole and on the disk.
-fn replace(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
-) -> std::io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    // Like any new file: what the umask leaves, not `tempfile`'s owner-only.
-    let permissions = Permissions::from_mode(0o666);
-    let temporary = tempfile::Builder::new()
-        .permissions(permissions)
-        .tempfile_in(folder)?;
-    let mut file = BufWriter::new(temporary.as_file());
-    write(&mut file)?;
-    file.flush()?;
-    drop(file);
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, ensure};
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use ssd_server::detector::precision::{Place, Precision, Wanted};
+use ssd_server::files;
 use ssd_train::evaluation::{self, Accuracy, Detector, Set, coco_file, report, voc_folder};
 use ssd_train::scenes::{self, CLASSES, Style};
 use ssd_train::training::batches::Diet;
@@ -281,8 +282,12 @@ impl Export {
             anyhow::Ok(detector)
         };
         let mut doubts = Doubts::none();
-        doubts.maps = doubt::of_maps(&doubting(&doubts)?, course::VALIDATION_SEED)?;
-        doubts.classes = doubt::of_classes(&doubting(&doubts)?, course::VALIDATION_SEED)?;
+        let sure = doubting(&doubts)?;
+        let full = doubt::scenes(course::VALIDATION_SEED)?;
+        doubts.maps = doubt::of_maps(&sure, &full)?;
+        let less_sure = doubting(&doubts)?;
+        doubts.classes = doubt::of_classes(&less_sure, &full, course::VALIDATION_SEED)?;
+        drop(full);
         write(&doubts)?;
         let scenes = measured(&draft, &evaluation::drawn(self.seed, self.scenes, false)?)?;
         let empty = measured(
@@ -298,7 +303,7 @@ impl Export {
 
 /// A file beside another, gone at the end.
 fn draft(of: &Path) -> anyhow::Result<tempfile::TempPath> {
-    let folder = course::folder(of);
+    let folder = files::folder(of);
     let draft = tempfile::Builder::new()
         .prefix(".draft-")
         .tempfile_in(folder);
@@ -387,10 +392,7 @@ impl Evaluate {
                 not_counted.join(", ")
             );
         }
-        let bar = bar(set.pictures.len(), "pictures");
-        let found = evaluation::find(&detector, &set, Some(&bar))?;
-        bar.finish_and_clear();
-        let accuracy = evaluation::summarise(&set, &found, self.threshold);
+        let accuracy = accuracy(&detector, &set, self.threshold)?;
         print!("{}", report::table(&accuracy));
         self.write(&accuracy)
     }
@@ -425,10 +427,15 @@ impl Evaluate {
 /// The accuracy of a model file on a set.
 fn measured(model: &Path, set: &Set) -> anyhow::Result<Accuracy> {
     let (detector, _) = Detector::open(model, &set.classes, Wanted::REFERENCE)?;
+    accuracy(&detector, set, evaluation::THRESHOLD)
+}
+
+/// The accuracy on a set, with a bar for the time that it takes.
+fn accuracy(detector: &Detector, set: &Set, threshold: f64) -> anyhow::Result<Accuracy> {
     let bar = bar(set.pictures.len(), "pictures");
-    let found = evaluation::find(&detector, set, Some(&bar))?;
+    let found = evaluation::find(detector, set, Some(&bar))?;
     bar.finish_and_clear();
-    Ok(evaluation::summarise(set, &found, evaluation::THRESHOLD))
+    Ok(evaluation::summarise(set, &found, threshold))
 }
 
 #[derive(Args)]

@@ -74,11 +74,15 @@ pub fn read(folder: &Path, set: Option<&str>) -> anyhow::Result<Set> {
         let Document::Annotation(annotation) = quick_xml::de::from_str(without_mark(&text))
             .with_context(|| format!("{} is no VOC annotation", path.display()))?;
         for object in annotation.objects {
+            let class = object.name.trim().to_owned();
             let corners = object.bndbox.corners().with_context(|| {
-                let (path, name) = (path.display(), object.name.trim());
-                format!("{path}: the box of a {name} is none: xmin has to be below xmax, ymin below ymax")
+                format!(
+                    "{}: the box of a {class} is none: xmin has to be below xmax, ymin below ymax",
+                    path.display()
+                )
             })?;
-            objects.push((picture, object, corners));
+            let ignored = matches!(object.difficult.trim(), "1" | "true");
+            objects.push((picture, class, corners, ignored));
         }
         let file = file(folder, name, annotation.filename.as_deref());
         ensure!(
@@ -91,18 +95,18 @@ pub fn read(folder: &Path, set: Option<&str>) -> anyhow::Result<Set> {
     }
     let mut classes: BTreeMap<String, usize> = objects
         .iter()
-        .map(|(_, object, _)| (object.name.trim().to_owned(), 0))
+        .map(|(_, class, _, _)| (class.clone(), 0))
         .collect();
     for (index, class) in classes.values_mut().enumerate() {
         *class = index;
     }
     let truths = objects
-        .iter()
-        .map(|(picture, object, corners)| Truth {
-            picture: *picture,
-            class: classes[object.name.trim()],
-            corners: *corners,
-            ignored: matches!(object.difficult.trim(), "1" | "true"),
+        .into_iter()
+        .map(|(picture, class, corners, ignored)| Truth {
+            picture,
+            class: classes[&class],
+            corners,
+            ignored,
         })
         .collect();
     let set = Set {

@@ -1,15 +1,15 @@
 //! The whole of a training run.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use ssd_server::detector::network::Network;
+use ssd_server::files;
 use ssd_server::weights::{Dtype, NewTensor, write_safetensors};
 use tch::{Kind, Tensor};
 
@@ -214,13 +214,6 @@ impl Run {
     }
 }
 
-/// The folder that a file is in.
-#[must_use]
-pub fn folder(of: &Path) -> &Path {
-    let folder = of.parent().filter(|folder| *folder != Path::new(""));
-    folder.unwrap_or(Path::new("."))
-}
-
 /// Trains from the first step, or from the checkpoint where there is one, to the last.
 ///
 /// # Errors
@@ -230,7 +223,7 @@ pub fn train(settings: Settings, files: &Files) -> anyhow::Result<()> {
         Run::resume(settings, &Checkpoint::read(&files.checkpoint)?)?
     } else {
         // Rather told now than when the first steps are lost.
-        let folder = folder(&files.checkpoint);
+        let folder = ssd_server::files::folder(&files.checkpoint);
         std::fs::create_dir_all(folder)
             .and_then(|()| tempfile::tempfile_in(folder))
             .with_context(|| format!("write a checkpoint in {}", folder.display()))?;
@@ -346,12 +339,7 @@ impl Log {
             }
         }
         // At once, so that what is there is not lost on a full disk.
-        let mut whole = tempfile::Builder::new()
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(folder(path))
-            .with_context(context)?;
-        whole.write_all(kept.as_bytes()).with_context(context)?;
-        whole.persist(path).with_context(context)?;
+        files::replace(path, |file| file.write_all(kept.as_bytes())).with_context(context)?;
         let file = OpenOptions::new()
             .append(true)
             .open(path)

@@ -87,27 +87,34 @@ impl Claims {
     }
 }
 
-/// What to take off the logits at each feature map's boxes, of a model that doubts nothing yet.
+/// The scenes with objects that doubts are chosen on.
 ///
 /// # Errors
-/// Where a scene cannot be drawn or libtorch fails.
-pub fn of_maps(detector: &Detector, seed: u64) -> anyhow::Result<[f64; 6]> {
-    let full = evaluation::drawn(seed, FULL, false)?;
-    let found = evaluation::find_by_map(detector, &full)?;
-    Ok(spread(&borne(&full, &found)))
+/// Where one cannot be drawn.
+pub fn scenes(seed: u64) -> anyhow::Result<Set> {
+    evaluation::drawn(seed, FULL, false)
 }
 
-/// What to take off each class's logits: as much as it takes until hardly any scene without objects
-/// raises something, unless too little would be found in the others on the way.
+/// What to take off the logits at each feature map's boxes, of a model that doubts nothing yet, so that what is
+/// in these scenes is still found.
+///
+/// # Errors
+/// Where libtorch fails.
+pub fn of_maps(detector: &Detector, full: &Set) -> anyhow::Result<[f64; 6]> {
+    let found = evaluation::find_by_map(detector, full)?;
+    Ok(spread(&borne(full, &found)))
+}
+
+/// What to take off each class's logits: as much as it takes until hardly any scene without objects (of the
+/// seed) raises something, unless too little would be found in the others on the way.
 ///
 /// # Errors
 /// Where a scene cannot be drawn or libtorch fails.
-pub fn of_classes(detector: &Detector, seed: u64) -> anyhow::Result<Vec<f64>> {
+pub fn of_classes(detector: &Detector, full: &Set, seed: u64) -> anyhow::Result<Vec<f64>> {
     let empty = evaluation::drawn(seed, EMPTY, true)?;
     let invented = evaluation::find(detector, &empty, None)?;
-    let full = evaluation::drawn(seed, FULL, false)?;
-    let found = evaluation::find(detector, &full, None)?;
-    Ok(settle((&full, &found), (EMPTY, &invented)))
+    let found = evaluation::find(detector, full, None)?;
+    Ok(settle((full, &found), (EMPTY, &invented)))
 }
 
 /// For each object the largest doubt under which each feature map finds it, below 0 where it does not.
