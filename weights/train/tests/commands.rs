@@ -29,35 +29,39 @@ fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
-/// What `evaluate` prints last, in single precision.
-fn evaluated(folder: &Path, arguments: &[&str]) -> String {
-    let weights = weights();
-    let mut all = vec![
-        "evaluate",
-        weights.to_str().unwrap(),
-        "--precision",
-        "f32",
-        "--threshold",
-        "0.05",
-    ];
-    all.extend(arguments);
-    let (code, output, errors) = run(folder, &all);
+/// Draws scenes of seed 2 into a folder.
+fn draw(folder: &Path, name: &str, how: &[&str]) {
+    let (code, _, errors) = run(folder, &[&["scenes", name, "--seed", "2"], how].concat());
     assert_eq!(code, 0, "{errors}");
-    output.lines().last().unwrap().to_owned()
+}
+
+/// `evaluate` of the demo model in single precision.
+fn evaluate(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let weights = weights();
+    let demo = ["evaluate", weights.to_str().unwrap(), "--precision", "f32"];
+    run(folder, &[&demo[..], arguments].concat())
 }
 
 #[test]
 fn inventions_count_where_no_picture_has_an_object() {
     let folder = tempfile::tempdir().unwrap();
-    let scenes = ["scenes", "empty", "--distractors-only", "--seed", "2"];
-    let drawn = [&scenes[..], &["--count", "20"]].concat();
-    assert_eq!(run(folder.path(), &drawn).0, 0);
-    let voc = evaluated(folder.path(), &["--voc", "empty", "--set", "test"]);
+    draw(
+        folder.path(),
+        "empty",
+        &["--distractors-only", "--count", "20"],
+    );
+    let last = |arguments: &[&str]| {
+        let all = [arguments, &["--threshold", "0.05"]].concat();
+        let (code, output, errors) = evaluate(folder.path(), &all);
+        assert_eq!(code, 0, "{errors}");
+        output.lines().last().unwrap().to_owned()
+    };
+    let voc = last(&["--voc", "empty", "--set", "test"]);
     assert!(
         voc.contains("precision 0.000"),
         "the seed invents something: {voc}"
     );
-    let pictures = evaluated(folder.path(), &["--folder", "empty/JPEGImages"]);
+    let pictures = last(&["--folder", "empty/JPEGImages"]);
     assert_eq!(voc, pictures);
 }
 
@@ -66,12 +70,9 @@ fn classes_that_no_annotation_is_of_are_named_since_they_do_not_count() {
     let folder = tempfile::tempdir().unwrap();
     let xml = "<annotation><object><name>Clock</name><bndbox><xmin>1</xmin><ymin>1</ymin>\
                <xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>";
-    let scenes = ["scenes", "voc", "--count", "1", "--size", "64x64"];
-    assert_eq!(run(folder.path(), &scenes).0, 0);
-    std::fs::write(folder.path().join("voc/Annotations/1_000000.xml"), xml).unwrap();
-    let weights = weights();
-    let arguments = ["evaluate", weights.to_str().unwrap(), "--voc", "voc"];
-    let (code, _, errors) = run(folder.path(), &arguments);
+    draw(folder.path(), "voc", &["--count", "1", "--size", "64x64"]);
+    std::fs::write(folder.path().join("voc/Annotations/2_000000.xml"), xml).unwrap();
+    let (code, _, errors) = evaluate(folder.path(), &["--voc", "voc"]);
     assert_eq!(code, 0, "{errors}");
     let line = errors.lines().find(|line| line.starts_with("not counted"));
     let line = line.expect("told");
@@ -84,14 +85,11 @@ fn classes_that_no_annotation_is_of_are_named_since_they_do_not_count() {
 #[test]
 fn a_picture_that_the_server_would_refuse_is_no_measure_of_anything() {
     let folder = tempfile::tempdir().unwrap();
-    let scenes = ["scenes", "voc", "--count", "1", "--size", "640x480"];
-    assert_eq!(run(folder.path(), &scenes).0, 0);
-    let picture = folder.path().join("voc/JPEGImages/1_000000.jpg");
+    draw(folder.path(), "voc", &["--count", "1", "--size", "640x480"]);
+    let picture = folder.path().join("voc/JPEGImages/2_000000.jpg");
     let bytes = std::fs::read(&picture).unwrap();
     std::fs::write(&picture, &bytes[..bytes.len() / 2]).unwrap();
-    let weights = weights();
-    let arguments = ["evaluate", weights.to_str().unwrap(), "--voc", "voc"];
-    let (code, _, errors) = run(folder.path(), &arguments);
+    let (code, _, errors) = evaluate(folder.path(), &["--voc", "voc"]);
     assert_eq!(code, 1);
     let last = errors.lines().last().unwrap();
     assert!(last.starts_with("ssd-train: read voc/JPEGImages"), "{last}");
