@@ -24,8 +24,8 @@ open(file, "w", encoding="utf-8").write(text)
 
 target/debug/ssd settings | section README.md settings
 # In the precision that every processor has.
-env -i PATH="$PATH" PRECISION=f32 TOP_K=3 WEIGHTS_PATH=weights/demo.safetensors \
-    target/debug/ssd predict --json data/samples/street.jpg | python3 -c '
+env -i PATH="$PATH" PRECISION=f32 TOP_K=3 WEIGHTS_PATH=weights/ssd_mobilenet_v2_oidv4.safetensors \
+    target/debug/ssd predict --json data/samples/cat.png | python3 -c '
 import json, sys
 answer, fence = json.load(sys.stdin), "\x60" * 3
 del answer["file"]  # of the command, not of the API

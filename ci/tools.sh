@@ -5,7 +5,8 @@
 #   ci/tools.sh [TOOL...]    all by default: helm helm4 ct helm-unittest helm-docs kubeconform kind
 #                            kubectl actionlint promtool pod-security schemas yamllint yamale shellcheck
 #                            openapi-python-client schemathesis redocly
-#                            (selenium, for ci/browser.sh, and cargo-deny only when named)
+#                            (selenium, for ci/browser.sh, tflite, for weights/mobilenet, and cargo-deny only
+#                            when named)
 #
 # Needs no root, and does nothing for a tool that is there already. What is built is kept in
 # ${XDG_CACHE_HOME:-~/.cache}/ssd-tools under a hash of what it was built from, so a second clone
@@ -309,6 +310,7 @@ for tool; do
         # The version that the action of .github/workflows/dependencies.yaml brings.
         cargo-deny) cargo_tool "$tool" 0.19.2 ;;
         selenium) python_tools browser ci/browser/requirements.txt ;;
+        tflite) python_tools tflite weights/mobilenet/requirements.txt ;;
         *) die "no tool '$tool': the first lines of this file list them" ;;
     esac
 done

@@ -17,7 +17,6 @@ use ssd_server::detector::inference;
 use ssd_server::detector::labels::Labels;
 use ssd_server::detector::picture::Header;
 use ssd_server::detector::precision::{Place, Precision, Wanted};
-use ssd_server::detector::priors;
 use ssd_server::engine::Files;
 use ssd_server::server::Application;
 use ssd_server::weights::{Dtype, NewTensor, StateDict, write_safetensors};
@@ -48,8 +47,7 @@ fn stages(criterion: &mut Criterion, weights: &Path, jpeg: &[u8]) {
             precision: Some(precision),
             place: Place::Cpu,
         };
-        let (network, _) =
-            inference::prepare(network, model.family(), None, wanted).expect("an inference");
+        let (network, _) = inference::prepare(network, None, wanted).expect("an inference");
         (model, network)
     };
     let (model, network) = in_precision(Precision::F32);
@@ -71,7 +69,7 @@ fn stages(criterion: &mut Criterion, weights: &Path, jpeg: &[u8]) {
         bench.iter(|| black_box(model.detections(&output, &criteria, picture.dimensions())));
     });
     group.bench_function("priors", |bench| {
-        bench.iter(|| black_box(priors::priors(&model.family().sizes)));
+        bench.iter(|| black_box(model.family().priors()));
     });
     for precision in Precision::ALL {
         let (_, network) = in_precision(precision);

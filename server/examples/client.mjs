@@ -1,6 +1,6 @@
 // Prints what is in a picture, an object a line: label, probability, and the box's x, y, width and height.
 //
-//   SSD_URL=http://localhost:5000 SSD_USERNAME=ugain SSD_PASSWORD=ugain node client.mjs street.jpg
+//   SSD_URL=http://localhost:5000 SSD_USERNAME=ugain SSD_PASSWORD=ugain node client.mjs cat.jpg
 //
 // Needs Node.js 18 or later. A page imports the function: predict(input.files[0], { url, username, password }).
 

@@ -1,6 +1,6 @@
 """Prints what is in a picture, an object a line: label, probability, and the box's x, y, width and height.
 
-    SSD_URL=http://localhost:5000 SSD_USERNAME=ugain SSD_PASSWORD=ugain python3 client.py street.jpg
+    SSD_URL=http://localhost:5000 SSD_USERNAME=ugain SSD_PASSWORD=ugain python3 client.py cat.jpg
 
 Needs: pip install requests
 """

@@ -1,6 +1,6 @@
 //! Prints what is in a picture, an object a line: label, probability, and the box's x, y, width and height.
 //!
-//!     SSD_URL=http://localhost:5000 SSD_USERNAME=ugain SSD_PASSWORD=ugain cargo run -- street.jpg
+//!     SSD_URL=http://localhost:5000 SSD_USERNAME=ugain SSD_PASSWORD=ugain cargo run -- cat.jpg
 //!
 //! Needs: cargo add anyhow; cargo add reqwest --features json,multipart;
 //! cargo add serde --features derive; cargo add tokio --features full

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prints what is in a picture, an object a line: label, probability, and the box's x, y, width and height.
 #
-#   SSD_URL=http://localhost:5000 SSD_USERNAME=ugain SSD_PASSWORD=ugain ./client.sh street.jpg
+#   SSD_URL=http://localhost:5000 SSD_USERNAME=ugain SSD_PASSWORD=ugain ./client.sh cat.jpg
 #
 # Needs curl 7.66 or later, and jq.
 set -euo pipefail

@@ -17,9 +17,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::detector::boxes::Criteria;
 use crate::detector::precision::{Place, Precision, Wanted};
-use crate::detector::priors;
+use crate::detector::{Defaults, family};
 use crate::quote::quote;
 
 /// One setting: an environment variable, and in a file the same name in lower case.
@@ -67,11 +66,12 @@ settings! {
     SECRET_PASSWORD = "ugain", "That user's password",
         "a text of at least one character, without control characters", secret;
     WEIGHTS_PATH = "", "Weights of the model, .pth or .safetensors; when unset, \
-        weights/ssd300_mAP_77.43_v2.pth where it exists, else weights/demo.safetensors",
+        weights/ssd300_mAP_77.43_v2.pth where it exists, else weights/ssd_mobilenet_v2_oidv4.safetensors",
         "the path of a file";
     COCO_LABELS_PATH = "data/coco_labels.txt", "Names of the classes, one a line",
         "the path of a file";
-    THRESHOLD = "0.6", "Least probability of what is answered", "a number from 0 to 1";
+    THRESHOLD = "auto", "Least probability of what is answered. auto: what the weights say, 0.5 for those that ship, else 0.6",
+        "auto, or a number from 0 to 1";
     NMS_IOU = "0.45", "Of two boxes of a class that overlap by more than this IoU, the better is kept",
         "a number from 0 to 1";
     TOP_K = "200", "Most objects that are answered for a picture", "a whole number from 1 to 8732";
@@ -81,8 +81,8 @@ settings! {
         "a size from BODY_LIMIT to 64 GiB, in bytes or with a unit: 64MiB, 1GB";
     PIXEL_LIMIT = "50000000", "Most pixels of a picture; half as many again may be decoded at one time",
         "a whole number from 1 to 1000000000";
-    PRECISION = "auto", "Arithmetic of a forward pass. auto: int8 where the weights are calibrated for it (`ssd calibrate`), \
-        else bf16 where the processor has it, else f32", "auto, f32, bf16 or int8";
+    PRECISION = "auto", "Arithmetic of a forward pass. auto: the fastest here, measured at start-up, of f32, bf16 where the \
+        processor has it, and int8 where the weights are calibrated for it (`ssd calibrate`)", "auto, f32, bf16 or int8";
     DEVICE = "auto", "Where a forward pass runs; auto: the first GPU where libtorch finds one, else the CPU",
         "auto, cpu or cuda:N";
     WORKERS = "1", "Forward passes at one time; they share the weights. More of them with fewer threads each do more \
@@ -150,7 +150,7 @@ pub struct Tls {
 pub enum Weights {
     /// Somebody named the file: it must be there.
     File(PathBuf),
-    /// Nobody did: the published weights where they are, else the demo model.
+    /// Nobody did: the published VOC weights where they are, else the model that ships.
     Default,
 }
 
@@ -166,7 +166,7 @@ pub struct Settings {
     pub login: Login,
     pub weights: Weights,
     pub labels_path: PathBuf,
-    pub criteria: Criteria,
+    pub defaults: Defaults,
     /// In bytes.
     pub body_limit: usize,
     /// In bytes.
@@ -281,11 +281,14 @@ impl Settings {
             labels_path: values.get(&COCO_LABELS_PATH, |text| {
                 (!text.is_empty()).then(|| text.into())
             })?,
-            criteria: Criteria {
-                threshold: values.get(&THRESHOLD, fraction)?,
+            defaults: Defaults {
+                threshold: values.get(&THRESHOLD, |text| match text {
+                    "auto" => Some(None),
+                    _ => fraction(text).map(Some),
+                })?,
                 iou: values.get(&NMS_IOU, fraction)?,
                 top_k: values.get(&TOP_K, |text| {
-                    parse(text).filter(|count| (1..=priors::count()).contains(count))
+                    parse(text).filter(|count| (1..=family::most_priors()).contains(count))
                 })?,
             },
             body_limit,
@@ -603,8 +606,8 @@ mod tests {
             ("127.0.0.1", 5000)
         );
         assert_eq!(
-            (settings.criteria.threshold, settings.criteria.iou),
-            (0.6, 0.45)
+            (settings.defaults.threshold, settings.defaults.iou),
+            (None, 0.45)
         );
         assert_eq!(settings.body_limit, 10 << 20);
         assert_eq!(settings.weights, Weights::Default);
@@ -617,10 +620,10 @@ mod tests {
         assert_eq!(
             (
                 settings.port,
-                settings.criteria.threshold,
-                settings.criteria.top_k
+                settings.defaults.threshold,
+                settings.defaults.top_k
             ),
-            (2, 0.25, 200)
+            (2, Some(0.25), 200)
         );
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use ssd_server::weights::{NewTensor, StateDict, write_safetensors};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -25,8 +26,9 @@ fn ssd(arguments: &[&str]) -> Command {
         command.env_remove(setting.variable);
     }
     command.env_remove(ssd_server::config::FILE_VARIABLE);
-    // What the golden answers are in, whatever this machine would rather.
-    command.env("PRECISION", "f32");
+    // What the golden answers are in, whatever this machine would rather; and no port that somebody else may
+    // have.
+    command.env("PRECISION", "f32").env("PORT", "0");
     command
 }
 
@@ -98,10 +100,8 @@ fn the_readme_s_example_is_answered_as_it_shows() {
         .next()
         .unwrap();
     let shown: Value = serde_json::from_str(shown).unwrap();
-    let mut command = ssd(&["predict", "--json", "data/samples/street.jpg"]);
-    command
-        .env("TOP_K", "3")
-        .env("WEIGHTS_PATH", "weights/demo.safetensors");
+    let mut command = ssd(&["predict", "--json", "data/samples/cat.png"]);
+    command.env("WEIGHTS_PATH", "weights/ssd_mobilenet_v2_oidv4.safetensors");
     let answer: Value = serde_json::from_str(&run(&mut command).1).unwrap();
     assert_eq!(
         (&answer["model"], &answer["image"]),
@@ -204,9 +204,10 @@ fn predict_takes_its_criteria_from_the_settings() {
 #[test]
 fn predict_shows_a_table_on_a_terminal() {
     let (mut user, slave) = terminal();
-    let mut command = ssd(&["predict", "data/samples/street.jpg"]);
+    let mut command = ssd(&["predict", "data/samples/astronaut.jpg"]);
     command
-        .env("WEIGHTS_PATH", "weights/demo.safetensors")
+        .env("WEIGHTS_PATH", "weights/ssd_mobilenet_v2_oidv4.safetensors")
+        .env("THRESHOLD", "0.05")
         .env("TOP_K", "2")
         .stdout(slave);
     let mut process = command.spawn().unwrap();
@@ -218,7 +219,7 @@ fn predict_shows_a_table_on_a_terminal() {
     let shown = String::from_utf8(shown).unwrap();
     let lines: Vec<&str> = shown.lines().collect();
     assert_eq!(lines.len(), 4, "{shown}");
-    assert_eq!(lines[0], "data/samples/street.jpg (640 x 480)");
+    assert_eq!(lines[0], "data/samples/astronaut.jpg (512 x 512)");
     let words = |line: &str| {
         line.split_whitespace()
             .map(str::to_owned)
@@ -226,7 +227,7 @@ fn predict_shows_a_table_on_a_terminal() {
     };
     let header = ["label", "probability", "x", "y", "width", "height"];
     assert_eq!(words(lines[1]), header);
-    assert_eq!(words(lines[2])[..3], ["pizza", "100.0", "%"]);
+    assert_eq!(words(lines[2])[..3], ["person", "60.9", "%"]);
 }
 
 #[test]
@@ -494,7 +495,7 @@ fn inspect_reads_any_state_dict() {
     ]));
     assert_eq!(code, 0);
     assert!(
-        text.starts_with("format: safetensors\nfamily: not an SSD300 that is known\n"),
+        text.starts_with("format: safetensors\nfamily: unknown\n"),
         "{text}"
     );
 }
@@ -624,7 +625,9 @@ fn weights_of_another_network_are_refused_with_every_tensor_that_is_wrong() {
     let (code, _, errors) = run(&mut command);
     assert_eq!(code, 1);
     assert!(
-        errors.contains("not the weights of an SSD300: none of its"),
+        errors.contains(
+            "not the weights of a known network: none of its 30 tensors is called `vgg.0.weight`"
+        ),
         "{errors}"
     );
 }
@@ -696,6 +699,68 @@ impl Drop for Server {
 }
 
 #[test]
+fn the_model_that_ships_is_the_default_and_brings_its_threshold() {
+    let folder = tempfile::tempdir().unwrap();
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // Published weights that somebody has downloaded would come first.
+    for name in ["data", "weights"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    for name in [
+        "data/coco_labels.txt",
+        "weights/ssd_mobilenet_v2_oidv4.safetensors",
+    ] {
+        std::os::unix::fs::symlink(top.join(name), folder.path().join(name)).unwrap();
+    }
+    let cat = data("cat.png");
+    let answer = |threshold: Option<&str>| {
+        let mut command = ssd(&["predict", "--json", cat.to_str().unwrap()]);
+        command.current_dir(folder.path());
+        command.envs(threshold.map(|threshold| ("THRESHOLD", threshold)));
+        serde_json::from_str::<Value>(&run(&mut command).1).unwrap()
+    };
+    for threshold in [None, Some("auto"), Some("0.8")] {
+        let answer = answer(threshold);
+        assert_eq!(answer["model"], "ssd_mobilenet_v2_oidv4");
+        let found = answer["predictions"].as_array().unwrap();
+        assert_eq!(
+            (found.len(), &found[0]["label"]),
+            (1, &"cat".into()),
+            "{answer}"
+        );
+    }
+    // The weights' own is 0.5, not SSD300's 0.6.
+    let sure = answer(Some("0.9"));
+    assert_eq!(sure["predictions"], serde_json::json!([]));
+    let astronaut = top.join("data/samples/astronaut.jpg");
+    let mut command = ssd(&["predict", "--json", astronaut.to_str().unwrap()]);
+    let command = command.current_dir(folder.path()).env("TOP_K", "9");
+    let probability = |command: &mut Command| {
+        let answer: Value = serde_json::from_str(&run(command).1).unwrap();
+        answer["predictions"].as_array().unwrap().len()
+    };
+    assert_eq!(probability(command), 1);
+    assert_eq!(probability(command.env("THRESHOLD", "0.65")), 0);
+}
+
+#[test]
+fn a_threshold_that_weights_cannot_mean_is_refused() {
+    let state = StateDict::open(&data("small.safetensors")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("odd.safetensors");
+    for threshold in ["1.5", "-1", "NaN", "half", ""] {
+        let metadata = [("threshold".to_owned(), threshold.to_owned())].into();
+        let tensors = state.tensors().map(NewTensor::from).collect();
+        write_safetensors(&path, tensors, &metadata).unwrap();
+        let mut command = ssd(&["predict", data("cat.png").to_str().unwrap()]);
+        let (code, _, errors) = run(command.env("WEIGHTS_PATH", &path));
+        assert_eq!(code, 1);
+        let complaint = format!("its metadata `threshold` is `{threshold}`, no number from 0 to 1");
+        assert!(errors.contains(&complaint), "{errors}");
+    }
+}
+
+#[test]
 fn signals_end_the_server_cleanly() {
     for signal in ["TERM", "INT"] {
         let mut server = Server::start(&[]);
@@ -727,6 +792,11 @@ fn the_log_of_start_up_tells_the_labels_warns_of_the_known_login_and_ends_with_t
         log.contains("data/coco_labels.txt") && log.contains("count=80 classes=20"),
         "{log}"
     );
+    assert!(
+        log.contains("finds 20 kinds of objects: airplane, bicycle, bird,"),
+        "{log}"
+    );
+    assert!(log.contains("threshold=0.6"), "{log}");
     assert!(
         server
             .start_up

@@ -1,16 +1,15 @@
-//! The detector against a plain `PyTorch` implementation of SSD300 and against torchvision's
-//! (tests/data, seeded weights; tests/reference, how they were made).
+//! The detector against a plain `PyTorch` implementation of SSD300, against torchvision's, and against
+//! LiteRT with the model that ships (tests/data; tests/reference, how they were made).
 
 use std::path::PathBuf;
 
 use ssd_server::detector::Model;
-use ssd_server::detector::boxes::{self, Corners, Criteria};
-use ssd_server::detector::family::{TORCHVISION, VOC};
+use ssd_server::detector::boxes::{self, Corners, Criteria, RawOutput, each_class};
+use ssd_server::detector::family::{COCO_ORIGINAL, MOBILENET_V2, TORCHVISION, VOC};
 use ssd_server::detector::inference;
 use ssd_server::detector::labels::Labels;
 use ssd_server::detector::network::Network;
 use ssd_server::detector::precision::Wanted;
-use ssd_server::detector::priors::{self, Sizes};
 use ssd_server::weights::StateDict;
 
 const CRITERIA: Criteria = Criteria {
@@ -49,16 +48,14 @@ fn cat() -> image::RgbImage {
 
 #[test]
 fn priors_equal_the_reference() {
-    for (sizes, file, name) in [
-        (Sizes::VOC, "golden.safetensors", "priors.voc"),
-        (Sizes::COCO, "golden.safetensors", "priors.coco"),
-        (
-            Sizes::TORCHVISION,
-            "torchvision-priors.safetensors",
-            "priors",
-        ),
+    for (family, file, name) in [
+        (&VOC, "golden.safetensors", "priors.voc"),
+        (&COCO_ORIGINAL, "golden.safetensors", "priors.coco"),
+        (&TORCHVISION, "torchvision-priors.safetensors", "priors"),
+        (&MOBILENET_V2, "mobilenet/golden.safetensors", "priors"),
     ] {
-        let ours: Vec<f32> = priors::priors(&sizes)
+        let ours: Vec<f32> = family
+            .priors()
             .iter()
             .flat_map(|p| [p.cx, p.cy, p.w, p.h])
             .collect();
@@ -93,8 +90,8 @@ fn the_input_equals_the_reference_within_a_level_and_nearly_everywhere_exactly()
 fn the_three_weight_files_give_the_reference_outputs() {
     let input = tch::Tensor::from_slice(&golden("input")).view([1, 3, 300, 300]);
     for file in ["small-legacy.pth", "small-zip.pth", "small.safetensors"] {
-        let (network, family) = Network::new(&StateDict::open(&data(file)).unwrap()).unwrap();
-        assert_eq!((network.classes(), family), (21, &VOC));
+        let network = Network::new(&StateDict::open(&data(file)).unwrap()).unwrap();
+        assert_eq!((network.classes(), network.family()), (21, &VOC));
         let (loc, logits) = tch::no_grad(|| network.outputs(&input)).unwrap();
         let conf = logits.softmax(-1, tch::Kind::Float);
         let numbers = |tensor: tch::Tensor| Vec::<f32>::try_from(tensor.view([-1])).unwrap();
@@ -141,15 +138,36 @@ fn nms_keeps_the_same_boxes_in_the_same_order() {
 }
 
 #[test]
+fn classes_of_one_label_show_an_object_once() {
+    let priors = MOBILENET_V2.priors();
+    let mut output = RawOutput {
+        offsets: vec![0.0; priors.len() * 4],
+        scores: vec![0.0; priors.len() * 4],
+        classes: 4,
+    };
+    // One prior that looks like three classes.
+    output.scores[4000 + 1] = 0.7;
+    output.scores[4000 + 2] = 0.9;
+    output.scores[4000 + 3] = 0.8;
+    let found = |kinds: &[Vec<usize>]| {
+        let found = boxes::detect(&output, &priors, &MOBILENET_V2, kinds, &CRITERIA);
+        found.iter().map(|found| found.class).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&each_class(4)), [2, 3, 1]);
+    assert_eq!(found(&[vec![1, 2], vec![3]]), [2, 3]);
+}
+
+#[test]
 fn the_detections_of_the_cat_equal_the_reference() {
     let state = StateDict::open(&data("small.safetensors")).unwrap();
-    let (network, family) = Network::new(&state).unwrap();
-    let (inference, _) = inference::prepare(network, family, None, Wanted::REFERENCE).unwrap();
+    let network = Network::new(&state).unwrap();
+    let (family, kinds) = (network.family(), each_class(network.classes()));
+    let (inference, _) = inference::prepare(network, None, Wanted::REFERENCE).unwrap();
     let picture = cat();
     let output = inference
         .forward_one(&family.preprocessing.input(&picture))
         .unwrap();
-    let mut ours = boxes::detect(&output, &priors::priors(&family.sizes), family, &CRITERIA);
+    let mut ours = boxes::detect(&output, &family.priors(), family, &kinds, &CRITERIA);
     ours.sort_by(|a, b| {
         a.class
             .cmp(&b.class)
@@ -183,8 +201,7 @@ fn torchvision_s_weights_give_torchvision_s_detections() {
     assert_eq!((model.family(), network.classes()), (&TORCHVISION, 91));
     assert_eq!(model.labels()[12], "stop sign");
     let picture = cat();
-    let (inference, _) =
-        inference::prepare(network, model.family(), None, Wanted::REFERENCE).unwrap();
+    let (inference, _) = inference::prepare(network, None, Wanted::REFERENCE).unwrap();
     let output = inference.forward_one(&model.input(&picture)).unwrap();
     let ours = model.detections(&output, &CRITERIA, picture.dimensions());
     let theirs: serde_json::Value =
@@ -200,5 +217,89 @@ fn torchvision_s_weights_give_torchvision_s_detections() {
         let side = |index: usize| theirs["box"][index].as_f64().unwrap() as f32;
         let [x1, y1, x2, y2] = [0, 1, 2, 3].map(side);
         assert!(ours.corners.iou(&Corners { x1, y1, x2, y2 }) >= 0.99);
+    }
+}
+
+/// The model that ships, with its classes' own names.
+fn shipped() -> (Model, Network) {
+    let file = data("../../../weights/ssd_mobilenet_v2_oidv4.safetensors");
+    let names = (MOBILENET_V2.class_names)(MOBILENET_V2.outputs).unwrap();
+    let labels = Labels::parse(names.join("\n").as_bytes()).unwrap();
+    Model::new(&StateDict::open(&file).unwrap(), &labels).unwrap()
+}
+
+const PHOTOGRAPHS: [&str; 3] = ["cat.png", "astronaut.png", "coffee.png"];
+
+fn photograph(name: &str) -> image::RgbImage {
+    let folder = if name == "cat.png" { "" } else { "mobilenet/" };
+    image::open(data(&format!("{folder}{name}")))
+        .unwrap()
+        .into_rgb8()
+}
+
+/// LiteRT's detections of a photograph: label, score, box.
+fn litert_detections(name: &str) -> Vec<(String, f32, Corners)> {
+    let file = std::fs::read(data("mobilenet/golden-detections.json")).unwrap();
+    let file: serde_json::Value = serde_json::from_slice(&file).unwrap();
+    let found = file[name].as_array().unwrap().iter().map(|found| {
+        let side = |index: usize| found["box"][index].as_f64().unwrap() as f32;
+        let [x1, y1, x2, y2] = [0, 1, 2, 3].map(side);
+        let label = found["label"].as_str().unwrap().to_owned();
+        let score = found["probability"].as_f64().unwrap() as f32;
+        (label, score, Corners { x1, y1, x2, y2 })
+    });
+    found.collect()
+}
+
+#[track_caller]
+fn assert_detections(model: &Model, output: &RawOutput, name: &str, tolerance: f32) {
+    let criteria = Criteria {
+        threshold: 0.3,
+        ..CRITERIA
+    };
+    let ours = model.detections(output, &criteria, photograph(name).dimensions());
+    let theirs = litert_detections(name);
+    assert_eq!(ours.len(), theirs.len(), "{name}: {ours:?}");
+    for (ours, (label, score, corners)) in ours.iter().zip(&theirs) {
+        assert_eq!(ours.label, *label, "{name}");
+        assert!((ours.probability - score).abs() <= tolerance, "{ours:?}");
+        assert!(ours.corners.iou(corners) >= 0.99, "{ours:?}");
+    }
+}
+
+#[test]
+fn the_model_that_ships_gives_litert_s_outputs_and_detections() {
+    let golden = StateDict::open(&data("mobilenet/golden.safetensors")).unwrap();
+    let (model, network) = shipped();
+    for name in PHOTOGRAPHS {
+        let of = |part: &str| golden.get(&format!("{name}.{part}")).unwrap().to_f32();
+        let input = tch::Tensor::from_slice(&of("input"))
+            .view([1, 300, 300, 3])
+            .permute([0, 3, 1, 2]);
+        let (offsets, logits) = tch::no_grad(|| network.outputs(&input)).unwrap();
+        let numbers = |tensor: &tch::Tensor| Vec::<f32>::try_from(tensor.view([-1])).unwrap();
+        let output = RawOutput {
+            offsets: numbers(&offsets),
+            scores: numbers(&logits.sigmoid()),
+            classes: network.classes(),
+        };
+        assert!(worst(&output.offsets, &of("boxes")) <= 1e-3, "{name}");
+        assert!(worst(&numbers(&logits), &of("logits")) <= 1e-3, "{name}");
+        assert_detections(&model, &output, name, 1e-3);
+    }
+}
+
+#[test]
+fn the_model_that_ships_finds_in_photographs_what_litert_finds() {
+    let (model, network) = shipped();
+    let (inference, _) = inference::prepare(network, None, Wanted::REFERENCE).unwrap();
+    let golden = StateDict::open(&data("mobilenet/golden.safetensors")).unwrap();
+    for name in PHOTOGRAPHS {
+        let input = model.input(&photograph(name));
+        let theirs = golden.get(&format!("{name}.input")).unwrap().to_f32();
+        // A level of 8 bits: JPEG's and PNG's decoders and resizers may round otherwise.
+        assert!(worst(input.values(), &theirs) <= 1.01 / 127.5, "{name}");
+        let output = inference.forward_one(&input).unwrap();
+        assert_detections(&model, &output, name, 0.02);
     }
 }

@@ -1,5 +1,6 @@
 //! Labels files, and how their labels are given to a model's classes.
 
+use ssd_server::detector::family::MOBILENET_V2;
 use ssd_server::detector::labels::{COCO, Error, Labels, Matched, VOC};
 
 fn parse(text: &str) -> Labels {
@@ -110,6 +111,53 @@ fn a_voc_list_names_coco_classes_by_voc_s_names() {
     let labels = parse("tvmonitor\nAeroplane\nsofa\nperson\n");
     let (assigned, _) = labels.assign(2, Some(&names(&["airplane", "tv"]))).unwrap();
     assert_eq!(assigned, names(&["Aeroplane", "tvmonitor"]));
+}
+
+#[test]
+fn a_coco_list_names_the_classes_of_open_images_that_it_has_and_the_others_keep_their_names() {
+    let lines: Vec<&str> = COCO.iter().map(|class| class.name).collect();
+    let known = (MOBILENET_V2.class_names)(MOBILENET_V2.outputs).unwrap();
+    let (assigned, matched) = parse(&lines.join("\n")).assign(23, Some(&known)).unwrap();
+    let expected = names(&[
+        "bicycle",
+        "Boot",
+        "laptop",
+        "person",
+        "chair",
+        "cow",
+        "dining table",
+        "cat",
+        "mouse",
+        "tv",
+        "Box",
+        "cup",
+        "cup",
+        "Stationary bicycle",
+        "dining table",
+        "bottle",
+        "High heels",
+        "Vehicle",
+        "Footwear",
+        "dog",
+        "book",
+        "Camera",
+        "car",
+    ]);
+    assert_eq!(assigned, expected);
+    assert_eq!(
+        matched.to_string(),
+        "by name; not in the file: Boot, Box, Stationary bicycle, High heels, Vehicle, Footwear, Camera"
+    );
+    // The monitor is VOC's by way of COCO's name.
+    let (assigned, _) = parse("tvmonitor\ncow\n").assign(23, Some(&known)).unwrap();
+    assert_eq!(
+        (assigned[9].as_str(), assigned[5].as_str()),
+        ("tvmonitor", "cow")
+    );
+    // As many lines as classes are the user's own names, whatever they say.
+    let own: Vec<String> = (0..23).map(|class| format!("class {class}")).collect();
+    let (assigned, matched) = parse(&own.join("\n")).assign(23, Some(&known)).unwrap();
+    assert_eq!((assigned, matched), (own, Matched::ByPosition));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The same network in every precision: the answers stay, and what is chosen is what suits.
+//! The same networks in every precision: the answers stay, and what is chosen is what suits.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -21,43 +21,78 @@ fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn demo() -> StateDict {
-    StateDict::open(&repository().join("weights/demo.safetensors")).unwrap()
+/// An SSD300 that was trained on drawn scenes, and two of those.
+const DRAWN: &str = "server/tests/data/drawn/model.safetensors";
+const SCENES: [&str; 2] = [
+    "server/tests/data/drawn/street.jpg",
+    "server/tests/data/drawn/counter.jpg",
+];
+/// The model that ships, and photographs.
+const SHIPPED: &str = "weights/ssd_mobilenet_v2_oidv4.safetensors";
+const PHOTOGRAPHS: [&str; 3] = [
+    "data/samples/cat.png",
+    "data/samples/astronaut.jpg",
+    "data/samples/coffee.jpg",
+];
+
+fn drawn() -> StateDict {
+    StateDict::open(&repository().join(DRAWN)).unwrap()
 }
 
-fn model() -> (Model, Network) {
+fn model(weights: &str) -> (Model, Network) {
     let labels = Labels::parse(include_bytes!("../../data/coco_labels.txt")).unwrap();
-    Model::new(&demo(), &labels).unwrap()
+    let state = StateDict::open(&repository().join(weights)).unwrap();
+    Model::new(&state, &labels).unwrap()
 }
 
-fn in_precision(precision: Precision) -> (Model, Inference) {
+fn picture(name: &str) -> image::RgbImage {
+    image::open(repository().join(name)).unwrap().into_rgb8()
+}
+
+fn in_precision(weights: &str, precision: Precision) -> (Model, Inference) {
     // The tests share the cores.
     tch::set_num_threads(1);
-    let (model, network) = model();
+    let (model, network) = model(weights);
     let wanted = Wanted {
         precision: Some(precision),
         place: Place::Cpu,
     };
-    let (inference, choice) = inference::prepare(network, model.family(), None, wanted).unwrap();
+    let (inference, choice) = inference::prepare(network, None, wanted).unwrap();
     assert_eq!(choice.precision, precision);
     (model, inference)
 }
 
-fn detections(precision: Precision, picture: &str) -> Vec<Detection> {
-    let (model, inference) = in_precision(precision);
-    let picture = image::open(repository().join("data/samples").join(picture)).unwrap();
-    let picture = picture.into_rgb8();
+fn detections(weights: &str, precision: Precision, name: &str, threshold: f32) -> Vec<Detection> {
+    let (model, inference) = in_precision(weights, precision);
+    let picture = picture(name);
     let output = inference.forward_one(&model.input(&picture)).unwrap();
-    model.detections(&output, &CRITERIA, picture.dimensions())
+    let criteria = Criteria {
+        threshold,
+        ..CRITERIA
+    };
+    model.detections(&output, &criteria, picture.dimensions())
+}
+
+#[test]
+fn the_model_that_ships_finds_the_same_in_single_precision_and_bfloat16() {
+    for name in PHOTOGRAPHS {
+        let exact = detections(SHIPPED, Precision::F32, name, 0.5);
+        let found = detections(SHIPPED, Precision::Bf16, name, 0.5);
+        assert_eq!((exact.len(), found.len()), (1, 1), "{name}");
+        assert_eq!(exact[0].label, found[0].label, "{name}");
+        assert!(exact[0].corners.iou(&found[0].corners) > 0.95, "{name}");
+        let apart = (exact[0].probability - found[0].probability).abs();
+        assert!(apart < 0.02, "{name}: {apart}");
+    }
 }
 
 #[test]
 fn every_precision_finds_the_same_objects_in_the_same_places() {
-    for picture in ["street.jpg", "counter.jpg"] {
-        let exact = detections(Precision::F32, picture);
+    for picture in SCENES {
+        let exact = detections(DRAWN, Precision::F32, picture, 0.6);
         assert!(exact.len() >= 3);
         for precision in [Precision::Bf16, Precision::Int8] {
-            let found = detections(precision, picture);
+            let found = detections(DRAWN, precision, picture, 0.6);
             // Whatever is well above the threshold in one is there in the other.
             for (these, those) in [(&exact, &found), (&found, &exact)] {
                 for object in these.iter().filter(|object| object.probability > 0.75) {
@@ -75,53 +110,56 @@ fn every_precision_finds_the_same_objects_in_the_same_places() {
 
 #[test]
 fn a_batch_gives_each_picture_what_it_gets_alone() {
-    for precision in Precision::ALL {
-        let (model, inference) = in_precision(precision);
-        let inputs: Vec<_> = ["street.jpg", "cat.png", "counter.jpg"]
-            .iter()
-            .map(|name| {
-                let picture = image::open(repository().join("data/samples").join(name)).unwrap();
-                model.input(&picture.into_rgb8())
-            })
-            .collect();
+    for (weights, precision) in [
+        (DRAWN, Precision::F32),
+        (DRAWN, Precision::Bf16),
+        (DRAWN, Precision::Int8),
+        (SHIPPED, Precision::F32),
+        (SHIPPED, Precision::Bf16),
+    ] {
+        let (model, inference) = in_precision(weights, precision);
+        let pictures = [SCENES[0], PHOTOGRAPHS[0], SCENES[1]];
+        let inputs = pictures.map(|name| model.input(&picture(name)));
         let together = inference
             .forward(&inputs.iter().collect::<Vec<_>>())
             .unwrap();
         assert_eq!(together.len(), inputs.len());
         for (output, input) in together.iter().zip(&inputs) {
             let alone = inference.forward_one(input).unwrap();
-            let apart = output.conf.iter().zip(&alone.conf);
+            let apart = output.scores.iter().zip(&alone.scores);
             let apart = apart.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(apart < 0.02, "{precision}: {apart}");
+            assert!(apart < 0.02, "{weights} {precision}: {apart}");
         }
     }
 }
 
 #[test]
 fn every_layer_stays_near_single_precision() {
-    let (model, network) = model();
-    let picture = image::open(repository().join("data/samples/street.jpg")).unwrap();
-    let input = model.input(&picture.into_rgb8());
-    for (precision, most) in [
-        (Precision::F32, 1e-4),
-        (Precision::Bf16, 0.05),
-        (Precision::Int8, 0.15),
+    for (weights, name, layers, precision, most) in [
+        (DRAWN, SCENES[0], 24, Precision::F32, 1e-4),
+        (DRAWN, SCENES[0], 24, Precision::Bf16, 0.05),
+        (DRAWN, SCENES[0], 24, Precision::Int8, 0.15),
+        // Of 60 convolutions ten run as one with a sum.
+        (SHIPPED, PHOTOGRAPHS[0], 60, Precision::F32, 1e-4),
+        (SHIPPED, PHOTOGRAPHS[0], 60, Precision::Bf16, 0.1),
     ] {
-        let (_, inference) = in_precision(precision);
-        let errors = inference.errors(&network, &input).unwrap();
-        assert_eq!(errors.len(), 24);
+        let (model, network) = model(weights);
+        let (_, inference) = in_precision(weights, precision);
+        let errors = inference.errors(&network, &model.input(&picture(name)));
+        let errors = errors.unwrap();
+        assert_eq!(errors.len(), layers);
         for layer in errors {
-            assert!(layer.error <= most, "{precision}: {layer:?}");
+            assert!(layer.error <= most, "{weights} {precision}: {layer:?}");
         }
     }
 }
 
-/// The same function as the demo model, with every other factor of its normalisation negated, and with it
+/// The same function as the drawn scenes' model, with every other factor of its normalisation negated, and with it
 /// what the heads multiply that channel by.
-fn demo_with_factors_below_zero() -> StateDict {
-    let (folder, demo) = (tempfile::tempdir().unwrap(), demo());
+fn drawn_with_factors_below_zero() -> StateDict {
+    let (folder, drawn) = (tempfile::tempdir().unwrap(), drawn());
     let path = folder.path().join("negated.safetensors");
-    let tensors = demo.tensors().map(|tensor| {
+    let tensors = drawn.tensors().map(|tensor| {
         let mut new = NewTensor::from(tensor);
         let heads = ["loc.0.weight", "conf.0.weight"].contains(&&*new.name);
         if heads || new.name == "L2Norm.weight" {
@@ -136,28 +174,27 @@ fn demo_with_factors_below_zero() -> StateDict {
         }
         new
     });
-    write_safetensors(&path, tensors.collect(), demo.metadata()).unwrap();
+    write_safetensors(&path, tensors.collect(), drawn.metadata()).unwrap();
     StateDict::open(&path).unwrap()
 }
 
 #[test]
 fn a_normalisation_by_factors_below_zero_loses_nothing() {
     let labels = Labels::parse(include_bytes!("../../data/coco_labels.txt")).unwrap();
-    let picture = image::open(repository().join("data/samples/street.jpg")).unwrap();
-    let picture = picture.into_rgb8();
+    let picture = picture(SCENES[0]);
     for precision in [Precision::F32, Precision::Int8] {
-        let (model, inference) = in_precision(precision);
+        let (model, inference) = in_precision(DRAWN, precision);
         let input = model.input(&picture);
         let expected = inference.forward_one(&input).unwrap();
-        let negated = || Model::new(&demo_with_factors_below_zero(), &labels).unwrap();
-        let (model, network) = negated();
+        let negated = || Model::new(&drawn_with_factors_below_zero(), &labels).unwrap();
+        let (_, network) = negated();
         let wanted = Wanted {
             precision: Some(precision),
             place: Place::Cpu,
         };
-        let (inference, _) = inference::prepare(network, model.family(), None, wanted).unwrap();
+        let (inference, _) = inference::prepare(network, None, wanted).unwrap();
         let found = inference.forward_one(&input).unwrap();
-        let apart = expected.conf.iter().zip(&found.conf);
+        let apart = expected.scores.iter().zip(&found.scores);
         let apart = apart.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(apart < 1e-3, "{precision}: {apart}");
         for layer in inference.errors(&negated().1, &input).unwrap() {
@@ -178,9 +215,8 @@ fn ssd(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
 fn calibrated(folder: &Path) -> String {
     let output = folder.join("calibrated.safetensors");
     let output = output.to_str().unwrap().to_owned();
-    let pictures = ["data/samples/street.jpg", "data/samples/counter.jpg"];
-    let mut arguments = vec!["calibrate", "weights/demo.safetensors"];
-    arguments.extend(pictures);
+    let mut arguments = vec!["calibrate", DRAWN];
+    arguments.extend(SCENES);
     arguments.extend(["-o", &output]);
     let done = ssd(&arguments, &[]);
     assert!(done.status.success(), "{done:?}");
@@ -198,20 +234,22 @@ fn calibrated(folder: &Path) -> String {
 }
 
 #[test]
-fn calibrated_weights_run_in_eight_bits_where_the_processor_is_good_at_them() {
+fn calibrated_weights_are_timed_in_eight_bits_and_run_so_where_that_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let weights = calibrated(folder.path());
     let state = StateDict::open(Path::new(&weights)).unwrap();
     let scales = ssd_server::detector::scales(&state).unwrap();
     assert!(scales.is_some());
-    let (model, network) = model();
-    let (_, choice) =
-        inference::prepare(network, model.family(), scales, Wanted::default()).unwrap();
+    let (_, network) = model(DRAWN);
+    let (_, choice) = inference::prepare(network, scales, Wanted::default()).unwrap();
     let processor = Processor::of_this_machine();
-    let eight = processor.x86 && processor.avx2;
-    assert_eq!(choice.precision == Precision::Int8, eight, "{choice:?}");
+    if processor.x86 && processor.avx2 {
+        assert!(choice.why.contains("int8"), "{choice:?}");
+    } else {
+        assert_eq!(choice.precision, Precision::F32, "{choice:?}");
+    }
     let found = ssd(
-        &["predict", "data/samples/street.jpg"],
+        &["predict", SCENES[0]],
         &[("WEIGHTS_PATH", &weights), ("PRECISION", "int8")],
     );
     let found = String::from_utf8(found.stdout).unwrap();
@@ -221,7 +259,7 @@ fn calibrated_weights_run_in_eight_bits_where_the_processor_is_good_at_them() {
 #[test]
 fn scales_that_nobody_could_have_measured_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let demo = demo();
+    let drawn = drawn();
     for (scales, complaint) in [
         ("{\"vgg.0\": 0}", "a scale that is not a number above zero"),
         (
@@ -232,9 +270,9 @@ fn scales_that_nobody_could_have_measured_are_refused() {
         ("{\"vgg.0\": 0.1}", "has no scale for layer"),
     ] {
         let path = folder.path().join("odd.safetensors");
-        let mut metadata = demo.metadata().clone();
+        let mut metadata = drawn.metadata().clone();
         metadata.insert("int8-scales".to_owned(), scales.to_owned());
-        let tensors = demo.tensors().map(NewTensor::from);
+        let tensors = drawn.tensors().map(NewTensor::from);
         write_safetensors(&path, tensors.collect(), &metadata).unwrap();
         let refused = ssd(
             &["predict", "data/samples/cat.png"],
@@ -247,6 +285,32 @@ fn scales_that_nobody_could_have_measured_are_refused() {
         let error = String::from_utf8(refused.stderr).unwrap();
         assert!(error.contains(complaint), "{error}");
     }
+}
+
+#[test]
+fn eight_bits_are_refused_with_a_reason_where_a_network_has_no_such_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.safetensors");
+    let calibrate = [
+        "calibrate",
+        SHIPPED,
+        PHOTOGRAPHS[0],
+        "-o",
+        output.to_str().unwrap(),
+    ];
+    let predict = ["predict", PHOTOGRAPHS[0]];
+    for (arguments, precision) in [(&calibrate[..], "auto"), (&predict, "int8")] {
+        let refused = ssd(
+            arguments,
+            &[("PRECISION", precision), ("WEIGHTS_PATH", SHIPPED)],
+        );
+        assert!(!refused.status.success());
+        let error = String::from_utf8(refused.stderr).unwrap();
+        for part in ["ssd-mobilenet-v2", "int8", "f32 or bf16"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+    assert!(!output.exists());
 }
 
 #[test]

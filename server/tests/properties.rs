@@ -7,12 +7,12 @@ use image::{Rgb, RgbImage};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use ssd_server::detector::boxes::{Corners, Criteria, RawOutput, decode, nms};
+use ssd_server::detector::family::{self, BoxCoder, Family};
 use ssd_server::detector::inference;
 use ssd_server::detector::labels::Labels;
 use ssd_server::detector::precision::Wanted;
-use ssd_server::detector::preprocess::Preprocessing;
-use ssd_server::detector::priors::{self, Prior, Sizes, priors};
-use ssd_server::detector::{Detection, Model, family};
+use ssd_server::detector::priors::Prior;
+use ssd_server::detector::{Detection, Model};
 use ssd_server::weights::StateDict;
 
 /// The same cases in every run, unless `PROPTEST_RNG_SEED` says which: no change is blamed for what another
@@ -76,25 +76,29 @@ fn corners(cells: [u16; 4]) -> Corners {
 }
 
 /// Any prior of any family.
-fn prior() -> impl Strategy<Value = Prior> {
-    let sizes = prop::sample::select(vec![Sizes::VOC, Sizes::COCO, Sizes::TORCHVISION]);
-    (sizes, 0..priors::count()).prop_map(|(sizes, index)| priors(&sizes)[index])
+fn prior() -> impl Strategy<Value = (&'static Family, Prior)> {
+    prop::sample::select(family::ALL.to_vec()).prop_flat_map(|family| {
+        let priors = prop::sample::select(family.priors());
+        priors.prop_map(move |prior| (family, prior))
+    })
 }
 
-/// Liu et al. 2016, equation 2, with the original code's variances.
-fn encode(prior: &Prior, corners: &Corners) -> [f32; 4] {
+/// Liu et al. 2016, equation 2, with the original code's variances; in TensorFlow's order where the family
+/// has that.
+fn encode(family: &Family, prior: &Prior, corners: &Corners) -> [f32; 4] {
     let [x1, y1, x2, y2] = [corners.x1, corners.y1, corners.x2, corners.y2].map(f64::from);
     let [cx, cy, w, h] = [prior.cx, prior.cy, prior.w, prior.h].map(f64::from);
     let centre =
         |from: f64, to: f64, of: f64, side: f64| (f64::midpoint(from, to) - of) / side / 0.1;
     let size = |from: f64, to: f64, side: f64| ((to - from) / side).ln() / 0.2;
-    [
-        centre(x1, x2, cx, w),
-        centre(y1, y2, cy, h),
-        size(x1, x2, w),
-        size(y1, y2, h),
-    ]
-    .map(|offset| offset as f32)
+    let (x, y) = (centre(x1, x2, cx, w), centre(y1, y2, cy, h));
+    let (w, h) = (size(x1, x2, w), size(y1, y2, h));
+    let offsets = if *family == family::MOBILENET_V2 {
+        [y, x, h, w]
+    } else {
+        [x, y, w, h]
+    };
+    offsets.map(|offset| offset as f32)
 }
 
 /// The sides of a picture: any shape up to a long strip.
@@ -169,12 +173,13 @@ proptest! {
 
     #[test]
     fn decoding_what_was_encoded_gives_the_box_back(
-        prior in prior(),
+        (family, prior) in prior(),
         (x1, y1) in (-0.5..1.5_f32, -0.5..1.5_f32),
         (w, h) in (0.001..1.5_f32, 0.001..1.5_f32),
     ) {
         let given = Corners { x1, y1, x2: x1 + w, y2: y1 + h };
-        let back = decode(&prior, &encode(&prior, &given), None);
+        let coder = BoxCoder { log_size_bound: None, ..family.coder };
+        let back = decode(&prior, &encode(family, &prior, &given), coder);
         for (a, b) in [(back.x1, given.x1), (back.y1, given.y1), (back.x2, given.x2), (back.y2, given.y2)] {
             prop_assert!((a - b).abs() < 1e-5, "{a} for {b}");
         }
@@ -190,7 +195,7 @@ proptest! {
         seed in any::<u32>(),
         colour in any::<[u8; 3]>(),
     ) {
-        for family in [&family::VOC, &family::TORCHVISION] {
+        for family in family::ALL {
             let (least, largest) = family.preprocessing.range();
             let input = family.preprocessing.input(&noise(size, seed));
             prop_assert_eq!(input.values().len(), 300 * 300 * 3);
@@ -199,7 +204,7 @@ proptest! {
             prop_assert!(input.values().iter().all(|value| (least..=largest).contains(value)));
         }
         let plain = RgbImage::from_pixel(size.0, size.1, Rgb(colour));
-        let Preprocessing::Levels { mean } = family::VOC.preprocessing else { unreachable!() };
+        let mean = family::VOC.preprocessing.mean;
         for pixel in family::VOC.preprocessing.input(&plain).values().as_chunks::<3>().0 {
             for c in 0..3 {
                 prop_assert!((pixel[c] + mean[c] - f32::from(colour[c])).abs() <= 1.0);
@@ -219,9 +224,10 @@ proptest! {
     ) {
         let (model, network) = model();
         let classes = network.classes();
+        let priors = model.family().priors().len();
         let output = RawOutput {
-            loc: offsets.into_iter().cycle().take(priors::count() * 4).collect(),
-            conf: probabilities.into_iter().cycle().take(priors::count() * classes).collect(),
+            offsets: offsets.into_iter().cycle().take(priors * 4).collect(),
+            scores: probabilities.into_iter().cycle().take(priors * classes).collect(),
             classes,
         };
         check(&model.detections(&output, &criteria, size), &criteria, size);
@@ -232,8 +238,7 @@ proptest! {
 fn boxes_in_a_picture_of_any_size_are_inside_it() {
     tch::set_num_threads(1);
     let (model, network) = model();
-    let (inference, _) =
-        inference::prepare(network, model.family(), None, Wanted::REFERENCE).unwrap();
+    let (inference, _) = inference::prepare(network, None, Wanted::REFERENCE).unwrap();
     let criteria = Criteria {
         threshold: 0.05,
         iou: 0.45,

@@ -62,7 +62,7 @@ fn serve(environment: &[(&str, &str)]) -> Server {
             ("PORT", "0"),
             ("THREADS", "1"),
             ("PRECISION", "f32"),
-            ("WEIGHTS_PATH", "weights/demo.safetensors"),
+            ("WEIGHTS_PATH", "weights/ssd_mobilenet_v2_oidv4.safetensors"),
         ])
         .envs(environment.iter().copied())
         .stderr(Stdio::piped())
@@ -103,7 +103,7 @@ fn a_request_and_its_stages_are_sent_inside_the_client_s_trace() {
     ]);
     let probe = "GET /livez HTTP/1.1\r\nHost: ssd\r\nConnection: close\r\n\r\n";
     assert!(request(&server.1, probe, b"").starts_with("HTTP/1.1 200 "));
-    let picture = include_bytes!("../../data/samples/street.jpg");
+    let picture = include_bytes!("../../data/samples/astronaut.jpg");
     let head = format!(
         "POST /predict HTTP/1.1\r\nHost: ssd\r\nConnection: close\r\nContent-Type: image/jpeg\r\n\
          Accept: image/jpeg\r\nAuthorization: Basic dWdhaW46dWdhaW4=\r\nContent-Length: {}\r\n\

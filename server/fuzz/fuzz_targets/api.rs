@@ -18,7 +18,7 @@ use serde_json::Value;
 use ssd_server::api::{Options, Readiness, routes};
 use ssd_server::config::{Settings, Variables};
 use ssd_server::detector::picture::Header;
-use ssd_server::detector::priors::boxes_per_cell;
+use ssd_server::detector::family;
 use ssd_server::engine::{Engine, Files, Limits};
 use ssd_server::telemetry::Metrics;
 use ssd_server::weights::{Dtype, NewTensor, write_safetensors};
@@ -154,7 +154,8 @@ fn tensors() -> Vec<NewTensor<'static>> {
     for layer in 0..8 {
         convolution(format!("extras.{layer}"), 1, 1 + layer % 2 * 2, &[0.0]);
     }
-    for (head, boxes) in boxes_per_cell().into_iter().enumerate() {
+    for (head, map) in (family::VOC.prior_maps)().into_iter().enumerate() {
+        let boxes = map.shapes.len();
         convolution(format!("loc.{head}"), 1, 3, &[0.0; 4].repeat(boxes));
         let odds = if head == 5 { 1.0 } else { -9.0 };
         convolution(format!("conf.{head}"), 1, 3, &[0.0, odds].repeat(boxes));

@@ -31,7 +31,6 @@ mod request_log;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use poem::endpoint::make_sync;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::{HeaderValue, StatusCode, Uri, header};
@@ -42,6 +41,7 @@ use poem::{
 use poem_openapi::error::{AuthorizationError, ParseParamError};
 
 use crate::config::{Login, Settings};
+use crate::detector::Defaults;
 use crate::detector::boxes::Criteria;
 use crate::telemetry::{MEDIA_TYPE, Metrics};
 
@@ -60,7 +60,7 @@ pub struct Options {
     /// Who may call `/predict`.
     pub login: Login,
     /// What a request that does not say otherwise gets.
-    pub criteria: Criteria,
+    pub defaults: Defaults,
     /// Bytes of a request's body.
     pub body_limit: usize,
     /// Pixels of a picture.
@@ -77,7 +77,7 @@ impl From<&Settings> for Options {
     fn from(settings: &Settings) -> Self {
         Self {
             login: settings.login.clone(),
-            criteria: settings.criteria,
+            defaults: settings.defaults,
             body_limit: settings.body_limit,
             pixel_limit: settings.pixel_limit,
             bodies_limit: settings.bodies_limit,
@@ -93,8 +93,6 @@ pub fn routes(
     readiness: &Readiness,
     metrics: &Metrics,
 ) -> impl Endpoint<Output = Response> + use<> {
-    let document = Bytes::from(document());
-    let docs = Bytes::from(document::page());
     let limits = body::BodyLimits {
         size: options.body_limit,
         time: options.body_timeout,
@@ -109,12 +107,16 @@ pub fn routes(
         .at(health::READINESS, get(make_sync(|request| ready(&request))))
         .at(
             "/openapi.json",
-            get(make_sync(move |_| fixed("application/json", &document))),
+            get(make_sync(|request| {
+                let document = document(in_force(&request).as_ref());
+                document_of("application/json", document)
+            })),
         )
         .at(
             "/docs",
-            get(make_sync(move |_| {
-                fixed("text/html; charset=utf-8", &docs)
+            get(make_sync(|request| {
+                let page = document::page(in_force(&request).as_ref());
+                document_of("text/html; charset=utf-8", page)
                     .with_header(header::CONTENT_SECURITY_POLICY, DOCS_POLICY)
             })),
         )
@@ -126,7 +128,7 @@ pub fn routes(
         .data(limits)
         .data(Budget::new(options.bodies_limit))
         .data(Deadline(options.request_timeout))
-        .data(options.criteria)
+        .data(options.defaults)
         .data(readiness.clone())
         .around(|endpoint, request| async move {
             let uri = request.uri().clone();
@@ -225,10 +227,16 @@ fn not_ready() -> Problem {
     )
 }
 
-/// A document that is the same for everybody: clones share it.
-fn fixed(content_type: &str, document: &Bytes) -> Response {
-    let response = Response::builder().content_type(content_type);
-    response.body(document.clone())
+/// What a request that does not say otherwise gets, once the model is there.
+fn in_force(request: &Request) -> Option<Criteria> {
+    let engine = request.data().and_then(Readiness::engine)?;
+    Some(engine.model().criteria(*request.data()?))
+}
+
+fn document_of(content_type: &str, document: String) -> Response {
+    Response::builder()
+        .content_type(content_type)
+        .body(document)
 }
 
 /// Turns every error that poem and poem-openapi raise into one of ours.

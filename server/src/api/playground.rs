@@ -1,6 +1,8 @@
 //! The playground: a page at `/` that tries `/predict` in a browser, and the files it loads. It needs
 //! no other server, and no file beside the program.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use poem::endpoint::make_sync;
 use poem::error::NotFoundError;
@@ -8,7 +10,8 @@ use poem::http::{StatusCode, header};
 use poem::{Endpoint, EndpointExt as _, Request, Response, get};
 use sha2::{Digest as _, Sha256};
 
-use super::{Options, auth};
+use super::problem::Problem;
+use super::{Options, auth, in_force, not_ready};
 use crate::detector::samples::SAMPLES;
 
 /// Where the page's files are, for poem.
@@ -47,14 +50,21 @@ const ASSETS: [(&str, &str, &[u8]); 8] = [
     file!("icon.svg", "image/svg+xml"),
 ];
 
-/// The page, which knows what this server accepts.
+/// The page, which knows what this server accepts and, once the model is there, the threshold.
 pub fn page(options: &Options) -> impl Endpoint + use<> {
-    let page = PAGE
-        .replace("{{threshold}}", &options.criteria.threshold.to_string())
+    let template = PAGE
         .replace("{{body_limit}}", &options.body_limit.to_string())
         .replace("{{pixel_limit}}", &options.pixel_limit.to_string());
-    let page = File::new(HTML, page.into());
-    get(make_sync(move |request| page.answer(&request)).before(auth::admit))
+    let page = OnceLock::new();
+    let answer = move |request: Request| -> Result<Response, Problem> {
+        let criteria = in_force(&request).ok_or_else(not_ready)?;
+        let page = page.get_or_init(|| {
+            let page = template.replace("{{threshold}}", &criteria.threshold.to_string());
+            File::new(HTML, page.into())
+        });
+        Ok(page.answer(&request))
+    };
+    get(make_sync(answer).before(auth::admit))
 }
 
 /// The files of the page.

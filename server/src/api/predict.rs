@@ -78,9 +78,9 @@ impl Predict {
         let criteria = Criteria {
             threshold: threshold
                 .0
-                .map_or(call.defaults.threshold, |given| given as f32),
-            iou: iou.0.map_or(call.defaults.iou, |given| given as f32),
-            top_k: top_k.0.map_or(call.defaults.top_k, |given| given as usize),
+                .map_or(call.criteria.threshold, |given| given as f32),
+            iou: iou.0.map_or(call.criteria.iou, |given| given as f32),
+            top_k: top_k.0.map_or(call.criteria.top_k, |given| given as usize),
         };
         let answering = answer(&call.engine, picture.0, criteria, call.form);
         let answered = tokio::time::timeout_at(call.deadline, answering).await;
@@ -170,7 +170,7 @@ fn sentence(message: &str) -> String {
 struct Call {
     engine: Engine,
     form: Form,
-    defaults: Criteria,
+    criteria: Criteria,
     deadline: tokio::time::Instant,
     notes: Notes,
 }
@@ -184,11 +184,11 @@ impl<'a> FromRequest<'a> for Call {
         let engine = engine.ok_or_else(not_ready)?;
         refuse_announced(request)?;
         engine.has_room().map_err(busy)?;
-        let defaults: &Criteria = request.data().expect("given with the routes");
+        let criteria = super::in_force(request).ok_or_else(not_ready)?;
         Ok(Self {
             engine,
             form,
-            defaults: *defaults,
+            criteria,
             deadline: Deadline::of(request),
             notes: request.data().cloned().unwrap_or_default(),
         })

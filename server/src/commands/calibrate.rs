@@ -41,11 +41,12 @@ impl Calibrate {
         output::check(&self.output, self.force)?;
         let settings = self.settings.load()?;
         let state = StateDict::open(&self.weights)?;
-        let (network, family) = Network::new(&state)?;
+        let network = Network::new(&state)?;
+        network.check_eight_bits()?;
         let read = |path: &PathBuf| -> anyhow::Result<Input> {
             let picture =
                 read(path, settings.pixel_limit).with_context(|| path.display().to_string())?;
-            Ok(family.preprocessing.input(&picture))
+            Ok(network.family().preprocessing.input(&picture))
         };
         let inputs = self.pictures.iter().map(read);
         let inputs = inputs.collect::<anyhow::Result<Vec<_>>>()?;
@@ -67,9 +68,9 @@ impl Calibrate {
 
 /// How far each map is from single precision on an input, as a table.
 fn errors(state: &StateDict, input: &Input, scales: &Scales) -> anyhow::Result<Table> {
-    let (network, family) = Network::new(state)?;
-    let inference = Inference::new(network, family, &How::Int8(scales.clone()), Device::Cpu)?;
-    let (exact, _) = Network::new(state)?;
+    let exact = Network::new(state)?;
+    let how = How::Int8(scales.clone());
+    let inference = Inference::new(exact.shallow_clone(), &how, Device::Cpu)?;
     let mut table = Table::new();
     table.load_preset(NOTHING);
     table.set_header(["map of", "mean error on the first picture"]);

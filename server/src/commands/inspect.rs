@@ -105,10 +105,7 @@ impl Report<'_> {
             }
         }
         let mut text = format!("format: {}\n", self.dialect);
-        text += &format!(
-            "family: {}\n",
-            self.family.unwrap_or("not an SSD300 that is known")
-        );
+        text += &format!("family: {}\n", self.family.unwrap_or("unknown"));
         if let Some(classes) = &self.classes {
             let names: Vec<String> = classes
                 .iter()
@@ -116,7 +113,8 @@ impl Report<'_> {
                 .collect();
             text += &format!("classes: {}: {}\n", names.len(), names.join(", "));
         }
-        for (key, value) in self.metadata.iter().filter(|(key, _)| *key != "classes") {
+        let shown = |key: &str| ["classes", "family"].contains(&key);
+        for (key, value) in self.metadata.iter().filter(|(key, _)| !shown(key)) {
             text += &format!("{}: {}\n", key.escape_debug(), value.escape_debug());
         }
         let values: usize = self.tensors.iter().map(|row| row.values).sum();

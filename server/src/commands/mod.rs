@@ -24,7 +24,7 @@ use ssd_server::api;
 use ssd_server::config::{self, Settings, Table, Variables, Weights};
 use ssd_server::engine::Files;
 
-/// Object detection with SSD300: a picture in, labelled boxes out.
+/// Object detection: a picture in, labelled boxes out.
 #[derive(Debug, Parser)]
 #[command(
     name = "ssd",
@@ -74,7 +74,7 @@ impl Arguments {
             Command::Calibrate(arguments) => arguments.run(),
             Command::Completions(arguments) => arguments.run(),
             Command::Man(arguments) => arguments.run(),
-            Command::Openapi => print(&api::document()),
+            Command::Openapi => print(&api::document(None)),
             Command::Settings => print(&Table.to_string()),
         }
     }
@@ -112,34 +112,34 @@ impl SettingsFile {
     }
 }
 
-/// The published weights, and the model that ships.
+/// The published VOC weights, and the model that ships.
 const PUBLISHED: &str = "weights/ssd300_mAP_77.43_v2.pth";
-const DEMO: &str = "weights/demo.safetensors";
+const SHIPPED: &str = "weights/ssd_mobilenet_v2_oidv4.safetensors";
 
-/// The files that the settings name, and whether the demo model stands in for published weights.
-fn files(settings: &Settings) -> anyhow::Result<(Files, bool)> {
-    let (weights, demo) = match &settings.weights {
+/// The files that the settings name.
+fn files(settings: &Settings) -> anyhow::Result<Files> {
+    let weights = match &settings.weights {
         Weights::File(path) => {
             let there = path.try_exists();
             let there = there.with_context(|| format!("WEIGHTS_PATH is {}", path.display()))?;
             ensure!(there, "WEIGHTS_PATH is {}: no such file", path.display());
-            (path.clone(), false)
+            path.clone()
         }
         Weights::Default => {
             // One that may not even be looked for is opened, which says why.
             let there = |path: &&str| Path::new(path).try_exists().unwrap_or(true);
-            let path = [PUBLISHED, DEMO].into_iter().find(there);
+            let path = [PUBLISHED, SHIPPED].into_iter().find(there);
             let path = path.with_context(|| {
                 format!(
-                    "there is neither {PUBLISHED} nor {DEMO} here; set WEIGHTS_PATH, or run ssd \
+                    "there is neither {PUBLISHED} nor {SHIPPED} here; set WEIGHTS_PATH, or run ssd \
                      where they are"
                 )
             })?;
-            (path.into(), path == DEMO)
+            path.into()
         }
     };
     let labels = settings.labels_path.clone();
-    Ok((Files { weights, labels }, demo))
+    Ok(Files { weights, labels })
 }
 
 /// The most bytes that are read into memory; a pipe or a device might never end.

@@ -56,7 +56,7 @@ impl Predict {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let settings = self.settings.load()?;
         telemetry::start_logs(settings.log_format, "warn");
-        let (files, _) = files(&settings)?;
+        let files = files(&settings)?;
         let album = self.annotate.as_deref();
         let mut album = album
             .map(|folder| Album::open(folder, self.force, &self.pictures))
@@ -73,11 +73,12 @@ impl Predict {
             .enable_all()
             .build()
             .context("cannot start the async runtime")?;
+        let criteria = engine.model().criteria(settings.defaults);
         let format = self.format();
         let bar = progress(self.pictures.len());
         let (mut failed, mut is_read) = (false, true);
         for path in &self.pictures {
-            let answering = answer(&engine, path, settings.criteria, album.as_mut());
+            let answering = answer(&engine, path, criteria, album.as_mut());
             let shown = runtime
                 .block_on(answering)
                 .and_then(|answer| show(format, engine.model().name(), path, &answer));

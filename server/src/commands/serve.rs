@@ -24,17 +24,11 @@ impl Serve {
         telemetry::start_logs(settings.log_format, &settings.log_filter);
         telemetry::log_panics();
         let traces = telemetry::start_traces()?;
-        let (files, demo) = files(&settings)?;
+        let files = files(&settings)?;
         if settings.has_default_password() {
             warn!(
                 "the password is the one that everybody knows; set SECRET_USERNAME and \
                  SECRET_PASSWORD before others can reach this server"
-            );
-        }
-        if demo {
-            warn!(
-                "this is the small demo model; for the published one run `make weights` (or download \
-                 ssd300_mAP_77.43_v2.pth into weights/), or set WEIGHTS_PATH"
             );
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()

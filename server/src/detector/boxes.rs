@@ -1,6 +1,6 @@
 //! From the network's outputs to detections: decoding against the priors and NMS, class by class.
 
-use super::family::Family;
+use super::family::{BoxCoder, Family};
 use super::priors::Prior;
 
 /// Scales of the offsets that the network was trained to predict (Liu et al. 2016 and the
@@ -67,15 +67,15 @@ impl Corners {
     }
 }
 
-/// One box from its prior and the four offsets predicted for it (dx, dy, dw, dh).
-/// `log_size_bound`, if any, bounds the logarithm of how much larger than its prior it may be.
+/// One box from its prior and the four offsets predicted for it.
 #[must_use]
-pub fn decode(prior: &Prior, offsets: &[f32; 4], log_size_bound: Option<f32>) -> Corners {
-    let cx = prior.cx + offsets[0] * CENTRE_VARIANCE * prior.w;
-    let cy = prior.cy + offsets[1] * CENTRE_VARIANCE * prior.h;
-    let bound = log_size_bound.unwrap_or(f32::INFINITY);
+pub fn decode(prior: &Prior, offsets: &[f32; 4], coder: BoxCoder) -> Corners {
+    let [dx, dy, dw, dh] = coder.order.map(|at| offsets[at]);
+    let cx = prior.cx + dx * CENTRE_VARIANCE * prior.w;
+    let cy = prior.cy + dy * CENTRE_VARIANCE * prior.h;
+    let bound = coder.log_size_bound.unwrap_or(f32::INFINITY);
     let growth = |offset: f32| (offset * SIZE_VARIANCE).min(bound).exp();
-    let (w, h) = (prior.w * growth(offsets[2]), prior.h * growth(offsets[3]));
+    let (w, h) = (prior.w * growth(dw), prior.h * growth(dh));
     let (x1, y1) = (cx - w / 2.0, cy - h / 2.0);
     Corners {
         x1,
@@ -106,13 +106,13 @@ pub fn nms(boxes: &[Corners], scores: &[f32], iou: f32, top_k: usize) -> Vec<usi
     kept
 }
 
-/// What the network says of one picture, for each of the 8,732 priors.
+/// The network's output for one picture, for each prior.
 #[derive(Debug, Clone)]
 pub struct RawOutput {
     /// Offsets, 4 a prior.
-    pub loc: Vec<f32>,
-    /// Class probabilities after softmax, `classes` a prior; class 0 is the background.
-    pub conf: Vec<f32>,
+    pub offsets: Vec<f32>,
+    /// Scores from 0 to 1, `classes` a prior; class 0 is the background.
+    pub scores: Vec<f32>,
     /// Classes, the background included.
     pub classes: usize,
 }
@@ -140,8 +140,16 @@ pub struct Criteria {
     pub top_k: usize,
 }
 
-/// Detections, best first, of one picture, in part at least inside it, chosen as the family's own implementation does: of each
-/// class the best candidates go through NMS.
+/// Every class of a network by itself: what [`detect`] takes where no two have one label. `classes`
+/// counts the background.
+#[must_use]
+pub fn each_class(classes: usize) -> Vec<Vec<usize>> {
+    (1..classes).map(|class| vec![class]).collect()
+}
+
+/// Detections, best first, of one picture, in part at least inside it, chosen as the family's own
+/// implementation does: of each kind the best candidates go through NMS. A kind is a class, or the
+/// classes that have the same label: an object shows under it once.
 ///
 /// The reference runs NMS over all candidates above 0.01 and applies the threshold afterwards. A
 /// box never suppresses a better one, so leaving out those below the threshold first gives the
@@ -151,31 +159,36 @@ pub fn detect(
     output: &RawOutput,
     priors: &[Prior],
     family: &Family,
+    kinds: &[Vec<usize>],
     criteria: &Criteria,
 ) -> Vec<Scored> {
     let mut found = Vec::new();
-    let (mut boxes, mut scores) = (Vec::new(), Vec::new());
-    let (offsets, _) = output.loc.as_chunks::<4>();
-    for class in 1..output.classes {
+    let (mut candidates, mut boxes, mut scores) = (Vec::new(), Vec::new(), Vec::new());
+    let (offsets, _) = output.offsets.as_chunks::<4>();
+    for kind in kinds {
+        candidates.clear();
         boxes.clear();
         scores.clear();
-        let column = output.conf.iter().skip(class).step_by(output.classes);
-        for ((&score, offset), prior) in column.zip(offsets).zip(priors) {
-            if score >= criteria.threshold && score > SCORE_FLOOR {
-                let decoded = decode(prior, offset, family.log_size_bound);
-                boxes.push(match family.clips_before_nms {
-                    true => decoded.clip(1.0, 1.0),
-                    false => decoded,
-                });
-                scores.push(score);
+        for &class in kind {
+            let column = output.scores.iter().skip(class).step_by(output.classes);
+            for ((&score, offset), prior) in column.zip(offsets).zip(priors) {
+                if score >= criteria.threshold && score > SCORE_FLOOR {
+                    let mut corners = decode(prior, offset, family.coder);
+                    if family.clips_before_nms {
+                        corners = corners.clip(1.0, 1.0);
+                    }
+                    candidates.push(Scored {
+                        class,
+                        probability: score,
+                        corners,
+                    });
+                    boxes.push(corners);
+                    scores.push(score);
+                }
             }
         }
         let kept = nms(&boxes, &scores, criteria.iou, family.candidates);
-        found.extend(kept.into_iter().map(|index| Scored {
-            class,
-            probability: scores[index],
-            corners: boxes[index],
-        }));
+        found.extend(kept.into_iter().map(|index| candidates[index]));
     }
     // A box that lies outside the picture shows nothing, and must not take another's place.
     found.retain(|found: &Scored| !found.corners.clip(1.0, 1.0).is_empty());

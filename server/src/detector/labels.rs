@@ -44,6 +44,21 @@ pub const VOC_TO_COCO: [(&str, &str); 6] = [
     ("tvmonitor", "tv"),
 ];
 
+/// What COCO calls the classes of Open Images that it has under another name. Beside these it has
+/// some under the same name in capitals, which match by themselves.
+const OPEN_IMAGES_TO_COCO: [(&str, &str); 7] = [
+    ("cattle", "cow"),
+    ("coffee cup", "cup"),
+    ("computer monitor", "tv"),
+    ("computer mouse", "mouse"),
+    ("desk", "dining table"),
+    ("mug", "cup"),
+    ("table", "dining table"),
+];
+
+/// What an id of COCO's is called that no class has.
+pub const GAP: &str = "N/A";
+
 /// One of COCO's 80 classes.
 #[derive(Debug)]
 pub struct CocoClass {
@@ -194,8 +209,8 @@ impl Labels {
     }
 
     /// Gives each of a model's `classes` (the background not counted) its label. As many labels as
-    /// classes are taken by position; else by name, where the model's `known` names are known. VOC's
-    /// names also match COCO's. A class that the file does not name keeps its own name.
+    /// classes are taken by position; else by name, where the model's `known` names are known. Names of
+    /// VOC and Open Images also match COCO's. A class that the file does not name keeps its own name.
     ///
     /// # Errors
     /// Where neither is possible: [`Error::Mismatch`] tells both counts.
@@ -229,23 +244,31 @@ impl Labels {
             return Err(mismatch);
         }
         // The gaps of COCO's ids are no classes.
-        unnamed.retain(|class| class != "N/A");
+        unnamed.retain(|class| class != GAP);
         Ok((assigned, Matched::ByName { unnamed }))
     }
 
     /// The label of that name, or of the name that COCO or VOC has for it; case does not matter.
     fn find(&self, class: &str) -> Option<&String> {
         let class = class.to_lowercase();
-        let named = |name: &str| self.0.iter().find(|label| label.to_lowercase() == name);
-        let other = VOC_TO_COCO
-            .iter()
-            .find_map(|&(voc, coco)| match class.as_str() {
-                class if class == voc => Some(coco),
-                class if class == coco => Some(voc),
-                _ => None,
-            });
-        named(&class).or_else(|| named(other?))
+        let in_coco = coco_name(&class, &OPEN_IMAGES_TO_COCO);
+        let in_coco = coco_name(in_coco, &VOC_TO_COCO);
+        let mut lowered = self.0.iter().map(|label| (label, label.to_lowercase()));
+        let same = |(label, lowered): (_, String)| (lowered == class).then_some(label);
+        let by_coco = |(label, lowered): (_, String)| {
+            (coco_name(&lowered, &VOC_TO_COCO) == in_coco).then_some(label)
+        };
+        lowered
+            .clone()
+            .find_map(same)
+            .or_else(|| lowered.find_map(by_coco))
     }
+}
+
+/// COCO's name of a class, by a table of other names and COCO's; its own where the table has none.
+fn coco_name<'a>(class: &'a str, table: &[(&str, &'static str)]) -> &'a str {
+    let entry = table.iter().find(|(other, _)| *other == class);
+    entry.map_or(class, |&(_, coco)| coco)
 }
 
 /// The name on a line, or what is wrong with it.
@@ -268,7 +291,13 @@ fn name(text: &str, line: usize) -> Result<&str, String> {
     };
     match name {
         "" => Err("has no name".to_owned()),
-        _ if name.chars().any(char::is_control) => Err("has a control character".to_owned()),
+        _ if !is_name(name) => Err("has a control character".to_owned()),
         _ => Ok(name),
     }
+}
+
+/// Whether a text can name a class: it is not empty, and has no control characters, which a terminal or a
+/// log would obey.
+pub(super) fn is_name(text: &str) -> bool {
+    !text.is_empty() && !text.chars().any(char::is_control)
 }

@@ -7,8 +7,9 @@ use super::family::Family;
 use super::labels::{self, Labels, Matched};
 use super::network::{self, Network};
 use super::preprocess::Input;
-use super::priors::{Prior, priors};
+use super::priors::Prior;
 use super::quantise::Scales;
+use crate::quote::quote;
 use crate::weights::StateDict;
 
 /// Everything of a detector but its network, which one thread owns: shared by all who prepare its
@@ -19,6 +20,9 @@ pub struct Model {
     family: &'static Family,
     priors: Vec<Prior>,
     labels: Vec<String>,
+    /// The classes of each label.
+    kinds: Vec<Vec<usize>>,
+    threshold: f32,
     given: usize,
     matched: Matched,
 }
@@ -26,7 +30,7 @@ pub struct Model {
 /// Why no detector can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The weights are not those of an SSD300.
+    /// The weights are not those of a family.
     #[error(transparent)]
     Network(#[from] network::Error),
     /// The labels do not fit the weights.
@@ -40,6 +44,17 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// What a request that does not say otherwise gets; the threshold may be left to the weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Defaults {
+    /// The least score that is shown, 0 to 1; `None` for what suits the weights.
+    pub threshold: Option<f32>,
+    /// Of two boxes of one class whose `IoU` exceeds this, 0 to 1, only the better is kept.
+    pub iou: f32,
+    /// The most detections of a picture.
+    pub top_k: usize,
 }
 
 /// One object found.
@@ -59,20 +74,24 @@ impl Model {
     /// Reads a network and what belongs to it from a state dict.
     ///
     /// # Errors
-    /// Where the tensors are not those of an SSD300, or the labels do not fit it.
+    /// Where the tensors are not those of a family, its metadata cannot be right, or the labels do not
+    /// fit it.
     pub fn new(state: &StateDict, labels: &Labels) -> Result<(Self, Network), Error> {
-        let (network, family) = Network::new(state)?;
+        let network = Network::new(state)?;
+        let family = network.family();
         let classes = network.classes() - 1;
         let known =
-            own_class_names(state, classes)?.or_else(|| family.class_names(network.classes()));
+            own_class_names(state, classes)?.or_else(|| (family.class_names)(network.classes()));
         let given = labels.names().len();
         let (labels, matched) = labels.assign(classes, known.as_deref())?;
         let name = state.path().file_stem().unwrap_or_default();
         let model = Self {
             name: name.to_string_lossy().into_owned(),
             family,
-            priors: priors(&family.sizes),
+            priors: family.priors(),
+            kinds: kinds(&labels),
             labels,
+            threshold: own_threshold(state)?.unwrap_or(family.threshold),
             given,
             matched,
         };
@@ -95,6 +114,16 @@ impl Model {
     #[must_use]
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    /// The defaults with a threshold: where they have none, what the file says, else the family's.
+    #[must_use]
+    pub fn criteria(&self, defaults: Defaults) -> Criteria {
+        Criteria {
+            threshold: defaults.threshold.unwrap_or(self.threshold),
+            iou: defaults.iou,
+            top_k: defaults.top_k,
+        }
     }
 
     /// How many labels the file has.
@@ -125,7 +154,7 @@ impl Model {
         (width, height): (u32, u32),
     ) -> Vec<Detection> {
         let (width, height) = (width as f32, height as f32);
-        boxes::detect(output, &self.priors, self.family, criteria)
+        boxes::detect(output, &self.priors, self.family, &self.kinds, criteria)
             .into_iter()
             .filter_map(|found| {
                 let corners = found.corners.scale(width, height).clip(width, height);
@@ -141,6 +170,32 @@ impl Model {
     }
 }
 
+/// The classes, from 1, of each label, in the order of the first.
+fn kinds(labels: &[String]) -> Vec<Vec<usize>> {
+    let mut kinds: Vec<Vec<usize>> = Vec::new();
+    for (class, label) in (1..).zip(labels) {
+        match kinds.iter_mut().find(|kind| labels[kind[0] - 1] == *label) {
+            Some(kind) => kind.push(class),
+            None => kinds.push(vec![class]),
+        }
+    }
+    kinds
+}
+
+/// The threshold that a safetensors file carries.
+fn own_threshold(state: &StateDict) -> Result<Option<f32>, Error> {
+    let Some(text) = state.metadata().get("threshold") else {
+        return Ok(None);
+    };
+    match text.parse() {
+        Ok(threshold) if (0.0..=1.0).contains(&threshold) => Ok(Some(threshold)),
+        _ => Err(Error::Metadata {
+            path: state.path().display().to_string(),
+            problem: format!("`threshold` is {}, no number from 0 to 1", quote(text)),
+        }),
+    }
+}
+
 /// The class names that a safetensors file carries: a JSON array, without the background.
 fn own_class_names(state: &StateDict, classes: usize) -> Result<Option<Vec<String>>, Error> {
     let Some(text) = state.metadata().get("classes") else {
@@ -152,6 +207,12 @@ fn own_class_names(state: &StateDict, classes: usize) -> Result<Option<Vec<Strin
     };
     let names: Vec<String> = serde_json::from_str(text)
         .map_err(|error| wrong(format!("`classes` is no JSON array of names: {error}")))?;
+    if let Some(name) = names.iter().find(|name| !labels::is_name(name)) {
+        return Err(wrong(format!(
+            "`classes` has {}, which is no name",
+            quote(name)
+        )));
+    }
     if names.len() != classes {
         let count = names.len();
         return Err(wrong(format!(
@@ -182,7 +243,7 @@ pub struct Description {
     pub classes: Option<Vec<String>>,
 }
 
-/// Tells the family and the classes of a state dict; `None` where it is no SSD300.
+/// Tells the family and the classes of a state dict; `None` where it is of no family.
 #[must_use]
 pub fn describe(state: &StateDict) -> Option<Description> {
     let recognised = Family::recognise(state)?;
@@ -191,6 +252,6 @@ pub fn describe(state: &StateDict) -> Option<Description> {
     let own = own_class_names(state, outputs - 1).ok().flatten();
     Some(Description {
         family: recognised.family,
-        classes: own.or_else(|| recognised.family.class_names(outputs)),
+        classes: own.or_else(|| (recognised.family.class_names)(outputs)),
     })
 }

@@ -1,215 +1,39 @@
-//! SSD300 on VGG16 (Liu et al. 2016, figure 2), at any width: every channel count is read from
-//! the weights.
+//! A network with its weights, in single precision: what a file of weights describes, and what is
+//! trained. [`inference`](super::inference) makes it ready to serve.
 //!
-//! Here it is a thing of tensors in single precision, which can be trained; `inference` makes it
-//! ready to serve. Convolutions run in `channels_last`, which libtorch's CPU kernels prefer (about a
-//! tenth faster than NCHW). tch cannot ask for a memory format; a permuted contiguous copy is
-//! recognised as one.
+//! Convolutions run in `channels_last`, which libtorch's CPU kernels prefer (about a tenth faster than
+//! NCHW). tch cannot ask for a memory format; a permuted contiguous copy is recognised as one.
 
 use std::collections::HashSet;
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::family::{Family, Recognised};
-use super::priors;
+use super::architecture::{Activation, Channels, Convolution, Geometry, Operation, Pool};
+use super::family::{self, Family, Recognised};
+use super::graph::{Graph, Map};
 use crate::quote::quote;
 use crate::weights::StateDict;
 
-/// A max pool: side of its window, stride, padding, whether the output's size is rounded up.
-pub(super) struct Pool(pub i64, pub i64, pub i64, pub bool);
-
-impl Pool {
-    /// The side of what comes out of a square map.
-    pub(super) fn side_after(&self, side: i64) -> i64 {
-        let &Self(window, stride, padding, ceil) = self;
-        let rounded = if ceil { stride - 1 } else { 0 };
-        (side + 2 * padding - window + rounded) / stride + 1
-    }
-}
-
-/// How a kernel moves over a map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Geometry {
-    /// The side of the kernel.
-    pub kernel: i64,
-    pub stride: i64,
-    pub padding: i64,
-    pub dilation: i64,
-}
-
-impl Geometry {
-    /// The side of what comes out of a square map.
-    pub(super) fn side_after(self, side: i64) -> i64 {
-        (side + 2 * self.padding - self.dilation * (self.kernel - 1) - 1) / self.stride + 1
-    }
-}
-
-/// Of the heads.
-const HEAD: Geometry = Geometry {
-    kernel: 3,
-    stride: 1,
-    padding: 1,
-    dilation: 1,
-};
-
-const HALVE: Option<Pool> = Some(Pool(2, 2, 0, false));
-
-/// The fifteen convolutions of VGG16's part, `conv1_1` to `conv7`: side of the kernel, padding,
-/// dilation, and the pool after it. All have stride 1.
-const VGG: [(i64, i64, i64, Option<Pool>); 15] = [
-    (3, 1, 1, None),
-    (3, 1, 1, HALVE),
-    (3, 1, 1, None),
-    (3, 1, 1, HALVE),
-    (3, 1, 1, None),
-    (3, 1, 1, None),
-    // Rounded up: 38 cells from 75.
-    (3, 1, 1, Some(Pool(2, 2, 0, true))),
-    (3, 1, 1, None),
-    (3, 1, 1, None),
-    (3, 1, 1, HALVE),
-    (3, 1, 1, None),
-    (3, 1, 1, None),
-    // Keeps the size; conv6 is dilated instead.
-    (3, 1, 1, Some(Pool(3, 1, 1, false))),
-    (3, 6, 6, None),
-    (1, 0, 1, None),
-];
-/// Which of them feeds the first head, L2-normalised.
-const CONV4_3: usize = 9;
-/// The extra layers: side of the kernel, stride, padding. Each odd one feeds a head.
-const EXTRAS: [(i64, i64, i64); 8] = [
-    (1, 1, 0),
-    (3, 2, 1),
-    (1, 1, 0),
-    (3, 2, 1),
-    (1, 1, 0),
-    (3, 1, 0),
-    (1, 1, 0),
-    (3, 1, 0),
-];
-
-/// The 23 convolutions before the heads: how each moves, and the pool after it.
-pub(super) fn backbone() -> impl Iterator<Item = (Geometry, Option<&'static Pool>)> {
-    let vgg = VGG.iter().map(|(kernel, padding, dilation, pool)| {
-        ((*kernel, 1, *padding, *dilation), pool.as_ref())
-    });
-    let extras = EXTRAS
-        .iter()
-        .map(|&(kernel, stride, padding)| ((kernel, stride, padding, 1), None));
-    vgg.chain(extras)
-        .map(|((kernel, stride, padding, dilation), pool)| {
-            let geometry = Geometry {
-                kernel,
-                stride,
-                padding,
-                dilation,
-            };
-            (geometry, pool)
-        })
-}
-
-/// What computes the parts of a pass, in some arithmetic.
-pub(super) trait Layers {
-    /// Convolution `index` of the [`backbone`], and its `ReLU`.
-    fn convolve(&self, index: usize, x: &Tensor) -> Result<Tensor, TchError>;
-    /// The largest in each window.
-    fn pool(&self, pool: &Pool, x: &Tensor) -> Result<Tensor, TchError>;
-    /// L2 normalisation over the channels, with a learned scale (Liu et al. 2015, `ParseNet`).
-    fn normalise(&self, x: &Tensor) -> Result<Tensor, TchError>;
-}
-
-/// Where a map comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Origin {
-    /// Convolution of that index in the [`backbone`].
-    Layer(usize),
-    /// The L2 normalisation.
-    Normalisation,
-}
-
-/// Layers, and somebody who is shown every map that they put out.
-pub(super) struct Watched<'a, L> {
-    pub layers: &'a L,
-    pub see: &'a dyn Fn(Origin, &Tensor) -> Result<(), TchError>,
-}
-
-impl<L: Layers> Layers for Watched<'_, L> {
-    fn convolve(&self, index: usize, x: &Tensor) -> Result<Tensor, TchError> {
-        let map = self.layers.convolve(index, x)?;
-        (self.see)(Origin::Layer(index), &map)?;
-        Ok(map)
-    }
-
-    fn pool(&self, pool: &Pool, x: &Tensor) -> Result<Tensor, TchError> {
-        self.layers.pool(pool, x)
-    }
-
-    fn normalise(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        let map = self.layers.normalise(x)?;
-        (self.see)(Origin::Normalisation, &map)?;
-        Ok(map)
-    }
-}
-
-/// The maps that the six heads look at, finest first.
-pub(super) fn sources(layers: &impl Layers, input: Tensor) -> Result<Vec<Tensor>, TchError> {
-    let mut sources = Vec::with_capacity(6);
-    let mut x = input;
-    for (index, (_, pool)) in backbone().enumerate() {
-        x = layers.convolve(index, &x)?;
-        match source(index) {
-            Some(Source::Normalised) => sources.push(layers.normalise(&x)?),
-            Some(Source::AsItIs) => sources.push(x.shallow_clone()),
-            None => {}
-        }
-        if let Some(pool) = pool {
-            x = layers.pool(pool, &x)?;
-        }
-    }
-    Ok(sources)
-}
-
-/// What a head looks at.
-pub(super) enum Source {
-    /// A layer's map.
-    AsItIs,
-    /// That map, L2-normalised.
-    Normalised,
-}
-
-/// Whether a head looks at what layer `index` of the backbone puts out: at `conv4_3`, conv7, and every
-/// second one of the extra layers.
-pub(super) fn source(index: usize) -> Option<Source> {
-    let past = (index + 1).checked_sub(VGG.len());
-    match past {
-        _ if index == CONV4_3 => Some(Source::Normalised),
-        Some(past) if past % 2 == 0 => Some(Source::AsItIs),
-        _ => None,
-    }
-}
-
-/// Why a state dict is not an SSD300.
+/// Why a state dict is not a network of any family.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No tensor has the name of a first layer.
     #[error(
-        "{path}: not the weights of an SSD300: none of its {count} tensors is called `vgg.0.weight` \
-         (the original implementation) or `backbone.features.0.weight` (torchvision). {advice}"
+        "{path}: not the weights of a known network: none of its {count} tensors is called {first}. \
+         {advice}"
     )]
     Unrecognised {
         /// The weights file.
         path: String,
         /// How many tensors it has.
         count: usize,
+        /// The names that the first tensor of a known network has.
+        first: String,
         /// What to do next.
         advice: String,
     },
-    /// Tensors are missing, unknown or of the wrong shape; all are listed.
-    #[error(
-        "{path}: not the state dict of an SSD300 network ({family}):{}",
-        list(complaints)
-    )]
+    /// Tensors are missing, unknown or of the wrong shape: all are listed.
+    #[error("{path}: not the state dict of {family}:{}", list(complaints))]
     Mismatch {
         /// The weights file.
         path: String,
@@ -238,20 +62,67 @@ fn list(complaints: &[String]) -> String {
     shown
 }
 
-/// A convolution's parameters.
+/// An operation with its weights.
 #[derive(Debug)]
-pub(super) struct Convolution {
-    /// In the file, without `.weight` and `.bias`.
-    pub name: String,
-    pub weight: Tensor,
-    pub bias: Tensor,
-    outputs: usize,
-    pub geometry: Geometry,
+pub(super) enum Layer {
+    Convolution {
+        how: Convolution,
+        /// Outputs x inputs (1 where depthwise) x kernel x kernel.
+        weight: Tensor,
+        bias: Tensor,
+    },
+    MaxPool(Pool),
+    Add,
+    L2Norm {
+        /// In the file.
+        name: String,
+        /// One for each channel.
+        scale: Tensor,
+    },
 }
 
-impl Convolution {
-    fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        convolve(x, &self.weight, &self.bias, self.geometry)
+impl Layer {
+    /// What its tensors are called in the file: a convolution's without `.weight` and `.bias`.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Convolution { how, .. } => Some(&how.name),
+            Self::L2Norm { name, .. } => Some(name),
+            Self::MaxPool(_) | Self::Add => None,
+        }
+    }
+
+    fn forward(&self, inputs: &[&Tensor], between: &Between) -> Result<Tensor, TchError> {
+        match self {
+            Self::Convolution { how, weight, bias } => {
+                let groups = how.groups(weight);
+                let map = convolve(inputs[0], weight, bias, how.geometry, groups)?;
+                match how.channels {
+                    Channels::Offsets(_) | Channels::Logits(_) => Ok(map),
+                    Channels::Free | Channels::Depthwise => {
+                        activate(between(&how.name, map)?, how.activation)
+                    }
+                }
+            }
+            Self::MaxPool(how) => max_pool(inputs[0], *how),
+            Self::Add => inputs[0].f_add(inputs[1]),
+            Self::L2Norm { scale, .. } => l2_norm(inputs[0], scale),
+        }
+    }
+
+    fn shallow_clone(&self) -> Self {
+        match self {
+            Self::Convolution { how, weight, bias } => Self::Convolution {
+                how: how.clone(),
+                weight: weight.shallow_clone(),
+                bias: bias.shallow_clone(),
+            },
+            Self::MaxPool(how) => Self::MaxPool(*how),
+            Self::Add => Self::Add,
+            Self::L2Norm { name, scale } => Self::L2Norm {
+                name: name.clone(),
+                scale: scale.shallow_clone(),
+            },
+        }
     }
 }
 
@@ -261,26 +132,48 @@ pub(super) fn convolve(
     weight: &Tensor,
     bias: &Tensor,
     how: Geometry,
+    groups: i64,
 ) -> Result<Tensor, TchError> {
-    x.f_conv2d(
-        weight,
-        Some(bias),
-        [how.stride; 2],
-        [how.padding; 2],
-        [how.dilation; 2],
-        1,
-    )
+    let (before, after) = how.padding(x.size()[2]);
+    let by = |x: &Tensor, padding: i64| {
+        let (stride, dilation) = ([how.stride; 2], [how.dilation; 2]);
+        x.f_conv2d(weight, Some(bias), stride, [padding; 2], dilation, groups)
+    };
+    if before == after {
+        by(x, before)
+    } else {
+        by(&pad(x, (before, after))?, 0)
+    }
 }
 
-/// The largest in each window, by libtorch's own kernel.
-pub(super) fn pool(x: &Tensor, pool: &Pool) -> Result<Tensor, TchError> {
-    let Pool(window, stride, padding, ceil) = *pool;
-    x.f_max_pool2d([window; 2], [stride; 2], [padding; 2], [1, 1], ceil)
+/// So many rows of zeros above and below a map, and columns left and right of it.
+pub(super) fn pad(x: &Tensor, (before, after): (i64, i64)) -> Result<Tensor, TchError> {
+    x.f_constant_pad_nd([before, after, before, after])
+}
+
+/// What follows a convolution; in place.
+pub(super) fn activate(mut map: Tensor, activation: Activation) -> Result<Tensor, TchError> {
+    match activation {
+        Activation::Linear => Ok(map),
+        Activation::Relu => map.f_relu_(),
+        Activation::Relu6 => map.f_relu6_(),
+    }
+}
+
+/// A max pool, by libtorch's own kernel.
+pub(super) fn max_pool(x: &Tensor, how: Pool) -> Result<Tensor, TchError> {
+    x.f_max_pool2d(
+        [how.window; 2],
+        [how.stride; 2],
+        [how.padding; 2],
+        [1, 1],
+        how.ceil,
+    )
 }
 
 /// L2 normalisation over the channels in single precision, with a learned scale for each.
 /// torchvision guards against zero in another way, which differs below 1e-10 only.
-pub(super) fn normalise(x: &Tensor, scale: &Tensor) -> Result<Tensor, TchError> {
+pub(super) fn l2_norm(x: &Tensor, scale: &Tensor) -> Result<Tensor, TchError> {
     let norm = x
         .f_square()?
         .f_sum_dim_intlist([1i64].as_slice(), true, Kind::Float)?
@@ -289,48 +182,43 @@ pub(super) fn normalise(x: &Tensor, scale: &Tensor) -> Result<Tensor, TchError> 
         .f_mul(&scale.f_view([1, -1, 1, 1])?)
 }
 
-/// What a trainer does between a convolution, by its name, and its `ReLU`.
+/// What a trainer does between a convolution, by its name, and its activation.
 pub type Between<'a> = dyn Fn(&str, Tensor) -> Result<Tensor, TchError> + 'a;
 
-/// The network with its weights. Inputs are 300x300.
+/// A network with its weights.
 #[derive(Debug)]
 pub struct Network {
-    pub(super) backbone: Vec<Convolution>,
-    /// Its name in the file, and the scales.
-    pub(super) l2_norm: (String, Tensor),
-    pub(super) loc: Vec<Convolution>,
-    pub(super) conf: Vec<Convolution>,
+    pub(super) graph: Graph<Layer>,
+    family: &'static Family,
     classes: usize,
 }
 
 impl Network {
-    /// Builds the network that the tensors of `state` describe, and tells its family.
+    /// Builds the network that the tensors of `state` describe.
     ///
     /// # Errors
-    /// Where no tensor has an SSD300's name; where a tensor is missing, has no place in the
+    /// Where no tensor has the name of a family's; where a tensor is missing, has no place in the
     /// network, or has another shape than its neighbours ask for: all of them are listed, with both
     /// shapes.
-    pub fn new(state: &StateDict) -> Result<(Self, &'static Family), Error> {
+    pub fn new(state: &StateDict) -> Result<Self, Error> {
         let Some(recognised) = Family::recognise(state) else {
-            let names: Vec<String> = state
-                .tensors()
-                .take(3)
-                .map(|tensor| quote(tensor.name()))
-                .collect();
-            return Err(Error::Unrecognised {
-                path: state.path().display().to_string(),
-                count: state.len(),
-                advice: match names.is_empty() {
-                    true => "It holds no tensors at all".to_owned(),
-                    false => format!("Its first are {}", names.join(", ")),
-                },
-            });
+            return Err(unrecognised(state));
         };
-        let family = recognised.family;
         let mut plan = Plan::new(state, &recognised);
-        let network = plan.network();
+        let graph = plan.layers();
+        let network = Self {
+            graph,
+            family: recognised.family,
+            classes: plan.classes,
+        };
         plan.finish()?;
-        Ok((network, family))
+        Ok(network)
+    }
+
+    /// The family of its weights.
+    #[must_use]
+    pub fn family(&self) -> &'static Family {
+        self.family
     }
 
     /// Classes, the background included.
@@ -339,43 +227,49 @@ impl Network {
         self.classes
     }
 
+    /// The same network: the weights are shared, not copied.
+    #[must_use]
+    pub fn shallow_clone(&self) -> Self {
+        Self {
+            graph: self.graph.convert(Layer::shallow_clone),
+            ..*self
+        }
+    }
+
     /// Every parameter with its name in the family's state dict. The tensors share the network's
     /// memory: a trainer asks for their gradients and updates them in place.
     #[must_use]
     pub fn parameters(&self) -> Vec<(String, Tensor)> {
-        let layers = [&self.backbone, &self.loc, &self.conf];
-        let convolutions = layers.into_iter().flatten().flat_map(|layer| {
-            [
-                (
-                    format!("{}.weight", layer.name),
-                    layer.weight.shallow_clone(),
-                ),
-                (format!("{}.bias", layer.name), layer.bias.shallow_clone()),
-            ]
-        });
-        let (name, scale) = &self.l2_norm;
-        convolutions
-            .chain([(name.clone(), scale.shallow_clone())])
-            .collect()
-    }
-
-    pub(super) fn layers<'a>(&'a self, between: &'a Between<'a>) -> Trained<'a> {
-        Trained {
-            network: self,
-            between,
+        let mut parameters = Vec::new();
+        for (_, node) in self.graph.nodes() {
+            match &node.operation {
+                Layer::Convolution { how, weight, bias } => {
+                    parameters.push((format!("{}.weight", how.name), weight.shallow_clone()));
+                    parameters.push((format!("{}.bias", how.name), bias.shallow_clone()));
+                }
+                Layer::L2Norm { name, scale } => {
+                    parameters.push((name.clone(), scale.shallow_clone()));
+                }
+                Layer::MaxPool(_) | Layer::Add => {}
+            }
         }
+        parameters
     }
 
-    /// What puts a map out, in the file, without `.weight`.
-    pub(super) fn name(&self, origin: Origin) -> &str {
-        match origin {
-            Origin::Layer(index) => &self.backbone[index].name,
-            Origin::Normalisation => &self.l2_norm.0,
-        }
+    /// What the tensors of the operation that puts a map out are called in the file; `None` where it has
+    /// none.
+    pub(super) fn own_name(&self, map: Map) -> Option<&str> {
+        self.graph.node(map)?.operation.name()
     }
 
-    /// The network's outputs for a batch, N x 3 x 300 x 300: offsets N x 8732 x 4, and logits
-    /// (before softmax) N x 8732 x classes. Differentiable where gradients are asked for.
+    /// The name of the layer that puts a map out; of a sum, that of the layer before it.
+    pub(super) fn name(&self, map: Map) -> Option<&str> {
+        let before = || self.own_name(*self.graph.node(map)?.inputs.first()?);
+        self.own_name(map).or_else(before)
+    }
+
+    /// The network's outputs for a batch, N x 3 x side x side: offsets N x priors x 4, and logits
+    /// N x priors x classes. Differentiable where gradients are asked for.
     ///
     /// # Errors
     /// Where libtorch fails, for lack of memory say.
@@ -384,7 +278,8 @@ impl Network {
     }
 
     /// As [`outputs`](Self::outputs), with `between` applied to what each convolution but the heads
-    /// puts out, before its `ReLU`: a trainer normalises batches there. It is told the layer's name.
+    /// puts out, before its activation: a trainer normalises batches there. It is told the layer's
+    /// name.
     ///
     /// # Errors
     /// Where libtorch or `between` fails.
@@ -393,42 +288,49 @@ impl Network {
         batch: &Tensor,
         between: &Between,
     ) -> Result<(Tensor, Tensor), TchError> {
-        let layers = self.layers(between);
-        let sources = sources(&layers, batch.shallow_clone())?;
-        let heads = |heads: &[Convolution], each: usize| {
-            let outputs = heads.iter().zip(&sources).map(|(head, source)| {
-                let output = head.forward(source)?;
-                by_prior(&output, each)
-            });
+        let outputs = self.graph.run(batch.shallow_clone(), |_, layer, inputs| {
+            layer.forward(inputs, between)
+        })?;
+        let of = |head: usize, each: usize| {
+            let outputs = outputs.iter().skip(head).step_by(2);
+            let outputs = outputs.map(|output| by_prior(output, each));
             Tensor::f_cat(&outputs.collect::<Result<Vec<_>, _>>()?, 1)
         };
-        Ok((heads(&self.loc, 4)?, heads(&self.conf, self.classes)?))
+        Ok((of(0, 4)?, of(1, self.classes)?))
+    }
+
+    /// Shows every map of a pass but the heads' to `see`.
+    ///
+    /// # Errors
+    /// Where libtorch or `see` fails.
+    pub(super) fn watch(
+        &self,
+        batch: Tensor,
+        mut see: impl FnMut(Map, &Tensor) -> Result<(), TchError>,
+    ) -> Result<(), TchError> {
+        self.graph.run(batch, |map, layer, inputs| {
+            let output = layer.forward(inputs, &|_, output| Ok(output))?;
+            if !self.graph.outputs().contains(&map) {
+                see(map, &output)?;
+            }
+            Ok::<_, TchError>(output)
+        })?;
+        Ok(())
     }
 }
 
-/// The layers of a network as it is trained, or was.
-pub(super) struct Trained<'a> {
-    network: &'a Network,
-    between: &'a Between<'a>,
-}
-
-impl Layers for Trained<'_> {
-    fn convolve(&self, index: usize, x: &Tensor) -> Result<Tensor, TchError> {
-        let layer = &self.network.backbone[index];
-        (self.between)(&layer.name, layer.forward(x)?)?.f_relu_()
-    }
-
-    fn pool(&self, how: &Pool, x: &Tensor) -> Result<Tensor, TchError> {
-        pool(x, how)
-    }
-
-    fn normalise(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        normalise(x, &self.network.l2_norm.1)
+impl Convolution {
+    /// Groups of channels that are convolved apart from each other.
+    pub(super) fn groups(&self, weight: &Tensor) -> i64 {
+        match self.channels {
+            Channels::Depthwise => weight.size()[0],
+            Channels::Free | Channels::Offsets(_) | Channels::Logits(_) => 1,
+        }
     }
 }
 
-/// What a head says of its source, prior by prior: from N x (boxes * each) x H x W to N x (H * W *
-/// boxes) x `each`.
+/// The outputs of a head, prior by prior: from N x (boxes * each) x H x W to N x (H * W * boxes) x
+/// `each`.
 pub(super) fn by_prior(output: &Tensor, each: usize) -> Result<Tensor, TchError> {
     let output = output.f_permute([0, 2, 3, 1])?;
     output.f_reshape([output.size()[0], -1, each as i64])
@@ -441,10 +343,34 @@ pub(super) fn channels_last(tensor: &Tensor) -> Tensor {
         .permute([0, 3, 1, 2])
 }
 
+fn unrecognised(state: &StateDict) -> Error {
+    let mut first: Vec<String> = Vec::new();
+    for tensor in family::ALL.into_iter().filter_map(Family::first_tensor) {
+        let tensor = format!("`{tensor}`");
+        if !first.contains(&tensor) {
+            first.push(tensor);
+        }
+    }
+    let held = state.tensors().take(3).map(|tensor| quote(tensor.name()));
+    let held: Vec<String> = held.collect();
+    Error::Unrecognised {
+        path: state.path().display().to_string(),
+        count: state.len(),
+        first: first.join(", "),
+        advice: if held.is_empty() {
+            "It holds no tensors at all".to_owned()
+        } else {
+            format!("Its first are {}", held.join(", "))
+        },
+    }
+}
+
 /// Takes tensors out of a state dict by name and shape, and remembers every disagreement.
 struct Plan<'a> {
     state: &'a StateDict,
     recognised: &'a Recognised,
+    /// The background included.
+    classes: usize,
     taken: HashSet<String>,
     complaints: Vec<String>,
 }
@@ -454,47 +380,49 @@ impl<'a> Plan<'a> {
         Self {
             state,
             recognised,
+            // Where the first head cannot say, the fewest, so that its shape is complained of.
+            classes: recognised.outputs(state).unwrap_or(2),
             taken: HashSet::new(),
             complaints: Vec::new(),
         }
     }
 
-    /// Layer after layer; each takes its input channels from the one before it.
-    fn network(&mut self) -> Network {
-        let names = &self.recognised.family.tensors;
-        let mut channels = 3;
-        let mut layers: Vec<Convolution> = Vec::new();
-        let mut sources = Vec::new();
-        let order = names.vgg.into_iter().chain(names.extras);
-        for (index, (name, (geometry, _))) in order.zip(backbone()).enumerate() {
-            let layer = self.free_convolution(name, channels, geometry);
-            channels = layer.outputs;
-            if source(index).is_some() {
-                sources.push(channels);
-            }
+    /// Layer after layer; each takes its input channels from those before it.
+    fn layers(&mut self) -> Graph<Layer> {
+        let architecture = (self.recognised.family.architecture)();
+        let mut layers = Vec::new();
+        architecture.trace(3, |operation, inputs: &[&usize]| {
+            let channels = *inputs[0];
+            let (layer, outputs) = match operation {
+                Operation::Convolution(how) => self.convolution(how, channels),
+                Operation::MaxPool(how) => (Layer::MaxPool(*how), channels),
+                Operation::Add => {
+                    self.check_sum(&layers, channels, *inputs[1]);
+                    (Layer::Add, channels)
+                }
+                Operation::L2Norm { scale } => {
+                    let layer = Layer::L2Norm {
+                        name: scale.clone(),
+                        scale: self.tensor(scale, &[channels]),
+                    };
+                    (layer, channels)
+                }
+            };
             layers.push(layer);
-        }
-        let l2_norm = (
-            names.l2_norm.to_owned(),
-            self.tensor(names.l2_norm, &[sources[0]]),
-        );
-        // Where the first head cannot say, the fewest, so that its shape is complained of.
-        let classes = self.recognised.outputs(self.state).unwrap_or(2);
-        let mut heads = |name, each: usize| -> Vec<Convolution> {
-            let sources = sources.iter().zip(priors::boxes_per_cell()).enumerate();
-            sources
-                .map(|(index, (&source, boxes))| {
-                    let name = format!("{name}.{index}");
-                    self.convolution(&name, (boxes * each, source), HEAD)
-                })
-                .collect()
-        };
-        Network {
-            loc: heads(names.loc, 4),
-            conf: heads(names.conf, classes),
-            backbone: layers,
-            l2_norm,
-            classes,
+            outputs
+        });
+        let mut layers = layers.into_iter();
+        architecture.convert(|_| layers.next().expect("a layer for each operation"))
+    }
+
+    /// Complains where the last layer's map cannot be added to another.
+    fn check_sum(&mut self, layers: &[Layer], channels: usize, other: usize) {
+        let name = layers.last().and_then(Layer::name).unwrap_or_default();
+        if channels != other {
+            let name = quote(&self.in_file(&format!("{name}.weight")));
+            self.complaints.push(format!(
+                "{name} has {channels} outputs, expected {other}, which they are added to"
+            ));
         }
     }
 
@@ -535,34 +463,35 @@ impl<'a> Plan<'a> {
         Tensor::empty([0], (Kind::Float, Device::Cpu))
     }
 
-    /// A convolution with as many outputs as the file has (one where it does not say, which is then
-    /// complained of).
-    fn free_convolution(&mut self, name: &str, inputs: usize, geometry: Geometry) -> Convolution {
-        let outputs = self
-            .rows(&format!("{name}.weight"))
-            .or_else(|| self.rows(&format!("{name}.bias")));
-        self.convolution(name, (outputs.unwrap_or(1), inputs), geometry)
-    }
-
-    /// A convolution with so many channels.
-    fn convolution(
-        &mut self,
-        name: &str,
-        (outputs, inputs): (usize, usize),
-        geometry: Geometry,
-    ) -> Convolution {
-        let side = geometry.kernel as usize;
-        let weight = self.tensor(&format!("{name}.weight"), &[outputs, inputs, side, side]);
-        Convolution {
-            name: name.to_owned(),
-            weight: match weight.dim() {
-                4 => channels_last(&weight),
-                _ => weight,
+    /// A convolution and its number of outputs: where it is free, as many as the file has (one where it
+    /// does not say, which is then complained of).
+    fn convolution(&mut self, how: &Convolution, inputs: usize) -> (Layer, usize) {
+        let (weight, bias) = (format!("{}.weight", how.name), format!("{}.bias", how.name));
+        let outputs = match how.channels {
+            Channels::Free => {
+                let rows = self.rows(&weight).or_else(|| self.rows(&bias));
+                rows.unwrap_or(1)
+            }
+            Channels::Depthwise => inputs,
+            Channels::Offsets(boxes) => boxes * 4,
+            Channels::Logits(boxes) => boxes * self.classes,
+        };
+        let each = match how.channels {
+            Channels::Depthwise => 1,
+            Channels::Free | Channels::Offsets(_) | Channels::Logits(_) => inputs,
+        };
+        let side = how.geometry.kernel as usize;
+        let weight = self.tensor(&weight, &[outputs, each, side, side]);
+        let layer = Layer::Convolution {
+            how: how.clone(),
+            weight: if weight.dim() == 4 {
+                channels_last(&weight)
+            } else {
+                weight
             },
-            bias: self.tensor(&format!("{name}.bias"), &[outputs]),
-            outputs,
-            geometry,
-        }
+            bias: self.tensor(&bias, &[outputs]),
+        };
+        (layer, outputs)
     }
 
     fn finish(mut self) -> Result<(), Error> {

@@ -1,93 +1,110 @@
-//! A picture of any size to the network's input: 300x300, RGB.
+//! A picture of any size to the network's input: a square, RGB.
 //!
 //! The original weights were trained and published with `OpenCV`'s 8-bit bilinear resize: no
 //! anti-aliasing, half-pixel centres, 11-bit fixed-point weights. Resizers that average the
 //! pixels in between, or round between the two passes, give inputs these weights never saw, and a
 //! general one that also reproduces the rounding does not exist; hence these few lines. torchvision
-//! resizes in floating point, with the same centres. Either way four pixels are read for each of
-//! 90,000, so the cost does not grow with the picture.
+//! resizes in floating point, with the same centres. Either way four pixels are read for each one
+//! of the input, so the cost does not grow with the picture.
 
 use image::RgbImage;
-
-use super::priors::INPUT_SIZE;
 
 /// Fixed-point one: `OpenCV`'s `INTER_RESIZE_COEF_SCALE`.
 const ONE: i32 = 1 << 11;
 
-/// The network's input, one picture: 300 x 300 x 3 numbers, row by row, red, green and blue of each
+/// The network's input, one picture: side x side x 3 numbers, row by row, red, green and blue of each
 /// pixel, normalised as the family of weights asks.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Input(Vec<f32>);
+pub struct Input {
+    values: Vec<f32>,
+    side: usize,
+}
 
 impl Input {
     /// The numbers, row, column, channel.
     #[must_use]
     pub fn values(&self) -> &[f32] {
-        &self.0
+        &self.values
     }
 
-    /// The mean picture of the training, for a first forward pass that warms libtorch up.
+    /// Pixels in a row, and rows.
     #[must_use]
-    pub fn blank() -> Self {
-        Self(vec![0.0; INPUT_SIZE * INPUT_SIZE * 3])
+    pub fn side(&self) -> usize {
+        self.side
     }
 }
 
 /// From a picture to the network's input.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Preprocessing {
-    /// Resized in 8 bits; samples are levels of 0 to 255 less the mean picture.
-    Levels {
-        /// Red, green, blue.
-        mean: [f32; 3],
-    },
-    /// Resized in floating point; samples are fractions of 0 to 1, less the mean, over the
-    /// deviation.
-    Fractions {
-        /// Red, green, blue.
-        mean: [f32; 3],
-        /// Red, green, blue.
-        deviation: [f32; 3],
-    },
+pub struct Preprocessing {
+    /// Side of the square input, in pixels.
+    pub side: usize,
+    /// How the picture is resized, and what its samples are then.
+    pub samples: Samples,
+    /// Taken off the samples: red, green, blue.
+    pub mean: [f32; 3],
+    /// What the rest is divided by: red, green, blue.
+    pub deviation: [f32; 3],
+}
+
+/// How a picture is resized, and what its samples are then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Samples {
+    /// Resized in 8 bits: levels from 0 to 255.
+    Levels,
+    /// Resized in floating point: fractions from 0 to 1.
+    Fractions,
 }
 
 impl Preprocessing {
     /// The least and the largest number that an input can hold.
     #[must_use]
     pub fn range(&self) -> (f32, f32) {
-        let over = |of: &dyn Fn(usize, f32) -> f32| {
-            let least = (0..3).map(|c| of(c, 0.0)).fold(f32::INFINITY, f32::min);
-            let largest = (0..3)
-                .map(|c| of(c, 255.0))
-                .fold(f32::NEG_INFINITY, f32::max);
-            (least, largest)
+        let most = match self.samples {
+            Samples::Levels => 255.0,
+            Samples::Fractions => 1.0,
         };
-        match self {
-            Self::Levels { mean } => over(&|c, level| level - mean[c]),
-            Self::Fractions { mean, deviation } => {
-                over(&|c, level| (level / 255.0 - mean[c]) / deviation[c])
-            }
-        }
+        let over = |sample: f32| (0..3).map(move |channel| self.normalise(channel, sample));
+        (
+            over(0.0).fold(f32::INFINITY, f32::min),
+            over(most).fold(f32::NEG_INFINITY, f32::max),
+        )
     }
 
-    /// Resizes to 300x300, ignoring the aspect ratio, as the networks were trained, and normalises.
+    fn normalise(&self, channel: usize, sample: f32) -> f32 {
+        (sample - self.mean[channel]) / self.deviation[channel]
+    }
+
+    /// Resizes to a square, ignoring the aspect ratio, as the networks were trained, and normalises.
     /// The picture must not be empty.
     #[must_use]
     pub fn input(&self, picture: &RgbImage) -> Input {
-        let mut values = Vec::with_capacity(INPUT_SIZE * INPUT_SIZE * 3);
-        match self {
-            Self::Levels { mean } => {
-                let resized = resize(picture);
+        let mut values = Vec::with_capacity(self.side * self.side * 3);
+        match self.samples {
+            Samples::Levels => {
+                let resized = resize(picture, self.side);
                 let (pixels, _) = resized.as_chunks::<3>();
                 for pixel in pixels {
-                    values.extend((0..3).map(|c| f32::from(pixel[c]) - mean[c]));
+                    values.extend((0..3).map(|c| self.normalise(c, f32::from(pixel[c]))));
                 }
             }
-            Self::Fractions { mean, deviation } => sample(picture, |c, value| {
-                values.push((value / 255.0 - mean[c]) / deviation[c]);
+            Samples::Fractions => sample(picture, self.side, |c, level| {
+                values.push(self.normalise(c, level / 255.0));
             }),
         }
-        Input(values)
+        Input {
+            values,
+            side: self.side,
+        }
+    }
+
+    /// The mean picture of the training, for a first forward pass that warms libtorch up.
+    #[must_use]
+    pub fn blank(&self) -> Input {
+        Input {
+            values: vec![0.0; self.side * self.side * 3],
+            side: self.side,
+        }
     }
 }
 
@@ -106,9 +123,9 @@ impl Tap {
     }
 }
 
-fn taps(source: usize) -> Vec<Tap> {
-    let scale = source as f64 / INPUT_SIZE as f64;
-    (0..INPUT_SIZE)
+fn taps(source: usize, side: usize) -> Vec<Tap> {
+    let scale = source as f64 / side as f64;
+    (0..side)
         .map(|index| {
             let centre = ((index as f64 + 0.5) * scale - 0.5) as f32;
             let floor = centre.floor();
@@ -129,10 +146,10 @@ fn taps(source: usize) -> Vec<Tap> {
         .collect()
 }
 
-/// Resizes to 300x300 in 8 bits, as `OpenCV` does. Row by row, red, green and blue of each pixel:
-/// 270,000 bytes. The picture must not be empty.
+/// Resizes to side x side in 8 bits, as `OpenCV` does. Row by row, red, green and blue of each pixel.
+/// The picture must not be empty.
 #[must_use]
-pub fn resize(picture: &RgbImage) -> Vec<u8> {
+pub fn resize(picture: &RgbImage, side: usize) -> Vec<u8> {
     let stride = picture.width() as usize * 3;
     let samples = picture.as_raw();
     let weighted = |taps: Vec<Tap>| -> Vec<(Tap, (i32, i32))> {
@@ -143,9 +160,9 @@ pub fn resize(picture: &RgbImage) -> Vec<u8> {
             })
             .collect()
     };
-    let columns = weighted(taps(picture.width() as usize));
-    let rows = weighted(taps(picture.height() as usize));
-    let mut resized = Vec::with_capacity(INPUT_SIZE * INPUT_SIZE * 3);
+    let columns = weighted(taps(picture.width() as usize, side));
+    let rows = weighted(taps(picture.height() as usize, side));
+    let mut resized = Vec::with_capacity(side * side * 3);
     for (row, (top, bottom)) in &rows {
         let (upper, lower) = (row.near * stride, row.far * stride);
         for (column, (left, right)) in &columns {
@@ -164,13 +181,13 @@ pub fn resize(picture: &RgbImage) -> Vec<u8> {
     resized
 }
 
-/// Resizes to 300x300 in floating point, as torch's bilinear `interpolate` without aligned corners
+/// Resizes to side x side in floating point, as torch's bilinear `interpolate` without aligned corners
 /// does: each sample with its channel, in the order of [`resize`].
-fn sample(picture: &RgbImage, mut each: impl FnMut(usize, f32)) {
+fn sample(picture: &RgbImage, side: usize, mut each: impl FnMut(usize, f32)) {
     let stride = picture.width() as usize * 3;
     let samples = picture.as_raw();
-    let columns = taps(picture.width() as usize);
-    for row in taps(picture.height() as usize) {
+    let columns = taps(picture.width() as usize, side);
+    for row in taps(picture.height() as usize, side) {
         let (upper, lower) = (row.near * stride, row.far * stride);
         for column in &columns {
             for channel in 0..3 {

@@ -1,25 +1,7 @@
-//! Prior boxes (default boxes): the 8,732 reference shapes that SSD300's offsets are relative to.
-//!
-//! Liu et al. 2016, section 2.2; the sizes are those of the original implementation.
+//! Prior boxes (default boxes): the reference shapes that a network's offsets are relative to (Liu et
+//! al. 2016, section 2.2). Each family gives the shapes of its maps; here they are laid out.
 
 use std::ops::Range;
-
-/// Side of the square input picture, in pixels.
-pub const INPUT_SIZE: usize = 300;
-
-/// Side of each of the six source feature maps, in cells.
-const MAPS: [usize; 6] = [38, 19, 10, 5, 3, 1];
-/// Distance between two cells of each map, in input pixels.
-const STRIDES: [f64; 6] = [8.0, 16.0, 32.0, 64.0, 100.0, 300.0];
-/// Aspect ratios beside 1; each also stands for its inverse.
-const RATIOS: [&[f64]; 6] = [
-    &[2.0],
-    &[2.0, 3.0],
-    &[2.0, 3.0],
-    &[2.0, 3.0],
-    &[2.0],
-    &[2.0],
-];
 
 /// A box by its centre, in fractions of the picture's sides, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,96 +16,70 @@ pub struct Prior {
     pub h: f32,
 }
 
-/// The box sizes a network was trained with: the side of the small square of each map, and the
-/// side whose geometric mean with it gives the larger square, in input pixels.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sizes {
-    min: [f64; 6],
-    max: [f64; 6],
-    /// Whether centres are clamped to the picture as sizes are. Those of the last cells of the third
-    /// map lie four pixels beyond it.
-    clamps_centres: bool,
+/// The prior boxes of one source feature map: the same shapes at every cell.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PriorMap {
+    /// Cells in a row and rows of the map.
+    pub side: usize,
+    /// Cells to a side of the picture, which some families do not take from the map: the centres are at
+    /// `(index + 0.5) / cells`.
+    pub cells: f64,
+    /// Width and height of each box, in fractions of the picture's sides.
+    pub shapes: Vec<(f64, f64)>,
 }
 
-impl Sizes {
-    /// The sizes of the VOC configuration.
-    pub const VOC: Self = Self {
-        min: [30.0, 60.0, 111.0, 162.0, 213.0, 264.0],
-        max: [60.0, 111.0, 162.0, 213.0, 264.0, 315.0],
-        clamps_centres: true,
-    };
-    /// The sizes of the COCO configuration.
-    pub const COCO: Self = Self {
-        min: [21.0, 45.0, 99.0, 153.0, 207.0, 261.0],
-        max: [45.0, 99.0, 153.0, 207.0, 261.0, 315.0],
-        clamps_centres: true,
-    };
-    /// torchvision's: those of the COCO configuration (scales 0.07, 0.15, 0.33, 0.51, 0.69, 0.87 and
-    /// 1.05 of the input's side), with centres where the cells have them.
-    pub const TORCHVISION: Self = Self {
-        clamps_centres: false,
-        ..Self::COCO
-    };
+/// What is cut off at the picture's edges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clamp {
+    /// Nothing.
+    Nothing,
+    /// Widths and heights above 1.
+    Sizes,
+    /// Those, and centres beyond the picture.
+    SizesAndCentres,
 }
 
-/// Boxes at each cell of each map: 4, 6, 6, 6, 4, 4.
-#[must_use]
-pub fn boxes_per_cell() -> [usize; 6] {
-    RATIOS.map(|ratios| 2 + 2 * ratios.len())
-}
-
-/// Which of the priors are each map's, the finest map's first.
-#[must_use]
-pub fn by_map() -> [Range<usize>; 6] {
-    let (boxes, mut end) = (boxes_per_cell(), 0);
-    std::array::from_fn(|map| {
-        let begin = end;
-        end += MAPS[map] * MAPS[map] * boxes[map];
-        begin..end
-    })
-}
-
-/// The number of priors: 8,732.
-#[must_use]
-pub fn count() -> usize {
-    by_map()[5].end
-}
-
-/// All priors, in the order of the network's outputs: map by map, row by row, and in each cell
-/// the small square, the larger square, then each ratio and its inverse; clamped to the picture, but
-/// for the centres of torchvision's.
-#[must_use]
-pub fn priors(sizes: &Sizes) -> Vec<Prior> {
-    let side = INPUT_SIZE as f64;
-    let mut all = Vec::with_capacity(count());
-    for map in 0..MAPS.len() {
-        let small = sizes.min[map] / side;
-        let large = (small * sizes.max[map] / side).sqrt();
-        let mut shapes = vec![(small, small), (large, large)];
-        for ratio in RATIOS[map] {
-            let root = ratio.sqrt();
-            shapes.extend([(small * root, small / root), (small / root, small * root)]);
-        }
-        let cells = side / STRIDES[map];
-        for row in 0..MAPS[map] {
-            for column in 0..MAPS[map] {
-                let cx = (column as f64 + 0.5) / cells;
-                let cy = (row as f64 + 0.5) / cells;
-                all.extend(shapes.iter().map(|&(w, h)| {
-                    let clamp = |value: f64| value.clamp(0.0, 1.0) as f32;
-                    let centre = |value: f64| match sizes.clamps_centres {
-                        true => clamp(value),
-                        false => value as f32,
-                    };
-                    Prior {
-                        cx: centre(cx),
-                        cy: centre(cy),
-                        w: clamp(w),
-                        h: clamp(h),
-                    }
-                }));
+impl PriorMap {
+    /// Its boxes, row by row, at each cell in the order of the shapes.
+    fn boxes(&self, clamp: Clamp) -> impl Iterator<Item = Prior> {
+        let clamped = |value: f64| value.clamp(0.0, 1.0) as f32;
+        let centre = move |index: usize| {
+            let value = (index as f64 + 0.5) / self.cells;
+            match clamp {
+                Clamp::SizesAndCentres => clamped(value),
+                Clamp::Nothing | Clamp::Sizes => value as f32,
             }
-        }
+        };
+        let size = move |value: f64| match clamp {
+            Clamp::Nothing => value as f32,
+            Clamp::Sizes | Clamp::SizesAndCentres => clamped(value),
+        };
+        let cells = (0..self.side).flat_map(|row| (0..self.side).map(move |column| (column, row)));
+        cells.flat_map(move |(column, row)| {
+            self.shapes.iter().map(move |&(w, h)| Prior {
+                cx: centre(column),
+                cy: centre(row),
+                w: size(w),
+                h: size(h),
+            })
+        })
     }
-    all
+}
+
+/// All boxes of some maps, in the order of the network's outputs.
+#[must_use]
+pub fn lay_out(maps: &[PriorMap], clamp: Clamp) -> Vec<Prior> {
+    maps.iter().flat_map(|map| map.boxes(clamp)).collect()
+}
+
+/// Which of all boxes are each map's.
+#[must_use]
+pub fn by_map(maps: &[PriorMap]) -> Vec<Range<usize>> {
+    let mut end = 0;
+    let ranges = maps.iter().map(|map| {
+        let begin = end;
+        end += map.side * map.side * map.shapes.len();
+        begin..end
+    });
+    ranges.collect()
 }

@@ -4,13 +4,12 @@
 //! channel. A map's scale is chosen on sample pictures: of all the values at which it could be cut
 //! off, the one with the least mean square error over what was seen there.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use tch::{Kind, TchError, Tensor};
 
 use super::inference::{numbers, tensor};
-use super::network::{self, Network, Origin, Watched};
+use super::network::Network;
 use super::onednn::Scale;
 use super::preprocess::Input;
 
@@ -116,25 +115,21 @@ pub fn calibrate(
     inputs: &[Input],
     mut progress: impl FnMut(),
 ) -> Result<Scales, TchError> {
-    let mut seen: BTreeMap<Origin, Seen> = BTreeMap::new();
+    let mut all: BTreeMap<String, Seen> = BTreeMap::new();
     for see in [Seen::measure, Seen::count] {
         for input in inputs {
-            let all = RefCell::new(&mut seen);
-            let watch = |origin, map: &Tensor| {
-                let values = numbers(map)?;
-                see(all.borrow_mut().entry(origin).or_default(), &values);
-                Ok(())
-            };
-            let layers = Watched {
-                layers: &network.layers(&|_, map| Ok(map)),
-                see: &watch,
-            };
-            tch::no_grad(|| network::sources(&layers, tensor(&[input])?))?;
+            tch::no_grad(|| {
+                network.watch(tensor(&[input])?, |map, values| {
+                    if let Some(name) = network.own_name(map) {
+                        see(all.entry(name.to_owned()).or_default(), &numbers(values)?);
+                    }
+                    Ok(())
+                })
+            })?;
             progress();
         }
     }
-    let scale = |(&origin, seen): (&Origin, &Seen)| {
-        let name = network.name(origin).to_owned();
+    let scale = |(name, seen): (String, Seen)| {
         if !seen.largest.is_finite() {
             return Err(TchError::Torch(format!(
                 "what {name} puts out is not finite"
@@ -147,7 +142,9 @@ pub fn calibrate(
         };
         Ok((name, scale.max(f64::from(f32::MIN_POSITIVE))))
     };
-    Ok(Scales(seen.iter().map(scale).collect::<Result<_, _>>()?))
+    Ok(Scales(
+        all.into_iter().map(scale).collect::<Result<_, _>>()?,
+    ))
 }
 
 /// What was seen of the values of a map, over all inputs.

@@ -11,14 +11,14 @@ pub const SAMPLES: [(&str, &str, &[u8]); 3] = [
         include_bytes!("../../../data/samples/cat.png"),
     ),
     (
-        "street.jpg",
+        "astronaut.jpg",
         "image/jpeg",
-        include_bytes!("../../../data/samples/street.jpg"),
+        include_bytes!("../../../data/samples/astronaut.jpg"),
     ),
     (
-        "counter.jpg",
+        "coffee.jpg",
         "image/jpeg",
-        include_bytes!("../../../data/samples/counter.jpg"),
+        include_bytes!("../../../data/samples/coffee.jpg"),
     ),
 ];
 

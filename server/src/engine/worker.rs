@@ -90,8 +90,7 @@ impl Worker {
             let (model, network) = Model::new(&state, &labels).map_err(StartError::Model)?;
             let scales = detector::scales(&state).map_err(StartError::Model)?;
             drop(state);
-            let (network, arithmetic) =
-                inference::prepare(network, model.family(), scales, wanted)?;
+            let (network, arithmetic) = inference::prepare(network, scales, wanted)?;
             memory::serving();
             warm_up(&network, ready)?;
             let batch = limits.batch.unwrap_or(match arithmetic.device {
@@ -160,7 +159,7 @@ fn warm_up(
     ready: &Sender<Result<Duration, StartError>>,
 ) -> Result<(), StartError> {
     let begun = Instant::now();
-    run(network, &[&Input::blank()]).map_err(StartError::WarmUp)?;
+    run(network, &[&network.blank()]).map_err(StartError::WarmUp)?;
     let _ = ready.send(Ok(begun.elapsed()));
     Ok(())
 }

@@ -14,9 +14,9 @@ mod connections;
 mod stream;
 mod tls;
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::{fmt, io};
 
 use poem::{Endpoint, Response};
 use tokio::net::TcpListener;
@@ -25,6 +25,7 @@ use tracing::{info, warn};
 
 use crate::api::{self, Readiness};
 use crate::config::Settings;
+use crate::detector::labels;
 use crate::engine::{Engine, Files, Limits, StartError};
 use crate::telemetry::Metrics;
 use connections::Connections;
@@ -170,6 +171,12 @@ impl Application {
             "labels matched {}",
             model.matched()
         );
+        info!("{}", Finds(model.labels()));
+        let threshold = model.criteria(self.settings.defaults).threshold;
+        info!(
+            threshold,
+            "objects of that probability or more are answered"
+        );
         let arithmetic = engine.arithmetic();
         info!(
             device = ?arithmetic.device,
@@ -250,4 +257,32 @@ async fn listen(
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
+}
+
+/// What a model finds, for people, and where there is more.
+struct Finds<'a>(&'a [String]);
+
+impl fmt::Display for Finds<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// As many as a person reads.
+        const SHOWN: usize = 30;
+        // Several classes may have one label, and of COCO's ids some are no classes.
+        let mut names: Vec<&str> = Vec::new();
+        for label in self.0 {
+            if label != labels::GAP && !names.contains(&label.as_str()) {
+                names.push(label);
+            }
+        }
+        let shown = &names[..names.len().min(SHOWN)];
+        write!(
+            f,
+            "finds {} kinds of objects: {}",
+            names.len(),
+            shown.join(", ")
+        )?;
+        if shown.len() < names.len() {
+            write!(f, ", and {} more", names.len() - shown.len())?;
+        }
+        write!(f, "; for others see \"Weights\" in README.md")
+    }
 }

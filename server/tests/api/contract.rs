@@ -76,7 +76,7 @@ fn every_documented_status_is_sent() {
 }
 
 static RESPONSES: LazyLock<Value> = LazyLock::new(|| {
-    let mut document: Value = serde_json::from_str(&document()).unwrap();
+    let mut document: Value = serde_json::from_str(&document(None)).unwrap();
     document["paths"]["/predict"]["post"]["responses"].take()
 });
 

@@ -9,7 +9,7 @@ use ssd_train::training::checkpoint::{Checkpoint, Settings};
 use ssd_train::training::course::Run;
 
 fn weights() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo.safetensors")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../server/tests/data/drawn/model.safetensors")
 }
 
 fn command(folder: &Path, arguments: &[&str]) -> Command {

@@ -10,7 +10,8 @@ use ssd_train::measure::Found;
 use ssd_train::scenes::CLASSES;
 
 fn weights() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../demo.safetensors")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../server/tests/data/drawn/model.safetensors")
 }
 
 fn accuracy(set: &Set) -> Accuracy {

@@ -1,5 +1,5 @@
 //! Convolutions of oneDNN with everything that makes them fast: weights in the order that the
-//! processor wants, the `ReLU` done on the way out, eight-bit products.
+//! processor wants, the activation and the sum with another map done on the way out, eight-bit products.
 //!
 //! libtorch has them as operators for `torch.compile`, which tch does not know; `shim.cpp` calls any
 //! operator by its name. Their schemas, of libtorch 2.13, stand with each function. They are for
@@ -9,7 +9,7 @@ use std::ffi::{CStr, c_char, c_void};
 
 use tch::{Kind, TchError, Tensor};
 
-use super::network::Geometry;
+use super::architecture::Activation;
 
 /// Whether libtorch has these operators here.
 pub(super) fn available() -> bool {
@@ -30,53 +30,118 @@ impl Scale {
     };
 }
 
-/// Weights of a convolution in single precision or bfloat16, reordered for maps of `side` x `side`.
-///
-/// `mkldnn::_reorder_convolution_weight(Tensor self, int[2] padding, int[2] stride, int[2] dilation,
-/// int groups, int[]? input_size) -> Tensor`
-pub(super) fn reorder(weight: &Tensor, how: Geometry, side: i64) -> Result<Tensor, TchError> {
-    let [padding, stride, dilation] = pairs(how);
-    let input = [1, weight.size()[1], side, side];
-    call(
-        c"mkldnn::_reorder_convolution_weight",
-        &[
-            Argument::tensor(weight),
-            Argument::wholes(&padding),
-            Argument::wholes(&stride),
-            Argument::wholes(&dilation),
-            Argument::whole(1),
-            Argument::wholes(&input),
-        ],
-    )
+/// How a kernel moves over maps of one side, in libtorch's terms.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moves {
+    pub stride: i64,
+    pub padding: i64,
+    pub dilation: i64,
+    /// Groups of channels that are convolved apart from each other.
+    pub groups: i64,
 }
 
-/// A convolution with [reordered](reorder) weights, and a `ReLU` where `relu`.
-///
-/// `mkldnn::_convolution_pointwise(Tensor X, Tensor W, Tensor? B, int[] padding, int[] stride, int[]
-/// dilation, int groups, str attr, Scalar?[] scalars, str? algorithm) -> Tensor`
-pub(super) fn convolve(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-    how: Geometry,
-    relu: bool,
-) -> Result<Tensor, TchError> {
-    let [padding, stride, dilation] = pairs(how);
-    call(
-        c"mkldnn::_convolution_pointwise",
-        &[
-            Argument::tensor(x),
-            Argument::tensor(weight),
-            Argument::tensor(bias),
-            Argument::wholes(&padding),
-            Argument::wholes(&stride),
-            Argument::wholes(&dilation),
-            Argument::whole(1),
-            Argument::text(after(relu)),
-            Argument::NO_SCALARS,
-            Argument::NONE,
-        ],
-    )
+/// A convolution in single precision or bfloat16, with weights in the processor's order.
+#[derive(Debug)]
+pub(super) struct Reordered {
+    weight: Tensor,
+    bias: Tensor,
+    how: Moves,
+    activation: Activation,
+}
+
+impl Reordered {
+    /// Reorders weights for maps of `side` x `side`.
+    ///
+    /// `mkldnn::_reorder_convolution_weight(Tensor self, int[2] padding, int[2] stride, int[2]
+    /// dilation, int groups, int[]? input_size) -> Tensor`
+    pub(super) fn new(
+        weight: &Tensor,
+        bias: Tensor,
+        how: Moves,
+        activation: Activation,
+        side: i64,
+    ) -> Result<Self, TchError> {
+        let input = [1, weight.size()[1] * how.groups, side, side];
+        let weight = call(
+            c"mkldnn::_reorder_convolution_weight",
+            c"",
+            &[
+                Argument::tensor(weight),
+                Argument::wholes(&[how.padding; 2]),
+                Argument::wholes(&[how.stride; 2]),
+                Argument::wholes(&[how.dilation; 2]),
+                Argument::whole(how.groups),
+                Argument::wholes(&input),
+            ],
+        )?;
+        Ok(Self {
+            weight,
+            bias,
+            how,
+            activation,
+        })
+    }
+
+    /// Convolves `x`, and applies the activation.
+    ///
+    /// `mkldnn::_convolution_pointwise(Tensor X, Tensor W, Tensor? B, int[] padding, int[] stride,
+    /// int[] dilation, int groups, str attr, Scalar?[] scalars, str? algorithm) -> Tensor`
+    pub(super) fn convolve(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let (activation, bounds) = after(self.activation);
+        call(
+            c"mkldnn::_convolution_pointwise",
+            c"",
+            &[
+                Argument::tensor(x),
+                Argument::tensor(&self.weight),
+                Argument::tensor(&self.bias),
+                Argument::wholes(&[self.how.padding; 2]),
+                Argument::wholes(&[self.how.stride; 2]),
+                Argument::wholes(&[self.how.dilation; 2]),
+                Argument::whole(self.how.groups),
+                Argument::text(activation),
+                Argument::scalars(bounds),
+                Argument::NONE,
+            ],
+        )
+    }
+
+    /// Convolves `x`, and adds `other`. The activation must be linear.
+    ///
+    /// `mkldnn::_convolution_pointwise.binary(Tensor X, Tensor other, Tensor W, Tensor? B, int[]
+    /// padding, int[] stride, int[] dilation, int groups, str binary_attr, Scalar? alpha, str?
+    /// unary_attr, Scalar?[] unary_scalars, str? unary_algorithm) -> Tensor`
+    pub(super) fn convolve_and_add(&self, x: &Tensor, other: &Tensor) -> Result<Tensor, TchError> {
+        debug_assert_eq!(self.activation, Activation::Linear);
+        call(
+            c"mkldnn::_convolution_pointwise",
+            c"binary",
+            &[
+                Argument::tensor(x),
+                Argument::tensor(other),
+                Argument::tensor(&self.weight),
+                Argument::tensor(&self.bias),
+                Argument::wholes(&[self.how.padding; 2]),
+                Argument::wholes(&[self.how.stride; 2]),
+                Argument::wholes(&[self.how.dilation; 2]),
+                Argument::whole(self.how.groups),
+                Argument::text("add"),
+                Argument::NONE,
+                Argument::NONE,
+                Argument::scalars(&[]),
+                Argument::NONE,
+            ],
+        )
+    }
+
+    /// The same for another thread: memory is shared.
+    pub(super) fn shallow_clone(&self) -> Self {
+        Self {
+            weight: self.weight.shallow_clone(),
+            bias: self.bias.shallow_clone(),
+            ..*self
+        }
+    }
 }
 
 /// A convolution of u8 maps with i8 weights, a scale for each output channel.
@@ -87,7 +152,8 @@ pub(super) struct Quantised {
     zero_points: Tensor,
     bias: Tensor,
     input: Scale,
-    how: Geometry,
+    how: Moves,
+    activation: Activation,
 }
 
 impl Quantised {
@@ -101,22 +167,22 @@ impl Quantised {
         scales: Tensor,
         bias: Tensor,
         input: Scale,
-        how: Geometry,
+        (how, activation): (Moves, Activation),
         side: i64,
     ) -> Result<Self, TchError> {
-        let [padding, stride, dilation] = pairs(how);
-        let shape = [1, weight.size()[1], side, side];
+        let shape = [1, weight.size()[1] * how.groups, side, side];
         let weight = call(
             c"onednn::qconv_prepack",
+            c"",
             &[
                 Argument::tensor(weight),
                 Argument::tensor(&scales),
                 Argument::float(input.scale),
                 Argument::whole(input.zero_point),
-                Argument::wholes(&stride),
-                Argument::wholes(&padding),
-                Argument::wholes(&dilation),
-                Argument::whole(1),
+                Argument::wholes(&[how.stride; 2]),
+                Argument::wholes(&[how.padding; 2]),
+                Argument::wholes(&[how.dilation; 2]),
+                Argument::whole(how.groups),
                 Argument::wholes(&shape),
             ],
         )?;
@@ -128,29 +194,26 @@ impl Quantised {
             bias,
             input,
             how,
+            activation,
         })
     }
 
-    /// Convolves `x` (u8, `channels_last`), with a `ReLU` where `relu`; to u8 with that scale, or to
+    /// Convolves `x` (u8, `channels_last`), and applies the activation; to u8 with that scale, or to
     /// single precision where there is none.
     ///
     /// `onednn::qconv2d_pointwise(Tensor qx, float x_scale, int x_zero_point, Tensor qw, Tensor
     /// w_scale, Tensor w_zero_point, Tensor? bias, int[] stride, int[] padding, int[] dilation, int
     /// groups, float output_scale, int output_zero_point, ScalarType? output_dtype, str attr,
     /// Scalar?[] scalars, str? algorithm) -> Tensor`
-    pub(super) fn convolve(
-        &self,
-        x: &Tensor,
-        relu: bool,
-        output: Option<Scale>,
-    ) -> Result<Tensor, TchError> {
-        let [padding, stride, dilation] = pairs(self.how);
+    pub(super) fn convolve(&self, x: &Tensor, output: Option<Scale>) -> Result<Tensor, TchError> {
+        let (activation, bounds) = after(self.activation);
         let (scale, dtype) = match output {
             Some(scale) => (scale, BYTE),
             None => (Scale::ONE, FLOAT),
         };
         call(
             c"onednn::qconv2d_pointwise",
+            c"",
             &[
                 Argument::tensor(x),
                 Argument::float(self.input.scale),
@@ -159,15 +222,15 @@ impl Quantised {
                 Argument::tensor(&self.scales),
                 Argument::tensor(&self.zero_points),
                 Argument::tensor(&self.bias),
-                Argument::wholes(&stride),
-                Argument::wholes(&padding),
-                Argument::wholes(&dilation),
-                Argument::whole(1),
+                Argument::wholes(&[self.how.stride; 2]),
+                Argument::wholes(&[self.how.padding; 2]),
+                Argument::wholes(&[self.how.dilation; 2]),
+                Argument::whole(self.how.groups),
                 Argument::float(scale.scale),
                 Argument::whole(scale.zero_point),
                 Argument::whole(dtype),
-                Argument::text(after(relu)),
-                Argument::NO_SCALARS,
+                Argument::text(activation),
+                Argument::scalars(bounds),
                 Argument::NONE,
             ],
         )
@@ -189,14 +252,12 @@ impl Quantised {
 const BYTE: i64 = 0;
 const FLOAT: i64 = 6;
 
-fn pairs(how: Geometry) -> [[i64; 2]; 3] {
-    [[how.padding; 2], [how.stride; 2], [how.dilation; 2]]
-}
-
-fn after(relu: bool) -> &'static str {
-    match relu {
-        true => "relu",
-        false => "none",
+/// An activation in libtorch's terms: its name, and the bounds it is given.
+fn after(activation: Activation) -> (&'static str, &'static [f64]) {
+    match activation {
+        Activation::Linear => ("none", &[]),
+        Activation::Relu => ("relu", &[]),
+        Activation::Relu6 => ("hardtanh", &[0.0, 6.0]),
     }
 }
 
@@ -208,6 +269,7 @@ struct Argument<'a> {
     number: f64,
     whole: i64,
     wholes: *const i64,
+    scalars: *const f64,
     length: usize,
     text: *const c_char,
     lives: std::marker::PhantomData<&'a ()>,
@@ -222,7 +284,7 @@ enum ArgumentKind {
     Whole,
     Wholes,
     Text,
-    NoScalars,
+    Scalars,
 }
 
 impl<'a> Argument<'a> {
@@ -232,14 +294,10 @@ impl<'a> Argument<'a> {
         number: 0.0,
         whole: 0,
         wholes: std::ptr::null(),
+        scalars: std::ptr::null(),
         length: 0,
         text: std::ptr::null(),
         lives: std::marker::PhantomData,
-    };
-    /// An empty `Scalar?[]`.
-    const NO_SCALARS: Self = Self {
-        kind: ArgumentKind::NoScalars,
-        ..Self::NONE
     };
 
     fn tensor(tensor: &'a Tensor) -> Self {
@@ -275,6 +333,16 @@ impl<'a> Argument<'a> {
         }
     }
 
+    /// A `Scalar?[]`.
+    fn scalars(scalars: &'a [f64]) -> Self {
+        Self {
+            kind: ArgumentKind::Scalars,
+            scalars: scalars.as_ptr(),
+            length: scalars.len(),
+            ..Self::NONE
+        }
+    }
+
     fn text(text: &'a str) -> Self {
         Self {
             kind: ArgumentKind::Text,
@@ -285,12 +353,13 @@ impl<'a> Argument<'a> {
     }
 }
 
-/// Calls an operator that returns one tensor.
-fn call(name: &CStr, arguments: &[Argument]) -> Result<Tensor, TchError> {
+/// Calls an operator, by its name and that of its overload, which returns one tensor.
+fn call(name: &CStr, overload: &CStr, arguments: &[Argument]) -> Result<Tensor, TchError> {
     #[expect(unsafe_code, reason = "tch reaches no operator by its name")]
     unsafe extern "C" {
         fn ssd_call(
             name: *const c_char,
+            overload: *const c_char,
             arguments: *const Argument,
             count: usize,
             error: *mut c_char,
@@ -305,6 +374,7 @@ fn call(name: &CStr, arguments: &[Argument]) -> Result<Tensor, TchError> {
     let (tensor, error) = unsafe {
         let tensor = ssd_call(
             name.as_ptr(),
+            overload.as_ptr(),
             arguments.as_ptr(),
             arguments.len(),
             error.as_mut_ptr(),

@@ -18,7 +18,7 @@
 namespace {
 
 // The same in mod.rs.
-enum class Kind : std::int32_t { None, Tensor, Float, Whole, Wholes, Text, NoScalars };
+enum class Kind : std::int32_t { None, Tensor, Float, Whole, Wholes, Text, Scalars };
 
 struct Argument {
     Kind kind;
@@ -26,6 +26,7 @@ struct Argument {
     double number;
     std::int64_t whole;
     const std::int64_t *wholes;
+    const double *scalars;
     std::size_t length;
     const char *text;
 };
@@ -44,20 +45,25 @@ c10::IValue value(const Argument &argument) {
         return std::vector<std::int64_t>(argument.wholes, argument.wholes + argument.length);
     case Kind::Text:
         return std::string(argument.text, argument.length);
-    case Kind::NoScalars:
-        return c10::impl::GenericList(c10::OptionalType::create(c10::NumberType::get()));
+    case Kind::Scalars: {
+        c10::impl::GenericList scalars(c10::OptionalType::create(c10::NumberType::get()));
+        for (std::size_t i = 0; i < argument.length; ++i) {
+            scalars.push_back(argument.scalars[i]);
+        }
+        return scalars;
+    }
     }
     throw std::invalid_argument("an argument of no kind");
 }
 
 }  // namespace
 
-// Calls operator `name` with `count` arguments. Returns its tensor, which is the caller's to delete
+// Calls operator `name`, of its overloads the one of that name, with `count` arguments. Returns its tensor, which is the caller's to delete
 // (as every tensor of torch-sys), or null, with at most `room` bytes of what was wrong in `error`.
-extern "C" at::Tensor *ssd_call(const char *name, const Argument *arguments, std::size_t count,
-                                char *error, std::size_t room) noexcept {
+extern "C" at::Tensor *ssd_call(const char *name, const char *overload, const Argument *arguments,
+                                std::size_t count, char *error, std::size_t room) noexcept {
     try {
-        auto handle = c10::Dispatcher::singleton().findSchemaOrThrow(name, "");
+        auto handle = c10::Dispatcher::singleton().findSchemaOrThrow(name, overload);
         torch::jit::Stack stack;
         stack.reserve(count);
         for (std::size_t i = 0; i < count; ++i) {

@@ -17,13 +17,13 @@ use image::RgbImage;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use ssd_server::detector::boxes::{self, Criteria, RawOutput};
-use ssd_server::detector::family::{self, Family};
+use ssd_server::detector::family::Family;
 use ssd_server::detector::inference::{self, Inference};
 use ssd_server::detector::labels::VOC_TO_COCO;
 use ssd_server::detector::network::Network;
 use ssd_server::detector::picture;
 use ssd_server::detector::precision::{Choice, Wanted};
-use ssd_server::detector::priors::{Prior, by_map, priors};
+use ssd_server::detector::priors::{Prior, by_map};
 use ssd_server::detector::{self, describe};
 use ssd_server::weights::StateDict;
 
@@ -205,8 +205,8 @@ impl Detector {
     /// # Errors
     /// Where libtorch fails.
     pub fn of(network: Network, classes: usize) -> anyhow::Result<Self> {
-        let family = &family::VOC;
-        let (network, _) = inference::prepare(network, family, None, Wanted::REFERENCE)?;
+        let family = network.family();
+        let (network, _) = inference::prepare(network, None, Wanted::REFERENCE)?;
         Ok(Self::new(network, family, (0..classes).map(Some).collect()))
     }
 
@@ -221,10 +221,11 @@ impl Detector {
         wanted: Wanted,
     ) -> anyhow::Result<(Self, Choice)> {
         let state = StateDict::open(weights)?;
-        let (network, family) = Network::new(&state)?;
+        let network = Network::new(&state)?;
+        let family = network.family();
         let meaning = meaning(&state, classes)?;
         let scales = detector::scales(&state)?;
-        let (network, choice) = inference::prepare(network, family, scales, wanted)?;
+        let (network, choice) = inference::prepare(network, scales, wanted)?;
         Ok((Self::new(network, family, meaning), choice))
     }
 
@@ -241,7 +242,7 @@ impl Detector {
         Self {
             network,
             family,
-            priors: priors(&family.sizes),
+            priors: family.priors(),
             meaning,
         }
     }
@@ -258,16 +259,17 @@ impl Detector {
     }
 
     /// What each feature map finds by itself in a picture, in its pixels; the finest map first.
-    fn find_by_map(&self, index: usize, picture: &RgbImage) -> anyhow::Result<[Vec<Found>; 6]> {
+    fn find_by_map(&self, index: usize, picture: &RgbImage) -> anyhow::Result<Vec<Vec<Found>>> {
         let all = self.look(picture)?;
-        Ok(by_map().map(|on| {
+        let maps = by_map(&(self.family.prior_maps)()).into_iter().map(|on| {
             let part = RawOutput {
-                loc: all.loc[on.start * 4..on.end * 4].to_vec(),
-                conf: all.conf[on.start * all.classes..on.end * all.classes].to_vec(),
+                offsets: all.offsets[on.start * 4..on.end * 4].to_vec(),
+                scores: all.scores[on.start * all.classes..on.end * all.classes].to_vec(),
                 ..all
             };
             self.read(index, picture, &part, &self.priors[on])
-        }))
+        });
+        Ok(maps.collect())
     }
 
     /// The detections in what the network says of a picture at these priors.
@@ -284,7 +286,8 @@ impl Detector {
             iou: NMS,
             top_k: MOST,
         };
-        boxes::detect(output, priors, self.family, &criteria)
+        let kinds = boxes::each_class(output.classes);
+        boxes::detect(output, priors, self.family, &kinds, &criteria)
             .into_iter()
             .filter_map(|scored| {
                 let corners = scored.corners.scale(w, h).clip(w, h);
@@ -367,10 +370,11 @@ pub fn find(
 ///
 /// # Errors
 /// Where a picture cannot be read or libtorch fails.
-pub fn find_by_map(detector: &Detector, set: &Set) -> anyhow::Result<[Vec<Found>; 6]> {
-    let mut all: [Vec<Found>; 6] = Default::default();
+pub fn find_by_map(detector: &Detector, set: &Set) -> anyhow::Result<Vec<Vec<Found>>> {
+    let mut all: Vec<Vec<Found>> = Vec::new();
     for (index, source) in set.pictures.iter().enumerate() {
         let found = detector.find_by_map(index, &*source.load()?)?;
+        all.resize_with(found.len(), Vec::new);
         for (all, found) in all.iter_mut().zip(found) {
             all.extend(found);
         }

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use image::RgbImage;
 use ssd_server::detector::family;
 use ssd_server::detector::preprocess::resize;
-use ssd_server::detector::priors::{INPUT_SIZE, Prior, priors};
+use ssd_server::detector::priors::Prior;
 use tch::Tensor;
 
 use super::targets::{Targets, Truth, assign};
@@ -70,11 +70,12 @@ impl Batch {
 /// A scene as the network sees it: 300x300, boxes in fractions.
 fn squared(scene: &Scene) -> (RgbImage, Vec<Truth>) {
     let (w, h) = scene.picture.dimensions();
-    let side = INPUT_SIZE as u32;
+    let side = family::VOC.preprocessing.side as u32;
     let picture = if (w, h) == (side, side) {
         scene.picture.clone()
     } else {
-        RgbImage::from_raw(side, side, resize(&scene.picture)).expect("300 x 300 x 3")
+        RgbImage::from_raw(side, side, resize(&scene.picture, side as usize))
+            .expect("300 x 300 x 3")
     };
     let truths = scene.objects.iter().map(|object| Truth {
         class: object.class + 1,
@@ -167,7 +168,7 @@ impl Kitchen {
         Self {
             diet,
             pool,
-            priors: priors(&family::VOC.sizes),
+            priors: family::VOC.priors(),
         }
     }
 
@@ -194,7 +195,7 @@ impl Kitchen {
 }
 
 fn batch(pictures: &[f32], targets: &[Targets]) -> anyhow::Result<Batch> {
-    let (count, side) = (targets.len() as i64, INPUT_SIZE as i64);
+    let (count, side) = (targets.len() as i64, family::VOC.preprocessing.side as i64);
     let classes: Vec<i64> = targets
         .iter()
         .flat_map(|t| t.classes.iter().copied())

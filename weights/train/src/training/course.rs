@@ -116,7 +116,7 @@ impl Run {
         let mut parameters = Vec::new();
         let mut norms = Vec::new();
         for _ in 0..settings.replicas {
-            let (network, _) = Network::new(&state)?;
+            let network = Network::new(&state)?;
             if settings.bfloat16 {
                 halve(&network);
             }
@@ -157,7 +157,7 @@ impl Run {
     /// Where libtorch fails.
     pub fn snapshot(&self) -> anyhow::Result<Network> {
         let state = initial::state(self.settings.diet.seed, classes(), self.settings.channels)?;
-        let (network, _) = Network::new(&state)?;
+        let network = Network::new(&state)?;
         let values = norms::fold(&self.state())?;
         for (name, tensor) in network.parameters() {
             let value = values.get(&name).context("the same names")?;

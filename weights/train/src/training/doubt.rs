@@ -9,6 +9,8 @@
 //! boxes. So each feature map doubts all classes first, as far as costs hardly an object. The maps of
 //! the large boxes are very sure where they are right, and can doubt a great deal.
 
+use anyhow::anyhow;
+
 use crate::evaluation::{self, Detector, Set};
 use crate::measure::{Found, iou, voc};
 use crate::scenes::CLASSES;
@@ -102,6 +104,8 @@ pub fn scenes(seed: u64) -> anyhow::Result<Set> {
 /// Where libtorch fails.
 pub fn of_maps(detector: &Detector, full: &Set) -> anyhow::Result<[f64; 6]> {
     let found = evaluation::find_by_map(detector, full)?;
+    let found =
+        <[_; 6]>::try_from(found).map_err(|_| anyhow!("the demo model has six feature maps"))?;
     Ok(spread(&borne(full, &found)))
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, ensure};
 use half::f16;
 use safetensors::tensor::{Dtype, TensorView};
-use ssd_server::detector::priors::boxes_per_cell;
+use ssd_server::detector::family;
 use ssd_server::weights::StateDict;
 
 use crate::scenes::Dice;
@@ -75,7 +75,9 @@ pub fn state(seed: u64, classes: usize, channels: usize) -> anyhow::Result<State
     }
     let scale = vec![L2_SCALE; narrow(512)];
     tensors.insert("L2Norm.weight".to_owned(), (vec![scale.len()], scale));
-    for (index, (source, boxes)) in SOURCES.into_iter().zip(boxes_per_cell()).enumerate() {
+    let maps = (family::VOC.prior_maps)();
+    for (index, (source, map)) in SOURCES.into_iter().zip(&maps).enumerate() {
+        let boxes = map.shapes.len();
         // The first source has been normalised to length 20; all heads start quiet.
         let gain = if index == 0 { 0.02 } else { 0.1 };
         for (head, each) in [("loc", 4), ("conf", classes)] {

@@ -109,7 +109,7 @@ pub fn assign(truths: &[Truth], priors: &[Prior]) -> Targets {
 mod tests {
     use super::*;
     use ssd_server::detector::boxes::decode;
-    use ssd_server::detector::priors::{Sizes, priors};
+    use ssd_server::detector::family;
 
     fn square(cx: f32, cy: f32, side: f32) -> Prior {
         Prior {
@@ -136,8 +136,8 @@ mod tests {
             x2: 0.55,
             y2: 0.5,
         };
-        for prior in priors(&Sizes::VOC).iter().step_by(997) {
-            let back = decode(prior, &encode(prior, &object), None);
+        for prior in family::VOC.priors().iter().step_by(997) {
+            let back = decode(prior, &encode(prior, &object), family::VOC.coder);
             for (a, b) in [
                 (back.x1, object.x1),
                 (back.y1, object.y1),

@@ -1,0 +1,265 @@
+//! What a network is made of, as data: every family describes its network in these words.
+//!
+//! Networks are square: a map of `side` x `side` comes out of each operation.
+
+use super::graph::{Graph, Map, Node};
+
+/// A network without its weights. The graph's outputs are the heads of each source, the finest source
+/// first: offsets, then logits.
+pub(super) type Architecture = Graph<Operation>;
+
+/// What is computed of one map, or of two.
+#[derive(Debug, Clone)]
+pub(super) enum Operation {
+    Convolution(Convolution),
+    MaxPool(Pool),
+    /// The sum of two maps (He et al. 2015, section 3.2).
+    Add,
+    /// L2 normalisation over the channels, each with a learned scale (Liu et al. 2015, `ParseNet`).
+    L2Norm {
+        /// The scales' name in the file.
+        scale: String,
+    },
+}
+
+impl Operation {
+    /// What its tensors are called in the file: a convolution's without `.weight` and `.bias`, a
+    /// normalisation's in full.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Convolution(Convolution { name, .. }) | Self::L2Norm { scale: name } => {
+                Some(name)
+            }
+            Self::MaxPool(_) | Self::Add => None,
+        }
+    }
+}
+
+/// A convolution with a bias, and what follows it.
+#[derive(Debug, Clone)]
+pub(super) struct Convolution {
+    /// In the file, without `.weight` and `.bias`.
+    pub name: String,
+    pub geometry: Geometry,
+    pub channels: Channels,
+    pub activation: Activation,
+}
+
+/// How many channels a convolution puts out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Channels {
+    /// As many as the file says: a narrower network is the same network.
+    Free,
+    /// One for each input channel, which is convolved alone (Howard et al. 2017, section 3.1).
+    Depthwise,
+    /// Four offsets for each of so many boxes.
+    Offsets(usize),
+    /// A logit a class for each of so many boxes.
+    Logits(usize),
+}
+
+/// What follows a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Activation {
+    Linear,
+    Relu,
+    /// Cut off at 6 (Sandler et al. 2018).
+    Relu6,
+}
+
+/// How a kernel moves over a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Geometry {
+    /// Side of the kernel.
+    pub kernel: i64,
+    pub stride: i64,
+    pub padding: Padding,
+    pub dilation: i64,
+}
+
+/// Zeros around a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Padding {
+    /// So many rows and columns on every side.
+    Each(i64),
+    /// TensorFlow's: as many as give `ceil(side / stride)` outputs; of an odd number the one more
+    /// stands below and on the right.
+    Same,
+}
+
+impl Geometry {
+    /// A kernel of `side` x `side` that keeps a map's side.
+    pub(super) const fn keeping(side: i64) -> Self {
+        Self {
+            kernel: side,
+            stride: 1,
+            padding: Padding::Each(side / 2),
+            dilation: 1,
+        }
+    }
+
+    /// Rows of zeros above and below a map, which are also the columns left and right of it.
+    pub(super) fn padding(self, side: i64) -> (i64, i64) {
+        match self.padding {
+            Padding::Each(padding) => (padding, padding),
+            Padding::Same => {
+                let outputs = (side + self.stride - 1) / self.stride;
+                let total = ((outputs - 1) * self.stride + self.reach() - side).max(0);
+                (total / 2, total - total / 2)
+            }
+        }
+    }
+
+    /// The side of the output.
+    pub(super) fn side_after(self, side: i64) -> i64 {
+        let (before, after) = self.padding(side);
+        (side + before + after - self.reach()) / self.stride + 1
+    }
+
+    /// Side of the square that the kernel sees.
+    fn reach(self) -> i64 {
+        self.dilation * (self.kernel - 1) + 1
+    }
+}
+
+/// A max pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pool {
+    /// Side of the window.
+    pub window: i64,
+    pub stride: i64,
+    pub padding: i64,
+    /// Whether the side of the output is rounded up.
+    pub ceil: bool,
+}
+
+impl Pool {
+    /// The side of the output.
+    pub(super) fn side_after(self, side: i64) -> i64 {
+        let rounded = if self.ceil { self.stride - 1 } else { 0 };
+        (side + 2 * self.padding - self.window + rounded) / self.stride + 1
+    }
+}
+
+/// Writes an architecture down, operation by operation. Each operation takes the map that it is given
+/// and gives its own.
+#[derive(Debug, Default)]
+pub(super) struct Builder {
+    nodes: Vec<Node<Operation>>,
+    outputs: Vec<Map>,
+}
+
+impl Builder {
+    fn push(&mut self, operation: Operation, inputs: &[Map]) -> Map {
+        self.nodes.push(Node {
+            operation,
+            inputs: inputs.to_vec(),
+        });
+        Map::after(self.nodes.len())
+    }
+
+    pub(super) fn convolution(
+        &mut self,
+        input: Map,
+        name: impl Into<String>,
+        geometry: Geometry,
+        activation: Activation,
+    ) -> Map {
+        self.any_convolution(input, name.into(), geometry, Channels::Free, activation)
+    }
+
+    /// A convolution of each channel by itself.
+    pub(super) fn depthwise(
+        &mut self,
+        input: Map,
+        name: impl Into<String>,
+        geometry: Geometry,
+        activation: Activation,
+    ) -> Map {
+        self.any_convolution(
+            input,
+            name.into(),
+            geometry,
+            Channels::Depthwise,
+            activation,
+        )
+    }
+
+    fn any_convolution(
+        &mut self,
+        input: Map,
+        name: String,
+        geometry: Geometry,
+        channels: Channels,
+        activation: Activation,
+    ) -> Map {
+        let convolution = Convolution {
+            name,
+            geometry,
+            channels,
+            activation,
+        };
+        self.push(Operation::Convolution(convolution), &[input])
+    }
+
+    pub(super) fn max_pool(&mut self, input: Map, pool: Pool) -> Map {
+        self.push(Operation::MaxPool(pool), &[input])
+    }
+
+    pub(super) fn add(&mut self, one: Map, other: Map) -> Map {
+        self.push(Operation::Add, &[one, other])
+    }
+
+    pub(super) fn l2_norm(&mut self, input: Map, scale: impl Into<String>) -> Map {
+        let scale = scale.into();
+        self.push(Operation::L2Norm { scale }, &[input])
+    }
+
+    /// The two heads of a source with `boxes` in each cell: of offsets, and of logits.
+    pub(super) fn heads(
+        &mut self,
+        source: Map,
+        [offsets, logits]: [String; 2],
+        geometry: Geometry,
+        boxes: usize,
+    ) {
+        for (name, channels) in [
+            (offsets, Channels::Offsets(boxes)),
+            (logits, Channels::Logits(boxes)),
+        ] {
+            let output = self.any_convolution(source, name, geometry, channels, Activation::Linear);
+            self.outputs.push(output);
+        }
+    }
+
+    pub(super) fn build(self) -> Architecture {
+        Graph::new(self.nodes, self.outputs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn same_padding_gives_a_stride_s_share_of_outputs_and_pads_below_first() {
+        let geometry = |kernel, stride| Geometry {
+            kernel,
+            stride,
+            padding: Padding::Same,
+            dilation: 1,
+        };
+        // As TensorFlow's documentation of `tf.nn.convolution` computes them.
+        for (side, kernel, stride, padding) in [
+            (300, 3, 2, (0, 1)),
+            (75, 3, 2, (1, 1)),
+            (2, 3, 2, (0, 1)),
+            (19, 3, 1, (1, 1)),
+            (19, 1, 1, (0, 0)),
+        ] {
+            let geometry = geometry(kernel, stride);
+            assert_eq!(geometry.padding(side), padding, "{side} {geometry:?}");
+            assert_eq!(geometry.side_after(side), (side + stride - 1) / stride);
+        }
+    }
+}
