@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint deny chart unit contract contract-fuzz fuzz browser-test bench soak docs weights weights-coco demo-model cluster image deploy e2e cluster-down libtorch clean requirements
+.PHONY: help run test lint deny chart unit contract contract-fuzz fuzz browser-test bench soak docs weights weights-coco cluster image deploy e2e cluster-down libtorch clean requirements
 
 # The one place that holds the version is Cargo.toml; `make chart` compares the chart's.
 VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -22,6 +22,7 @@ test: lint chart unit contract ## Lint, check the chart, run every test
 
 unit: libtorch ## Run the tests of the programs and scripts
 	weights/download_test.sh
+	weights/mobilenet/convert_test.sh
 	cargo test --locked --workspace
 
 browser-test: libtorch ## Use the playground in a headless Chromium, which must be installed
@@ -66,9 +67,6 @@ weights: ## Download the published VOC weights into weights/ (105 MB; goes on wh
 weights-coco: ## Download torchvision's COCO weights into weights/ (136 MB)
 	weights/download.sh coco
 
-demo-model: libtorch ## Train the demo model again (two hours on two cores)
-	weights/train/demo.sh
-
 cluster: ## Make a two-node Kubernetes cluster (kind) and a registry on localhost:5001
 	ci/cluster.sh up
 
@@ -83,8 +81,8 @@ deploy: ## Install or upgrade the chart in that cluster, and wait until it serve
 	digest=$(DIGEST) && [ -n "$$digest" ] || { echo "no image to deploy: make cluster image" >&2; exit 1; }; \
 	.tools/bin/helm upgrade --install ssd charts/ssd --kube-context kind-ssd --wait --timeout 5m --set "image.digest=$$digest"
 
-# Its values expect the demo model's answers, whatever lies in weights/.
-e2e: PUBLISHED = demo.safetensors
+# Its values expect the answers of the model that ships, whatever lies in weights/.
+e2e: PUBLISHED = ssd_mobilenet_v2_oidv4.safetensors
 e2e: cluster image ## Prove the chart on that cluster: every installation, and what happens to a running one
 	ci/e2e.sh $(DIGEST)
 

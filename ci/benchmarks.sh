@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures the server against a plain Flask application and OpenVINO, and writes docs/benchmarks.md and
+# Measures the server against a plain Flask application, OpenVINO and LiteRT, and writes docs/benchmarks.md and
 # its plots. Leave the machine alone meanwhile: about ten minutes.
 #
 # It needs 6 GB for PyTorch and OpenVINO, in .tools/benchmarks, or PYTHON set to an interpreter that has
@@ -11,7 +11,7 @@ python=${PYTHON:-.tools/benchmarks/bin/python}
 if ! command -v "$python" >/dev/null; then
     python3 -m venv .tools/benchmarks
     .tools/benchmarks/bin/pip install --quiet torch==2.13.0 openvino==2026.4.1 nncf==3.4.0 \
-        numpy==2.4.6 opencv-python-headless==5.0.0.93 flask==3.1.3 matplotlib==3.11.2 requests
+        ai-edge-litert==2.3.0 numpy==2.4.6 opencv-python-headless==5.0.0.93 flask==3.1.3 matplotlib==3.11.2 requests
 fi
 oha=${OHA:-.tools/bin/oha}
 if ! command -v "$oha" >/dev/null; then

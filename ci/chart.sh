@@ -4,13 +4,13 @@
 #   ci/chart.sh [CHECK...]      all by default: facts settings files readme lint unit alerts dashboard render
 #                               subchart rolling missing nulls package scripts
 #   ci/chart.sh write-readme    writes the chart's README.md from values.yaml and README.md.gotmpl
-#   ci/chart.sh write-model     writes the SHA-256 of weights/demo.safetensors into the values of ci/
+#   ci/chart.sh write-model     writes the SHA-256 of weights/ssd_mobilenet_v2_oidv4.safetensors into the values of ci/
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 chart=charts/ssd
-# Some values of ci/ download the demo model, and so must name its SHA-256.
-model=weights/demo.safetensors
+# Some values of ci/ download the model that ships, and so must name its SHA-256.
+model=weights/ssd_mobilenet_v2_oidv4.safetensors
 model_values=("$chart/ci/model-url-values.yaml" "$chart/ci/model-pvc-values.yaml")
 checks=(facts settings files readme lint unit alerts dashboard render subchart rolling missing nulls package scripts)
 

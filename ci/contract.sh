@@ -34,10 +34,12 @@ needs() {
     done
 }
 
-# A server with the demo model, on a port that the system picks: exports its address and login.
+# A server with the model that ships, on a port that the system picks: exports its address and login. Its
+# threshold is low, so that there is more than one object.
 serve() {
     cargo build --locked --workspace --bin ssd --example client
-    env -i PATH="$PATH" PORT=0 WEIGHTS_PATH=weights/demo.safetensors target/debug/ssd >"$work/log" 2>&1 &
+    env -i PATH="$PATH" PORT=0 THRESHOLD=0.1 WEIGHTS_PATH=weights/ssd_mobilenet_v2_oidv4.safetensors \
+        target/debug/ssd >"$work/log" 2>&1 &
     server=$!
     soon 60 grep -q 'Running on' "$work/log" || { cat "$work/log" >&2; die "the server does not start"; }
     SSD_URL=$(sed -n 's|.*Running on \(http://.*\)/.*|\1|p' "$work/log")

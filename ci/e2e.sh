@@ -17,7 +17,7 @@ control_plane=$cluster-control-plane
 worker=$cluster-worker
 registry=localhost:5001
 namespace=ssd-e2e
-model=weights/demo.safetensors
+model=weights/ssd_mobilenet_v2_oidv4.safetensors
 
 work=$(mktemp -d)
 export KUBECONFIG=$work/kubeconfig
@@ -42,7 +42,7 @@ kind get kubeconfig --name "$cluster" >"$KUBECONFIG"
 kubectl config set-context --current --namespace "$namespace" >/dev/null
 
 must "two nodes are Ready" nodes_ready
-check "the demo model is a file that pods can download" push_model $model
+check "the model is a file that pods can download" push_model $model
 echo "      not installed, since this cluster lacks what they need, only rendered by make chart:"
 for values in charts/ssd/tests/values/*-values.yaml; do
     echo "        $values: $(sed -n '1s/^# //p' "$values")"

@@ -28,10 +28,12 @@ PATIENCE = 60  # Seconds; only a test that fails waits so long.
 
 
 class Server:
-    """The server with the demo model, on a free port."""
+    """The server with the model that ships, on a free port."""
 
     def __init__(self):
-        environment = {"PATH": os.environ["PATH"], "PORT": "0", "WEIGHTS_PATH": "weights/demo.safetensors", **LOGIN}
+        weights = "weights/ssd_mobilenet_v2_oidv4.safetensors"
+        # In the precision that every processor has: what is found depends on it a little.
+        environment = {"PATH": os.environ["PATH"], "PORT": "0", "PRECISION": "f32", "WEIGHTS_PATH": weights, **LOGIN}
         self.process = subprocess.Popen(
             [ROOT / os.environ["SERVER"]], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
         )
@@ -167,11 +169,16 @@ class PlaygroundTest(unittest.TestCase):
     # ---- pictures ----
 
     def test_an_uploaded_picture_shows_the_server_s_boxes_where_they_are(self):
-        self.upload(SAMPLES / "street.jpg")
-        answer = self.ask(SAMPLES / "street.jpg", 0.6)
+        picture = SAMPLES / "astronaut.jpg"
+        self.upload(picture)
+        rows = lambda answer: [(each["label"], f"{each['probability'] * 100:.1f} %") for each in answer["predictions"]]
+        # With the threshold that the weights name; then with one at which there is more than one object.
+        self.assertEqual(self.rows(), rows(self.ask(picture, 0.5)))
+        self.threshold(20)
+        answer = self.ask(picture, 0.2)
         found = answer["predictions"]
-        self.assertGreaterEqual(len(found), 5)
-        self.assertEqual(self.rows(), [(each["label"], f"{each['probability'] * 100:.1f} %") for each in found])
+        self.assertGreaterEqual(len(found), 3)
+        self.assertEqual(self.rows(), rows(answer))
         frame = self.find("#shown").rect
         shown = sorted((box.rect["x"], box.rect["y"], box.rect["width"], box.rect["height"]) for box in self.visible(".edge"))
         scale = frame["width"] / answer["image"]["width"]
@@ -184,21 +191,27 @@ class PlaygroundTest(unittest.TestCase):
         self.assertEqual(self.find("#summary").text, f"{len(found)} objects")
 
     def test_every_sample_is_answered_by_a_click(self):
-        # In the cat the demo model finds nothing, however little sure it has to be.
-        for name, objects in (("street.jpg", True), ("counter.jpg", True), ("cat.png", False)):
+        for name, label in (("cat.png", "cat"), ("astronaut.jpg", "person"), ("coffee.jpg", "cup")):
             self.sample(name)
-            self.threshold(5)
-            found = self.ask(SAMPLES / name, 0.05)["predictions"]
-            self.assertEqual(len(found) > 0, objects)
+            self.threshold(10)
+            found = self.ask(SAMPLES / name, 0.1)["predictions"]
+            self.assertEqual(found[0]["label"], label)
             self.assertEqual([label for label, _ in self.rows()], [each["label"] for each in found])
             self.assertEqual(len(self.visible(".edge")), len(found))
+
+    def test_a_picture_in_which_nothing_is_found_has_no_objects(self):
+        nothing = {"model": "any", "image": {"width": 451, "height": 300}, "predictions": []}
+        self.driver.execute_script("window.fetch = async () => Response.json(arguments[0])", nothing)
+        self.upload(SAMPLES / "cat.png")
+        self.assertEqual(self.find("#summary").text, "0 objects")
+        self.assertEqual((self.rows(), self.visible(".edge")), ([], []))
 
     def test_a_picture_can_be_pasted_and_dropped(self):
         for event, field in (("paste", "clipboardData"), ("drop", "dataTransfer")):
             script = """
                 const [event, field, done] = arguments;
                 const data = new DataTransfer();
-                fetch(`${location.origin}/playground/street.jpg`).then((answer) => answer.blob()).then((blob) => {
+                fetch(`${location.origin}/playground/astronaut.jpg`).then((answer) => answer.blob()).then((blob) => {
                   data.items.add(new File([blob], `${event}.jpg`, { type: "image/jpeg" }));
                   const Kind = { paste: ClipboardEvent, drop: DragEvent }[event];
                   document.body.dispatchEvent(new Kind(event, { [field]: data, bubbles: true, cancelable: true }));
@@ -248,36 +261,37 @@ class PlaygroundTest(unittest.TestCase):
     # ---- what was found ----
 
     def test_the_slider_shows_what_the_server_would_answer_and_asks_nothing(self):
-        self.sample("street.jpg")
+        self.sample("coffee.jpg")
         self.assertEqual(self.requests(), 1)
-        for percent in (5, 30, 60, 99, 100):
+        for percent in (5, 12, 30, 99, 100):
             self.threshold(percent)
-            labels = [each["label"] for each in self.ask(SAMPLES / "street.jpg", percent / 100)["predictions"]]
+            labels = [each["label"] for each in self.ask(SAMPLES / "coffee.jpg", percent / 100)["predictions"]]
             self.assertEqual([label for label, _ in self.rows()], labels)
             self.assertEqual(len(self.visible(".edge")), len(labels))
             self.assertIn(f"threshold={percent / 100:g}", self.code("curl"))
         self.assertEqual(self.requests(), 0)
 
     def test_a_row_and_its_box_light_up_together(self):
-        self.sample("street.jpg")
+        self.sample("astronaut.jpg")
+        self.threshold(14)
         def lit(selector):
             return [each.get_attribute("textContent") for each in self.visible(f"{selector}.lit")]
 
-        row = next(row for row in self.visible("#rows tr") if "pizza" in row.text)
+        row = next(row for row in self.visible("#rows tr") if "bottle" in row.text)
         ActionChains(self.driver).move_to_element(row).perform()
-        self.assertEqual((lit(".name"), len(lit(".box"))), (["pizza"], 1))
-        # Of the boxes one above the other, the smallest, which lies above.
+        self.assertEqual((lit(".name"), len(lit(".box"))), (["bottle"], 1))
+        # Of the boxes one above the other, the smallest, which lies above: a shoe on the person.
         box = min(self.visible(".box"), key=lambda box: box.rect["width"] * box.rect["height"])
         ActionChains(self.driver).move_to_element(box).perform()
-        self.assertEqual((lit(".name"), lit("tr")[0][:9]), (["stop sign"], "stop sign"))
+        self.assertEqual((lit(".name"), len(lit("tr")), lit("tr")[0][:8]), (["Footwear"], 1, "Footwear"))
         ActionChains(self.driver).move_to_element(self.find("h1")).perform()
         self.assertEqual((lit(".name"), lit(".box"), lit("tr")), ([], [], []))
 
     def test_a_label_has_one_colour(self):
         colours = {}
-        for name in ("street.jpg", "counter.jpg"):
+        for name in ("astronaut.jpg", "coffee.jpg"):
             self.sample(name)
-            self.threshold(5)
+            self.threshold(12)
             for element in self.visible(".name, #rows tr"):
                 label = element.find_element(By.CSS_SELECTOR, "text, td").get_attribute("textContent")
                 colour = self.driver.execute_script("return getComputedStyle(arguments[0]).getPropertyValue('--colour')", element)
@@ -286,7 +300,7 @@ class PlaygroundTest(unittest.TestCase):
         self.assertGreater(len(set.union(*colours.values())), 3)
 
     def test_the_time_of_every_stage_is_shown(self):
-        self.sample("street.jpg")
+        self.sample("cat.png")
         names = [name.text for name in self.visible("#times dt")]
         self.assertEqual(
             names, ["Decode", "Preprocess", "Wait", "Forward pass", "Postprocess", "Sending, receiving", "Round trip"]
@@ -299,14 +313,14 @@ class PlaygroundTest(unittest.TestCase):
     def test_a_broken_picture_is_told_in_the_server_s_words_and_the_next_one_works(self):
         with tempfile.TemporaryDirectory() as folder:
             broken = pathlib.Path(folder, "broken.jpg")
-            broken.write_bytes((SAMPLES / "street.jpg").read_bytes()[:5000])
+            broken.write_bytes((SAMPLES / "astronaut.jpg").read_bytes()[:5000])
             self.choose(broken)
             self.assertIn("The picture is damaged or cut short", self.notice())
             broken.write_text("not a picture")
             self.choose(broken)
             self.until(lambda: "The picture's format is not read" in self.notice())
             self.refused = 2
-        self.sample("street.jpg")
+        self.sample("cat.png")
         self.assertEqual(self.visible("#notice"), [])
 
     def test_a_picture_above_the_limit_is_not_even_sent(self):
@@ -327,18 +341,18 @@ class PlaygroundTest(unittest.TestCase):
             (503, {"Retry-After": "1"}, "Try again in 1 s."),
         ):
             self.driver.execute_script(answer, problem, status, headers)
-            self.choose(SAMPLES / "street.jpg")
+            self.choose(SAMPLES / "cat.png")
             self.until(lambda: "What to do." in self.notice() and more in self.notice())
             self.assertEqual(len(self.visible("#notice button")), 0 if status == 413 else 1)
         self.driver.execute_script(answer, "<html>", 502, {})
-        self.choose(SAMPLES / "street.jpg")
+        self.choose(SAMPLES / "cat.png")
         self.until(lambda: "502" in self.notice() and "not ssd's own answer" in self.notice())
 
     def test_a_server_that_is_gone_is_told_and_can_be_tried_again(self):
         network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
         self.driver.execute_cdp_cmd("Network.enable", {})
         self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {**network, "offline": True})
-        self.choose(SAMPLES / "street.jpg")
+        self.choose(SAMPLES / "cat.png")
         self.assertIn("The server cannot be reached", self.notice())
         self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {**network, "offline": False})
         self.find("#notice button").click()
@@ -359,9 +373,10 @@ class PlaygroundTest(unittest.TestCase):
         permission = {"origin": f"http://{self.server.address}", "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
         self.driver.execute_cdp_cmd("Browser.grantPermissions", permission)
         with tempfile.TemporaryDirectory() as folder:
-            for name in ("street.jpg", "it's $(a) \"b\";type=c,d.jpg"):
-                shutil.copy(SAMPLES / "street.jpg", pathlib.Path(folder, name))
+            for name in ("astronaut.jpg", "it's $(a) \"b\";type=c,d.jpg"):
+                shutil.copy(SAMPLES / "astronaut.jpg", pathlib.Path(folder, name))
                 self.upload(pathlib.Path(folder, name))
+                self.threshold(20)
                 self.find("#copy").click()
                 self.until(lambda: self.find("#copy").text == "Copied")
                 copied = self.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
@@ -370,13 +385,15 @@ class PlaygroundTest(unittest.TestCase):
                 self.assertEqual([each["label"] for each in found], [label for label, _ in self.rows()])
 
     def test_the_python_code_works(self):
-        self.sample("street.jpg")
+        self.sample("astronaut.jpg")
+        self.threshold(20)
         output = self.run_code([sys.executable, "-c", self.code("python")])
         self.assertEqual(len(output.splitlines()), len(self.rows()))
 
     @unittest.skipUnless(shutil.which("node"), "Node is not installed")
     def test_the_javascript_code_works(self):
-        self.sample("street.jpg")
+        self.sample("astronaut.jpg")
+        self.threshold(20)
         output = self.run_code(["node", "--input-type=module", "--eval", self.code("javascript")])
         self.assertEqual(len(re.findall(r"0\.\d+ \{", output)), len(self.rows()))
 
@@ -397,11 +414,11 @@ class PlaygroundTest(unittest.TestCase):
                 self.assertTrue(self.driver.execute_script(outline, element), f"{seen[-1]} does not show that it has the focus")
             return seen
 
-        self.assertEqual(visited(5), ["a", "file", "camera", "street.jpg", "counter.jpg"])
+        self.assertEqual(visited(5), ["a", "file", "camera", "cat.png", "astronaut.jpg"])
         press(Keys.ENTER)
         self.answered()
         at_first = len(self.rows())
-        self.assertEqual(visited(2), ["cat.png", "threshold"])
+        self.assertEqual(visited(2), ["coffee.jpg", "threshold"])
         press(Keys.END)
         before = len(self.rows())
         self.assertLess(before, at_first)
@@ -422,7 +439,7 @@ class PlaygroundTest(unittest.TestCase):
     def test_what_happens_is_said_to_who_does_not_see_it(self):
         self.assertEqual(self.find("#summary").get_attribute("role"), "status")
         self.assertEqual(self.find("#notice").get_dom_attribute("role"), "alert")
-        self.sample("street.jpg")
+        self.sample("cat.png")
         for control in self.visible("input, button, a, pre, img:not([alt='']), [role=group]"):
             self.assertTrue(control.accessible_name, control.get_attribute("outerHTML"))
 
@@ -432,8 +449,11 @@ class PlaygroundTest(unittest.TestCase):
             wider = lambda: self.driver.execute_script("return document.documentElement.scrollWidth - 360")
             self.driver.refresh()
             self.assertEqual(wider(), 0)
-            self.sample("street.jpg")
-            self.threshold(5)
+            self.sample("astronaut.jpg")
+            # Without the labels, of which there are too many, and with them.
+            for percent in (5, 12):
+                self.threshold(percent)
+                self.assertEqual(wider(), 0)
             for language in ("curl", "python", "javascript"):
                 self.code(language)
                 self.assertEqual(wider(), 0)
@@ -462,7 +482,7 @@ def screenshot():
         screen(driver, 1200, 765)
         driver.get(server.url())
         # The first one warms the server up.
-        for name in ("counter.jpg", "street.jpg"):
+        for name in ("astronaut.jpg", "cat.png"):
             driver.find_element(By.CSS_SELECTOR, f"[data-sample='{name}']").click()
             shown = (By.XPATH, f"//body[@data-state='answered']//a[.='{name}']")
             WebDriverWait(driver, PATIENCE).until(lambda _, shown=shown: driver.find_elements(*shown))

@@ -20,7 +20,7 @@ class Server(http.server.BaseHTTPRequestHandler):
     """Answers as the real server does, but for what a test puts into these attributes."""
 
     protocol_version = "HTTP/1.1"
-    ready, refusal, challenge, label = 200, 401, 'Basic realm="ssd", charset="UTF-8"', "stop sign"
+    ready, refusal, challenge, label = 200, 401, 'Basic realm="ssd", charset="UTF-8"', "cat"
 
     def do_GET(self):
         self.answer(Server.ready if self.path == "/readyz" else 404, {})
@@ -32,7 +32,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         elif self.path != "/predict" or b'name="image"' not in body or b"\xff\xd8\xff" not in body:
             self.answer(400, {"detail": "no picture"})
         else:
-            self.answer(200, {"model": "demo", "predictions": [{"label": Server.label, "probability": 0.98}]})
+            self.answer(200, {"model": "ssd_mobilenet_v2_oidv4", "predictions": [{"label": Server.label, "probability": 0.98}]})
 
     def answer(self, status, content, headers=None):
         body = json.dumps(content, separators=(",", ":")).encode()
@@ -60,7 +60,7 @@ class TestPods(unittest.TestCase):
         cls.sample.write_bytes(base64.b64decode(sample))
 
     def setUp(self):
-        Server.ready, Server.refusal, Server.challenge, Server.label = 200, 401, 'Basic realm="ssd"', "stop sign"
+        Server.ready, Server.refusal, Server.challenge, Server.label = 200, 401, 'Basic realm="ssd"', "cat"
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.addCleanup(server.server_close)
@@ -103,7 +103,7 @@ class TestPods(unittest.TestCase):
         self.assert_fails(self.run_pod("ssd-test-unauthorized"))
 
     def test_fails_when_the_prediction_has_another_label(self):
-        Server.label = "cat"
+        Server.label = "dog"
         self.assert_fails(self.run_pod("ssd-test-prediction"))
 
     def test_fails_when_the_credentials_are_not_the_servers(self):

@@ -14,7 +14,7 @@ import unittest
 import requests
 
 ROOT = pathlib.Path(__file__).parents[2]
-PICTURE = ROOT / "data/samples/street.jpg"
+PICTURE = ROOT / "data/samples/astronaut.jpg"
 PROGRAMS = {
     "sh": [ROOT / "server/examples/client.sh"],
     "py": [sys.executable, ROOT / "server/examples/client.py"],
@@ -25,7 +25,7 @@ PROGRAM = PROGRAMS[sys.argv.pop()]
 BUSY = 429, {"Retry-After": "1"}, "application/problem+json", b'{"title": "Busy", "detail": "Come back later."}'
 NOT_READY = 503, {"Retry-After": "1"}, "application/problem+json", b'{"title": "Loading", "detail": "Soon."}'
 FOUND = 200, {}, "application/json", (
-    b'{"model": "m", "image": {"width": 9, "height": 9}, "predictions": [{"label": "stop sign",'
+    b'{"model": "m", "image": {"width": 9, "height": 9}, "predictions": [{"label": "dining table",'
     b' "probability": 0.5, "box": {"x": 1.25, "y": 2.5, "width": 3.75, "height": 4.0}}]}'
 )
 A_PROXY = 403, {}, "text/html", b"<html>forbidden</html>"
@@ -107,7 +107,7 @@ class Client(unittest.TestCase):
         with Server(FOUND) as server:
             ran = run(server.url, "grüße", "pass:wörd")
         self.assertEqual((ran.stderr, ran.returncode), ("", 0))
-        self.assertEqual(objects(ran.stdout), [("stop sign", 0.5, 1.25, 2.5, 3.75, 4.0)])
+        self.assertEqual(objects(ran.stdout), [("dining table", 0.5, 1.25, 2.5, 3.75, 4.0)])
         [(path, headers, body)] = server.asked
         self.assertEqual((path, headers["Authorization"]), ("/predict", "Basic Z3LDvMOfZTpwYXNzOnfDtnJk"))
         self.assertTrue(headers["Content-Type"].startswith("multipart/form-data; boundary="))

@@ -13,7 +13,7 @@ from client.models import PredictFilesBody, Prediction, Problem
 from client.types import File
 
 URL, USERNAME, PASSWORD = (os.environ[f"SSD_{name}"] for name in ("URL", "USERNAME", "PASSWORD"))
-PICTURE = pathlib.Path(__file__).parents[2] / "data/samples/street.jpg"
+PICTURE = pathlib.Path(__file__).parents[2] / "data/samples/astronaut.jpg"
 
 
 def call(picture, username=USERNAME, **parameters):
@@ -25,7 +25,7 @@ def call(picture, username=USERNAME, **parameters):
 
 class Generated(unittest.TestCase):
     def test_gets_what_a_plain_request_gets(self):
-        for parameters in {}, {"threshold": 0.5, "iou": 0.3, "top_k": 2}:
+        for parameters in {}, {"threshold": 0.05, "iou": 0.3, "top_k": 2}:
             plain = requests.post(
                 f"{URL}/predict",
                 params=parameters,

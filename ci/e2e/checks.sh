@@ -72,11 +72,12 @@ lab_objects() {
 # The lab's own line, from outside the cluster.
 lab_curl() {
     local port=18080 forward result=0
+    cp charts/ssd/files/sample.jpg "$work/cat.jpg"
     kubectl port-forward service/ssd $port:80 &
     forward=$!
     soon 15 curl --silent --fail --output /dev/null http://localhost:$port/readyz &&
-        curl --silent --show-error --fail-with-body -u ugain:ugain -F image=@charts/ssd/files/sample.jpg localhost:$port/predict |
-        grep '"predictions"' || result=1
+        (cd "$work" && curl --silent --show-error --fail-with-body -u ugain:ugain -F image=@cat.jpg localhost:$port/predict) |
+        grep '"label":"cat"' || result=1
     kill $forward
     return $result
 }

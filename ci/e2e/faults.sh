@@ -38,7 +38,7 @@ too_little_memory() {
 }
 
 no_volume() {
-    bad_roll 'persistentvolumeclaim "nowhere" not found' --set model.existingClaim=nowhere,model.path=demo.safetensors
+    bad_roll 'persistentvolumeclaim "nowhere" not found' --set model.existingClaim=nowhere,model.path=ssd_mobilenet_v2_oidv4.safetensors
 }
 
 no_such_model() {

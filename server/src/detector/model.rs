@@ -57,6 +57,9 @@ pub struct Defaults {
     pub top_k: usize,
 }
 
+/// The least width and height of a box, in pixels. Responses round to this.
+const LEAST_SIDE: f32 = 0.01;
+
 /// One object found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Detection {
@@ -158,8 +161,10 @@ impl Model {
             .into_iter()
             .filter_map(|found| {
                 let corners = found.corners.scale(width, height).clip(width, height);
-                // What is left may be too thin for the picture's coordinates.
-                (!corners.is_empty()).then(|| Detection {
+                // What is left at the picture's edge may be too thin to be shown.
+                let sides = [corners.x2 - corners.x1, corners.y2 - corners.y1];
+                let shows = sides.iter().all(|side| *side >= LEAST_SIDE);
+                shows.then(|| Detection {
                     label: self.labels[found.class - 1].clone(),
                     class: found.class,
                     probability: found.probability,

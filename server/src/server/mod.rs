@@ -174,7 +174,7 @@ impl Application {
         info!("{}", Finds(model.labels()));
         let threshold = model.criteria(self.settings.defaults).threshold;
         info!(
-            threshold,
+            %threshold,
             "objects of that probability or more are answered"
         );
         let arithmetic = engine.arithmetic();
