@@ -193,8 +193,8 @@ class PlaygroundTest(unittest.TestCase):
     def test_every_sample_is_answered_by_a_click(self):
         for name, label in (("cat.png", "cat"), ("astronaut.jpg", "person"), ("coffee.jpg", "cup")):
             self.sample(name)
-            self.threshold(10)
-            found = self.ask(SAMPLES / name, 0.1)["predictions"]
+            self.threshold(5)
+            found = self.ask(SAMPLES / name, 0.05)["predictions"]
             self.assertEqual(found[0]["label"], label)
             self.assertEqual([label for label, _ in self.rows()], [each["label"] for each in found])
             self.assertEqual(len(self.visible(".edge")), len(found))

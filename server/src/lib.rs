@@ -1,4 +1,4 @@
-//! SSD300 object detection over HTTP, on libtorch, without Python.
+//! SSD object detection over HTTP, on libtorch, without Python.
 //!
 //! A request comes in through [`api`], waits in [`engine`], is seen by [`detector`], and leaves
 //! through [`api`]. Files come in once, at start-up, through [`weights`]. Nothing points back.
