@@ -175,11 +175,12 @@ impl Model {
     }
 }
 
-/// The classes, from 1, of each label, in the order of the first.
+/// The classes, from 1, of each label, in the order of the first. Gaps have one name, and are no kind.
 fn kinds(labels: &[String]) -> Vec<Vec<usize>> {
     let mut kinds: Vec<Vec<usize>> = Vec::new();
     for (class, label) in (1..).zip(labels) {
-        match kinds.iter_mut().find(|kind| labels[kind[0] - 1] == *label) {
+        let same = |kind: &&mut Vec<usize>| labels[kind[0] - 1] == *label && label != labels::GAP;
+        match kinds.iter_mut().find(same) {
             Some(kind) => kind.push(class),
             None => kinds.push(vec![class]),
         }
@@ -259,4 +260,15 @@ pub fn describe(state: &StateDict) -> Option<Description> {
         family: recognised.family,
         classes: own.or_else(|| (recognised.family.class_names)(outputs)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_of_one_label_are_one_kind_but_for_the_gaps_of_coco_s_ids() {
+        let labels = ["cup", labels::GAP, "cat", "cup", labels::GAP].map(str::to_owned);
+        assert_eq!(kinds(&labels), [vec![1, 4], vec![2], vec![3], vec![5]]);
+    }
 }
