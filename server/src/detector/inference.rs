@@ -17,14 +17,15 @@ use super::preprocess::{Input, Preprocessing};
 use super::quantise::{self, Scales};
 use super::samples;
 
-/// A convolution in the form in which it runs.
+/// A convolution that is ready to run.
 #[derive(Debug)]
 struct Prepared {
     form: Form,
-    /// Rows of zeros above and below the map, which are also columns, where the kernel does not do it.
+    /// Rows of zeros that are put above and below the map first, and columns left and right of it.
     padding: (i64, i64),
 }
 
+/// A convolution in the form in which it runs.
 #[derive(Debug)]
 enum Form {
     /// libtorch's own: on any device and any processor.
@@ -267,9 +268,8 @@ pub enum Error {
     NoEightBits,
     /// The network has operations without an eight-bit form.
     #[error(
-        "int8 is for the SSD300 families; {family} runs in f32 or bf16: it has sums of maps, depthwise \
-         convolutions and maps with values below zero, which lose too much in eight bits. Give \
-         PRECISION=auto, f32 or bf16"
+        "int8 is for the SSD300 families. {family} has sums of maps, depthwise convolutions and maps with \
+         values below zero, which have no eight-bit form here: give PRECISION=auto, f32 or bf16"
     )]
     NotInEightBits {
         /// The network's.
