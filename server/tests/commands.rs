@@ -744,6 +744,50 @@ fn the_model_that_ships_is_the_default_and_brings_its_threshold() {
 }
 
 #[test]
+fn weights_that_name_their_classes_are_answered_by_those_names_unless_somebody_gives_a_list() {
+    let state = StateDict::open(&data("small.safetensors")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("own.safetensors");
+    let list = folder.path().join("list.txt");
+    let own: Vec<String> = (1..=20).map(|class| format!("part {class}")).collect();
+    let metadata = [("classes".to_owned(), serde_json::to_string(&own).unwrap())].into();
+    let tensors = state.tensors().map(NewTensor::from).collect();
+    write_safetensors(&path, tensors, &metadata).unwrap();
+    let cat = data("cat.png");
+    let answer = |labels: Option<&str>| {
+        let mut command = ssd(&["predict", "--json", cat.to_str().unwrap()]);
+        command.env("WEIGHTS_PATH", &path);
+        if let Some(labels) = labels {
+            std::fs::write(&list, labels).unwrap();
+            command.env("COCO_LABELS_PATH", &list);
+        }
+        run(&mut command)
+    };
+    let labels = |(code, output, errors): (i32, String, String)| {
+        assert_eq!(code, 0, "{errors}");
+        let answer: Value = serde_json::from_str(&output).unwrap();
+        let found = answer["predictions"].as_array().unwrap().clone();
+        let label = |one: &Value| one["label"].as_str().unwrap().to_owned();
+        found.iter().map(label).collect::<Vec<_>>()
+    };
+    // The lab's list has none of the names; wherever it lies, it is nobody's choice.
+    let lab = include_str!("../../data/coco_labels.txt");
+    for given in [None, Some(lab)] {
+        let found = labels(answer(given));
+        assert!(!found.is_empty() && found.iter().all(|label| own.contains(label)));
+    }
+    let renamed: String = (1..=20).map(|class| format!("piece {class}\n")).collect();
+    let found = labels(answer(Some(&renamed)));
+    assert!(found.iter().all(|label| label.starts_with("piece ")));
+    let (code, _, errors) = answer(Some("fox\nwolf\n"));
+    assert_eq!(code, 1);
+    assert!(
+        errors.contains("it has 2 labels, but the model has 20 classes"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn a_threshold_that_weights_cannot_mean_is_refused() {
     let state = StateDict::open(&data("small.safetensors")).unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -208,6 +208,29 @@ impl Labels {
         &self.0
     }
 
+    /// Whether it is the lab's list, COCO's, which stands for any model that nobody gave a list.
+    #[must_use]
+    pub fn is_the_lab_s(&self) -> bool {
+        self.0.iter().eq(COCO.iter().map(|class| class.name))
+    }
+
+    /// Gives classes whose `own` names are known their labels by name: a class that the file does not name
+    /// keeps its own.
+    #[must_use]
+    pub fn name(&self, own: &[String]) -> (Vec<String>, Matched) {
+        let mut unnamed = Vec::new();
+        let named = own.iter().map(|class| {
+            self.find(class).cloned().unwrap_or_else(|| {
+                unnamed.push(class.clone());
+                class.clone()
+            })
+        });
+        let named = named.collect();
+        // The gaps of COCO's ids are no classes.
+        unnamed.retain(|class| class != GAP);
+        (named, Matched::ByName { unnamed })
+    }
+
     /// Gives each of a model's `classes` (the background not counted) its label. As many labels as
     /// classes are taken by position; else by name, where the model's `known` names are known. Names of
     /// VOC and Open Images also match COCO's. A class that the file does not name keeps its own name.
@@ -230,22 +253,10 @@ impl Labels {
         let Some(known) = known else {
             return Err(mismatch);
         };
-        let mut unnamed = Vec::new();
-        let assigned: Vec<String> = known
-            .iter()
-            .map(|class| {
-                self.find(class).cloned().unwrap_or_else(|| {
-                    unnamed.push(class.clone());
-                    class.clone()
-                })
-            })
-            .collect();
-        if unnamed.len() == classes {
+        if known.iter().all(|class| self.find(class).is_none()) {
             return Err(mismatch);
         }
-        // The gaps of COCO's ids are no classes.
-        unnamed.retain(|class| class != GAP);
-        Ok((assigned, Matched::ByName { unnamed }))
+        Ok(self.name(known))
     }
 
     /// The label of that name, or of the name that COCO or VOC has for it; case does not matter.

@@ -83,10 +83,16 @@ impl Model {
         let network = Network::new(state)?;
         let family = network.family();
         let classes = network.classes() - 1;
-        let known =
-            own_class_names(state, classes)?.or_else(|| (family.class_names)(network.classes()));
+        let own = own_class_names(state, classes)?;
         let given = labels.names().len();
-        let (labels, matched) = labels.assign(classes, known.as_deref())?;
+        let (labels, matched) = match own {
+            // Weights that know their own classes need no list, unless somebody gave one.
+            Some(own) if labels.is_the_lab_s() => labels.name(&own),
+            own => {
+                let known = own.or_else(|| (family.class_names)(network.classes()));
+                labels.assign(classes, known.as_deref())?
+            }
+        };
         let name = state.path().file_stem().unwrap_or_default();
         let model = Self {
             name: name.to_string_lossy().into_owned(),

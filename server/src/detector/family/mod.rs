@@ -130,6 +130,23 @@ impl Family {
         Some(format!("{name}.weight"))
     }
 
+    /// The classification heads in order: what each one's tensors are called, without `.weight` and
+    /// `.bias`, and for how many boxes it has a logit of every class.
+    #[must_use]
+    pub fn classification_heads(&self) -> Vec<(String, usize)> {
+        let architecture = (self.architecture)();
+        let heads = architecture
+            .nodes()
+            .filter_map(|(_, node)| match &node.operation {
+                Operation::Convolution(head) => match head.channels {
+                    Channels::Logits(boxes) => Some((head.name.clone(), boxes)),
+                    _ => None,
+                },
+                _ => None,
+            });
+        heads.collect()
+    }
+
     /// The prior boxes, in the order of the network's outputs.
     #[must_use]
     pub fn priors(&self) -> Vec<Prior> {
@@ -142,16 +159,8 @@ impl Recognised {
     /// `None`.
     #[must_use]
     pub fn outputs(&self, state: &StateDict) -> Option<usize> {
-        let architecture = (self.family.architecture)();
-        let (name, boxes) = architecture
-            .nodes()
-            .find_map(|(_, node)| match &node.operation {
-                Operation::Convolution(head) => match head.channels {
-                    Channels::Logits(boxes) => Some((head.name.clone(), boxes)),
-                    _ => None,
-                },
-                _ => None,
-            })?;
+        let heads = self.family.classification_heads();
+        let (name, boxes) = heads.first()?;
         let weight = state.get(&format!("{}{name}.weight", self.prefix))?;
         let outputs = weight.shape().first()? / boxes;
         (outputs >= 2).then_some(outputs)
