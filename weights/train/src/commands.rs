@@ -1,5 +1,7 @@
 //! The commands and their arguments.
 
+mod fit;
+
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Fit(fit::Fit),
     /// Draw scenes into a folder in PASCAL VOC's layout
     Scenes(Scenes),
     /// Train the demo model on drawn scenes, or go on from the checkpoint
@@ -43,6 +46,7 @@ impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
+            Command::Fit(command) => command.run(),
             Command::Scenes(command) => command.run(),
             Command::Train(command) => command.run(),
             Command::Export(command) => command.run(),

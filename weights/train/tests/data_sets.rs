@@ -1,0 +1,1243 @@
+//! Labelled pictures of a user's own, as annotation tools write them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use image::{ImageFormat, Rgb, RgbImage};
+use ssd_train::data::{self, Dataset, Format, Part};
+use tempfile::TempDir;
+
+/// A folder that goes when the test ends.
+struct Set(TempDir);
+
+impl Set {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> &Self {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+        self
+    }
+
+    /// A picture of 100 x 80 pixels of a colour of its own, by its name.
+    fn picture(&self, name: &str) -> &Self {
+        self.sized(name, 100, 80)
+    }
+
+    fn sized(&self, name: &str, width: u32, height: u32) -> &Self {
+        let shade = name
+            .bytes()
+            .fold(7_u32, |sum, byte| sum.wrapping_mul(31) + u32::from(byte));
+        let [r, g, b, _] = shade.to_le_bytes();
+        let format = ImageFormat::from_path(name).unwrap();
+        let picture = RgbImage::from_pixel(width, height, Rgb([r, g, b]));
+        self.write(name, encoded(&picture, format))
+    }
+
+    /// VOC's annotation of a picture of 100 x 80 pixels.
+    fn xml(&self, name: &str, filename: &str, objects: &[(&str, [i32; 4])]) -> &Self {
+        self.write(name, xml(filename, Some((100, 80)), objects))
+    }
+
+    fn open(&self) -> Dataset {
+        data::open(self.path()).unwrap()
+    }
+
+    fn refused(&self) -> String {
+        refused(self.path())
+    }
+}
+
+fn refused(path: &Path) -> String {
+    format!("{:#}", data::open(path).unwrap_err())
+}
+
+fn encoded(picture: &RgbImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+fn xml(filename: &str, size: Option<(u32, u32)>, objects: &[(&str, [i32; 4])]) -> String {
+    let size = size.map_or(String::new(), |(w, h)| {
+        format!("<size><width>{w}</width><height>{h}</height><depth>3</depth></size>")
+    });
+    let objects: String = objects
+        .iter()
+        .map(|(name, [x1, y1, x2, y2])| {
+            format!(
+                "<object>\n<name>{name}</name><pose>Unspecified</pose><difficult>0</difficult>\n<bndbox><xmin>{x1}\
+                 </xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>\n"
+            )
+        })
+        .collect();
+    format!(
+        "<annotation verified=\"yes\">\n<filename>{filename}</filename><path></path>{size}\n{objects}</annotation>"
+    )
+}
+
+/// A JPEG whose EXIF asks for it to be turned.
+fn turned(picture: &RgbImage, orientation: u8) -> Vec<u8> {
+    let tiff = [
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".as_slice(),
+        &[orientation],
+        b"\0\0\0\0\0\0",
+    ]
+    .concat();
+    let jpeg = encoded(picture, ImageFormat::Jpeg);
+    let length = (tiff.len() as u16 + 2).to_be_bytes();
+    [&jpeg[..2], b"\xff\xe1", &length, &tiff, &jpeg[2..]].concat()
+}
+
+/// What is wrong, a line each, with paths from the set's folder.
+fn problems(dataset: &Dataset, set: &Set) -> Vec<String> {
+    let root = format!("{}/", set.path().display());
+    let lines = dataset.problems.iter().map(ToString::to_string);
+    lines.map(|line| line.replace(&root, "")).collect()
+}
+
+/// That one of the problems holds all of the words.
+#[track_caller]
+fn assert_named(dataset: &Dataset, set: &Set, words: &[&str]) {
+    let all = problems(dataset, set);
+    let named = all
+        .iter()
+        .any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(named, "{words:?} not in {all:#?}");
+}
+
+fn names(dataset: &Dataset) -> Vec<String> {
+    let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    dataset.pictures.iter().map(|p| name(&p.path)).collect()
+}
+
+/// The boxes of a picture in its pixels, rounded, with their classes.
+fn boxes(dataset: &Dataset, picture: usize) -> Vec<(&str, [i32; 4])> {
+    let picture = &dataset.pictures[picture];
+    let (w, h) = (picture.width as f32, picture.height as f32);
+    let of = |object: &data::Object| {
+        let c = object.corners.scale(w, h);
+        let sides = [c.x1, c.y1, c.x2, c.y2].map(|side| side.round() as i32);
+        (dataset.classes[object.class].as_str(), sides)
+    };
+    picture.objects.iter().map(of).collect()
+}
+
+const CAT: (&str, [i32; 4]) = ("cat", [11, 21, 30, 60]);
+
+#[test]
+fn three_pictures_are_the_same_set_in_every_format() {
+    let voc = Set::new();
+    let coco = Set::new();
+    let yolo = Set::new();
+    for name in ["a.png", "b.png", "c.png"] {
+        voc.picture(&format!("JPEGImages/{name}"));
+        coco.picture(&format!("images/{name}"));
+        yolo.picture(&format!("images/{name}"));
+    }
+    voc.xml(
+        "Annotations/a.xml",
+        "a.png",
+        &[CAT, ("dog", [1, 1, 100, 80])],
+    )
+    .xml("Annotations/b.xml", "b.png", &[("dog", [51, 41, 75, 60])])
+    .xml("Annotations/c.xml", "c.png", &[]);
+    coco.write(
+        "result.json",
+        r#"{"images": [{"id": 1, "file_name": "a.png", "width": 100, "height": 80},
+                       {"id": 2, "file_name": "images/b.png", "width": 100, "height": 80},
+                       {"id": 3, "file_name": "images\\c.png", "width": 100, "height": 80}],
+            "categories": [{"id": 9, "name": "dog"}, {"id": 4, "name": "cat"}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 4, "bbox": [10, 20, 20, 40]},
+                            {"id": 2, "image_id": 1, "category_id": 9, "bbox": [0, 0, 100, 80]},
+                            {"id": 3, "image_id": 2, "category_id": 9, "bbox": [50, 40, 25, 20]}]}"#,
+    );
+    yolo.write("classes.txt", "cat\ndog\n")
+        .write("labels/a.txt", "0 0.2 0.5 0.2 0.5\n1 0.5 0.5 1 1\n")
+        .write("labels/b.txt", "1 0.625 0.625 0.25 0.25")
+        .write("labels/c.txt", "");
+    let sets = [
+        (&voc, Format::Voc),
+        (&coco, Format::Coco),
+        (&yolo, Format::Yolo),
+    ];
+    for (set, format) in sets {
+        let dataset = set.open();
+        assert_eq!(dataset.format, format);
+        assert_eq!(dataset.classes, ["cat", "dog"]);
+        assert_eq!(names(&dataset), ["a.png", "b.png", "c.png"]);
+        let found: Vec<_> = (0..3).map(|index| boxes(&dataset, index)).collect();
+        let expected = [
+            vec![("cat", [10, 20, 30, 60]), ("dog", [0, 0, 100, 80])],
+            vec![("dog", [50, 40, 75, 60])],
+            vec![],
+        ];
+        assert_eq!(found, expected, "{format}");
+        let sizes: Vec<_> = dataset
+            .pictures
+            .iter()
+            .map(|p| (p.width, p.height))
+            .collect();
+        assert_eq!(sizes, [(100, 80); 3]);
+        // That the cat is labelled but once is all that there is to say.
+        assert_eq!(dataset.problems.len(), 1, "{:?}", problems(&dataset, set));
+        assert_named(&dataset, set, &["`cat` has a single box"]);
+    }
+}
+
+// PASCAL VOC
+
+#[test]
+fn annotations_may_lie_beside_their_pictures_or_in_folders_for_each_part() {
+    let beside = Set::new();
+    beside.picture("a.png").xml("a.xml", "a.png", &[CAT]);
+    assert_eq!(names(&beside.open()), ["a.png"]);
+
+    let parts = Set::new();
+    parts
+        .picture("train/a.jpg")
+        .xml("train/a.xml", "a.jpg", &[CAT])
+        .picture("valid/images/a.png")
+        .xml("valid/annotations/a.xml", "a.png", &[CAT])
+        .picture("test/c.png")
+        .xml("test/c.xml", "c.png", &[CAT]);
+    let dataset = parts.open();
+    let of: Vec<_> = dataset
+        .pictures
+        .iter()
+        .map(|picture| picture.part)
+        .collect();
+    // In the order of paths: test, train, valid.
+    assert_eq!(of, [None, Some(Part::Train), Some(Part::Validation)]);
+    assert_named(
+        &dataset,
+        &parts,
+        &["1 pictures are neither for training nor"],
+    );
+    assert_eq!(data::split(&dataset, 1), (vec![1], vec![2]));
+}
+
+#[test]
+fn the_lists_of_voc_are_obeyed_where_there_are_both() {
+    let set = Set::new();
+    for name in ["a", "b", "c d", "e"] {
+        set.picture(&format!("JPEGImages/{name}.png"));
+        set.xml(&format!("Annotations/{name}.xml"), "", &[CAT]);
+    }
+    set.write("ImageSets/Main/trainval.txt", "a\nb 1\nc d\n");
+    assert!(
+        set.open()
+            .pictures
+            .iter()
+            .all(|picture| picture.part.is_none())
+    );
+    set.write("ImageSets/Main/test.txt", "a\ne.png\ngone\n");
+    let dataset = set.open();
+    let (train, validation) = (Some(Part::Train), Some(Part::Validation));
+    let parts = || -> Vec<_> { set.open().pictures.iter().map(|p| p.part).collect() };
+    assert_eq!(parts(), [train, train, train, validation]);
+    assert_named(
+        &dataset,
+        &set,
+        &["test.txt:1: `a` is in more than one list"],
+    );
+    assert_named(
+        &dataset,
+        &set,
+        &["test.txt:3: `gone` is listed, but has no annotation"],
+    );
+    // What is in `val` too is not trained on, and the test is left for later.
+    set.write("ImageSets/Main/val.txt", "b\n");
+    assert_eq!(parts(), [train, validation, train, None]);
+}
+
+#[test]
+fn a_picture_named_otherwise_in_its_annotation_is_that_of_the_annotation_s_own_name() {
+    let set = Set::new();
+    set.picture("JPEGImages/a.png")
+        .picture("JPEGImages/other.jpg")
+        .picture("JPEGImages/b.PNG")
+        .picture("JPEGImages/c.png")
+        .xml("Annotations/a.xml", "other.jpg", &[CAT])
+        .xml("Annotations/b.xml", "C:\\pictures\\b.PNG", &[CAT])
+        .xml("Annotations/only-named.xml", "c.png", &[CAT]);
+    let dataset = set.open();
+    assert_eq!(names(&dataset), ["a.png", "b.PNG", "c.png"]);
+    assert_named(
+        &dataset,
+        &set,
+        &[
+            "Annotations/a.xml: it names the picture `other.jpg`",
+            "a.png has its own",
+        ],
+    );
+    assert_named(&dataset, &set, &["other.jpg: 1 pictures have no XML file"]);
+    assert_eq!(dataset.problems.len(), 2, "{:?}", problems(&dataset, &set));
+}
+
+#[test]
+fn a_faulty_annotation_is_skipped_and_named() {
+    let set = Set::new();
+    for name in ["a", "b", "c", "d"] {
+        set.picture(&format!("{name}.png"));
+    }
+    set.xml("a.xml", "a.png", &[CAT])
+        .write("b.xml", "<annotation><object>")
+        .write("c.xml", b"<annotation>\xff</annotation>")
+        .write(
+            "d.xml",
+            "<annotation>\n<object><name>cat</name></object>\n<object><name> </name>\
+             <bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>\n\
+             <object><name>cat</name><bndbox><xmin>x</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>\
+             </object>\n</annotation>",
+        )
+        .write("cvat.xml", "<annotations><version>1.1</version></annotations>");
+    let dataset = set.open();
+    assert_eq!(names(&dataset), ["a.png"]);
+    assert_named(&dataset, &set, &["b.xml: it is no VOC annotation"]);
+    assert_named(&dataset, &set, &["c.xml is not in UTF-8"]);
+    assert_named(&dataset, &set, &["cvat.xml: it is no VOC annotation"]);
+    assert_named(&dataset, &set, &["d.xml", "`cat` has no bndbox"]);
+    assert_named(&dataset, &set, &["d.xml", "an object without a name"]);
+    assert_named(
+        &dataset,
+        &set,
+        &["d.xml", "none of the 3 boxes", "no background"],
+    );
+}
+
+#[test]
+fn difficult_objects_are_marked_and_classes_are_in_alphabetical_order() {
+    let set = Set::new();
+    let text = xml(
+        "a.png",
+        None,
+        &[("zebra", [1, 1, 9, 9]), ("ape", [1, 1, 9, 9])],
+    );
+    let text = text.replacen("<difficult>0", "<difficult> 1 ", 1);
+    set.picture("a.png")
+        .write("a.xml", format!("\u{feff}{text}"));
+    let dataset = set.open();
+    assert_eq!(dataset.classes, ["ape", "zebra"]);
+    let objects = &dataset.pictures[0].objects;
+    let of: Vec<_> = objects.iter().map(|o| (o.class, o.difficult)).collect();
+    assert_eq!(of, [(1, true), (0, false)]);
+}
+
+// COCO
+
+fn coco(images: &str, categories: &str, annotations: &str) -> String {
+    format!(
+        r#"{{"images": [{images}], "categories": [{categories}], "annotations": [{annotations}]}}"#
+    )
+}
+
+#[test]
+fn roboflow_s_parts_are_one_set_and_its_category_without_boxes_is_none() {
+    let set = Set::new();
+    for (part, id) in [("train", 1), ("valid", 2), ("test", 2)] {
+        let categories = r#"{"id": 0, "name": "animals", "supercategory": "none"},
+                            {"id": 2, "name": "dog", "supercategory": "animals"},
+                            {"id": 1, "name": "cat", "supercategory": "animals"}"#;
+        let text = coco(
+            r#"{"id": 0, "file_name": "a.png", "width": 100, "height": 80}"#,
+            categories,
+            &format!(
+                r#"{{"id": 5, "image_id": 0, "category_id": {id}, "bbox": [1, 2, 30, 40], "iscrowd": 0}}"#
+            ),
+        );
+        set.write(&format!("{part}/_annotations.coco.json"), text);
+        set.picture(&format!("{part}/a.png"));
+    }
+    let dataset = set.open();
+    assert_eq!(dataset.classes, ["cat", "dog"]);
+    let parts: Vec<_> = dataset
+        .pictures
+        .iter()
+        .map(|picture| picture.part)
+        .collect();
+    assert_eq!(parts, [None, Some(Part::Train), Some(Part::Validation)]);
+    assert_eq!(boxes(&dataset, 1), [("cat", [1, 2, 31, 42])]);
+    assert_eq!(boxes(&dataset, 2), [("dog", [1, 2, 31, 42])]);
+}
+
+#[test]
+fn coco_s_own_layout_is_read_and_one_file_of_it_by_its_path() {
+    let set = Set::new();
+    for (part, name) in [("train2017", "a.png"), ("val2017", "b.png")] {
+        let image = format!(r#"{{"id": "x{name}", "file_name": "{name}"}}"#);
+        let annotation =
+            format!(r#"{{"image_id": "x{name}", "category_id": 7, "bbox": [0, 0, 9, 9]}}"#);
+        let text = coco(&image, r#"{"id": 7, "name": "cat"}"#, &annotation);
+        set.write(&format!("annotations/instances_{part}.json"), &text);
+        set.write(&format!("annotations/captions_{part}.json"), &text);
+        set.picture(&format!("images/{part}/{name}"));
+    }
+    let dataset = set.open();
+    let parts: Vec<_> = dataset
+        .pictures
+        .iter()
+        .map(|picture| picture.part)
+        .collect();
+    assert_eq!(parts, [Some(Part::Train), Some(Part::Validation)]);
+    let one = data::open(&set.path().join("annotations/instances_val2017.json")).unwrap();
+    assert_eq!(names(&one), ["b.png"]);
+    assert_eq!(one.pictures[0].part, None);
+}
+
+#[test]
+fn what_coco_says_of_nothing_and_crowds_are_skipped_and_named() {
+    let set = Set::new();
+    let images = r#"{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "gone.png"},
+                    {"id": 3, "file_name": "crowd.png"}, {"id": 4, "file_name": "../a.png"}"#;
+    let annotations = r#"{"id": 10, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9]},
+        {"id": 11, "image_id": 99, "category_id": 1, "bbox": [0, 0, 9, 9]},
+        {"id": 12, "image_id": 1, "category_id": 99, "bbox": [0, 0, 9, 9]},
+        {"id": 13, "image_id": 1, "category_id": 1, "bbox": []},
+        {"id": 14, "image_id": 1, "category_id": 1},
+        {"id": 15, "image_id": 3, "category_id": 1, "bbox": [0, 0, 9, 9], "iscrowd": true}"#;
+    let categories = r#"{"id": 1, "name": "cat"}, {"id": 3, "name": "yak"}"#;
+    set.picture("a.png")
+        .picture("crowd.png")
+        .write("labels.json", coco(images, categories, annotations));
+    let dataset = set.open();
+    assert_eq!(names(&dataset), ["a.png"]);
+    // A class that nobody labelled keeps its place.
+    assert_eq!(dataset.classes, ["cat", "yak"]);
+    assert_named(
+        &dataset,
+        &set,
+        &["labels.json: 1 classes have no box", "`yak`"],
+    );
+    assert_named(&dataset, &set, &["`gone.png` is not beside the file"]);
+    assert_named(
+        &dataset,
+        &set,
+        &["annotation 11 of picture 99, which is not listed"],
+    );
+    assert_named(&dataset, &set, &["annotation 12", "category 99"]);
+    assert_named(&dataset, &set, &["annotation 13", "no bbox"]);
+    assert_named(&dataset, &set, &["annotation 14", "no bbox"]);
+    assert_named(&dataset, &set, &["annotation 15", "iscrowd"]);
+    assert_named(&dataset, &set, &["crowd.png", "no background"]);
+    assert_named(&dataset, &set, &["a.png: is listed more than once"]);
+}
+
+#[test]
+fn coco_s_numbers_that_stand_for_two_things_and_two_files_for_one_part_are_refused() {
+    let set = Set::new();
+    let picture = r#"{"id": 1, "file_name": "a.png"}"#;
+    let category = r#"{"id": 1, "name": "cat"}"#;
+    set.picture("a.png");
+    set.write(
+        "a.json",
+        coco(&format!("{picture}, {picture}"), category, ""),
+    );
+    assert!(
+        set.refused().contains("the picture 1 twice"),
+        "{}",
+        set.refused()
+    );
+    set.write(
+        "a.json",
+        coco(picture, &format!("{category}, {category}"), ""),
+    );
+    assert!(
+        set.refused().contains("the category 1 twice"),
+        "{}",
+        set.refused()
+    );
+    set.write("b.json", coco(picture, category, ""));
+    assert!(
+        set.refused().contains("both hold COCO's labels"),
+        "{}",
+        set.refused()
+    );
+    set.write("a.json", r#"{"images": [], "annotations""#);
+    let error = refused(&set.path().join("a.json"));
+    assert!(
+        error.contains("is not COCO's JSON") && error.contains("line 1"),
+        "{error}"
+    );
+}
+
+// YOLO
+
+#[test]
+fn the_pictures_are_where_data_yaml_says_and_roboflow_s_dots_are_seen_through() {
+    let set = Set::new();
+    for (part, name) in [("train", "a"), ("valid", "b"), ("elsewhere", "c")] {
+        set.picture(&format!("{part}/images/{name}.png"));
+        set.write(&format!("{part}/labels/{name}.txt"), "7 0.5 0.5 0.2 0.2\n");
+    }
+    for (train, val) in [
+        ("../train/images", "../valid/images"),
+        ("train/images", "[./valid/images]"),
+        ("\n- train/images", "valid/images # those that are held out"),
+    ] {
+        let names = "names:\n  7: cat\n  2: 'dog: big'\n";
+        set.write(
+            "data.yaml",
+            format!("train: {train}\nval: {val}\ntest: ../test/images\nnc: 3\n{names}"),
+        );
+        let dataset = set.open();
+        assert_eq!(
+            names_of_parts(&dataset),
+            ["a.png Train", "b.png Validation"]
+        );
+        assert_eq!(dataset.classes, ["dog: big", "cat"]);
+        assert_eq!(boxes(&dataset, 0), [("cat", [40, 32, 60, 48])]);
+        assert_named(
+            &dataset,
+            &set,
+            &["data.yaml", "`../test/images` is not there"],
+        );
+        assert_named(
+            &dataset,
+            &set,
+            &["data.yaml", "nc is 3, but there are 2 names"],
+        );
+        assert_named(&dataset, &set, &["1 classes have no box", "`dog: big`"]);
+    }
+    let by_path = data::open(&set.path().join("data.yaml")).unwrap();
+    assert_eq!(by_path.pictures.len(), 2);
+}
+
+fn names_of_parts(dataset: &Dataset) -> Vec<String> {
+    let parts = dataset.pictures.iter().map(|picture| picture.part.unwrap());
+    let both = names(dataset).into_iter().zip(parts);
+    both.map(|(name, part)| format!("{name} {part:?}"))
+        .collect()
+}
+
+#[test]
+fn data_yaml_may_name_lists_of_pictures_and_a_base() {
+    let set = Set::new();
+    for name in ["a", "b"] {
+        set.picture(&format!("all/images/{name}.png"));
+        set.write(&format!("all/labels/{name}.txt"), "0 0.5 0.5 0.2 0.2");
+    }
+    set.write(
+        "data.yaml",
+        "path: all\ntrain: train.txt\nval: val.txt\nnames: [cat]",
+    )
+    .write("all/train.txt", "./images/a.png\nimages/gone.png\n")
+    .write("all/val.txt", "images\\b.png\n./images/a.png\n");
+    let dataset = set.open();
+    assert_eq!(
+        names_of_parts(&dataset),
+        ["a.png Train", "b.png Validation"]
+    );
+    assert_named(
+        &dataset,
+        &set,
+        &["train.txt:2: the picture `images/gone.png` is not there"],
+    );
+    assert_named(
+        &dataset,
+        &set,
+        &["data.yaml:3: 1 pictures are in a part before as well"],
+    );
+}
+
+#[test]
+fn where_the_places_of_data_yaml_are_gone_the_pictures_are_found_by_themselves() {
+    let set = Set::new();
+    set.picture("images/train/a.png")
+        .write("labels/train/a.txt", "0 0.5 0.5 0.2 0.2")
+        .picture("images/val/b.png")
+        .write("labels/val/b.txt", "0 0.5 0.5 0.2 0.2")
+        .write(
+            "data.yaml",
+            "path: /home/somebody/set\ntrain: tr\nval: va\nnames: [cat]",
+        );
+    let dataset = set.open();
+    assert_eq!(
+        names_of_parts(&dataset),
+        ["a.png Train", "b.png Validation"]
+    );
+    assert_named(&dataset, &set, &["data.yaml:2: `tr` is not there"]);
+    assert_named(&dataset, &set, &["nothing is where it says"]);
+}
+
+#[test]
+fn cvat_s_and_labelimg_s_yolo_have_labels_beside_the_pictures() {
+    let set = Set::new();
+    set.write("obj.names", "cat\ndog\n")
+        .write("obj.data", "classes = 2\ntrain = data/train.txt\n")
+        .write("train.txt", "data/obj_train_data/a.png\n")
+        .picture("obj_train_data/a.png")
+        .write("obj_train_data/a.txt", "1 0.5 0.5 0.2 0.2")
+        .picture("obj_Validation_data/b.png")
+        .write("obj_Validation_data/b.txt", "0 0.5 0.5 0.2 0.2");
+    assert_eq!(
+        names_of_parts(&set.open()),
+        ["b.png Validation", "a.png Train"]
+    );
+
+    let set = Set::new();
+    set.write("classes.txt", "cat\r\ndog\r\n")
+        .picture("a.png")
+        .write("a.txt", "1 0.5 0.5 0.2 0.2\r\n")
+        .write("gone.txt", "1 0.5 0.5 0.2 0.2")
+        .picture("background.png");
+    let dataset = set.open();
+    assert_eq!(boxes(&dataset, 0), [("dog", [40, 32, 60, 48])]);
+    assert!(dataset.pictures[1].objects.is_empty());
+    assert_named(
+        &dataset,
+        &set,
+        &["gone.txt: there is no picture of its name"],
+    );
+    assert_named(
+        &dataset,
+        &set,
+        &["background.png: 1 pictures have no label file"],
+    );
+}
+
+#[test]
+fn outlines_become_the_boxes_around_them_and_key_points_are_passed_over() {
+    let set = Set::new();
+    let outline = "0 0.1 0.5 0.5 0.1 0.9 0.5 0.5 0.75\n";
+    set.write("data.yaml", "names: [cat]")
+        .picture("images/a.png")
+        .write("labels/a.txt", outline)
+        .picture("images/b.png")
+        .write("labels/b.txt", outline);
+    let dataset = set.open();
+    assert_eq!(boxes(&dataset, 0), [("cat", [10, 8, 90, 60])]);
+    assert_eq!(dataset.problems.len(), 1);
+    assert_named(
+        &dataset,
+        &set,
+        &["labels/a.txt:1: 2 label files hold outlines"],
+    );
+    set.write("data.yaml", "names: [cat]\nkpt_shape: [2, 2]");
+    let dataset = set.open();
+    assert_eq!(boxes(&dataset, 0), [("cat", [0, 36, 35, 44])]);
+}
+
+#[test]
+fn a_faulty_line_costs_itself_alone() {
+    let set = Set::new();
+    let lines = "0 0.5 0.5 0.2 0.2\n\n0 0.5 0.5 0.2\n9 0.5 0.5 0.2 0.2\nx 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.2 y\n\
+                 0 0.5 0.5 0.2 0.2 0.98\n0 nan 0.5 0.2 0.2\n0 0.5 0.5 0.2 0.2\n0.0 0.3 0.3 0.2 0.2\n-1 0 0 0 0\n";
+    set.write("classes.txt", "cat")
+        .picture("images/a.png")
+        .write("labels/a.txt", lines)
+        .picture("images/b.png")
+        .write("labels/b.txt", b"\xff\xfe");
+    let dataset = set.open();
+    assert_eq!(names(&dataset), ["a.png"]);
+    assert_eq!(dataset.pictures[0].objects.len(), 2);
+    for (line, what) in [
+        (3, "3 numbers after the class"),
+        (4, "no class 9 among the 1 names"),
+        (5, "`x` is no number of a class"),
+        (6, "`y` is no number"),
+        (7, "a score after the box"),
+        (8, "a side that is no number"),
+        (9, "the line is there twice"),
+        (11, "`-1` is no number of a class"),
+    ] {
+        assert_named(&dataset, &set, &[&format!("labels/a.txt:{line}: "), what]);
+    }
+    assert_named(
+        &dataset,
+        &set,
+        &["labels/b.txt is not in UTF-8", "its picture is skipped"],
+    );
+}
+
+#[test]
+fn data_yaml_that_names_no_classes_as_described_is_refused_with_the_line() {
+    let set = Set::new();
+    set.picture("a.png").write("a.txt", "0 0.5 0.5 0.2 0.2");
+    for (yaml, expected) in [
+        ("nc: 1\nnames: cat", "data.yaml:2: names is neither"),
+        ("names: [[cat]]", "data.yaml:1: names is neither"),
+        ("names:\n  a: cat", "data.yaml:1: names is neither"),
+        ("names: []", "names no classes"),
+        (
+            "names: [cat]\nnames: [dog]",
+            "data.yaml:2: names is there twice",
+        ),
+        (
+            "names: [cat]\ntrain:\n  a: b",
+            "data.yaml:2: `train` is neither a folder",
+        ),
+        ("names: [cat]\nnonsense", "data.yaml:2: the line is no"),
+        (
+            "names: [\"a\\u001bb\"]",
+            "`a\\u{1b}b`, which is empty, longer",
+        ),
+        ("names: [cat, '']", "which is empty"),
+    ] {
+        set.write("data.yaml", yaml);
+        let error = refused(&set.path().join("data.yaml"));
+        assert!(error.contains(expected), "{yaml}: {error}");
+    }
+}
+
+// Boxes
+
+#[test]
+fn boxes_outside_are_skipped_and_those_that_reach_out_are_clipped() {
+    let set = Set::new();
+    set.picture("a.png").xml(
+        "a.xml",
+        "a.png",
+        &[
+            ("cat", [90, 70, 110, 90]),
+            ("cat", [0, 0, 102, 82]),
+            ("cat", [101, 1, 120, 20]),
+            ("cat", [-20, 1, 0, 20]),
+            ("cat", [30, 10, 20, 40]),
+            ("cat", [504, 33, 504, 33]),
+        ],
+    );
+    let dataset = set.open();
+    assert_eq!(
+        boxes(&dataset, 0),
+        [("cat", [89, 69, 100, 80]), ("cat", [0, 0, 100, 80])]
+    );
+    // The second reaches out by no more than tools round.
+    assert_eq!(dataset.problems.len(), 5, "{:#?}", problems(&dataset, &set));
+    assert_named(
+        &dataset,
+        &set,
+        &["a.xml:3: the box reaches 10 pixels beyond the picture: clipped"],
+    );
+    assert_named(
+        &dataset,
+        &set,
+        &["a.xml:9: ", "outside the picture of 100 x 80: skipped"],
+    );
+    assert_named(&dataset, &set, &["a.xml:12: ", "outside the picture"]);
+    assert_named(
+        &dataset,
+        &set,
+        &["a.xml:15: ", "empty or inverted: skipped"],
+    );
+    assert_named(
+        &dataset,
+        &set,
+        &["a.xml:18: ", "empty or inverted: skipped"],
+    );
+}
+
+// Pictures
+
+#[test]
+fn pictures_that_are_missing_cut_short_or_none_are_skipped_and_named() {
+    let set = Set::new();
+    let whole = Set::new();
+    whole
+        .sized("x.jpg", 100, 80)
+        .sized("x.png", 100, 80)
+        .sized("x.webp", 100, 80);
+    for (name, extension) in [("jpeg", "jpg"), ("png", "png"), ("webp", "webp")] {
+        let bytes = fs::read(whole.path().join(format!("x.{extension}"))).unwrap();
+        set.write(&format!("{name}.{extension}"), &bytes[..bytes.len() - 5]);
+    }
+    set.write("none.png", "hello")
+        .write("empty.png", "")
+        .picture("a.png");
+    for name in ["jpeg", "png", "webp", "none", "empty", "missing", "a"] {
+        set.xml(&format!("{name}.xml"), "", &[CAT]);
+    }
+    let dataset = set.open();
+    assert_eq!(names(&dataset), ["a.png"]);
+    for name in ["jpeg.jpg", "png.png", "webp.webp"] {
+        assert_named(
+            &dataset,
+            &set,
+            &[&format!("{name}: the picture is cut short")],
+        );
+    }
+    assert_named(&dataset, &set, &["none.png: the bytes are not a picture"]);
+    assert_named(&dataset, &set, &["empty.png: the picture is empty"]);
+    assert_named(
+        &dataset,
+        &set,
+        &["missing.xml: there is no picture `missing`"],
+    );
+}
+
+#[test]
+fn a_size_that_is_not_the_picture_s_costs_the_picture_unless_it_has_no_objects() {
+    let set = Set::new();
+    for name in ["a", "b", "c", "d"] {
+        set.picture(&format!("{name}.png"));
+    }
+    set.xml("a.xml", "", &[CAT])
+        .write("b.xml", xml("", Some((200, 160)), &[CAT]))
+        .write("c.xml", xml("", Some((200, 160)), &[]))
+        // What does not know it says 0.
+        .write("d.xml", xml("", Some((0, 0)), &[CAT]));
+    let dataset = set.open();
+    assert_eq!(names(&dataset), ["a.png", "c.png", "d.png"]);
+    assert_named(
+        &dataset,
+        &set,
+        &[
+            "b.xml: the annotation is of a picture of 200 x 160",
+            "has 100 x 80: skipped",
+        ],
+    );
+}
+
+/// A picture of 96 x 64 pixels, black but for a white box from (8, 16) to (40, 56).
+fn stored() -> RgbImage {
+    RgbImage::from_fn(96, 64, |x, y| {
+        let inside = (8..40).contains(&x) && (16..56).contains(&y);
+        Rgb([if inside { 255 } else { 0 }; 3])
+    })
+}
+
+/// Sides of what is white.
+fn white(picture: &RgbImage) -> [i32; 4] {
+    let bright = picture
+        .enumerate_pixels()
+        .filter(|(_, _, pixel)| pixel[0] > 127);
+    bright.fold([i32::MAX, i32::MAX, 0, 0], |[x1, y1, x2, y2], (x, y, _)| {
+        let (x, y) = (x as i32, y as i32);
+        [x1.min(x), y1.min(y), x2.max(x + 1), y2.max(y + 1)]
+    })
+}
+
+#[test]
+fn boxes_of_a_picture_that_exif_turns_are_where_the_object_is_whichever_size_is_said() {
+    for orientation in 5..=8 {
+        let set = Set::new();
+        set.write("a.jpg", turned(&stored(), orientation));
+        set.write(
+            "a.xml",
+            xml("a.jpg", Some((96, 64)), &[("cat", [9, 17, 40, 56]); 2]),
+        );
+        let dataset = set.open();
+        let picture = &dataset.pictures[0];
+        let pixels = data::decode(picture, 1 << 20).unwrap();
+        assert_eq!((picture.width, picture.height), (64, 96));
+        assert_eq!(pixels.dimensions(), (64, 96));
+        let expected = white(&pixels);
+        assert_eq!(boxes(&dataset, 0)[0].1, expected, "{orientation}");
+        assert_named(
+            &dataset,
+            &set,
+            &["a.xml: ", "as it is stored, 96 x 64: they are turned"],
+        );
+
+        let [x1, y1, x2, y2] = expected;
+        let upright = [("cat", [x1 + 1, y1 + 1, x2, y2]); 2];
+        set.write("a.xml", xml("a.jpg", Some((64, 96)), &upright));
+        let dataset = set.open();
+        assert_eq!(boxes(&dataset, 0)[0].1, expected, "{orientation}");
+        assert_named(
+            &dataset,
+            &set,
+            &["a.xml: ", "64 x 96: they are taken as they are"],
+        );
+    }
+}
+
+#[test]
+fn boxes_of_which_nobody_can_tell_how_they_are_turned_are_skipped() {
+    let set = Set::new();
+    set.picture("good.png").xml("good.xml", "", &[CAT]);
+    // Upside down, of a size that says nothing; turned, without a size; upside down without objects.
+    set.write("half.jpg", turned(&stored(), 3))
+        .write("half.xml", xml("", Some((96, 64)), &[CAT]))
+        .write("none.jpg", turned(&stored(), 6))
+        .write("none.xml", xml("", None, &[CAT]))
+        .write("background.jpg", turned(&stored(), 4))
+        .write("background.xml", xml("", Some((96, 64)), &[]));
+    let dataset = set.open();
+    assert_eq!(names(&dataset), ["background.jpg", "good.png"]);
+    for name in ["half", "none"] {
+        assert_named(
+            &dataset,
+            &set,
+            &[&format!("{name}.xml: "), "before or after: skipped"],
+        );
+    }
+}
+
+#[test]
+fn yolo_s_boxes_are_of_the_upright_picture() {
+    let set = Set::new();
+    set.write("classes.txt", "cat")
+        .write("a.jpg", turned(&stored(), 6))
+        .write("a.txt", "0 0.5 0.25 0.5 0.25");
+    let dataset = set.open();
+    assert_eq!(boxes(&dataset, 0), [("cat", [16, 12, 48, 36])]);
+    assert_named(
+        &dataset,
+        &set,
+        &["a.txt: ", "taken to be of the upright picture"],
+    );
+}
+
+#[test]
+fn of_the_same_picture_twice_the_first_is_kept() {
+    let set = Set::new();
+    set.picture("train/a.png").picture("valid/other.png");
+    let copy = fs::read(set.path().join("train/a.png")).unwrap();
+    set.write("train/b.png", &copy).write("valid/c.png", &copy);
+    for name in ["train/a", "train/b", "valid/other"] {
+        set.xml(&format!("{name}.xml"), "", &[CAT]);
+    }
+    set.xml("valid/c.xml", "", &[("cat", [1, 1, 9, 9])]);
+    let dataset = set.open();
+    assert_eq!(names(&dataset), ["a.png", "other.png"]);
+    let all = problems(&dataset, &set);
+    assert_eq!(
+        all,
+        [
+            "train/b.png: is the same picture as train/a.png: only the first is kept",
+            "valid/c.png: is the same picture as train/a.png, which is in another part of the set (validation \
+             must not see what was trained on), labelled otherwise: only the first is kept"
+        ]
+    );
+}
+
+#[test]
+fn decoding_refuses_what_is_damaged_too_large_or_changed() {
+    let set = Set::new();
+    set.sized("a.jpg", 100, 80).xml("a.xml", "", &[CAT]);
+    let dataset = set.open();
+    let picture = &dataset.pictures[0];
+    assert_eq!(data::decode(picture, 8000).unwrap().dimensions(), (100, 80));
+    let error = |limit| format!("{:#}", data::decode(picture, limit).unwrap_err());
+    assert!(
+        error(7999).contains("at most 7999 pixels"),
+        "{}",
+        error(7999)
+    );
+    let bytes = fs::read(&picture.path).unwrap();
+    set.write("a.jpg", &bytes[..bytes.len() - 2]);
+    assert!(error(8000).contains("cut short"), "{}", error(8000));
+    set.sized("a.jpg", 50, 80);
+    assert!(error(8000).contains("another size"), "{}", error(8000));
+    fs::remove_file(&picture.path).unwrap();
+    assert!(
+        error(8000).contains("a.jpg cannot be decoded"),
+        "{}",
+        error(8000)
+    );
+}
+
+// Classes
+
+#[test]
+fn names_that_differ_in_case_or_spaces_are_one_class_spelled_as_most_are() {
+    let set = Set::new();
+    let at = [1, 1, 9, 9];
+    set.picture("a.png").picture("b.png");
+    set.xml("a.xml", "", &[("Cat", at), ("dog ", at), (" dog", at)])
+        .xml("b.xml", "", &[("cat", at), ("cat", at)]);
+    let dataset = set.open();
+    assert_eq!(dataset.classes, ["cat", "dog"]);
+    assert_eq!(
+        boxes(&dataset, 0)
+            .iter()
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>(),
+        ["cat", "dog", "dog"]
+    );
+    assert_named(
+        &dataset,
+        &set,
+        &["a.xml: `Cat` (1 boxes) is taken as the class `cat` (3 in all)"],
+    );
+    assert_named(
+        &dataset,
+        &set,
+        &["a.xml: `dog ` (1 boxes) is taken as the class `dog`"],
+    );
+}
+
+#[test]
+fn a_name_with_control_characters_or_without_end_is_refused() {
+    let set = Set::new();
+    set.picture("a.png")
+        .xml("a.xml", "", &[("c\u{202e}at", [1, 1, 9, 9])]);
+    let error = set.refused();
+    assert!(
+        error.contains("a.xml") && error.contains("`c\\u{202e}at`"),
+        "{error}"
+    );
+    set.xml("a.xml", "", &[(&"x".repeat(101), [1, 1, 9, 9])]);
+    assert!(
+        set.refused().contains("longer than 100 characters"),
+        "{}",
+        set.refused()
+    );
+}
+
+#[test]
+fn a_set_without_a_box_or_without_labels_or_with_two_kinds_is_refused() {
+    let set = Set::new();
+    assert!(
+        set.refused()
+            .contains("holds no labels that are read; give a folder"),
+        "{}",
+        set.refused()
+    );
+    let gone = refused(&set.path().join("gone"));
+    assert!(
+        gone.contains("gone cannot be read; give a folder with PASCAL VOC's"),
+        "{gone}"
+    );
+    set.picture("a.png")
+        .xml("a.xml", "", &[("cat", [200, 1, 300, 9])]);
+    let error = set.refused();
+    assert!(
+        error.contains("has no box that can be trained on") && error.contains("a.xml:3: "),
+        "{error}"
+    );
+    let file = refused(&set.path().join("a.png"));
+    assert!(file.contains("a.png is a file that is not read"), "{file}");
+    set.write("a.txt", "0 0.5 0.5 0.5 0.5")
+        .write("classes.txt", "cat");
+    assert!(
+        set.refused().contains("both of PASCAL VOC and of YOLO"),
+        "{}",
+        set.refused()
+    );
+    assert_eq!(
+        data::open(&set.path().join("classes.txt")).unwrap().format,
+        Format::Yolo
+    );
+    set.write("x.json", coco("", "", ""));
+    assert!(
+        set.refused().contains("more than one kind"),
+        "{}",
+        set.refused()
+    );
+
+    let nameless = Set::new();
+    nameless
+        .picture("images/a.png")
+        .write("labels/a.txt", "0 0.5 0.5 0.5 0.5");
+    assert!(
+        nameless.refused().contains("nothing names the classes"),
+        "{}",
+        nameless.refused()
+    );
+    nameless.write("data.yaml", "names: [cat]");
+    fs::remove_dir_all(nameless.path().join("labels")).unwrap();
+    assert!(
+        nameless
+            .refused()
+            .contains("no label for any of the 1 pictures"),
+        "{}",
+        nameless.refused()
+    );
+}
+
+#[test]
+fn annotations_longer_than_64_mb_are_refused() {
+    let set = Set::new();
+    set.picture("a.png")
+        .xml("a.xml", "", &[CAT])
+        .picture("b.png")
+        .xml("b.xml", "", &[CAT]);
+    let long = |name: &str| {
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(set.path().join(name));
+        file.unwrap().set_len((64 << 20) + 1).unwrap();
+    };
+    long("b.xml");
+    let dataset = set.open();
+    assert_eq!(names(&dataset), ["a.png"]);
+    assert_named(&dataset, &set, &["b.xml is longer than 64 MB"]);
+    long("long.json");
+    let error = refused(&set.path().join("long.json"));
+    assert!(error.contains("longer than 64 MB"), "{error}");
+}
+
+#[test]
+fn a_picture_with_more_objects_than_any_has_is_skipped() {
+    let set = Set::new();
+    let mut long = String::new();
+    for index in 0..10_001 {
+        long += &format!("0 0.5 0.5 0.2 0.{}\n", index + 10_000);
+    }
+    set.write("classes.txt", "cat")
+        .picture("a.png")
+        .write("a.txt", &long)
+        .picture("b.png")
+        .write("b.txt", long.split_once('\n').unwrap().1);
+    let dataset = set.open();
+    assert_eq!(names(&dataset), ["b.png"]);
+    assert_eq!(dataset.pictures[0].objects.len(), 10_000);
+    assert_named(
+        &dataset,
+        &set,
+        &["a.txt has 10001 objects, more than the 10000"],
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_but_in_no_circle_and_hidden_files_are_left_alone() {
+    let (set, elsewhere) = (Set::new(), Set::new());
+    elsewhere.picture("a.png");
+    set.xml("Annotations/a.xml", "", &[CAT])
+        .write("Annotations/._a.xml", "macOS")
+        .write("JPEGImages/._a.png", "macOS");
+    std::os::unix::fs::symlink(elsewhere.path(), set.path().join("images")).unwrap();
+    std::os::unix::fs::symlink(set.path(), set.path().join("again")).unwrap();
+    let dataset = set.open();
+    assert_eq!(names(&dataset), ["a.png"]);
+    assert_eq!(dataset.problems.len(), 1, "{:?}", problems(&dataset, &set));
+}
+
+// For people, and for training
+
+#[test]
+fn the_summary_counts_and_lists_at_most_twenty_problems() {
+    let set = Set::new();
+    let mut objects = vec![
+        ("cat", [1, 1, 10, 10]),
+        ("cat", [1, 1, 100, 80]),
+        ("a\tdog", [1, 1, 9, 9]),
+    ];
+    objects[2].0 = "dog";
+    objects.extend([("cat", [50, 1, 40, 9]); 30]);
+    set.picture("a.png")
+        .xml("a.xml", "", &objects)
+        .sized("b.png", 200, 200);
+    set.write("b.xml", xml("", None, &[]));
+    set.write("esc\u{1b}.xml", "<annotation></x>");
+    let text = set.open().summary().to_string();
+    for expected in [
+        "PASCAL VOC: 2 pictures, 1 of them without objects\n",
+        "cat           2         1\n",
+        "dog           1         1\n",
+        "67 % small (below 32 x 32 pixels), 33 % medium, 0 % large",
+        "Problems: 32\n",
+        "  and 12 more\n",
+    ] {
+        assert!(text.contains(expected), "{expected:?} not in {text}");
+    }
+    assert!(text.lines().count() < 35, "{text}");
+    assert!(!text.contains('\u{1b}'));
+}
+
+/// Twenty pictures with a cat each, of which some have a dog or a yak too.
+fn twenty(names: impl Iterator<Item = usize>) -> Set {
+    let set = Set::new();
+    for index in names {
+        set.picture(&format!("{index}.png"));
+        let mut objects = vec![CAT];
+        if index % 4 == 0 {
+            objects.push(("dog", [1, 1, 9, 9]));
+        }
+        if index == 7 {
+            objects.extend([("yak", [1, 1, 9, 9]); 6]);
+        }
+        set.xml(&format!("{index}.xml"), "", &objects);
+    }
+    set
+}
+
+#[test]
+fn a_fifth_is_held_out_the_same_wherever_the_files_are() {
+    let (one, other) = (twenty(0..20), twenty((0..20).rev()));
+    let held_out = |set: &Set, seed| -> BTreeSet<String> {
+        let dataset = set.open();
+        let (train, validation) = data::split(&dataset, seed);
+        assert_eq!((train.len(), validation.len()), (16, 4));
+        let both: BTreeSet<_> = train.iter().chain(&validation).collect();
+        assert_eq!(both.len(), 20);
+        let names = names(&dataset);
+        validation
+            .into_iter()
+            .map(|index| names[index].clone())
+            .collect()
+    };
+    assert_eq!(held_out(&one, 1), held_out(&other, 1));
+    assert!((2..9).any(|seed| held_out(&one, seed) != held_out(&one, 1)));
+}
+
+#[test]
+fn a_class_of_five_boxes_is_held_out_in_part_but_never_altogether() {
+    let set = twenty(0..20);
+    let dataset = set.open();
+    for seed in 0..50 {
+        let (train, validation) = data::split(&dataset, seed);
+        let having = |part: &[usize], name: &str| {
+            let class = dataset
+                .classes
+                .iter()
+                .position(|class| class == name)
+                .unwrap();
+            let has = |&&index: &&usize| {
+                dataset.pictures[index]
+                    .objects
+                    .iter()
+                    .any(|o| o.class == class)
+            };
+            part.iter().filter(has).count()
+        };
+        assert!(having(&validation, "dog") > 0, "{seed}");
+        assert!(having(&train, "dog") > 0, "{seed}");
+        // All yaks are in one picture.
+        assert_eq!((having(&train, "yak"), having(&validation, "yak")), (1, 0));
+    }
+}
+
+#[test]
+fn one_picture_is_trained_on() {
+    let set = twenty(0..1);
+    assert_eq!(data::split(&set.open(), 1), (vec![0], vec![]));
+}
+
+#[test]
+fn nothing_that_a_file_holds_makes_the_reader_panic() {
+    let set = Set::new();
+    set.picture("a.png").picture("images/b.png");
+    let xml = xml("a.png", Some((100, 80)), &[CAT, CAT]);
+    let json = coco(
+        r#"{"id": 1, "file_name": "a.png", "width": 100}"#,
+        r#"{"id": 1, "name": "cat"}"#,
+        r#"{"image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9]}"#,
+    );
+    let yaml = "names: {0: 'c', 1: \"d\"} # x\ntrain: [images, '../b']\nval:\n - a\n".to_owned();
+    let label = "0 0.5 0.5 0.2 0.2\n1 0.1 0.1 0.2 0.2 0.3 0.3\n".to_owned();
+    set.write("classes.txt", "cat\ndog")
+        .write("labels/b.txt", &label)
+        .write("a.txt", &label);
+    for (name, whole, opened) in [
+        ("a.xml", &xml, "."),
+        ("x.json", &json, "x.json"),
+        ("data.yaml", &yaml, "data.yaml"),
+        ("labels/b.txt", &label, "classes.txt"),
+    ] {
+        for at in 0..whole.len() {
+            // Each by turns, and nothing.
+            let with = ["\u{0}", "é", "-", "9e999", "[", "\"", "'", "\n", ":"][at % 9];
+            for with in ["", with] {
+                let text = format!("{}{with}{}", &whole[..at], &whole[at + 1..]);
+                set.write(name, text);
+                let _ = data::open(&set.path().join(opened)).map(|set| set.summary().to_string());
+            }
+        }
+        if name != "labels/b.txt" {
+            fs::remove_file(set.path().join(name)).unwrap();
+        }
+    }
+}
