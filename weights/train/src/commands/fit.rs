@@ -194,10 +194,12 @@ fn learn(run: &mut Run, steps: usize, per_epoch: usize, kept: &Path) -> anyhow::
         };
         let map = epoch.accuracy.coco50.unwrap_or(0.0);
         let star = if epoch.best { "  best so far" } else { "" };
-        bar.println(format!(
+        // Also where the bar is hidden, since nobody looks at a terminal.
+        let line = format!(
             "epoch {}: loss {:.3}, mAP@0.5 {map:.3}{star}",
             epoch.number, epoch.loss
-        ));
+        );
+        bar.suspend(|| println!("{line}"));
         best = format!("  mAP {map:.3}");
         if let Some(checkpoint) = run.checkpoint() {
             checkpoint.write(kept)?;
