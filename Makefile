@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint deny chart unit contract contract-fuzz fuzz browser-test bench soak docs weights weights-coco cluster image deploy e2e cluster-down libtorch clean requirements
+.PHONY: help run fit test lint deny chart unit contract contract-fuzz fuzz browser-test bench soak docs weights weights-coco cluster image deploy e2e cluster-down libtorch clean requirements
 
 # The one place that holds the version is Cargo.toml; `make chart` compares the chart's.
 VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -17,6 +17,10 @@ help: ## List the targets
 
 run: libtorch ## Serve the model on http://127.0.0.1:5000 (the playground; API documentation at /docs)
 	cargo run --locked --release --bin ssd
+
+OUT = mine.safetensors
+fit: libtorch ## Teach a detector your own objects: make fit DATA=pictures/ (OUT=mine.safetensors, OPTIONS=--help)
+	cargo run --locked --release --bin ssd-train -- fit $(DATA) --output $(OUT) $(OPTIONS)
 
 test: lint chart unit contract ## Lint, check the chart, run every test
 

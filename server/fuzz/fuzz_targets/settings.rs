@@ -40,7 +40,7 @@ fuzz_target!(|bytes: &[u8]| {
             let hides = match &error {
                 Error::Value { place, .. } => place.to_uppercase().contains("SECRET"),
                 Error::File { .. } => true,
-                Error::UnknownKey { .. } | Error::Config(_) => false,
+                Error::Half { .. } | Error::UnknownKey { .. } | Error::Config(_) => false,
             };
             assert!(!hides || !message.contains(SECRET), "{message}");
         }

@@ -1,4 +1,5 @@
-//! Detections drawn into their picture: boxes, and labels on plates.
+//! Detections drawn into their picture: boxes, and labels on plates. What is drawn by [`draw_marks`] has the colours
+//! and texts of the caller.
 //!
 //! A class's colour is that of its index, and so the same in every picture, whatever the labels file
 //! calls it. The colours of any nine classes in succession are far apart for whoever does not see all
@@ -38,11 +39,14 @@ static FONT: LazyLock<FontRef> = LazyLock::new(|| {
     font.expect("a font that ships")
 });
 
-/// The most detections that are drawn. More would hide each other, and take seconds of a large picture.
+/// The most boxes that are drawn. More would hide each other, and take seconds of a large picture.
 const MOST: usize = 200;
 
 /// The least height of a line of text that can be read, in pixels.
 const SMALLEST_TEXT: f32 = 13.0;
+
+/// A dash, and the gap after it, is so many times as long as the line is wide.
+const DASH: i64 = 4;
 
 /// Beside a plate's text, of the height of its line.
 const PADDING: f32 = 0.2;
@@ -68,25 +72,65 @@ pub fn ink(colour: Rgb<u8>) -> Rgb<u8> {
     if luminance > 0.179 { BLACK } else { WHITE }
 }
 
-/// Draws the detections, which are given best first: the best 200, and the best on top. Lines and text grow with the picture, which must not be
-/// empty. A label that does not fit in it is made smaller, then cut, then left out.
+/// Draws the detections, which are given best first: the best 200, and the best on top. Lines and text grow with the
+/// picture, which must not be empty. A label that does not fit in it is made smaller, then cut, then left out.
 pub fn draw(picture: &mut RgbImage, detections: &[Detection]) {
-    let detections = &detections[..detections.len().min(MOST)];
+    let marks: Vec<Mark> = detections
+        .iter()
+        .take(MOST)
+        .map(|found| Mark {
+            corners: found.corners,
+            colour: colour(found.class),
+            line: Line::Solid,
+            label: found.label.clone(),
+            // Downwards: what is not certain is not called so.
+            ending: format!(" {} %", (found.probability * 100.0).floor()),
+        })
+        .collect();
+    let pens = Pens::of(picture.width(), picture.height());
+    draw_marks(picture, &marks, pens);
+}
+
+/// A box to draw, and what to write at it.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    /// Where, in pixels of the picture. What lies outside is moved to its edge.
+    pub corners: Corners,
+    /// Of the box's line and the label's plate.
+    pub colour: Rgb<u8>,
+    /// How the box is drawn.
+    pub line: Line,
+    /// Written on a plate, and cut if it does not fit in the picture.
+    pub label: String,
+    /// Written after the label, never cut. If both are empty there is no plate.
+    pub ending: String,
+}
+
+/// How a box is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// Between two lines, black or white, that contrast with it.
+    Solid,
+    /// As solid, with gaps. There is a dash at every corner.
+    Dashed,
+    /// One pixel wide, with one outside it that contrasts.
+    Thin,
+}
+
+/// Draws boxes with their labels: the first 200, the first on top and with the first choice of a place for its label.
+/// The picture must not be empty.
+pub fn draw_marks(picture: &mut RgbImage, marks: &[Mark], pens: Pens) {
+    let marks = &marks[..marks.len().min(MOST)];
     let whole = Area::whole(picture);
-    let pens = Pens::for_picture(whole);
-    for found in detections.iter().rev() {
-        pens.outline(
-            picture,
-            Area::of(&found.corners, whole),
-            colour(found.class),
-        );
+    for mark in marks.iter().rev() {
+        let area = Area::of(&mark.corners, whole);
+        pens.outline(picture, area, mark.colour, mark.line);
     }
-    // The best has the first choice of a place.
     let mut plates: Vec<Plate> = Vec::new();
-    for found in detections {
-        if let Some(text) = Text::fitting(found, pens.text, whole) {
-            let area = place(&text, Area::of(&found.corners, whole), pens, whole, &plates);
-            let colour = colour(found.class);
+    for mark in marks {
+        if let Some(text) = Text::fitting(&mark.label, &mark.ending, pens.text, whole) {
+            let area = place(&text, Area::of(&mark.corners, whole), pens, whole, &plates);
+            let colour = mark.colour;
             plates.push(Plate { area, text, colour });
         }
     }
@@ -95,9 +139,20 @@ pub fn draw(picture: &mut RgbImage, detections: &[Detection]) {
     }
 }
 
-/// Widths and heights in pixels.
+/// Writes one line of text, as high as `corners`, which are in pixels of the picture. A text that is wider than they
+/// are is cut.
+pub fn write(picture: &mut RgbImage, text: &str, corners: &Corners, colour: Rgb<u8>) {
+    let area = Area::of(corners, Area::whole(picture));
+    let height = area.height() as f32;
+    let room = area.width() as f32 / height;
+    if let Some(line) = cut(text, room) {
+        write_line(picture, &line, height, (area.left as f32, area.top), colour);
+    }
+}
+
+/// How wide lines and how high texts are, in pixels.
 #[derive(Debug, Clone, Copy)]
-struct Pens {
+pub struct Pens {
     line: i64,
     /// On either side of a line.
     casing: i64,
@@ -106,8 +161,10 @@ struct Pens {
 }
 
 impl Pens {
-    fn for_picture(whole: Area) -> Self {
-        let side = ((whole.width() * whole.height()) as f32).sqrt();
+    /// Those that are seen in a picture of this width and height.
+    #[must_use]
+    pub fn of(width: u32, height: u32) -> Self {
+        let side = ((u64::from(width) * u64::from(height)) as f32).sqrt();
         Self {
             line: ((side / 220.0).round() as i64).max(1),
             casing: ((side / 660.0).round() as i64).max(1),
@@ -116,12 +173,30 @@ impl Pens {
     }
 
     /// The line lies inside the box, so that it is seen where the box reaches the picture's edge.
-    fn outline(self, picture: &mut RgbImage, area: Area, colour: Rgb<u8>) {
+    fn outline(self, picture: &mut RgbImage, area: Area, colour: Rgb<u8>, line: Line) {
         let side = area.width().min(area.height());
-        let line = self.line.min(side / 4).max(1);
-        area.grown(self.casing)
-            .outline(picture, line + 2 * self.casing, ink(colour));
-        area.outline(picture, line, colour);
+        let width = self.line.min(side / 4).max(1);
+        match line {
+            Line::Solid => {
+                area.grown(self.casing)
+                    .outline(picture, width + 2 * self.casing, ink(colour));
+                area.outline(picture, width, colour);
+            }
+            Line::Dashed => {
+                let sides = area.sides(width);
+                let dashes = || sides.iter().flat_map(|side| side.dashes(DASH * self.line));
+                for dash in dashes() {
+                    dash.grown(self.casing).fill(picture, ink(colour));
+                }
+                for dash in dashes() {
+                    dash.fill(picture, colour);
+                }
+            }
+            Line::Thin => {
+                area.grown(1).outline(picture, 1, ink(colour));
+                area.outline(picture, 1, colour);
+            }
+        }
     }
 }
 
@@ -208,6 +283,13 @@ impl Area {
 
     /// Fills what is less than `width` from its edges.
     fn outline(self, picture: &mut RgbImage, width: i64, colour: Rgb<u8>) {
+        for side in self.sides(width) {
+            side.fill(picture, colour);
+        }
+    }
+
+    /// What is less than `width` from its top, bottom, left and right edges.
+    fn sides(self, width: i64) -> [Self; 4] {
         let Self {
             left,
             top,
@@ -215,7 +297,7 @@ impl Area {
             bottom,
         } = self;
         let (across, down) = (width.min(self.width()), width.min(self.height()));
-        for part in [
+        [
             Self {
                 bottom: top + down,
                 ..self
@@ -232,9 +314,31 @@ impl Area {
                 left: right - across,
                 ..self
             },
-        ] {
-            part.fill(picture, colour);
-        }
+        ]
+    }
+
+    /// Pieces along its longer side with gaps between them, all of about `length`. The first and the last piece are at
+    /// its ends.
+    fn dashes(self, length: i64) -> impl Iterator<Item = Self> {
+        let long = self.width().max(self.height());
+        let pieces = (long / length) | 1;
+        let piece = move |index: i64| {
+            let (from, to) = (long * index / pieces, long * (index + 1) / pieces);
+            if self.width() > self.height() {
+                Self {
+                    left: self.left + from,
+                    right: self.left + to,
+                    ..self
+                }
+            } else {
+                Self {
+                    top: self.top + from,
+                    bottom: self.top + to,
+                    ..self
+                }
+            }
+        };
+        (0..pieces).step_by(2).map(piece)
     }
 }
 
@@ -247,22 +351,17 @@ struct Text {
 }
 
 impl Text {
-    /// A detection's label and probability, as large as `height` and the picture allow.
-    fn fitting(found: &Detection, height: f32, whole: Area) -> Option<Self> {
-        // Downwards: what is not certain is not called so.
-        let probability = format!(" {} %", (found.probability * 100.0).floor());
+    /// A label and what follows it, as large as `height` and the picture allow. `None` where nothing fits, or there
+    /// is nothing to write.
+    fn fitting(label: &str, ending: &str, height: f32, whole: Area) -> Option<Self> {
         let height = height.min(whole.height() as f32);
-        if height < SMALLEST_TEXT {
+        if height < SMALLEST_TEXT || (label.is_empty() && ending.is_empty()) {
             return None;
         }
         // What the label may have of the smallest line, in heights of it, as all widths here.
-        let room = whole.width() as f32 / SMALLEST_TEXT
-            - width(&probability, f32::INFINITY)
-            - 2.0 * PADDING;
-        let line = match width(&found.label, room) > room {
-            false => found.label.clone() + &probability,
-            true => beginning(&found.label, room - advance('…'))? + "…" + &probability,
-        };
+        let room =
+            whole.width() as f32 / SMALLEST_TEXT - width(ending, f32::INFINITY) - 2.0 * PADDING;
+        let line = cut(label, room)? + ending;
         let wide = width(&line, f32::INFINITY) + 2.0 * PADDING;
         let fits = (whole.width() as f32 / wide).floor();
         let height = height.min(fits).max(SMALLEST_TEXT);
@@ -272,30 +371,37 @@ impl Text {
             width: height * wide,
         })
     }
+}
 
-    fn draw(&self, picture: &mut RgbImage, left: i64, top: i64, colour: Rgb<u8>) {
-        let scale = PxScale::from(self.height);
-        let font = FONT.as_scaled(scale);
-        let mut x = left as f32 + self.height * PADDING;
-        let baseline = top as f32 + font.ascent().round();
-        for character in self.line.chars() {
-            let id = FONT.glyph_id(character);
-            let glyph = id.with_scale_and_position(scale, point(x, baseline));
-            x += font.h_advance(id);
-            let Some(outlined) = FONT.outline_glyph(glyph) else {
-                continue;
-            };
-            let corner = outlined.px_bounds().min;
-            outlined.draw(|column, row, coverage| {
-                let x = corner.x as i64 + i64::from(column);
-                let y = corner.y as i64 + i64::from(row);
-                if let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y))
-                    && let Some(pixel) = picture.get_pixel_mut_checked(x, y)
-                {
-                    blend(pixel, colour, coverage);
-                }
-            });
-        }
+/// Writes a line of text from its left top corner on.
+fn write_line(
+    picture: &mut RgbImage,
+    line: &str,
+    height: f32,
+    (left, top): (f32, i64),
+    colour: Rgb<u8>,
+) {
+    let scale = PxScale::from(height);
+    let font = FONT.as_scaled(scale);
+    let mut x = left;
+    let baseline = top as f32 + font.ascent().round();
+    for character in line.chars() {
+        let id = FONT.glyph_id(character);
+        let glyph = id.with_scale_and_position(scale, point(x, baseline));
+        x += font.h_advance(id);
+        let Some(outlined) = FONT.outline_glyph(glyph) else {
+            continue;
+        };
+        let corner = outlined.px_bounds().min;
+        outlined.draw(|column, row, coverage| {
+            let x = corner.x as i64 + i64::from(column);
+            let y = corner.y as i64 + i64::from(row);
+            if let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y))
+                && let Some(pixel) = picture.get_pixel_mut_checked(x, y)
+            {
+                blend(pixel, colour, coverage);
+            }
+        });
     }
 }
 
@@ -324,6 +430,15 @@ fn advance(character: char) -> f32 {
     FONT.as_scaled(1.0).h_advance(FONT.glyph_id(character))
 }
 
+/// A text, with its end replaced by an ellipsis if it is wider than `room`; `None` where not one character fits.
+fn cut(text: &str, room: f32) -> Option<String> {
+    if width(text, room) > room {
+        Some(beginning(text, room - advance('…'))? + "…")
+    } else {
+        Some(text.to_owned())
+    }
+}
+
 /// As many of a text's characters as are no wider than `room`; `None` where not even one is.
 fn beginning(text: &str, room: f32) -> Option<String> {
     let mut left = room;
@@ -348,7 +463,9 @@ impl Plate {
         let ink = ink(self.colour);
         self.area.grown(casing).fill(picture, ink);
         self.area.fill(picture, self.colour);
-        self.text.draw(picture, self.area.left, self.area.top, ink);
+        let Text { line, height, .. } = &self.text;
+        let left = self.area.left as f32 + height * PADDING;
+        write_line(picture, line, *height, (left, self.area.top), ink);
     }
 }
 

@@ -253,6 +253,8 @@ pub struct Description {
     pub family: &'static Family,
     /// The names of its classes in order, without the background, where they are known.
     pub classes: Option<Vec<String>>,
+    /// The threshold for its scores: what the file says, else the family's.
+    pub threshold: f32,
 }
 
 /// Tells the family and the classes of a state dict; `None` where it is of no family.
@@ -265,6 +267,10 @@ pub fn describe(state: &StateDict) -> Option<Description> {
     Some(Description {
         family: recognised.family,
         classes: own.or_else(|| (recognised.family.class_names)(outputs)),
+        threshold: own_threshold(state)
+            .ok()
+            .flatten()
+            .unwrap_or(recognised.family.threshold),
     })
 }
 

@@ -91,16 +91,14 @@ impl Layer {
         }
     }
 
-    fn forward(&self, inputs: &[&Tensor], between: &Between) -> Result<Tensor, TchError> {
+    fn forward(&self, inputs: &[&Tensor]) -> Result<Tensor, TchError> {
         match self {
             Self::Convolution { how, weight, bias } => {
                 let groups = how.groups(weight);
                 let map = convolve(inputs[0], weight, bias, how.geometry, groups)?;
                 match how.channels {
                     Channels::Offsets(_) | Channels::Logits(_) => Ok(map),
-                    Channels::Free | Channels::Depthwise => {
-                        activate(between(&how.name, map)?, how.activation)
-                    }
+                    Channels::Free | Channels::Depthwise => activate(map, how.activation),
                 }
             }
             Self::MaxPool(how) => max_pool(inputs[0], *how),
@@ -181,9 +179,6 @@ pub(super) fn l2_norm(x: &Tensor, scale: &Tensor) -> Result<Tensor, TchError> {
     x.f_div(&norm.f_add_scalar(1e-10)?)?
         .f_mul(&scale.f_view([1, -1, 1, 1])?)
 }
-
-/// What a trainer does between a convolution, by its name, and its activation.
-pub type Between<'a> = dyn Fn(&str, Tensor) -> Result<Tensor, TchError> + 'a;
 
 /// A network with its weights.
 #[derive(Debug)]
@@ -274,22 +269,8 @@ impl Network {
     /// # Errors
     /// Where libtorch fails, for lack of memory say.
     pub fn outputs(&self, batch: &Tensor) -> Result<(Tensor, Tensor), TchError> {
-        self.outputs_through(batch, &|_, output| Ok(output))
-    }
-
-    /// As [`outputs`](Self::outputs), with `between` applied to what each convolution but the heads
-    /// puts out, before its activation: a trainer normalises batches there. It is told the layer's
-    /// name.
-    ///
-    /// # Errors
-    /// Where libtorch or `between` fails.
-    pub fn outputs_through(
-        &self,
-        batch: &Tensor,
-        between: &Between,
-    ) -> Result<(Tensor, Tensor), TchError> {
         let outputs = self.graph.run(batch.shallow_clone(), |_, layer, inputs| {
-            layer.forward(inputs, between)
+            layer.forward(inputs)
         })?;
         let of = |head: usize, each: usize| {
             let outputs = outputs.iter().skip(head).step_by(2);
@@ -309,7 +290,7 @@ impl Network {
         mut see: impl FnMut(Map, &Tensor) -> Result<(), TchError>,
     ) -> Result<(), TchError> {
         self.graph.run(batch, |map, layer, inputs| {
-            let output = layer.forward(inputs, &|_, output| Ok(output))?;
+            let output = layer.forward(inputs)?;
             if !self.graph.outputs().contains(&map) {
                 see(map, &output)?;
             }

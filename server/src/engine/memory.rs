@@ -7,7 +7,7 @@ pub fn share() {
     option(Name::Arenas, 1);
 }
 
-/// From now on, until [`serving`], large blocks are the system's again as soon as they are freed: what
+/// From now on, until [`keep`], large blocks are the system's again as soon as they are freed: what
 /// a file's tensors stand in before they are put in the processor's order.
 pub(super) fn loading() {
     option(Name::MapFrom, 1 << 20);
@@ -15,7 +15,7 @@ pub(super) fn loading() {
 
 /// From now on blocks are kept for the next forward pass, which needs the same: asking the system for
 /// them anew would cost it a page fault for every 4 KiB.
-pub(super) fn serving() {
+pub fn keep() {
     option(Name::MapFrom, 32 << 20);
     option(Name::KeepFree, 256 << 20);
     release();

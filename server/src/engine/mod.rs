@@ -28,7 +28,7 @@ use crate::detector::{self, Detection, Model, annotate, inference};
 use crate::weights::{self, StateDict};
 use admission::{Admission, Held, Place};
 pub use admission::{Full, Queue};
-pub use memory::share as share_memory;
+pub use memory::{keep as keep_memory, share as share_memory};
 use worker::Worker;
 
 /// What an engine is made from.

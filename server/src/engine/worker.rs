@@ -91,7 +91,7 @@ impl Worker {
             let scales = detector::scales(&state).map_err(StartError::Model)?;
             drop(state);
             let (network, arithmetic) = inference::prepare(network, scales, wanted)?;
-            memory::serving();
+            memory::keep();
             warm_up(&network, ready)?;
             let batch = limits.batch.unwrap_or(match arithmetic.device {
                 Device::Cpu => BATCH_ON_CPU,

@@ -37,6 +37,6 @@ mod tensor;
 
 pub use dtype::Dtype;
 pub use error::{Error, ErrorKind};
-pub use safetensors::{NewTensor, write_safetensors};
+pub use safetensors::{NewTensor, safetensors_bytes, write_safetensors};
 pub use state_dict::{Dialect, Format, StateDict};
 pub use tensor::{Stats, Tensor};

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::io::Write;
 use std::path::Path;
 
 use safetensors::SafeTensors;
@@ -173,20 +174,50 @@ pub fn write_safetensors(
     mut tensors: Vec<NewTensor<'_>>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
-    tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.size()));
-    check_new(&tensors).map_err(|kind| Error::new(path, kind))?;
-    let header = header(&tensors, metadata);
-    files::replace(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(header.as_bytes())?;
-        tensors
-            .iter()
-            .try_for_each(|tensor| file.write_all(&tensor.bytes))
-    })
-    .map_err(|cause| {
+    let header = header(path, &mut tensors, metadata)?;
+    files::replace(path, |file| write(file, &header, &tensors)).map_err(|cause| {
         let action = "write the file";
         Error::new(path, ErrorKind::Io { action, cause })
     })
+}
+
+/// As [`write_safetensors`], in memory.
+///
+/// # Errors
+///
+/// When a name is used twice or is `__metadata__`, or when a shape does not fit its bytes.
+pub fn safetensors_bytes(
+    mut tensors: Vec<NewTensor<'_>>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, Error> {
+    let header = header(Path::new("<memory>"), &mut tensors, metadata)?;
+    let mut bytes = Vec::new();
+    // A vector takes everything.
+    let _ = write(&mut bytes, &header, &tensors);
+    Ok(bytes)
+}
+
+fn write(
+    file: &mut (impl Write + ?Sized),
+    header: &str,
+    tensors: &[NewTensor<'_>],
+) -> std::io::Result<()> {
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(header.as_bytes())?;
+    tensors
+        .iter()
+        .try_for_each(|tensor| file.write_all(&tensor.bytes))
+}
+
+/// Puts the tensors in the order of the file, and gives its header.
+fn header(
+    path: &Path,
+    tensors: &mut [NewTensor<'_>],
+    metadata: &BTreeMap<String, String>,
+) -> Result<String, Error> {
+    tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.size()));
+    check_new(tensors).map_err(|kind| Error::new(path, kind))?;
+    Ok(header_of(tensors, metadata))
 }
 
 fn check_new(tensors: &[NewTensor<'_>]) -> Result<(), ErrorKind> {
@@ -209,7 +240,7 @@ fn check_new(tensors: &[NewTensor<'_>]) -> Result<(), ErrorKind> {
 }
 
 /// The JSON header, padded so that the tensors' bytes are aligned.
-fn header(tensors: &[NewTensor<'_>], metadata: &BTreeMap<String, String>) -> String {
+fn header_of(tensors: &[NewTensor<'_>], metadata: &BTreeMap<String, String>) -> String {
     let mut header = serde_json::Map::new();
     if !metadata.is_empty() {
         header.insert("__metadata__".to_owned(), serde_json::json!(metadata));

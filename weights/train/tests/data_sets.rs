@@ -119,6 +119,15 @@ fn names(dataset: &Dataset) -> Vec<String> {
     dataset.pictures.iter().map(|p| name(&p.path)).collect()
 }
 
+const TRAIN: Option<Part> = Some(Part::Train);
+const VALIDATION: Option<Part> = Some(Part::Validation);
+const TEST: Option<Part> = Some(Part::Test);
+
+fn parts_of(dataset: &Dataset) -> Vec<Option<Part>> {
+    let pictures = dataset.pictures.iter();
+    pictures.map(|picture| picture.part).collect()
+}
+
 /// The boxes of a picture in its pixels, rounded, with their classes.
 fn boxes(dataset: &Dataset, picture: usize) -> Vec<(&str, [i32; 4])> {
     let picture = &dataset.pictures[picture];
@@ -131,7 +140,7 @@ fn boxes(dataset: &Dataset, picture: usize) -> Vec<(&str, [i32; 4])> {
     picture.objects.iter().map(of).collect()
 }
 
-const CAT: (&str, [i32; 4]) = ("cat", [11, 21, 30, 60]);
+const CAT: (&str, [i32; 4]) = ("cat", [10, 20, 30, 60]);
 
 #[test]
 fn three_pictures_are_the_same_set_in_every_format() {
@@ -146,9 +155,9 @@ fn three_pictures_are_the_same_set_in_every_format() {
     voc.xml(
         "Annotations/a.xml",
         "a.png",
-        &[CAT, ("dog", [1, 1, 100, 80])],
+        &[CAT, ("dog", [0, 0, 100, 80])],
     )
-    .xml("Annotations/b.xml", "b.png", &[("dog", [51, 41, 75, 60])])
+    .xml("Annotations/b.xml", "b.png", &[("dog", [50, 40, 75, 60])])
     .xml("Annotations/c.xml", "c.png", &[]);
     coco.write(
         "result.json",
@@ -187,7 +196,7 @@ fn three_pictures_are_the_same_set_in_every_format() {
             .map(|p| (p.width, p.height))
             .collect();
         assert_eq!(sizes, [(100, 80); 3]);
-        // That the cat is labelled but once is all that there is to say.
+        // The only problem is that there is one cat.
         assert_eq!(dataset.problems.len(), 1, "{:?}", problems(&dataset, set));
         assert_named(&dataset, set, &["`cat` has a single box"]);
     }
@@ -210,53 +219,80 @@ fn annotations_may_lie_beside_their_pictures_or_in_folders_for_each_part() {
         .picture("test/c.png")
         .xml("test/c.xml", "c.png", &[CAT]);
     let dataset = parts.open();
-    let of: Vec<_> = dataset
-        .pictures
-        .iter()
-        .map(|picture| picture.part)
-        .collect();
     // In the order of paths: test, train, valid.
-    assert_eq!(of, [None, Some(Part::Train), Some(Part::Validation)]);
-    assert_named(
-        &dataset,
-        &parts,
-        &["1 pictures are neither for training nor"],
-    );
+    assert_eq!(parts_of(&dataset), [TEST, TRAIN, VALIDATION]);
     assert_eq!(data::split(&dataset, 1), (vec![1], vec![2]));
+    assert_eq!(data::test_pictures(&dataset), [0]);
 }
 
 #[test]
-fn the_lists_of_voc_are_obeyed_where_there_are_both() {
+fn the_lists_of_voc_are_obeyed() {
     let set = Set::new();
     for name in ["a", "b", "c d", "e"] {
-        set.picture(&format!("JPEGImages/{name}.png"));
+        set.picture(&format!("JPEGImages/train/{name}.png"));
         set.xml(&format!("Annotations/{name}.xml"), "", &[CAT]);
     }
-    set.write("ImageSets/Main/trainval.txt", "a\nb 1\nc d\n");
-    assert!(
-        set.open()
-            .pictures
-            .iter()
-            .all(|picture| picture.part.is_none())
-    );
+    assert_eq!(parts_of(&set.open()), [None; 4]);
     set.write("ImageSets/Main/test.txt", "a\ne.png\ngone\n");
     let dataset = set.open();
-    let (train, validation) = (Some(Part::Train), Some(Part::Validation));
-    let parts = || -> Vec<_> { set.open().pictures.iter().map(|p| p.part).collect() };
-    assert_eq!(parts(), [train, train, train, validation]);
-    assert_named(
-        &dataset,
-        &set,
-        &["test.txt:1: `a` is in more than one list"],
-    );
+    assert_eq!(parts_of(&dataset), [TEST, None, None, TEST]);
     assert_named(
         &dataset,
         &set,
         &["test.txt:3: `gone` is listed, but has no annotation"],
     );
-    // What is in `val` too is not trained on, and the test is left for later.
+    set.write("ImageSets/Main/trainval.txt", "a\nb 1\nc d\n");
+    let dataset = set.open();
+    assert_eq!(parts_of(&dataset), [TRAIN, TRAIN, TRAIN, TEST]);
+    assert_named(
+        &dataset,
+        &set,
+        &["test.txt:1: `a` is in more than one list"],
+    );
+    // `val` takes its pictures from `trainval`.
     set.write("ImageSets/Main/val.txt", "b\n");
-    assert_eq!(parts(), [train, validation, train, None]);
+    let dataset = set.open();
+    assert_eq!(parts_of(&dataset), [TRAIN, VALIDATION, TRAIN, TEST]);
+    assert!(!problems(&dataset, &set).concat().contains("trainval.txt"));
+    fs::remove_file(set.path().join("ImageSets/Main/trainval.txt")).unwrap();
+    set.write("ImageSets/Main/train.txt", "a\n");
+    let dataset = set.open();
+    assert_eq!(parts_of(&dataset), [TRAIN, VALIDATION, None, TEST]);
+    assert_named(&dataset, &set, &["1 picture is in no part of the set"]);
+}
+
+#[test]
+fn pixels_are_counted_from_1_only_in_the_devkit_s_own_files() {
+    let set = Set::new();
+    for (name, database) in [
+        ("a", "The VOC2007 Database"),
+        ("b", " The VOC2012 Database\n"),
+        ("c", "Unknown"),
+        ("d", "The VOC2007 Database, relabelled"),
+    ] {
+        let source = format!("<source><database>{database}</database></source><size>");
+        let text = xml(
+            "",
+            Some((100, 80)),
+            &[("cat", [1, 1, 100, 80]), ("cat", [9, 9, 9, 9])],
+        );
+        set.picture(&format!("{name}.png"))
+            .write(&format!("{name}.xml"), text.replace("<size>", &source));
+    }
+    let dataset = set.open();
+    for picture in [0, 1] {
+        // The last pixel is included.
+        let expected = [("cat", [0, 0, 100, 80]), ("cat", [8, 8, 9, 9])];
+        assert_eq!(boxes(&dataset, picture), expected);
+    }
+    for picture in [2, 3] {
+        assert_eq!(boxes(&dataset, picture), [("cat", [1, 1, 100, 80])]);
+    }
+    assert_named(
+        &dataset,
+        &set,
+        &["c.xml:6: ", "is empty or inverted: skipped"],
+    );
 }
 
 #[test]
@@ -275,11 +311,15 @@ fn a_picture_named_otherwise_in_its_annotation_is_that_of_the_annotation_s_own_n
         &dataset,
         &set,
         &[
-            "Annotations/a.xml: it names the picture `other.jpg`",
+            "Annotations/a.xml: the annotation names the picture `other.jpg`",
             "a.png has its own",
         ],
     );
-    assert_named(&dataset, &set, &["other.jpg: 1 pictures have no XML file"]);
+    assert_named(
+        &dataset,
+        &set,
+        &["other.jpg: 1 picture has no usable XML file"],
+    );
     assert_eq!(dataset.problems.len(), 2, "{:?}", problems(&dataset, &set));
 }
 
@@ -302,15 +342,22 @@ fn a_faulty_annotation_is_skipped_and_named() {
         .write("cvat.xml", "<annotations><version>1.1</version></annotations>");
     let dataset = set.open();
     assert_eq!(names(&dataset), ["a.png"]);
-    assert_named(&dataset, &set, &["b.xml: it is no VOC annotation"]);
+    assert_named(&dataset, &set, &["b.xml: the file is not a VOC annotation"]);
     assert_named(&dataset, &set, &["c.xml is not in UTF-8"]);
-    assert_named(&dataset, &set, &["cvat.xml: it is no VOC annotation"]);
-    assert_named(&dataset, &set, &["d.xml", "`cat` has no bndbox"]);
-    assert_named(&dataset, &set, &["d.xml", "an object without a name"]);
     assert_named(
         &dataset,
         &set,
-        &["d.xml", "none of the 3 boxes", "no background"],
+        &["cvat.xml: the file is not a VOC annotation"],
+    );
+    assert_named(&dataset, &set, &["d.xml", "`cat` has no bndbox"]);
+    assert_named(&dataset, &set, &["d.xml", "an object has no name"]);
+    assert_named(
+        &dataset,
+        &set,
+        &[
+            "d.xml",
+            "d.png is skipped: it has 3 boxes, none of them usable",
+        ],
     );
 }
 
@@ -359,12 +406,7 @@ fn roboflow_s_parts_are_one_set_and_its_category_without_boxes_is_none() {
     }
     let dataset = set.open();
     assert_eq!(dataset.classes, ["cat", "dog"]);
-    let parts: Vec<_> = dataset
-        .pictures
-        .iter()
-        .map(|picture| picture.part)
-        .collect();
-    assert_eq!(parts, [None, Some(Part::Train), Some(Part::Validation)]);
+    assert_eq!(parts_of(&dataset), [TEST, TRAIN, VALIDATION]);
     assert_eq!(boxes(&dataset, 1), [("cat", [1, 2, 31, 42])]);
     assert_eq!(boxes(&dataset, 2), [("dog", [1, 2, 31, 42])]);
 }
@@ -382,19 +424,27 @@ fn coco_s_own_layout_is_read_and_one_file_of_it_by_its_path() {
         set.picture(&format!("images/{part}/{name}"));
     }
     let dataset = set.open();
-    let parts: Vec<_> = dataset
-        .pictures
-        .iter()
-        .map(|picture| picture.part)
-        .collect();
-    assert_eq!(parts, [Some(Part::Train), Some(Part::Validation)]);
+    assert_eq!(parts_of(&dataset), [TRAIN, VALIDATION]);
     let one = data::open(&set.path().join("annotations/instances_val2017.json")).unwrap();
     assert_eq!(names(&one), ["b.png"]);
-    assert_eq!(one.pictures[0].part, None);
+    assert_eq!(parts_of(&one), [VALIDATION]);
 }
 
 #[test]
-fn what_coco_says_of_nothing_and_crowds_are_skipped_and_named() {
+fn one_coco_file_for_a_whole_set_leaves_the_parts_to_the_folders() {
+    let set = Set::new();
+    let images = r#"{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b.png"}, {"id": 3, "file_name": "c.png"}"#;
+    let annotation = r#"{"image_id": 1, "category_id": 7, "bbox": [0, 0, 9, 9]}"#;
+    let text = coco(images, r#"{"id": 7, "name": "cat"}"#, annotation);
+    set.picture("images/train/a.png")
+        .picture("images/test/b.png")
+        .picture("images/c.png")
+        .write("instances_trainval.json", text);
+    assert_eq!(parts_of(&set.open()), [TRAIN, TEST, TRAIN]);
+}
+
+#[test]
+fn coco_s_faulty_annotations_are_skipped_and_named_and_crowds_are_difficult() {
     let set = Set::new();
     let images = r#"{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "gone.png"},
                     {"id": 3, "file_name": "crowd.png"}, {"id": 4, "file_name": "../a.png"}"#;
@@ -403,32 +453,44 @@ fn what_coco_says_of_nothing_and_crowds_are_skipped_and_named() {
         {"id": 12, "image_id": 1, "category_id": 99, "bbox": [0, 0, 9, 9]},
         {"id": 13, "image_id": 1, "category_id": 1, "bbox": []},
         {"id": 14, "image_id": 1, "category_id": 1},
-        {"id": 15, "image_id": 3, "category_id": 1, "bbox": [0, 0, 9, 9], "iscrowd": true}"#;
+        {"id": 15, "image_id": 3, "category_id": 1, "bbox": [0, 0, 9, 9], "iscrowd": true},
+        {"id": 16, "image_id": 3, "category_id": 1, "bbox": [0, 0, 8, 8], "iscrowd": 1}"#;
     let categories = r#"{"id": 1, "name": "cat"}, {"id": 3, "name": "yak"}"#;
     set.picture("a.png")
         .picture("crowd.png")
         .write("labels.json", coco(images, categories, annotations));
     let dataset = set.open();
-    assert_eq!(names(&dataset), ["a.png"]);
-    // A class that nobody labelled keeps its place.
+    assert_eq!(names(&dataset), ["a.png", "crowd.png"]);
+    let difficult = |index: usize| -> Vec<bool> {
+        let objects = dataset.pictures[index].objects.iter();
+        objects.map(|object| object.difficult).collect()
+    };
+    assert_eq!(
+        (difficult(0), difficult(1)),
+        (vec![false], vec![true, true])
+    );
+    // A class without boxes keeps its place.
     assert_eq!(dataset.classes, ["cat", "yak"]);
     assert_named(
         &dataset,
         &set,
-        &["labels.json: 1 classes have no box", "`yak`"],
+        &["labels.json: 1 class has no box", "`yak`"],
     );
     assert_named(&dataset, &set, &["`gone.png` is not beside the file"]);
     assert_named(
         &dataset,
         &set,
-        &["annotation 11 of picture 99, which is not listed"],
+        &["annotation 11 of picture 99 belongs to no listed picture"],
     );
     assert_named(&dataset, &set, &["annotation 12", "category 99"]);
     assert_named(&dataset, &set, &["annotation 13", "no bbox"]);
     assert_named(&dataset, &set, &["annotation 14", "no bbox"]);
-    assert_named(&dataset, &set, &["annotation 15", "iscrowd"]);
-    assert_named(&dataset, &set, &["crowd.png", "no background"]);
-    assert_named(&dataset, &set, &["a.png: is listed more than once"]);
+    assert_named(
+        &dataset,
+        &set,
+        &["a.png: the picture is listed more than once"],
+    );
+    assert_eq!(dataset.problems.len(), 7, "{:?}", problems(&dataset, &set));
 }
 
 #[test]
@@ -483,16 +545,14 @@ fn the_pictures_are_where_data_yaml_says_and_roboflow_s_dots_are_seen_through() 
         ("train/images", "[./valid/images]"),
         ("\n- train/images", "valid/images # those that are held out"),
     ] {
-        let names = "names:\n  7: cat\n  2: 'dog: big'\n";
+        let classes = "names:\n  7: cat\n  2: 'dog: big'\n";
         set.write(
             "data.yaml",
-            format!("train: {train}\nval: {val}\ntest: ../test/images\nnc: 3\n{names}"),
+            format!("train: {train}\nval: {val}\ntest: ../test/images\nnc: 3\n{classes}"),
         );
         let dataset = set.open();
-        assert_eq!(
-            names_of_parts(&dataset),
-            ["a.png Train", "b.png Validation"]
-        );
+        assert_eq!(names(&dataset), ["a.png", "b.png"]);
+        assert_eq!(parts_of(&dataset), [TRAIN, VALIDATION]);
         assert_eq!(dataset.classes, ["dog: big", "cat"]);
         assert_eq!(boxes(&dataset, 0), [("cat", [40, 32, 60, 48])]);
         assert_named(
@@ -503,19 +563,12 @@ fn the_pictures_are_where_data_yaml_says_and_roboflow_s_dots_are_seen_through() 
         assert_named(
             &dataset,
             &set,
-            &["data.yaml", "nc is 3, but there are 2 names"],
+            &["data.yaml", "nc is 3, but 2 names are given"],
         );
-        assert_named(&dataset, &set, &["1 classes have no box", "`dog: big`"]);
+        assert_named(&dataset, &set, &["1 class has no box", "`dog: big`"]);
     }
     let by_path = data::open(&set.path().join("data.yaml")).unwrap();
     assert_eq!(by_path.pictures.len(), 2);
-}
-
-fn names_of_parts(dataset: &Dataset) -> Vec<String> {
-    let parts = dataset.pictures.iter().map(|picture| picture.part.unwrap());
-    let both = names(dataset).into_iter().zip(parts);
-    both.map(|(name, part)| format!("{name} {part:?}"))
-        .collect()
 }
 
 #[test]
@@ -532,10 +585,8 @@ fn data_yaml_may_name_lists_of_pictures_and_a_base() {
     .write("all/train.txt", "./images/a.png\nimages/gone.png\n")
     .write("all/val.txt", "images\\b.png\n./images/a.png\n");
     let dataset = set.open();
-    assert_eq!(
-        names_of_parts(&dataset),
-        ["a.png Train", "b.png Validation"]
-    );
+    assert_eq!(names(&dataset), ["a.png", "b.png"]);
+    assert_eq!(parts_of(&dataset), [TRAIN, VALIDATION]);
     assert_named(
         &dataset,
         &set,
@@ -544,8 +595,14 @@ fn data_yaml_may_name_lists_of_pictures_and_a_base() {
     assert_named(
         &dataset,
         &set,
-        &["data.yaml:3: 1 pictures are in a part before as well"],
+        &["data.yaml:3: 1 picture is in an earlier part as well"],
     );
+    // `test` is a part of its own.
+    set.write(
+        "data.yaml",
+        "path: all\ntrain: train.txt\ntest: val.txt\nnames: [cat]",
+    );
+    assert_eq!(parts_of(&set.open()), [TRAIN, TEST]);
 }
 
 #[test]
@@ -560,12 +617,10 @@ fn where_the_places_of_data_yaml_are_gone_the_pictures_are_found_by_themselves()
             "path: /home/somebody/set\ntrain: tr\nval: va\nnames: [cat]",
         );
     let dataset = set.open();
-    assert_eq!(
-        names_of_parts(&dataset),
-        ["a.png Train", "b.png Validation"]
-    );
+    assert_eq!(names(&dataset), ["a.png", "b.png"]);
+    assert_eq!(parts_of(&dataset), [TRAIN, VALIDATION]);
     assert_named(&dataset, &set, &["data.yaml:2: `tr` is not there"]);
-    assert_named(&dataset, &set, &["nothing is where it says"]);
+    assert_named(&dataset, &set, &["it names no place with pictures"]);
 }
 
 #[test]
@@ -578,10 +633,9 @@ fn cvat_s_and_labelimg_s_yolo_have_labels_beside_the_pictures() {
         .write("obj_train_data/a.txt", "1 0.5 0.5 0.2 0.2")
         .picture("obj_Validation_data/b.png")
         .write("obj_Validation_data/b.txt", "0 0.5 0.5 0.2 0.2");
-    assert_eq!(
-        names_of_parts(&set.open()),
-        ["b.png Validation", "a.png Train"]
-    );
+    let dataset = set.open();
+    assert_eq!(names(&dataset), ["b.png", "a.png"]);
+    assert_eq!(parts_of(&dataset), [VALIDATION, TRAIN]);
 
     let set = Set::new();
     set.write("classes.txt", "cat\r\ndog\r\n")
@@ -595,12 +649,12 @@ fn cvat_s_and_labelimg_s_yolo_have_labels_beside_the_pictures() {
     assert_named(
         &dataset,
         &set,
-        &["gone.txt: there is no picture of its name"],
+        &["gone.txt: the set has no picture of this name"],
     );
     assert_named(
         &dataset,
         &set,
-        &["background.png: 1 pictures have no label file"],
+        &["background.png: 1 picture has no label file"],
     );
 }
 
@@ -640,14 +694,14 @@ fn a_faulty_line_costs_itself_alone() {
     assert_eq!(names(&dataset), ["a.png"]);
     assert_eq!(dataset.pictures[0].objects.len(), 2);
     for (line, what) in [
-        (3, "3 numbers after the class"),
-        (4, "no class 9 among the 1 names"),
-        (5, "`x` is no number of a class"),
-        (6, "`y` is no number"),
-        (7, "a score after the box"),
-        (8, "a side that is no number"),
+        (3, "3 numbers follow the class"),
+        (4, "no class 9, the set has 1 name"),
+        (5, "`x` is not a class number"),
+        (6, "`y` is not a number"),
+        (7, "a score follows the box"),
+        (8, "a side that is not a number"),
         (9, "the line is there twice"),
-        (11, "`-1` is no number of a class"),
+        (11, "`-1` is not a class number"),
     ] {
         assert_named(&dataset, &set, &[&format!("labels/a.txt:{line}: "), what]);
     }
@@ -663,19 +717,25 @@ fn data_yaml_that_names_no_classes_as_described_is_refused_with_the_line() {
     let set = Set::new();
     set.picture("a.png").write("a.txt", "0 0.5 0.5 0.2 0.2");
     for (yaml, expected) in [
-        ("nc: 1\nnames: cat", "data.yaml:2: names is neither"),
-        ("names: [[cat]]", "data.yaml:1: names is neither"),
-        ("names:\n  a: cat", "data.yaml:1: names is neither"),
+        ("nc: 1\nnames: cat", "data.yaml:2: invalid type: string"),
+        ("names: [[cat]]", "data.yaml:1: expected string"),
+        (
+            "names:\n  a: cat",
+            "data.yaml:2: a whole number is expected",
+        ),
         ("names: []", "names no classes"),
         (
             "names: [cat]\nnames: [dog]",
-            "data.yaml:2: names is there twice",
+            "data.yaml:2: duplicate mapping key `names`",
         ),
         (
             "names: [cat]\ntrain:\n  a: b",
-            "data.yaml:2: `train` is neither a folder",
+            "data.yaml:3: invalid type: map",
         ),
-        ("names: [cat]\nnonsense", "data.yaml:2: the line is no"),
+        (
+            "names: [cat]\nnonsense",
+            "as a folder, a list file, or a list of these",
+        ),
         (
             "names: [\"a\\u001bb\"]",
             "`a\\u{1b}b`, which is empty, longer",
@@ -685,6 +745,7 @@ fn data_yaml_that_names_no_classes_as_described_is_refused_with_the_line() {
         set.write("data.yaml", yaml);
         let error = refused(&set.path().join("data.yaml"));
         assert!(error.contains(expected), "{yaml}: {error}");
+        assert_eq!(set.refused(), error);
     }
 }
 
@@ -708,7 +769,7 @@ fn boxes_outside_are_skipped_and_those_that_reach_out_are_clipped() {
     let dataset = set.open();
     assert_eq!(
         boxes(&dataset, 0),
-        [("cat", [89, 69, 100, 80]), ("cat", [0, 0, 100, 80])]
+        [("cat", [90, 70, 100, 80]), ("cat", [0, 0, 100, 80])]
     );
     // The second reaches out by no more than tools round.
     assert_eq!(dataset.problems.len(), 5, "{:#?}", problems(&dataset, &set));
@@ -790,7 +851,7 @@ fn a_size_that_is_not_the_picture_s_costs_the_picture_unless_it_has_no_objects()
         &dataset,
         &set,
         &[
-            "b.xml: the annotation is of a picture of 200 x 160",
+            "b.xml: the labels are of a picture of 200 x 160",
             "has 100 x 80: skipped",
         ],
     );
@@ -822,11 +883,11 @@ fn boxes_of_a_picture_that_exif_turns_are_where_the_object_is_whichever_size_is_
         set.write("a.jpg", turned(&stored(), orientation));
         set.write(
             "a.xml",
-            xml("a.jpg", Some((96, 64)), &[("cat", [9, 17, 40, 56]); 2]),
+            xml("a.jpg", Some((96, 64)), &[("cat", [8, 16, 40, 56]); 2]),
         );
         let dataset = set.open();
         let picture = &dataset.pictures[0];
-        let pixels = data::decode(picture, 1 << 20).unwrap();
+        let pixels = data::pixels(&picture.path).unwrap();
         assert_eq!((picture.width, picture.height), (64, 96));
         assert_eq!(pixels.dimensions(), (64, 96));
         let expected = white(&pixels);
@@ -834,12 +895,11 @@ fn boxes_of_a_picture_that_exif_turns_are_where_the_object_is_whichever_size_is_
         assert_named(
             &dataset,
             &set,
-            &["a.xml: ", "as it is stored, 96 x 64: they are turned"],
+            &["a.xml: ", "as stored, 96 x 64: they are turned"],
         );
 
-        let [x1, y1, x2, y2] = expected;
-        let upright = [("cat", [x1 + 1, y1 + 1, x2, y2]); 2];
-        set.write("a.xml", xml("a.jpg", Some((64, 96)), &upright));
+        let upright = xml("a.jpg", Some((64, 96)), &[("cat", expected); 2]);
+        set.write("a.xml", upright);
         let dataset = set.open();
         assert_eq!(boxes(&dataset, 0)[0].1, expected, "{orientation}");
         assert_named(
@@ -867,7 +927,10 @@ fn boxes_of_which_nobody_can_tell_how_they_are_turned_are_skipped() {
         assert_named(
             &dataset,
             &set,
-            &[&format!("{name}.xml: "), "before or after: skipped"],
+            &[
+                &format!("{name}.xml: "),
+                "or of the upright picture: skipped",
+            ],
         );
     }
 }
@@ -904,36 +967,35 @@ fn of_the_same_picture_twice_the_first_is_kept() {
         all,
         [
             "train/b.png: is the same picture as train/a.png: only the first is kept",
-            "valid/c.png: is the same picture as train/a.png, which is in another part of the set (validation \
-             must not see what was trained on), labelled otherwise: only the first is kept"
+            "valid/c.png: is the same picture as train/a.png, which is in another part of the set (a picture \
+             that was trained on proves nothing), with other labels: only the first is kept"
         ]
     );
 }
 
 #[test]
-fn decoding_refuses_what_is_damaged_too_large_or_changed() {
+fn pixels_of_a_file_that_is_damaged_or_missing_are_refused() {
     let set = Set::new();
-    set.sized("a.jpg", 100, 80).xml("a.xml", "", &[CAT]);
-    let dataset = set.open();
-    let picture = &dataset.pictures[0];
-    assert_eq!(data::decode(picture, 8000).unwrap().dimensions(), (100, 80));
-    let error = |limit| format!("{:#}", data::decode(picture, limit).unwrap_err());
-    assert!(
-        error(7999).contains("at most 7999 pixels"),
-        "{}",
-        error(7999)
-    );
-    let bytes = fs::read(&picture.path).unwrap();
+    set.sized("a.jpg", 100, 80);
+    let path = set.path().join("a.jpg");
+    assert_eq!(data::pixels(&path).unwrap().dimensions(), (100, 80));
+    let error = || format!("{:#}", data::pixels(&path).unwrap_err());
+    let bytes = fs::read(&path).unwrap();
     set.write("a.jpg", &bytes[..bytes.len() - 2]);
-    assert!(error(8000).contains("cut short"), "{}", error(8000));
-    set.sized("a.jpg", 50, 80);
-    assert!(error(8000).contains("another size"), "{}", error(8000));
-    fs::remove_file(&picture.path).unwrap();
-    assert!(
-        error(8000).contains("a.jpg cannot be decoded"),
-        "{}",
-        error(8000)
-    );
+    assert!(error().contains("cut short"), "{}", error());
+    // The header of a BMP file of 20,000 x 20,000 pixels.
+    let side = 20_000_i32.to_le_bytes();
+    let bmp = [
+        b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".as_slice(),
+        &side,
+        &side,
+        b"\x01\0\x18\0",
+        &[0; 24],
+    ];
+    set.write("a.jpg", bmp.concat());
+    assert!(error().contains("at most 200000000 pixels"), "{}", error());
+    fs::remove_file(&path).unwrap();
+    assert!(error().contains("a.jpg cannot be decoded"), "{}", error());
 }
 
 // Classes
@@ -957,12 +1019,12 @@ fn names_that_differ_in_case_or_spaces_are_one_class_spelled_as_most_are() {
     assert_named(
         &dataset,
         &set,
-        &["a.xml: `Cat` (1 boxes) is taken as the class `cat` (3 in all)"],
+        &["a.xml: `Cat` (1 box) is taken as the class `cat` (3 in all)"],
     );
     assert_named(
         &dataset,
         &set,
-        &["a.xml: `dog ` (1 boxes) is taken as the class `dog`"],
+        &["a.xml: `dog ` (1 box) is taken as the class `dog`"],
     );
 }
 
@@ -989,7 +1051,7 @@ fn a_set_without_a_box_or_without_labels_or_with_two_kinds_is_refused() {
     let set = Set::new();
     assert!(
         set.refused()
-            .contains("holds no labels that are read; give a folder"),
+            .contains("holds no labels in a known format; give a folder"),
         "{}",
         set.refused()
     );
@@ -1002,15 +1064,15 @@ fn a_set_without_a_box_or_without_labels_or_with_two_kinds_is_refused() {
         .xml("a.xml", "", &[("cat", [200, 1, 300, 9])]);
     let error = set.refused();
     assert!(
-        error.contains("has no box that can be trained on") && error.contains("a.xml:3: "),
+        error.contains("has no box to learn from in 1 picture;") && error.contains("a.xml:3: "),
         "{error}"
     );
     let file = refused(&set.path().join("a.png"));
-    assert!(file.contains("a.png is a file that is not read"), "{file}");
+    assert!(file.contains("a.png is not a file of labels"), "{file}");
     set.write("a.txt", "0 0.5 0.5 0.5 0.5")
         .write("classes.txt", "cat");
     assert!(
-        set.refused().contains("both of PASCAL VOC and of YOLO"),
+        set.refused().contains("both PASCAL VOC and YOLO"),
         "{}",
         set.refused()
     );
@@ -1020,7 +1082,7 @@ fn a_set_without_a_box_or_without_labels_or_with_two_kinds_is_refused() {
     );
     set.write("x.json", coco("", "", ""));
     assert!(
-        set.refused().contains("more than one kind"),
+        set.refused().contains("more than one format"),
         "{}",
         set.refused()
     );
@@ -1030,7 +1092,7 @@ fn a_set_without_a_box_or_without_labels_or_with_two_kinds_is_refused() {
         .picture("images/a.png")
         .write("labels/a.txt", "0 0.5 0.5 0.5 0.5");
     assert!(
-        nameless.refused().contains("nothing names the classes"),
+        nameless.refused().contains("no file names the classes"),
         "{}",
         nameless.refused()
     );
@@ -1039,7 +1101,7 @@ fn a_set_without_a_box_or_without_labels_or_with_two_kinds_is_refused() {
     assert!(
         nameless
             .refused()
-            .contains("no label for any of the 1 pictures"),
+            .contains("no picture of the set has a label, of 1 picture;"),
         "{}",
         nameless.refused()
     );
@@ -1086,7 +1148,7 @@ fn a_picture_with_more_objects_than_any_has_is_skipped() {
     assert_named(
         &dataset,
         &set,
-        &["a.txt has 10001 objects, more than the 10000"],
+        &["a.txt: 10001 objects are more than the limit of 10000"],
     );
 }
 
@@ -1124,7 +1186,7 @@ fn the_summary_counts_and_lists_at_most_twenty_problems() {
     set.write("esc\u{1b}.xml", "<annotation></x>");
     let text = set.open().summary().to_string();
     for expected in [
-        "PASCAL VOC: 2 pictures, 1 of them without objects\n",
+        "PASCAL VOC: 2 pictures, 1 of them without objects\n\nclass",
         "cat           2         1\n",
         "dog           1         1\n",
         "67 % small (below 32 x 32 pixels), 33 % medium, 0 % large",
@@ -1135,6 +1197,79 @@ fn the_summary_counts_and_lists_at_most_twenty_problems() {
     }
     assert!(text.lines().count() < 35, "{text}");
     assert!(!text.contains('\u{1b}'));
+}
+
+/// Pictures in folders with these names, and how many in each.
+fn in_folders(folders: &[(&str, usize)]) -> Set {
+    let set = Set::new();
+    for (folder, count) in folders {
+        for index in 0..*count {
+            let name = format!("{folder}/{folder}{index}");
+            set.picture(&format!("{name}.png"));
+            set.xml(&format!("{name}.xml"), "", &[CAT]);
+        }
+    }
+    set
+}
+
+#[test]
+fn the_summary_counts_the_set_s_own_parts() {
+    let line = |folders: &[(&str, usize)]| {
+        let text = in_folders(folders).open().summary().to_string();
+        let lines: Vec<&str> = text.lines().take(2).collect();
+        lines.join("|")
+    };
+    assert_eq!(
+        line(&[("train", 4), ("valid", 3), ("test", 2)]),
+        "PASCAL VOC: 9 pictures|The set's own parts: 4 for training, 3 for validation, 2 for testing"
+    );
+    assert_eq!(
+        line(&[("test", 1), ("other", 2)]),
+        "PASCAL VOC: 3 pictures|The set's own parts: 1 for testing, 2 in none"
+    );
+    assert_eq!(line(&[("other", 1)]), "PASCAL VOC: 1 picture|");
+}
+
+#[test]
+fn the_set_s_own_parts_are_used_where_one_can_be_held_out() {
+    // Folders with counts; pictures that are trained on, held out, and left for a test.
+    for (folders, expected) in [
+        (
+            vec![("train", 6), ("valid", 2), ("test", 3), ("other", 1)],
+            (6, 2, 3),
+        ),
+        (vec![("train", 6), ("test", 3), ("other", 1)], (6, 3, 0)),
+        (vec![("train", 6), ("valid", 2)], (6, 2, 0)),
+        (vec![("train", 8), ("other", 2)], (8, 2, 0)),
+        (vec![("valid", 5), ("test", 3)], (4, 1, 3)),
+        (vec![("test", 3), ("other", 5)], (4, 1, 3)),
+        (vec![("valid", 5)], (4, 1, 0)),
+        (vec![("test", 5)], (4, 1, 0)),
+        (vec![("other", 5)], (4, 1, 0)),
+    ] {
+        let set = in_folders(&folders);
+        let dataset = set.open();
+        let (train, held_out) = data::split(&dataset, 1);
+        let test = data::test_pictures(&dataset);
+        let all: BTreeSet<_> = train.iter().chain(&held_out).chain(&test).collect();
+        assert_eq!(all.len(), train.len() + held_out.len() + test.len());
+        assert!(
+            test.iter()
+                .all(|&index| dataset.pictures[index].part == TEST)
+        );
+        assert_eq!(
+            (train.len(), held_out.len(), test.len()),
+            expected,
+            "{folders:?}"
+        );
+        let left_out = dataset.pictures.len() - all.len();
+        let named = problems(&dataset, &set).concat();
+        assert_eq!(
+            left_out == 1,
+            named.contains("1 picture is in no part"),
+            "{named}"
+        );
+    }
 }
 
 /// Twenty pictures with a cat each, of which some have a dog or a yak too.

@@ -1,62 +1,38 @@
-//! Fine-tuning: the model that ships learns shapes of one colour, drawn here.
+//! `ssd-train fit` as a shell user meets it: the model that ships learns squares.
 
+mod squares;
+
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::process::{Command, Stdio};
 
-use image::{Rgb, RgbImage};
 use ssd_server::detector::Model;
 use ssd_server::detector::family::MOBILENET_V2;
 use ssd_server::detector::labels::{COCO, Labels};
 use ssd_server::weights::StateDict;
-use ssd_train::data;
-use ssd_train::evaluation::Set;
-use ssd_train::fit::batches::{Diet, Example};
-use ssd_train::fit::checkpoint::Checkpoint;
-use ssd_train::fit::course::{Course, Run};
-use ssd_train::fit::heads;
-use ssd_train::training::targets::Truth;
 
 fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../ssd_mobilenet_v2_oidv4.safetensors")
 }
 
-/// A YOLO folder of `count` pictures, each of one square before a striped ground: red ones and blue ones,
-/// in other places and sizes.
-fn squares(folder: &Path, count: u32) {
-    std::fs::write(folder.join("classes.txt"), "red square\nblue square\n").unwrap();
-    for index in 0..count {
-        let (side, blue) = (60 + index * 37 % 80, index % 2);
-        let (x, y) = (index * 53 % (240 - side), index * 71 % (200 - side));
-        let colour = if blue == 1 {
-            [30, 60, 220]
-        } else {
-            [220, 40, 30]
-        };
-        let picture = RgbImage::from_fn(240, 200, |px, py| {
-            let inside = (x..x + side).contains(&px) && (y..y + side).contains(&py);
-            let stripe = 90 + ((px + py * 3 + index * 7) % 60) as u8;
-            Rgb(if inside {
-                colour
-            } else {
-                [stripe, stripe, 100]
-            })
-        });
-        picture.save(folder.join(format!("{index}.png"))).unwrap();
-        let (cx, cy) = ((x + side / 2) as f32 / 240.0, (y + side / 2) as f32 / 200.0);
-        let (w, h) = (side as f32 / 240.0, side as f32 / 200.0);
-        let line = format!("{blue} {cx} {cy} {w} {h}\n");
-        std::fs::write(folder.join(format!("{index}.txt")), line).unwrap();
-    }
+/// `fit` of the squares in a folder, from the model that ships, to a file in that folder.
+fn command(folder: &Path, output: &str, arguments: &[&str]) -> Command {
+    command_from(&shipped(), folder, output, arguments)
 }
 
-fn fit(arguments: &[&str]) -> (bool, String) {
-    let done = Command::new(env!("CARGO_BIN_EXE_ssd-train"))
-        .arg("fit")
-        .args(arguments)
-        .output()
-        .unwrap();
+fn command_from(from: &Path, folder: &Path, output: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ssd-train"));
+    command
+        .current_dir(folder)
+        .args(["fit", ".", "-o", output, "--from"])
+        .arg(from)
+        .args(arguments);
+    command
+}
+
+/// Whether it went well, and what it said.
+fn fit(folder: &Path, output: &str, arguments: &[&str]) -> (bool, String) {
+    let done = command(folder, output, arguments).output().unwrap();
     let said = [done.stdout, done.stderr].concat();
     (done.status.success(), String::from_utf8(said).unwrap())
 }
@@ -64,127 +40,157 @@ fn fit(arguments: &[&str]) -> (bool, String) {
 #[test]
 fn a_few_pictures_make_a_detector_that_the_server_loads_with_their_names() {
     let folder = tempfile::tempdir().unwrap();
-    squares(folder.path(), 40);
-    let output = folder.path().join("mine.safetensors");
-    let (data, output) = (folder.path().to_str().unwrap(), output.to_str().unwrap());
-    let from = shipped();
-    let arguments = [
-        data,
-        "-o",
-        output,
-        "--epochs",
-        "9",
-        "--from",
-        from.to_str().unwrap(),
-    ];
-    let (done, said) = fit(&arguments);
+    squares::write(folder.path(), 40);
+    let (done, said) = fit(folder.path(), "mine.safetensors", &["--epochs", "9"]);
     assert!(done, "{said}");
-    assert!(
-        said.contains("32 pictures to learn from, 8 held out"),
-        "{said}"
-    );
-    let state = StateDict::open(Path::new(output)).unwrap();
+    let told = said.contains("32 pictures to learn from, 8 held out");
+    assert!(told, "{said}");
+    let state = StateDict::open(&folder.path().join("mine.safetensors")).unwrap();
     // Whatever list the lab has, the names are the pictures' own.
     let lab: Vec<&str> = COCO.iter().map(|class| class.name).collect();
     let labels = Labels::parse(lab.join("\n").as_bytes()).unwrap();
     let (model, network) = Model::new(&state, &labels).unwrap();
-    assert_eq!(model.labels(), ["red square", "blue square"]);
+    assert_eq!(model.labels(), squares::CLASSES);
     assert_eq!((network.family(), network.classes()), (&MOBILENET_V2, 3));
     let accuracy = &state.metadata()["accuracy"];
     let map: f64 = accuracy.split_whitespace().nth(1).unwrap().parse().unwrap();
-    assert!(map > 0.5, "{accuracy}\n{said}");
+    assert!(map > 0.7, "{accuracy}\n{said}");
+    // The plot and the sheet.
+    let plot = std::fs::read_to_string(folder.path().join("mine.svg")).unwrap();
+    assert!(plot.contains("mAP") && plot.contains("loss"));
+    let sheet = image::open(folder.path().join("mine.sheet.jpg")).unwrap();
+    assert!(sheet.width() > 300 && sheet.height() > 200);
+    // The checkpoint of a run that is over is of no use.
+    assert!(!folder.path().join("mine.checkpoint.safetensors").exists());
     // Nothing is replaced unasked.
-    let (again, said) = fit(&arguments);
+    let (again, said) = fit(folder.path(), "mine.safetensors", &[]);
     assert!(!again && said.contains("--force"), "{said}");
 }
 
 #[test]
 fn a_check_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    squares(folder.path(), 6);
-    let (done, said) = fit(&[folder.path().to_str().unwrap(), "--check"]);
+    squares::write(folder.path(), 6);
+    let (done, said) = fit(folder.path(), "mine.safetensors", &["--check"]);
     assert!(done && said.contains("YOLO: 6 pictures"), "{said}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 13);
 }
 
 #[test]
-fn a_resumed_run_equals_an_unbroken_one_bit_for_bit() {
+fn a_run_stopped_by_ctrl_c_and_resumed_equals_an_unbroken_one_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
-    squares(folder.path(), 6);
-    let dataset = data::open(folder.path()).unwrap();
-    let start = heads::replace(&StateDict::open(&shipped()).unwrap(), 2, 1).unwrap();
-    let examples = dataset.pictures.iter().map(|picture| Example {
-        path: picture.path.clone(),
-        truths: picture
-            .objects
-            .iter()
-            .map(|object| Truth {
-                class: object.class + 1,
-                corners: object.corners,
-                difficult: false,
-            })
-            .collect(),
-    });
-    let diet = Diet {
-        examples: Arc::new(examples.collect()),
-        family: &MOBILENET_V2,
-        batch: 4,
-        seed: 3,
-    };
-    let nothing = Set {
-        classes: dataset.classes.clone(),
-        pictures: Vec::new(),
-        truths: Vec::new(),
-    };
-    let course = Course {
-        epochs: 2,
-        learning_rate: 0.001,
-        freeze: 3,
-        replicas: 2,
-        patience: 9,
-    };
-    let (stop, path) = (
-        AtomicBool::new(false),
-        folder.path().join("kept.safetensors"),
-    );
-    let begin =
-        |from: Option<&Checkpoint>| Run::new(&start, diet.clone(), &nothing, course, from).unwrap();
-    let end = |mut run: Run| {
-        while !run.is_over() {
-            run.advance(&stop, |_, _| ()).unwrap().unwrap();
-        }
-        let state = run.checkpoint().unwrap().state.into_iter();
-        let copied = state.map(|(name, tensor)| (name, tensor.detach().copy()));
-        copied.collect::<Vec<_>>()
-    };
-    let unbroken = end(begin(None));
-    let mut broken = begin(None);
-    broken.advance(&stop, |_, _| ()).unwrap().unwrap();
-    broken.checkpoint().unwrap().write(&path).unwrap();
-    drop(broken);
-    let resumed = end(begin(Some(&Checkpoint::read(&path).unwrap())));
-    assert_eq!(unbroken.len(), resumed.len());
-    for ((name, one), (other, two)) in unbroken.iter().zip(&resumed) {
-        assert_eq!(name, other);
-        assert!(one.equal(two), "{name}");
-    }
-    // The first layers were to stay as they are, and so are no part of what is learnt.
+    squares::write(folder.path(), 6);
+    let arguments = ["--epochs", "3", "--freeze", "3"];
+    let (done, said) = fit(folder.path(), "unbroken.safetensors", &arguments);
+    assert!(done, "{said}");
+    // The first line of an epoch, then Ctrl-C.
+    let mut broken = command(folder.path(), "broken.safetensors", &arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(broken.stdout.take().unwrap()).lines();
+    let is_epoch = |line: &std::io::Result<String>| line.as_ref().unwrap().starts_with("epoch 1");
+    assert!(lines.any(|line| is_epoch(&line)));
+    let interrupt = ["-INT", &broken.id().to_string()];
     assert!(
-        unbroken
-            .iter()
-            .all(|(name, _)| !name.contains("backbone.conv."))
+        Command::new("kill")
+            .args(interrupt)
+            .status()
+            .unwrap()
+            .success()
     );
-    // A run with other settings is another run.
-    let other = Course {
-        epochs: 3,
-        ..course
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(broken.wait().unwrap().success(), "{rest:?}");
+    assert!(
+        rest.iter().any(|line| line.contains("--resume")),
+        "{rest:?}"
+    );
+    let read = |name: &str| StateDict::open(&folder.path().join(name)).unwrap();
+    let stopped: Vec<_> = rest
+        .iter()
+        .filter(|line| line.starts_with("epoch 3"))
+        .collect();
+    assert!(
+        stopped.is_empty(),
+        "it was stopped too late to tell anything: {rest:?}"
+    );
+    // Another run would lose what was learnt, and other arguments are another run.
+    let (done, said) = fit(folder.path(), "broken.safetensors", &arguments);
+    assert!(!done && said.contains("--resume goes on"), "{said}");
+    let other = ["--epochs", "4", "--freeze", "3", "--resume"];
+    let (done, said) = fit(folder.path(), "broken.safetensors", &other);
+    assert!(!done && said.contains("other settings"), "{said}");
+    let resume = [&arguments[..], &["--resume"]].concat();
+    let (done, said) = fit(folder.path(), "broken.safetensors", &resume);
+    assert!(done, "{said}");
+    let (unbroken, resumed) = (read("unbroken.safetensors"), read("broken.safetensors"));
+    assert!(unbroken.len() > 100);
+    for tensor in unbroken.tensors() {
+        let other = resumed.get(tensor.name()).unwrap();
+        assert!(tensor.to_bytes() == other.to_bytes(), "{}", tensor.name());
+    }
+    assert_eq!(unbroken.metadata(), resumed.metadata());
+    // The first three layers are as they were, and the fourth is not.
+    let from = StateDict::open(&shipped()).unwrap();
+    let weights = |state: &StateDict| -> Vec<Vec<f32>> {
+        let names = from.tensors().map(|tensor| tensor.name());
+        let backbone = names.filter(|name| name.contains("backbone") && name.ends_with("weight"));
+        backbone
+            .map(|name| state.get(name).unwrap().to_f32())
+            .collect()
     };
-    let refused = Run::new(
-        &start,
-        diet.clone(),
-        &nothing,
-        other,
-        Some(&Checkpoint::read(&path).unwrap()),
-    );
-    assert!(refused.unwrap_err().to_string().contains("other settings"));
+    let same = weights(&from).into_iter().zip(weights(&unbroken));
+    assert_eq!(same.filter(|(from, now)| from == now).count(), 3);
+}
+
+#[test]
+fn weights_of_every_family_can_be_trained_and_the_result_again() {
+    let folder = tempfile::tempdir().unwrap();
+    squares::write(folder.path(), 6);
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../server/tests/data");
+    for (from, output, family) in [
+        (data.join("small-zip.pth"), "voc.safetensors", "ssd300-voc"),
+        (
+            data.join("torchvision.safetensors"),
+            "torchvision.safetensors",
+            "torchvision-ssd300-vgg16",
+        ),
+        (
+            folder.path().join("torchvision.safetensors"),
+            "again.safetensors",
+            "torchvision-ssd300-vgg16",
+        ),
+    ] {
+        let arguments = ["--epochs", "1"];
+        let done = command_from(&from, folder.path(), output, &arguments).output();
+        let done = done.unwrap();
+        assert!(done.status.success(), "{done:?}");
+        let written = StateDict::open(&folder.path().join(output)).unwrap();
+        assert_eq!(written.metadata()["family"], family);
+        let labels = Labels::parse(squares::CLASSES.join("\n").as_bytes()).unwrap();
+        let (model, _) = Model::new(&written, &labels).unwrap();
+        assert_eq!(model.labels(), squares::CLASSES);
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_anything_is_learnt() {
+    let folder = tempfile::tempdir().unwrap();
+    squares::write(folder.path(), 6);
+    let cases: [(&str, &[&str], &str); 5] = [
+        (
+            "mine.safetensors",
+            &["--learning-rate", "nan"],
+            "from 0.000001 to 1",
+        ),
+        ("mine.safetensors", &["--epochs", "0"], "a number from 1"),
+        ("mine.safetensors", &["--device", "cuda:31"], "cuda:31"),
+        ("mine.jpg", &[], ".safetensors"),
+        ("no/mine.safetensors", &[], "in no"),
+    ];
+    for (output, arguments, message) in cases {
+        let (done, said) = fit(folder.path(), output, arguments);
+        assert!(!done && said.contains(message), "{said}");
+        assert!(!said.contains("epoch 1"), "{said}");
+    }
 }

@@ -1,16 +1,16 @@
-//! COCO: a JSON file for all pictures, or one each for training, validation and test. As CVAT, Label Studio and
-//! Roboflow write it, and COCO itself.
+//! COCO: a JSON file for all pictures, or one each for training, validation and test. Written by CVAT, Label Studio,
+//! Roboflow, and COCO itself.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
-use super::folder::{Folder, Named, named, stem};
+use super::folder::{Folder, part_named, stem};
 use super::raw::{Frame, Raw, RawObject, RawPicture};
-use super::{Format, LONGEST_TEXT, Problem, quote, text};
+use super::{Format, LONGEST_TEXT, Part, Problem, parent, quote, text};
 
 #[derive(Deserialize)]
 struct Instances {
@@ -32,7 +32,7 @@ struct Annotation {
     id: Option<Id>,
     image_id: Id,
     category_id: Id,
-    /// Four numbers, but some tools leave it empty.
+    /// Left, top, width and height. Some tools leave it empty.
     bbox: Option<Vec<f64>>,
     #[serde(default)]
     iscrowd: Crowd,
@@ -45,7 +45,7 @@ struct Category {
     supercategory: Option<String>,
 }
 
-/// A number; some tools write text.
+/// A number. Some tools write text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(untagged)]
 enum Id {
@@ -62,7 +62,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// 0 or 1; some tools write false or true.
+/// 0 or 1. Some tools write false or true.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Crowd {
@@ -85,28 +85,28 @@ impl Crowd {
     }
 }
 
-/// The files of COCO's kind below the folder, at most one for each part; of COCO's own those with boxes.
+/// The COCO files below the folder, at most one for each part. Of COCO's own annotation files, those with boxes.
 pub(super) fn files(folder: &Folder) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for file in folder.with_extension("json") {
-        // One that is too long to be looked into is refused when it is read.
-        let long = std::fs::metadata(file).is_ok_and(|kind| kind.len() > LONGEST_TEXT);
-        let of_coco =
+        // A file that is too long to search is taken for COCO's, and refused when it is read.
+        let is_long = std::fs::metadata(file).is_ok_and(|kind| kind.len() > LONGEST_TEXT);
+        let is_coco =
             |text: String| text.contains("\"annotations\"") && text.contains("\"images\"");
-        if long || text(file).is_ok_and(of_coco) {
+        if is_long || text(file).is_ok_and(is_coco) {
             files.push(file.clone());
         }
     }
-    let own = |file: &PathBuf| stem(file).starts_with("instances_");
-    if files.iter().any(own) {
-        files.retain(own);
+    let has_boxes = |file: &PathBuf| stem(file).starts_with("instances_");
+    if files.iter().any(has_boxes) {
+        files.retain(has_boxes);
     }
     let mut parts = HashMap::new();
     for file in &files {
         if let Some(other) = parts.insert(part(folder, file), file) {
             bail!(
-                "{} and {} both hold COCO's labels, for the same pictures as far as their names show; give the \
-                 path of one of them",
+                "{} and {} both hold COCO's labels, and their names do not tell training, validation and test apart; \
+                 give the path of one of them",
                 other.display(),
                 file.display()
             );
@@ -115,14 +115,14 @@ pub(super) fn files(folder: &Folder) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What a file is for by its name, `instances_train2017.json`, or by its folder's, `train/_annotations.coco.json`.
-fn part(folder: &Folder, file: &Path) -> Option<Named> {
+/// The part of a file by its name, `instances_train2017.json`, or by its folder's, `train/_annotations.coco.json`.
+fn part(folder: &Folder, file: &Path) -> Option<Part> {
     let stem = stem(file);
     let mut words = stem.split(|letter: char| !letter.is_alphanumeric());
-    words.find_map(named).or_else(|| folder.named(file))
+    words.find_map(part_named).or_else(|| folder.part(file))
 }
 
-/// Reads the files; the pictures are looked for below the folder.
+/// Reads the files. Their pictures are below the folder.
 pub(super) fn read(folder: &Folder, files: &[PathBuf]) -> anyhow::Result<Raw> {
     let mut raw = Raw {
         format: Format::Coco,
@@ -134,68 +134,41 @@ pub(super) fn read(folder: &Folder, files: &[PathBuf]) -> anyhow::Result<Raw> {
         pictures: Vec::new(),
         problems: Vec::new(),
     };
-    // The training file's classes come first, in the order of its ids.
-    let mut files: Vec<(Option<Named>, &PathBuf)> = files
+    // The classes of the training file come first, in the order of its ids.
+    let mut files: Vec<(Option<Part>, &PathBuf)> = files
         .iter()
         .map(|file| (part(folder, file), file))
         .collect();
     files.sort();
-    let alone = files.len() == 1;
+    let is_alone = files.len() == 1;
     for (part, file) in files {
-        read_one(folder, file, part.filter(|_| !alone), &mut raw)?;
+        let first = raw.pictures.len();
+        // A file for the whole set may be named after one part: then the folders of the pictures tell more.
+        read_one(folder, file, part.filter(|_| !is_alone), &mut raw)?;
+        for picture in &mut raw.pictures[first..] {
+            picture.part = picture.part.or(part);
+        }
     }
     Ok(raw)
 }
 
-fn read_one(
-    folder: &Folder,
-    file: &Path,
-    part: Option<Named>,
-    raw: &mut Raw,
-) -> anyhow::Result<()> {
-    let shown = file.display();
+/// Reads a file whose pictures are of a part.
+fn read_one(folder: &Folder, file: &Path, part: Option<Part>, raw: &mut Raw) -> anyhow::Result<()> {
     let mut instances: Instances = serde_json::from_str(&text(file)?).with_context(|| {
         format!(
-            "{shown} is not COCO's JSON, an object with images, annotations and categories; export it again, as \
-             COCO with boxes"
+            "{} is not COCO's JSON, an object with images, annotations and categories; export the labels again, as \
+             COCO with boxes",
+            file.display()
         )
     })?;
     instances.categories.sort_by(|a, b| a.id.cmp(&b.id));
     let names = names(file, &instances, raw)?;
-    let mut index_of = HashMap::new();
-    for (index, picture) in instances.images.iter().enumerate() {
-        ensure!(
-            index_of.insert(picture.id.clone(), index).is_none(),
-            "{shown} lists the picture {} twice, so its boxes may be of either; number the pictures anew",
-            picture.id
-        );
-    }
-    let mut objects: Vec<(Vec<RawObject>, usize)> = Vec::new();
-    objects.resize_with(instances.images.len(), Default::default);
-    for annotation in &instances.annotations {
-        let id = match &annotation.id {
-            Some(id) => format!("the annotation {id} of picture {}", annotation.image_id),
-            None => format!("an annotation of picture {}", annotation.image_id),
-        };
-        let Some(&index) = index_of.get(&annotation.image_id) else {
-            let what = format!("{id}, which is not listed: skipped");
-            raw.problems.push(Problem::new(file, None, what));
-            continue;
-        };
-        let (usable, unusable) = &mut objects[index];
-        match object(annotation, &names) {
-            Ok(object) => usable.push(object),
-            Err(why) => {
-                *unusable += 1;
-                let what = format!("{id} {why}: skipped");
-                raw.problems.push(Problem::new(file, None, what));
-            }
-        }
-    }
-    for (picture, (objects, unusable)) in instances.images.iter().zip(objects) {
+    let objects = objects(file, &instances, &names, &mut raw.problems)?;
+    for (picture, (objects, unreadable)) in instances.images.iter().zip(objects) {
         let Some(path) = find(folder, file, &picture.file_name, part) else {
             let what = format!(
-                "the picture {} is not beside the file, in images, nor anywhere in {} by its name alone: skipped",
+                "the picture {} is not beside the file or in images, and {} has no single picture of this name: \
+                 skipped",
                 quote(&picture.file_name),
                 folder.root.display()
             );
@@ -203,49 +176,92 @@ fn read_one(
             continue;
         };
         raw.pictures.push(RawPicture {
-            named: part.or_else(|| folder.named(&path)),
+            part: part.or_else(|| folder.part(&path)),
             path,
             source: file.to_owned(),
             frame: Frame::pixels(picture.width, picture.height),
             objects,
-            unusable,
+            unreadable,
         });
     }
     Ok(())
 }
 
-/// An object in the terms of [`Raw`], or why it is none.
+/// For each picture of the file its objects, and the number of its annotations that could not be read.
+fn objects(
+    file: &Path,
+    instances: &Instances,
+    names: &HashMap<Id, usize>,
+    problems: &mut Vec<Problem>,
+) -> anyhow::Result<Vec<(Vec<RawObject>, usize)>> {
+    let mut index_of = HashMap::new();
+    for (index, picture) in instances.images.iter().enumerate() {
+        ensure!(
+            index_of.insert(&picture.id, index).is_none(),
+            "{} lists the picture {} twice, so its boxes may be of either; number the pictures anew",
+            file.display(),
+            picture.id
+        );
+    }
+    let mut objects: Vec<(Vec<RawObject>, usize)> = Vec::new();
+    objects.resize_with(instances.images.len(), Default::default);
+    for annotation in &instances.annotations {
+        let fault = match index_of.get(&annotation.image_id) {
+            None => "belongs to no listed picture".to_owned(),
+            Some(&index) => {
+                let (readable, unreadable) = &mut objects[index];
+                match object(annotation, names) {
+                    Ok(object) => {
+                        readable.push(object);
+                        continue;
+                    }
+                    Err(fault) => {
+                        *unreadable += 1;
+                        fault
+                    }
+                }
+            }
+        };
+        let which = match &annotation.id {
+            Some(id) => format!("the annotation {id}"),
+            None => "an annotation".to_owned(),
+        };
+        let picture = &annotation.image_id;
+        let what = format!("{which} of picture {picture} {fault}: skipped");
+        problems.push(Problem::new(file, None, what));
+    }
+    Ok(objects)
+}
+
+/// The object of an annotation, or why it cannot be read.
 fn object(annotation: &Annotation, names: &HashMap<Id, usize>) -> Result<RawObject, String> {
-    let Some(&name) = names.get(&annotation.category_id) else {
-        let category = &annotation.category_id;
+    let category = &annotation.category_id;
+    let Some(&name) = names.get(category) else {
         return Err(format!(
             "is of the category {category}, which is not listed"
         ));
     };
-    if annotation.iscrowd.is_one() {
-        return Err("is a crowd, not one object (iscrowd)".to_owned());
-    }
     let Some(&[x, y, w, h]) = annotation.bbox.as_deref() else {
         return Err("has no bbox of left, top, width and height".to_owned());
     };
     Ok(RawObject {
         name,
         sides: [x, y, x + w, y + h],
-        difficult: false,
+        difficult: annotation.iscrowd.is_one(),
         line: None,
     })
 }
 
-/// The index of each category's name, which is added where it is new. One that only groups others, as
-/// Roboflow's first, is left out.
+/// The index of each category's name in [`Raw::names`]. New names are added. A category that only groups others, as the
+/// first of Roboflow's, is left out.
 fn names(file: &Path, instances: &Instances, raw: &mut Raw) -> anyhow::Result<HashMap<Id, usize>> {
     let used: HashSet<&Id> = instances
         .annotations
         .iter()
-        .map(|a| &a.category_id)
+        .map(|annotation| &annotation.category_id)
         .collect();
     let all = &instances.categories;
-    // What files before this one have named may be named again; twice in this one is told of.
+    // A name of an earlier file is the same name. A name that this file lists twice is two names, and a problem.
     let known: HashMap<String, usize> = raw.names.iter().cloned().zip(0..).collect();
     let mut names = HashMap::new();
     for category in all {
@@ -269,16 +285,15 @@ fn names(file: &Path, instances: &Instances, raw: &mut Raw) -> anyhow::Result<Ha
     Ok(names)
 }
 
-/// The picture of a name: from the file's folder or `images` beside it, or else the one of that name that is
-/// nearest to the file.
-fn find(folder: &Folder, file: &Path, name: &str, part: Option<Named>) -> Option<PathBuf> {
+/// The picture of a name: from the file's folder or from `images` beside it, or else the nearest picture of that name.
+fn find(folder: &Folder, file: &Path, name: &str, part: Option<Part>) -> Option<PathBuf> {
     let name = name.replace('\\', "/");
-    let parent = file.parent().unwrap_or(Path::new(""));
-    let normal = |part: std::path::Component<'_>| matches!(part, std::path::Component::Normal(_));
-    if Path::new(&name).components().all(normal) && !name.is_empty() {
+    let is_normal = |part: Component<'_>| matches!(part, Component::Normal(_));
+    if Path::new(&name).components().all(is_normal) && !name.is_empty() {
+        let own = parent(file);
         let places = [
-            parent.to_owned(),
-            parent.join("images"),
+            own.to_owned(),
+            own.join("images"),
             folder.root.clone(),
             folder.root.join("images"),
         ];
@@ -287,13 +302,12 @@ fn find(folder: &Folder, file: &Path, name: &str, part: Option<Named>) -> Option
             return Some(path);
         }
     }
-    let name = name.rsplit('/').next().unwrap_or_default();
-    let found = folder.nearest(name, file);
-    let of_part = |path: &&&PathBuf| part.is_some() && folder.named(path) == part;
-    if let [path] = &*found {
+    let nearest = folder.nearest(name.rsplit('/').next().unwrap_or_default(), file);
+    if let [path] = &*nearest {
         return Some((*path).clone());
     }
-    let mut of_part = found.iter().filter(of_part);
+    let is_of_part = |path: &&&PathBuf| part.is_some() && folder.part(path) == part;
+    let mut of_part = nearest.iter().filter(is_of_part);
     let path = of_part.next().filter(|_| of_part.next().is_none())?;
     Some((*path).clone())
 }

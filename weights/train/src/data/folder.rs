@@ -1,33 +1,27 @@
-//! Every file below a folder, in a stable order; and what the names of folders say.
+//! Every file below a folder, in a stable order, and the part of a set that a folder's name tells.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
-/// The extensions of pictures that are read.
+use super::Part;
+
+/// The extensions of picture files.
 const PICTURES: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
 
-/// How many folders deep files are looked for.
+/// How many levels of folders are searched.
 const DEEPEST: usize = 8;
 
-/// The most files below a folder.
+/// The maximum number of files below a folder.
 const MOST_FILES: usize = 2_000_000;
-
-/// What a picture is for, by the name of a folder or list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Named {
-    Train,
-    Validation,
-    Test,
-}
 
 /// A folder and every file below it.
 pub(super) struct Folder {
     pub root: PathBuf,
-    /// In the order of their paths. Hidden ones are left out: macOS leaves `._NAME.xml` beside what it copies.
+    /// In the order of their paths. Hidden files are left out: macOS leaves `._NAME.xml` beside a file it copies.
     pub files: Vec<PathBuf>,
-    /// Of pictures, by name in lower case, with and without the extension.
+    /// Indexes of pictures by name, in lower case, both with and without the extension.
     by_name: HashMap<String, Vec<usize>>,
 }
 
@@ -66,34 +60,33 @@ impl Folder {
         self.files.iter().filter(|file| is_picture(file))
     }
 
-    /// The pictures of a name, with or without its extension, that are nearest to an annotation. More than one
-    /// where several are as near.
+    /// The pictures of a name, given with or without the extension, that are nearest to an annotation. Several where
+    /// they are equally near.
     pub(super) fn nearest(&self, name: &str, annotation: &Path) -> Vec<&PathBuf> {
-        let named = self.by_name.get(&name.to_lowercase());
-        let all = named.into_iter().flatten().map(|&index| &self.files[index]);
-        let mut best = (0, Vec::new());
-        for file in all {
+        let (mut most, mut nearest) = (0, Vec::new());
+        for &index in self.by_name.get(&name.to_lowercase()).into_iter().flatten() {
+            let file = &self.files[index];
             let shared = shared(file, annotation);
-            if shared > best.0 {
-                best = (shared, Vec::new());
+            if shared > most {
+                most = shared;
+                nearest.clear();
             }
-            if shared == best.0 {
-                best.1.push(file);
+            if shared == most {
+                nearest.push(file);
             }
         }
-        best.1
+        nearest
     }
 
-    /// What the folders above a file, below the root, say it is for.
-    pub(super) fn named(&self, file: &Path) -> Option<Named> {
+    /// The part that the folders between the root and a file name, the innermost first.
+    pub(super) fn part(&self, file: &Path) -> Option<Part> {
         let below = file.strip_prefix(&self.root).ok()?;
-        let folders = below.parent()?.components().rev();
-        let mut names = folders.map(|folder| named(&folder.as_os_str().to_string_lossy()));
-        names.find_map(|named| named)
+        let mut folders = below.parent()?.components().rev();
+        folders.find_map(|folder| part_named(&folder.as_os_str().to_string_lossy()))
     }
 }
 
-/// How many folders two files have in common, from the root down and from the files up.
+/// How near two files are: the folders they have in common, counted from the root down and from the files up.
 fn shared(a: &Path, b: &Path) -> usize {
     let folders = |file: &Path| -> Vec<String> {
         let parent = file.parent().unwrap_or(Path::new(""));
@@ -110,17 +103,17 @@ fn shared(a: &Path, b: &Path) -> usize {
     down + up
 }
 
-/// What the name of a folder or list says its pictures are for: `train`, `val2017`, `obj_valid_data`.
-pub(super) fn named(name: &str) -> Option<Named> {
+/// The part that a folder or list of this name holds: `train`, `val2017`, `obj_valid_data`.
+pub(super) fn part_named(name: &str) -> Option<Part> {
     let name = name.to_lowercase();
     let darknet = name
         .strip_prefix("obj_")
         .and_then(|name| name.strip_suffix("_data"));
     let year = |letter: char| letter.is_ascii_digit();
     match darknet.unwrap_or(&name).trim_end_matches(year) {
-        "train" | "training" | "trainval" => Some(Named::Train),
-        "val" | "valid" | "validation" => Some(Named::Validation),
-        "test" | "testing" => Some(Named::Test),
+        "train" | "training" | "trainval" => Some(Part::Train),
+        "val" | "valid" | "validation" => Some(Part::Validation),
+        "test" | "testing" => Some(Part::Test),
         _ => None,
     }
 }
@@ -132,6 +125,9 @@ pub(super) fn has_extension(file: &Path, wanted: &[&str]) -> bool {
     extension.is_some_and(|own| wanted.iter().any(|wanted| own.eq_ignore_ascii_case(wanted)))
 }
 
+/// The end of the names of the sheets that `fit` writes. They are not pictures of a set, even in its folder.
+pub const SHEET: &str = ".sheet.jpg";
+
 pub(super) fn is_picture(file: &Path) -> bool {
     has_extension(file, &PICTURES)
 }
@@ -142,7 +138,7 @@ pub(super) fn stem(file: &Path) -> String {
     stem.to_string_lossy().to_string()
 }
 
-/// Links are followed, each folder is gone through once.
+/// Collects the files below a folder. Links are followed; each folder is read once.
 fn walk(
     folder: &Path,
     deeper: usize,
@@ -157,11 +153,13 @@ fn walk(
     for entry in std::fs::read_dir(folder).with_context(context)? {
         entries.push(entry.with_context(context)?);
     }
-    // Of two links to one folder the same is followed on every machine.
+    // The order decides which of two links to one folder is followed, on every machine the same.
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
-        if entry.file_name().to_string_lossy().starts_with('.') {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') || name.ends_with(SHEET) {
             continue;
         }
         let is_folder = path.is_dir();

@@ -1,27 +1,31 @@
-//! Labelled pictures of a user's own, for fine-tuning: read from what annotation tools write, and checked.
+//! Labelled pictures, read from the files that annotation tools write, and checked.
 //!
 //! ```text
-//! folder    every file below a folder, in a stable order; training, validation and test by name
-//! voc       one XML file a picture, as PASCAL VOC
-//! coco      one JSON file for all, as COCO
-//! yolo      one text file a picture, and the names beside, as Ultralytics and Darknet
-//! yaml      as much of YAML as names a YOLO set
-//! raw       what the three hand over, and what is made of it: boxes in the upright picture, classes
-//! inspect   a picture's file without its pixels
-//! split     which pictures are trained on and which are held out
-//! summary   all of it for people
+//! folder     every file below a folder, in a stable order
+//! voc        PASCAL VOC: an XML file for each picture
+//! coco       COCO: a JSON file for all pictures
+//! yolo       YOLO: a text file for each picture
+//! data_yaml  the file that describes a YOLO set
+//! raw        from what a format's reader returns to a checked set
+//! upright    boxes of the stored picture become boxes of the upright one
+//! classes    names that differ only in spelling become one class
+//! picture    a picture's file: bytes, header, pixels
+//! split      the pictures for training, for validation and for testing
+//! summary    a set in numbers
 //! ```
 //!
-//! What is wrong in a set is named, and not trained on: see [`Problem`].
+//! A fault in a set is reported as a [`Problem`]. The faulty box or picture is not used.
 
+mod classes;
 mod coco;
+mod data_yaml;
 mod folder;
-mod inspect;
+mod picture;
 mod raw;
 mod split;
 mod summary;
+mod upright;
 mod voc;
-mod yaml;
 mod yolo;
 
 use std::fmt;
@@ -31,28 +35,29 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use image::RgbImage;
 use ssd_server::detector::boxes::Corners;
-use ssd_server::detector::picture::Header;
 
 use self::folder::Folder;
-pub use self::split::split;
+pub use self::folder::SHEET;
+pub use self::picture::pixels;
+pub use self::split::{split, test_pictures};
 pub use self::summary::Summary;
 
-/// The longest file of annotations that is read, in bytes.
+/// The maximum length of an annotation file, in bytes.
 const LONGEST_TEXT: u64 = 64 << 20;
 
-/// The longest name of a class, in characters.
+/// The maximum length of a class name, in characters.
 const LONGEST_NAME: usize = 100;
 
-/// The most objects of a picture: with it, what is kept of a set, its problems too, is bounded by its pictures.
+/// The maximum number of objects in a picture. It bounds the memory that a set takes, problems included, by the number
+/// of its pictures.
 const MOST_OBJECTS: usize = 10_000;
 
-/// What is accepted, for errors.
+/// What [`open`] accepts, for error messages.
 const ACCEPTED: &str = "a folder with PASCAL VOC's XML files, COCO's JSON with its pictures, or a YOLO folder with \
                         data.yaml or classes.txt";
 
-/// How the pictures are labelled.
+/// The format of the labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// PASCAL VOC's XML files.
@@ -73,31 +78,40 @@ impl fmt::Display for Format {
     }
 }
 
-/// Pictures with their objects.
+/// A set of labelled pictures.
 #[derive(Debug)]
 pub struct Dataset {
-    /// How they were labelled.
+    /// The format of the labels.
     pub format: Format,
-    /// Class names. VOC's in alphabetical order, COCO's by id, YOLO's as listed.
+    /// Class names: VOC's in alphabetical order, COCO's by id, YOLO's as listed.
     pub classes: Vec<String>,
-    /// The pictures that can be used, in the order of their paths.
+    /// The usable pictures, in the order of their paths.
     pub pictures: Vec<Labelled>,
-    /// What is wrong in the set, and what was done about it.
+    /// The faults of the set, and what was done about each.
     pub problems: Vec<Problem>,
 }
 
-/// A picture and what is in it.
+impl Dataset {
+    /// The set in numbers, and its problems.
+    #[must_use]
+    pub fn summary(&self) -> Summary<'_> {
+        Summary(self)
+    }
+}
+
+/// A picture and its objects.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Labelled {
-    /// Its file.
+    /// The picture's file.
     pub path: PathBuf,
-    /// Its objects. None: a background.
+    /// The objects in the picture. A picture without objects is background.
     pub objects: Vec<Object>,
-    /// What the set means it for, where the set has pictures for both. Pictures for neither have none then.
+    /// The part of the set that the picture belongs to, by the set's lists or the names of its folders. `None` for a
+    /// picture that these assign to no part.
     pub part: Option<Part>,
-    /// Pixels in a row, upright.
+    /// Width of the upright picture, in pixels.
     pub width: u32,
-    /// Rows, upright.
+    /// Height of the upright picture, in pixels.
     pub height: u32,
 }
 
@@ -106,29 +120,32 @@ pub struct Labelled {
 pub struct Object {
     /// An index into [`Dataset::classes`].
     pub class: usize,
-    /// Its box in fractions of the upright picture, inside it.
+    /// The bounding box in fractions of the upright picture, inside it.
     pub corners: Corners,
-    /// Whether it is marked as hard to recognise (VOC).
+    /// Whether the set marks the object as hard to recognise (VOC's `difficult`) or as a crowd (COCO's `iscrowd`). A
+    /// detector need not find such an object, and may find it.
     pub difficult: bool,
 }
 
-/// What a picture is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A part of a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
-    /// Training.
+    /// For training.
     Train,
-    /// Validation.
+    /// For validation during training.
     Validation,
+    /// For a measurement after training.
+    Test,
 }
 
-/// Something wrong in a set.
+/// A fault in a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where.
+    /// The file with the fault.
     pub file: PathBuf,
     /// The line, from 1, where it is known.
     pub line: Option<usize>,
-    /// What is wrong and what was done.
+    /// What is wrong, and what was done about it.
     pub what: String,
 }
 
@@ -152,21 +169,14 @@ impl fmt::Display for Problem {
     }
 }
 
-impl Dataset {
-    /// The set in numbers, and its problems.
-    #[must_use]
-    pub fn summary(&self) -> Summary<'_> {
-        Summary(self)
-    }
-}
-
-/// Labelled pictures, told apart by their contents: a PASCAL VOC folder, COCO's JSON with its pictures, or a
-/// YOLO folder. `path` is the folder, or the JSON file, `data.yaml` or list of names in it, which settles the
-/// format.
+/// Opens a set of labelled pictures.
+///
+/// `path` is a folder, whose format its contents tell, or the file that describes the set: COCO's JSON, `data.yaml`,
+/// or a list of class names.
 ///
 /// # Errors
-/// Where there is no such set, it is of more than one format, its names of classes cannot be used, or nothing
-/// in it can be trained on.
+/// Where `path` holds no labels or labels of several formats, a class name is unusable, or no box is left to learn
+/// from.
 pub fn open(path: &Path) -> anyhow::Result<Dataset> {
     let shown = path.display();
     let kind = std::fs::metadata(path)
@@ -175,26 +185,33 @@ pub fn open(path: &Path) -> anyhow::Result<Dataset> {
         return open_folder(&Folder::open(path)?);
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
     let raw = if folder::has_extension(path, &["json"]) {
-        // COCO's own layout has the JSON in `annotations`, and the pictures beside that.
-        let inside = parent.file_name().is_some_and(|name| name == "annotations");
-        let root = parent.parent().filter(|_| inside).unwrap_or(parent);
-        let root = if root.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            root
-        };
-        coco::read(&Folder::open(root)?, &[path.to_owned()])?
+        coco::read(&Folder::open(coco_root(path))?, &[path.to_owned()])?
     } else if folder::has_extension(path, &["yaml", "yml"]) || yolo::is_list(&name) {
-        yolo::read(&Folder::open(parent)?, path)?
+        yolo::read(&Folder::open(parent(path))?, path)?
     } else {
-        bail!("{shown} is a file that is not read; give {ACCEPTED}");
+        bail!("{shown} is not a file of labels; give {ACCEPTED}");
     };
     raw::finish(raw)
+}
+
+/// The folder that holds the pictures of COCO's JSON. In COCO's own layout the JSON is in `annotations`, and the
+/// folders of pictures are beside `annotations`.
+fn coco_root(json: &Path) -> &Path {
+    let own = parent(json);
+    if own.file_name().is_some_and(|name| name == "annotations") {
+        parent(own)
+    } else {
+        own
+    }
+}
+
+/// The folder of a file. `.` for a bare name.
+fn parent(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 fn open_folder(folder: &Folder) -> anyhow::Result<Dataset> {
@@ -207,56 +224,35 @@ fn open_folder(folder: &Folder) -> anyhow::Result<Dataset> {
         (false, [_, ..], None) => coco::read(folder, &coco)?,
         (false, [], Some(names)) => yolo::read(folder, &names)?,
         (false, [], None) => bail!(
-            "{shown} holds no labels that are read; give {ACCEPTED}, or export the labels as one of these"
+            "{shown} holds no labels in a known format; give {ACCEPTED}, or export the labels in one of these formats"
         ),
         (true, [], Some(names)) => bail!(
-            "{shown} holds labels both of PASCAL VOC and of YOLO ({}); give the path of that file to read \
-             YOLO's, or a folder with one kind",
+            "{shown} holds labels of both PASCAL VOC and YOLO; give the path of {} to read YOLO's, or a folder with \
+             one format",
             names.display()
         ),
         (_, [file, ..], _) => bail!(
-            "{shown} holds labels of more than one kind; give the path of {} to read COCO's, or a folder with \
-             one kind",
+            "{shown} holds labels of more than one format; give the path of {} to read COCO's, or a folder with one \
+             format",
             file.display()
         ),
     };
     raw::finish(raw)
 }
 
-/// The pixels of a picture, upright.
-///
-/// # Errors
-/// Where the file is gone, damaged, cut short, not the one it was, or has more than `pixel_limit` pixels.
-pub fn decode(picture: &Labelled, pixel_limit: u64) -> anyhow::Result<RgbImage> {
-    let shown = picture.path.display();
-    let read = || {
-        let bytes = inspect::bytes(&picture.path)?;
-        anyhow::Ok(Header::read(&bytes, pixel_limit)?.decode(&bytes)?)
-    };
-    let pixels = read().with_context(|| {
-        format!("{shown} cannot be decoded; replace the picture or take it and its labels out of the set")
-    })?;
-    ensure!(
-        pixels.dimensions() == (picture.width, picture.height),
-        "{shown} has another size than when the set was opened; leave the pictures as they are while they are \
-         in use, and start again"
-    );
-    Ok(pixels)
-}
-
-/// The text of a file of annotations, without the byte order mark that some editors put before it.
+/// The text of an annotation file, without the byte order mark that some editors put first.
 fn text(file: &Path) -> anyhow::Result<String> {
     let shown = file.display();
     let context = || format!("{shown} cannot be read");
     let kind = std::fs::metadata(file).with_context(context)?;
-    ensure!(kind.is_file(), "{shown} is no regular file");
+    ensure!(kind.is_file(), "{shown} is not a regular file");
     let mut text = Vec::new();
     File::open(file)
         .and_then(|file| file.take(LONGEST_TEXT + 1).read_to_end(&mut text))
         .with_context(context)?;
     ensure!(
         text.len() as u64 <= LONGEST_TEXT,
-        "{shown} is longer than {} MB, the most that is read of one file; divide the set",
+        "{shown} is longer than {} MB, the limit for one file; divide the set",
         LONGEST_TEXT >> 20
     );
     if text.starts_with(b"\xef\xbb\xbf") {
@@ -265,38 +261,37 @@ fn text(file: &Path) -> anyhow::Result<String> {
     String::from_utf8(text).with_context(|| format!("{shown} is not in UTF-8; convert it"))
 }
 
-/// Whether a text can name a class: as the server's labels, it is not empty nor too long, and has no character that a
-/// terminal or log would obey.
+/// Whether a text can name a class. The server's labels follow the same rule: a name has 1 to [`LONGEST_NAME`]
+/// characters, and none that controls a terminal.
 fn is_name(text: &str) -> bool {
     let name = text.trim();
     let length = name.chars().count();
-    (1..=LONGEST_NAME).contains(&length) && !name.chars().any(is_obeyed)
+    (1..=LONGEST_NAME).contains(&length) && !name.chars().any(is_control)
 }
 
-/// That a picture has no more objects than are read, of which `file` says so many.
-fn not_too_many(file: &Path, objects: usize) -> anyhow::Result<()> {
+/// Refuses a picture with too many objects.
+fn not_too_many(objects: usize) -> anyhow::Result<()> {
     ensure!(
         objects <= MOST_OBJECTS,
-        "{} has {objects} objects, more than the {MOST_OBJECTS} that are read of one picture",
-        file.display()
+        "{objects} objects are more than the limit of {MOST_OBJECTS} for one picture"
     );
     Ok(())
 }
 
-/// Control characters, and those that turn the direction of text.
-fn is_obeyed(character: char) -> bool {
-    let turns = matches!(
+/// Whether a character controls a terminal, or changes the direction of text.
+fn is_control(character: char) -> bool {
+    let directs = matches!(
         character,
         '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
     );
-    turns || character.is_control()
+    directs || character.is_control()
 }
 
-/// A text from a set with nothing in it that a terminal obeys.
+/// A text from a set, with control characters escaped.
 fn printable(text: &str) -> String {
     let mut printable = String::new();
     for character in text.chars() {
-        if is_obeyed(character) {
+        if is_control(character) {
             // Writing to a String cannot fail.
             let _ = write!(printable, "{}", character.escape_unicode());
         } else {
@@ -306,10 +301,15 @@ fn printable(text: &str) -> String {
     printable
 }
 
-/// A text from a set in backquotes, printable, cut.
+/// The start of a text from a set, printable, in backquotes.
 fn quote(text: &str) -> String {
     const SHOWN: usize = 80;
-    let cut: String = text.chars().take(SHOWN).collect();
-    let more = if cut.len() < text.len() { "…" } else { "" };
-    format!("`{}{more}`", printable(&cut))
+    let start: String = text.chars().take(SHOWN).collect();
+    let more = if start.len() < text.len() { "…" } else { "" };
+    format!("`{}{more}`", printable(&start))
+}
+
+/// A number and its words: `1 picture has`, `2 pictures have`.
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }

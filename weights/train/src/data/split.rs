@@ -1,80 +1,156 @@
-//! Which pictures are trained on and which are held out.
+//! The pictures for training, for validation and for testing.
 
 use super::{Dataset, Labelled, Part};
 
-/// One picture of so many is held out.
+/// One picture of this many is held out.
 const ONE_OF: usize = 5;
 
-/// Classes with fewer boxes are too rare to ask for in both parts.
+/// A class with fewer boxes need not be both in training and held out.
 const FEW: usize = 5;
 
-/// The indexes of the pictures to train on, and of those to validate on.
+/// The indexes of the pictures to train on, and of those held out to validate on.
 ///
-/// The set's own parts, where it has both; pictures in neither are left out. Else a fifth is held out, the
-/// same for the same seed and names of files, whatever the order or place of the files. Every class with five boxes or
-/// more is then in both parts, unless one picture has all of its boxes: no class is held out altogether.
+/// - Training and validation pictures: these two. Test pictures and pictures in no part are in neither.
+/// - Training and test pictures, but none for validation: the test pictures are held out.
+/// - Any other set: a fifth of all pictures but the test pictures is held out. In a set of nothing but test pictures
+///   they count as ordinary ones.
+///
+/// The fifth is the same for the same seed and file names, whatever the order or place of the files. Every class with
+/// five boxes or more has pictures on both sides, unless one picture has all of its boxes. Every class keeps a picture
+/// to train on.
 #[must_use]
 pub fn split(dataset: &Dataset, seed: u64) -> (Vec<usize>, Vec<usize>) {
-    let of = |part: Part| -> Vec<usize> {
-        let all = 0..dataset.pictures.len();
-        all.filter(|&index| dataset.pictures[index].part == Some(part))
-            .collect()
-    };
-    let (train, validation) = (of(Part::Train), of(Part::Validation));
-    if train.is_empty() || validation.is_empty() {
-        held_out(dataset, seed)
+    if let Some(held_out) = own_held_out(dataset) {
+        return (
+            indexes(dataset, |part| part == Some(Part::Train)),
+            indexes(dataset, |part| part == Some(held_out)),
+        );
+    }
+    let mut ordinary = indexes(dataset, |part| part != Some(Part::Test));
+    if ordinary.is_empty() {
+        ordinary = indexes(dataset, |_| true);
+    }
+    hold_out(dataset, ordinary, seed)
+}
+
+/// The indexes of the test pictures that [`split`] puts on neither side. A measurement on them is unbiased: nothing was
+/// trained on them, or chosen by them.
+///
+/// Empty where the set has no test part, or `split` uses it.
+#[must_use]
+pub fn test_pictures(dataset: &Dataset) -> Vec<usize> {
+    let test = indexes(dataset, |part| part == Some(Part::Test));
+    let is_whole = test.len() == dataset.pictures.len();
+    if is_whole || own_held_out(dataset) == Some(Part::Test) {
+        Vec::new()
     } else {
-        (train, validation)
+        test
     }
 }
 
-fn held_out(dataset: &Dataset, seed: u64) -> (Vec<usize>, Vec<usize>) {
+/// How many pictures are left out because the set's own parts are used, and the pictures are in none of them.
+pub(super) fn in_no_part(dataset: &Dataset) -> usize {
+    match own_held_out(dataset) {
+        Some(_) => indexes(dataset, |part| part.is_none()).len(),
+        None => 0,
+    }
+}
+
+/// The part that is held out where the set's own parts are used.
+fn own_held_out(dataset: &Dataset) -> Option<Part> {
+    let has = |part| dataset.pictures.iter().any(|p| p.part == Some(part));
+    let held_out = [Part::Validation, Part::Test]
+        .into_iter()
+        .find(|&part| has(part));
+    held_out.filter(|_| has(Part::Train))
+}
+
+fn indexes(dataset: &Dataset, wanted: impl Fn(Option<Part>) -> bool) -> Vec<usize> {
+    let pictures = dataset.pictures.iter().enumerate();
+    pictures
+        .filter(|(_, picture)| wanted(picture.part))
+        .map(|(index, _)| index)
+        .collect()
+}
+
+/// Divides the pictures with these indexes: those to train on, and the fifth that is held out.
+fn hold_out(dataset: &Dataset, of: Vec<usize>, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let pictures = &dataset.pictures;
-    let mut order: Vec<usize> = (0..pictures.len()).collect();
+    let mut order = of.clone();
     order.sort_by_cached_key(|&index| (rank(seed, &pictures[index]), index));
-    let classes: Vec<Vec<usize>> = pictures.iter().map(classes_of).collect();
-    let mut boxes = vec![0; dataset.classes.len()];
-    for object in pictures.iter().flat_map(|picture| &picture.objects) {
-        boxes[object.class] += 1;
-    }
-    // Pictures of each class that are still trained on, and that are held out.
-    let (mut left, mut out) = (vec![0; boxes.len()], vec![0; boxes.len()]);
-    for &class in classes.iter().flatten() {
-        left[class] += 1;
-    }
-    let mut held = vec![false; pictures.len()];
-    let mut take = |index: usize, left: &mut [usize], out: &mut [usize]| {
-        let may = !held[index] && classes[index].iter().all(|&class| left[class] > 1);
-        if may {
-            held[index] = true;
-            for &class in &classes[index] {
-                left[class] -= 1;
-                out[class] += 1;
-            }
-        }
-        may
-    };
-    let mut count = 0;
-    // The rarest first: it has the fewest pictures to choose from.
-    let mut rarest: Vec<usize> = (0..boxes.len()).collect();
-    rarest.sort_by_key(|&class| boxes[class]);
+    let mut division = Division::new(dataset, &of);
+    // The rarest class first: it has the fewest pictures to choose from.
+    let mut rarest: Vec<usize> = (0..division.boxes.len()).collect();
+    rarest.sort_by_key(|&class| division.boxes[class]);
     for class in rarest {
-        if boxes[class] < FEW || out[class] > 0 {
+        if division.boxes[class] < FEW || division.held_out[class] > 0 {
             continue;
         }
-        let mut having = order
-            .iter()
-            .filter(|&&index| classes[index].contains(&class));
-        count += usize::from(having.any(|&index| take(index, &mut left, &mut out)));
+        let has = |&&index: &&usize| pictures[index].objects.iter().any(|o| o.class == class);
+        let mut having = order.iter().filter(has);
+        having.any(|&index| division.hold_out(index, &pictures[index]));
     }
-    let wanted = (pictures.len() / ONE_OF).max(usize::from(pictures.len() > 1));
+    let wanted = (of.len() / ONE_OF).max(usize::from(of.len() > 1));
     for &index in &order {
-        if count >= wanted {
+        if division.count >= wanted {
             break;
         }
-        count += usize::from(take(index, &mut left, &mut out));
+        division.hold_out(index, &pictures[index]);
     }
-    (0..pictures.len()).partition(|&index| !held[index])
+    of.into_iter()
+        .partition(|&index| !division.is_held_out[index])
+}
+
+/// A division of pictures that is under way.
+struct Division {
+    /// For each picture.
+    is_held_out: Vec<bool>,
+    /// Pictures that are held out.
+    count: usize,
+    /// Boxes of each class.
+    boxes: Vec<usize>,
+    /// Pictures of each class that are trained on.
+    trained_on: Vec<usize>,
+    /// Pictures of each class that are held out.
+    held_out: Vec<usize>,
+}
+
+impl Division {
+    fn new(dataset: &Dataset, of: &[usize]) -> Self {
+        let classes = dataset.classes.len();
+        let mut division = Self {
+            is_held_out: vec![false; dataset.pictures.len()],
+            count: 0,
+            boxes: vec![0; classes],
+            trained_on: vec![0; classes],
+            held_out: vec![0; classes],
+        };
+        for &index in of {
+            let picture = &dataset.pictures[index];
+            for object in &picture.objects {
+                division.boxes[object.class] += 1;
+            }
+            for class in classes_of(picture) {
+                division.trained_on[class] += 1;
+            }
+        }
+        division
+    }
+
+    /// Holds a picture out, unless a class would have no other picture to train on. Whether it did.
+    fn hold_out(&mut self, index: usize, picture: &Labelled) -> bool {
+        let classes = classes_of(picture);
+        if self.is_held_out[index] || classes.iter().any(|&class| self.trained_on[class] < 2) {
+            return false;
+        }
+        self.is_held_out[index] = true;
+        self.count += 1;
+        for class in classes {
+            self.trained_on[class] -= 1;
+            self.held_out[class] += 1;
+        }
+        true
+    }
 }
 
 /// The classes in a picture, each once.
@@ -85,8 +161,8 @@ fn classes_of(picture: &Labelled) -> Vec<usize> {
     classes
 }
 
-/// A picture's place in the order of a seed: FNV-1a of both, mixed as by `SplitMix64`, so that it is the same with
-/// any version of any library.
+/// A picture's place in the order of a seed: FNV-1a of both, mixed as by `SplitMix64`. The standard library's hash may
+/// change with its version.
 fn rank(seed: u64, picture: &Labelled) -> u64 {
     let name = picture.path.file_name().unwrap_or_default();
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;

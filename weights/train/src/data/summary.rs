@@ -1,20 +1,20 @@
-//! A set in numbers, for people.
+//! A set in numbers.
 
 use std::fmt;
 
-use super::{Dataset, Labelled, Part, printable};
+use super::{Dataset, Part, count, printable};
 
-/// The most classes that are listed.
+/// The maximum number of classes listed.
 const CLASSES: usize = 100;
 
-/// The most problems that are listed.
+/// The maximum number of problems listed.
 const LISTED: usize = 20;
 
-/// Below these sides, of a square of the same area in the picture's own pixels, a box is small or medium: COCO's.
+/// COCO's limits of small and medium boxes: the side of a square of the box's area, in the picture's own pixels.
 const SMALL: f64 = 32.0;
 const MEDIUM: f64 = 96.0;
 
-/// Pictures, boxes by class, sizes of boxes and problems of a set, as text.
+/// A set as text: its pictures and parts, the boxes of each class, the sizes of boxes, and its problems.
 #[derive(Debug, Clone, Copy)]
 pub struct Summary<'a>(pub(super) &'a Dataset);
 
@@ -30,27 +30,33 @@ impl fmt::Display for Summary<'_> {
 impl Summary<'_> {
     fn pictures(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pictures = &self.0.pictures;
-        let count = |is: &dyn Fn(&Labelled) -> bool| pictures.iter().filter(|p| is(p)).count();
-        let background = count(&|picture| picture.objects.is_empty());
-        write!(f, "{}: {} pictures", self.0.format, pictures.len())?;
+        let background = pictures.iter().filter(|p| p.objects.is_empty()).count();
+        write!(
+            f,
+            "{}: {}",
+            self.0.format,
+            count(pictures.len(), "picture", "pictures")
+        )?;
         if background > 0 {
             write!(f, ", {background} of them without objects")?;
         }
         writeln!(f)?;
-        let train = count(&|picture| picture.part == Some(Part::Train));
-        let validation = count(&|picture| picture.part == Some(Part::Validation));
-        if train > 0 && validation > 0 {
-            let neither = pictures.len() - train - validation;
-            write!(
-                f,
-                "The set's own parts: {train} for training, {validation} for validation"
-            )?;
-            if neither > 0 {
-                write!(f, ", {neither} for neither")?;
-            }
-            writeln!(f)?;
+        if pictures.iter().all(|picture| picture.part.is_none()) {
+            return Ok(());
         }
-        Ok(())
+        let mut parts = Vec::new();
+        for (part, purpose) in [
+            (Some(Part::Train), "for training"),
+            (Some(Part::Validation), "for validation"),
+            (Some(Part::Test), "for testing"),
+            (None, "in none"),
+        ] {
+            let number = pictures.iter().filter(|p| p.part == part).count();
+            if number > 0 {
+                parts.push(format!("{number} {purpose}"));
+            }
+        }
+        writeln!(f, "The set's own parts: {}", parts.join(", "))
     }
 
     fn classes(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

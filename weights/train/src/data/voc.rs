@@ -1,22 +1,24 @@
-//! PASCAL VOC: an XML file a picture, of the picture's name, beside it or in `Annotations`; lists of pictures in
-//! `ImageSets/Main`. As labelImg, CVAT, Label Studio and Roboflow write it.
+//! PASCAL VOC: an XML file for each picture, with the picture's name, beside it or in `Annotations`; and lists of
+//! pictures in `ImageSets/Main`. Written by labelImg, CVAT, Label Studio and Roboflow.
 //!
-//! Pixels are counted from 1 and the last is included, as in [`crate::evaluation::voc_folder`]: of tools that
-//! count from 0 boxes are a pixel larger to the left and top.
+//! Tools disagree about pixels. The VOC devkit counts them from 1, and a box includes the last one: the left and top
+//! sides are 1 more than their distance from the picture's edge. Annotation tools write distances. Coordinates are
+//! therefore taken as written, except in files whose `<database>` names the devkit, `The VOC2007 Database`: there 1 is
+//! subtracted from `xmin` and `ymin`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::folder::{Folder, Named, is_picture, named, stem};
+use super::folder::{Folder, is_picture, stem};
 use super::raw::{Frame, Raw, RawObject, RawPicture};
-use super::{Format, LONGEST_NAME, Problem, is_name, not_too_many, quote, text};
+use super::{Format, LONGEST_NAME, Part, Problem, count, is_name, not_too_many, quote, text};
 
-/// The document, whose root may have any name as far as the parser is concerned.
+/// The document. The parser takes its root for a variant.
 #[derive(Deserialize)]
 enum Document {
     #[serde(rename = "annotation")]
@@ -26,12 +28,18 @@ enum Document {
 #[derive(Deserialize)]
 struct Annotation {
     filename: Option<String>,
+    source: Option<Source>,
     size: Option<Size>,
     #[serde(default, rename = "object")]
     objects: Vec<Entry>,
 }
 
-/// Numbers are read later: one that is none costs its box, not the file.
+#[derive(Deserialize)]
+struct Source {
+    database: Option<String>,
+}
+
+/// Numbers are parsed later: a faulty number costs its box, not the file.
 #[derive(Deserialize)]
 struct Size {
     width: Option<String>,
@@ -53,34 +61,49 @@ struct Bounds {
     ymax: Option<String>,
 }
 
+impl Annotation {
+    /// The number of the first pixel: 1 in the devkit's own files, else 0.
+    fn first_pixel(&self) -> f64 {
+        let database = self.source.as_ref().and_then(|s| s.database.as_deref());
+        let is_devkit = database.is_some_and(|name| {
+            name.trim().starts_with("The VOC") && name.trim().ends_with("Database")
+        });
+        f64::from(u8::from(is_devkit))
+    }
+
+    fn frame(&self) -> Frame {
+        let side = |of: fn(&Size) -> &Option<String>| number(of(self.size.as_ref()?).as_ref());
+        Frame::pixels(side(|size| &size.width), side(|size| &size.height))
+    }
+}
+
+impl Bounds {
+    fn sides(&self, first_pixel: f64) -> Option<[f64; 4]> {
+        let side = |text: &Option<String>| number(text.as_ref());
+        Some([
+            side(&self.xmin)? - first_pixel,
+            side(&self.ymin)? - first_pixel,
+            side(&self.xmax)?,
+            side(&self.ymax)?,
+        ])
+    }
+}
+
 fn number(text: Option<&String>) -> Option<f64> {
     text.and_then(|text| text.trim().parse().ok())
 }
 
-impl Bounds {
-    fn sides(&self) -> Option<[f64; 4]> {
-        let side = |text: &Option<String>| number(text.as_ref());
-        let (x1, y1) = (side(&self.xmin)?, side(&self.ymin)?);
-        let (x2, y2) = (side(&self.xmax)?, side(&self.ymax)?);
-        // A pixel wide or high counted as VOC does, but no tool means it: it is a click without a drag.
-        if x1.total_cmp(&x2).is_eq() || y1.total_cmp(&y2).is_eq() {
-            return Some([x1, y1, x2, y2]);
-        }
-        Some([x1 - 1.0, y1 - 1.0, x2, y2])
-    }
-}
-
-/// Whether there is an annotation anywhere in the folder.
+/// Whether the folder holds an annotation.
 pub(super) fn is_in(folder: &Folder) -> bool {
-    let begins = |file: &Path| {
-        let mut start = Vec::new();
-        let read = File::open(file).and_then(|file| file.take(4096).read_to_end(&mut start));
-        let start = String::from_utf8_lossy(&start);
+    let is_annotation = |file: &Path| {
+        let mut bytes = Vec::new();
+        let read = File::open(file).and_then(|file| file.take(4096).read_to_end(&mut bytes));
+        let start = String::from_utf8_lossy(&bytes);
         read.is_ok() && (start.contains("<annotation>") || start.contains("<annotation "))
     };
     folder
         .with_extension("xml")
-        .any(|file| file.is_file() && begins(file))
+        .any(|file| file.is_file() && is_annotation(file))
 }
 
 /// Reads every annotation below the folder.
@@ -93,27 +116,38 @@ pub(super) fn read(folder: &Folder) -> anyhow::Result<Raw> {
         problems: Vec::new(),
     };
     let lists = lists(folder, &mut raw.problems)?;
-    let mut classes = HashMap::new();
+    let mut names = HashMap::new();
     for file in folder.with_extension("xml") {
-        let annotation = match parse(file) {
-            Ok(annotation) => annotation,
+        let (annotation, lines) = match parse(file) {
+            Ok(parsed) => parsed,
             Err(error) => {
                 let what = format!("{error:#}: skipped");
                 raw.problems.push(Problem::new(file, None, what));
                 continue;
             }
         };
-        let named = match &lists {
-            Some(lists) => lists.get(&stem(file)).copied(),
-            None => folder.named(file),
+        let filename = annotation.filename.as_deref().unwrap_or_default();
+        let Some(path) = find(folder, file, filename.trim(), &mut raw.problems) else {
+            continue;
         };
-        picture(folder, file, named, annotation, &mut classes, &mut raw)?;
+        let objects = objects(file, &annotation, &lines, &mut names, &mut raw.problems)?;
+        raw.pictures.push(RawPicture {
+            path,
+            source: file.clone(),
+            part: match &lists {
+                Some(lists) => lists.get(&stem(file)).copied(),
+                None => folder.part(file),
+            },
+            frame: annotation.frame(),
+            unreadable: annotation.objects.len() - objects.len(),
+            objects,
+        });
     }
-    raw.names = vec![String::new(); classes.len()];
-    for (name, index) in classes {
+    raw.names = vec![String::new(); names.len()];
+    for (name, index) in names {
         raw.names[index] = name;
     }
-    unlabelled(folder, &mut raw);
+    report_unlabelled(folder, &mut raw);
     Ok(raw)
 }
 
@@ -121,105 +155,86 @@ pub(super) fn read(folder: &Folder) -> anyhow::Result<Raw> {
 fn parse(file: &Path) -> anyhow::Result<(Annotation, Vec<usize>)> {
     let text = text(file)?;
     let Document::Annotation(annotation) =
-        quick_xml::de::from_str(&text).context("it is no VOC annotation")?;
-    not_too_many(file, annotation.objects.len())?;
+        quick_xml::de::from_str(&text).context("the file is not a VOC annotation")?;
+    not_too_many(annotation.objects.len())?;
     let is_object = |line: &str| line.contains("<object>") || line.contains("<object ");
-    let lines = text.lines().enumerate();
-    let lines = lines.filter(|(_, line)| is_object(line));
-    Ok((annotation, lines.map(|(index, _)| index + 1).collect()))
+    let lines = text.lines().zip(1..).filter(|(line, _)| is_object(line));
+    Ok((annotation, lines.map(|(_, number)| number).collect()))
 }
 
-fn picture(
-    folder: &Folder,
+/// The readable objects of an annotation. `names` gives each class name an index.
+fn objects(
     file: &Path,
-    named: Option<Named>,
-    (annotation, lines): (Annotation, Vec<usize>),
-    classes: &mut HashMap<String, usize>,
-    raw: &mut Raw,
-) -> anyhow::Result<()> {
-    let filename = annotation.filename.unwrap_or_default();
-    let Some(path) = find(folder, file, filename.trim(), &mut raw.problems) else {
-        return Ok(());
-    };
-    // Several on a line, or one in a comment: then the lines say nothing.
-    let known = lines.len() == annotation.objects.len();
+    annotation: &Annotation,
+    lines: &[usize],
+    names: &mut HashMap<String, usize>,
+    problems: &mut Vec<Problem>,
+) -> anyhow::Result<Vec<RawObject>> {
+    // With several objects on a line, or one in a comment, the lines are unknown.
+    let are_known = lines.len() == annotation.objects.len();
     let mut objects = Vec::new();
-    let count = annotation.objects.len();
-    for (index, object) in annotation.objects.into_iter().enumerate() {
-        let line = known.then(|| lines[index]);
-        let name = object.name.unwrap_or_default();
-        let sides = object.bndbox.as_ref().and_then(Bounds::sides);
-        let what = if name.trim().is_empty() {
-            "an object without a name: skipped".to_owned()
-        } else if let Some(sides) = sides {
-            anyhow::ensure!(
-                is_name(&name),
-                "{}: an object is named {}, which is longer than {LONGEST_NAME} characters or has control \
-                 characters; give it a plain name",
-                file.display(),
-                quote(&name)
-            );
-            let next = classes.len();
-            objects.push(RawObject {
-                name: *classes.entry(name).or_insert(next),
-                sides,
-                difficult: matches!(
-                    object.difficult.as_deref().map(str::trim),
-                    Some("1" | "true" | "True")
-                ),
-                line,
-            });
+    for (index, object) in annotation.objects.iter().enumerate() {
+        let line = are_known.then(|| lines[index]);
+        let name = object.name.as_deref().unwrap_or_default();
+        if name.trim().is_empty() {
+            let what = "an object has no name: skipped";
+            problems.push(Problem::new(file, line, what));
             continue;
-        } else {
-            format!(
+        }
+        let bounds = object.bndbox.as_ref();
+        let Some(sides) = bounds.and_then(|bounds| bounds.sides(annotation.first_pixel())) else {
+            let what = format!(
                 "the object {} has no bndbox with xmin, ymin, xmax and ymax as numbers: skipped",
-                quote(&name)
-            )
+                quote(name)
+            );
+            problems.push(Problem::new(file, line, what));
+            continue;
         };
-        raw.problems.push(Problem::new(file, line, what));
+        anyhow::ensure!(
+            is_name(name),
+            "{}: an object is named {}, which is longer than {LONGEST_NAME} characters or has control characters; \
+             give it a plain name",
+            file.display(),
+            quote(name)
+        );
+        let next = names.len();
+        let difficult = object.difficult.as_deref().unwrap_or_default();
+        objects.push(RawObject {
+            name: *names.entry(name.to_owned()).or_insert(next),
+            sides,
+            difficult: matches!(difficult.trim(), "1" | "true" | "True"),
+            line,
+        });
     }
-    let side = |of: fn(&Size) -> &Option<String>| {
-        let size = annotation.size.as_ref();
-        size.and_then(|size| number(of(size).as_ref()))
-    };
-    raw.pictures.push(RawPicture {
-        path,
-        source: file.to_owned(),
-        named,
-        frame: Frame::pixels(side(|size| &size.width), side(|size| &size.height)),
-        unusable: count - objects.len(),
-        objects,
-    });
-    Ok(())
+    Ok(objects)
 }
 
-/// The picture of an annotation: of its name, or else the one that it names.
+/// The picture of an annotation: the one with the annotation's own name, or else the one that the annotation names.
 fn find(
     folder: &Folder,
     file: &Path,
     filename: &str,
     problems: &mut Vec<Problem>,
-) -> Option<std::path::PathBuf> {
-    // Tools write paths of the machine that they ran on, Windows' too.
+) -> Option<PathBuf> {
+    // Tools write paths of the machine they ran on, Windows' too.
     let filename = filename.rsplit(['/', '\\']).next().unwrap_or_default();
     let own = stem(file);
-    let of_stem = folder.nearest(&own, file);
-    let is_named = |path: &Path| path.file_name().is_some_and(|name| name == filename);
-    let named_too = of_stem.iter().find(|path| is_named(path));
-    if let Some(path) = named_too {
+    let of_own = folder.nearest(&own, file);
+    let is_named = |path: &&&PathBuf| path.file_name().is_some_and(|name| name == filename);
+    if let Some(path) = of_own.iter().find(is_named) {
         return Some((*path).clone());
     }
-    if let [path, rest @ ..] = &*of_stem {
+    if let [path, rest @ ..] = &*of_own {
         if !rest.is_empty() {
             let what = format!(
-                "{} pictures have its name: {} is taken",
-                of_stem.len(),
+                "{} pictures have the annotation's name: {} is taken",
+                of_own.len(),
                 path.display()
             );
             problems.push(Problem::new(file, None, what));
         } else if !filename.is_empty() && filename != own {
             let what = format!(
-                "it names the picture {}, but {} has its own name: that one is taken",
+                "the annotation names the picture {}, but {} has its own name: that one is taken",
                 quote(filename),
                 path.display()
             );
@@ -227,95 +242,86 @@ fn find(
         }
         return Some((*path).clone());
     }
-    let of_name = folder.nearest(filename, file);
-    if let [path] = &*of_name {
+    if let [path] = &*folder.nearest(filename, file) {
         return Some((*path).clone());
     }
-    let what = format!(
-        "there is no picture {}.jpg, .png or alike, nor {}: skipped",
-        quote(&own),
-        quote(filename)
+    let mut what = format!(
+        "there is no picture {} with an extension such as .jpg or .png",
+        quote(&own)
     );
-    problems.push(Problem::new(file, None, what));
+    if !filename.is_empty() {
+        what += &format!(", and no single picture {}", quote(filename));
+    }
+    problems.push(Problem::new(file, None, what + ": skipped"));
     None
 }
 
-/// Names the pictures that have no annotation: whether anything is in them nobody has said.
-fn unlabelled(folder: &Folder, raw: &mut Raw) {
+/// Reports the pictures without an annotation. What is in them is unknown, so they are no background.
+fn report_unlabelled(folder: &Folder, raw: &mut Raw) {
     let labelled: HashSet<&Path> = raw.pictures.iter().map(|p| p.path.as_path()).collect();
-    let without: Vec<_> = folder
+    let mut without = folder
         .pictures()
-        .filter(|path| !labelled.contains(path.as_path()))
-        .collect();
-    if let [first, ..] = &*without {
+        .filter(|path| !labelled.contains(path.as_path()));
+    if let Some(first) = without.next() {
         let what = format!(
-            "{} pictures have no XML file that can be used, this one first: \
-             left out; for a background write one without objects",
-            without.len()
+            "{} no usable XML file, this one first: left out; for a background write one without objects",
+            count(1 + without.count(), "picture has", "pictures have")
         );
         raw.problems.push(Problem::new(first, None, what));
     }
 }
 
-/// What each picture's name is listed for in `ImageSets/Main`, where there is a list both for training and for
-/// validation or test.
+/// The part of each annotation, by its name, as the lists in `ImageSets/Main` say. `None` without such lists.
 fn lists(
     folder: &Folder,
     problems: &mut Vec<Problem>,
-) -> anyhow::Result<Option<BTreeMap<String, Named>>> {
+) -> anyhow::Result<Option<BTreeMap<String, Part>>> {
     let main = folder.root.join("ImageSets").join("Main");
-    let list = |name: &str| {
-        let file = main.join(format!("{name}.txt"));
-        file.is_file().then_some(file)
+    let list = |names: &[&str]| {
+        let mut files = names.iter().map(|name| main.join(format!("{name}.txt")));
+        files.find(|file| file.is_file())
     };
-    let validation = list("val").or_else(|| list("valid"));
-    let (train, both, test) = (list("train"), list("trainval"), list("test"));
-    let (Some(training), true) = (train.or(both), validation.is_some() || test.is_some()) else {
+    let lists = [
+        // In this order, so that a picture in both `trainval` and `val` is for validation.
+        (Part::Validation, list(&["val", "valid"])),
+        (Part::Train, list(&["train", "trainval"])),
+        (Part::Test, list(&["test"])),
+    ];
+    if lists.iter().all(|(_, file)| file.is_none()) {
         return Ok(None);
-    };
+    }
     let stems: HashSet<String> = folder
         .with_extension("xml")
         .map(|file| stem(file))
         .collect();
-    let mut listed: BTreeMap<String, Named> = BTreeMap::new();
-    // In this order, so that a picture of `trainval` that is in `val` too is validated on.
-    let all_in_training =
-        named(&stem(&training)) == Some(Named::Train) && stem(&training) == "trainval";
-    for (file, part) in [
-        (validation, Named::Validation),
-        (Some(training), Named::Train),
-        (test, Named::Test),
-    ] {
+    let mut listed: BTreeMap<String, Part> = BTreeMap::new();
+    for (part, file) in lists {
         let Some(file) = file else { continue };
-        for (index, line) in text(&file)?.lines().enumerate() {
-            let Some(name) = name_in(line, &stems) else {
-                if let Some(word) = line.split_whitespace().next() {
-                    let what = format!("{} is listed, but has no annotation: skipped", quote(word));
-                    problems.push(Problem::new(&file, index + 1, what));
-                }
+        for (line, number) in text(&file)?.lines().zip(1..) {
+            let Some(word) = line.split_whitespace().next() else {
                 continue;
             };
-            match listed.get(&name) {
-                None => {
-                    listed.insert(name, part);
-                }
-                Some(Named::Validation) if part == Named::Train && all_in_training => {}
-                Some(other) if *other == part => {}
-                Some(_) => {
-                    let what = format!(
-                        "{} is in more than one list: only the first of val, train and test counts",
-                        quote(&name)
-                    );
-                    problems.push(Problem::new(&file, index + 1, what));
-                }
+            let Some(name) = name_in(line, &stems) else {
+                let what = format!("{} is listed, but has no annotation: skipped", quote(word));
+                problems.push(Problem::new(&file, number, what));
+                continue;
+            };
+            let first = *listed.entry(name).or_insert(part);
+            let is_trainval = first == Part::Validation && stem(&file) == "trainval";
+            if first != part && !is_trainval {
+                let what = format!(
+                    "{} is in more than one list: the first of val, train and test counts",
+                    quote(word)
+                );
+                problems.push(Problem::new(&file, number, what));
             }
         }
     }
     Ok(Some(listed))
 }
 
-/// The annotation that a line of a list is of: the line, or its first word, whose second says whether a class
-/// is there; some tools write the picture's extension or folder too.
+/// The annotation that a line of a list names. The line is the name, or the name and whether a class is there. Some
+/// tools write the picture's extension or folder too.
 fn name_in(line: &str, stems: &HashSet<String>) -> Option<String> {
     let whole = line.trim();
     let first = whole.split_whitespace().next()?;

@@ -1,32 +1,36 @@
-//! YOLO: a text file a picture, in `labels` where the picture is in `images`, or beside it; and the names of the
-//! classes in `data.yaml`, `classes.txt` or `obj.names`. As Ultralytics, labelImg, CVAT, Label Studio and Roboflow
-//! write it.
+//! YOLO: a text file for each picture, beside it, or in `labels` if the picture is in `images`; and the names of the
+//! classes in `data.yaml`, `classes.txt` or `obj.names`. Written by Ultralytics, labelImg, CVAT, Label Studio and
+//! Roboflow.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 
-use super::folder::{Folder, Named, has_extension, stem};
+use super::data_yaml::{self, Description};
+use super::folder::{Folder, has_extension, stem};
 use super::raw::{Frame, Raw, RawObject, RawPicture};
-use super::yaml::{self, Value};
-use super::{Format, Problem, not_too_many, quote, text};
+use super::{Format, Part, Problem, count, not_too_many, parent, quote, text};
 
-/// Lists of names, the more telling ones first.
+/// Lists of class names, in the order in which they are looked for.
 const LISTS: [&str; 3] = ["obj.names", "classes.txt", "_darknet.labels"];
 
-/// Whether a file of this name lists the names of classes.
+/// Whether a file of this name lists class names.
 pub(super) fn is_list(name: &str) -> bool {
     LISTS.contains(&name)
 }
 
-/// The file below a folder that names the classes, if it holds a YOLO set.
+/// The file below a folder that names the classes, if the folder holds a YOLO set.
 pub(super) fn names_file(folder: &Folder) -> anyhow::Result<Option<PathBuf>> {
-    let yaml = |file: &&PathBuf| has_extension(file, &["yaml", "yml"]) && has_names(file);
-    let yamls: Vec<&PathBuf> = folder.files.iter().filter(yaml).collect();
-    let usual = |file: &&&PathBuf| matches!(&*stem(file), "data" | "dataset");
-    let usuals: Vec<&PathBuf> = yamls.iter().filter(usual).copied().collect();
-    match (&*usuals, &*yamls) {
+    let is_description = |file: &&PathBuf| {
+        has_extension(file, &["yaml", "yml"])
+            && text(file).is_ok_and(|content| data_yaml::has_names(&content))
+    };
+    let all: Vec<&PathBuf> = folder.files.iter().filter(is_description).collect();
+    let is_usual = |file: &&&PathBuf| matches!(&*stem(file), "data" | "dataset");
+    let usual: Vec<&PathBuf> = all.iter().filter(is_usual).copied().collect();
+    match (&*usual, &*all) {
         ([file], _) | ([], [file]) => return Ok(Some((*file).clone())),
         ([one, other, ..], _) | ([], [one, other, ..]) => bail!(
             "{} and {} both name classes; give the path of one of them",
@@ -35,19 +39,19 @@ pub(super) fn names_file(folder: &Folder) -> anyhow::Result<Option<PathBuf>> {
         ),
         ([], []) => {}
     }
-    // Without labels a list of names says nothing: other tools leave one too.
-    if !folder.pictures().any(|picture| label(picture).is_some()) {
+    // A list of names alone does not make a YOLO set: tools write one for other formats too.
+    if !folder.pictures().any(|picture| label_of(picture).is_some()) {
         return Ok(None);
     }
     for list in LISTS {
-        let named = |file: &&PathBuf| file.file_name().is_some_and(|name| name == list);
-        let mut files = folder.files.iter().filter(named);
+        let is_list = |file: &&PathBuf| file.file_name().is_some_and(|name| name == list);
+        let mut files = folder.files.iter().filter(is_list);
         let Some(first) = files.next() else { continue };
-        // labelImg and Roboflow leave one in every folder.
-        let own = text(first)?;
+        // labelImg and Roboflow write a list into every folder.
+        let names = text(first)?;
         for other in files {
             ensure!(
-                text(other)? == own,
+                text(other)? == names,
                 "{} and {} name different classes; give the path of one of them",
                 first.display(),
                 other.display()
@@ -55,13 +59,13 @@ pub(super) fn names_file(folder: &Folder) -> anyhow::Result<Option<PathBuf>> {
         }
         return Ok(Some(first.clone()));
     }
-    // Only `labels` is sure to be of this kind.
-    let is_sure = folder.pictures().filter_map(|picture| label(picture));
-    let mut is_sure = is_sure.filter(|label| folder_of(label).is_some_and(|name| name == "labels"));
-    if let Some(label) = is_sure.next() {
+    // A text file beside a picture may be anything, but not one in `labels`.
+    let in_labels = |label: &PathBuf| parent(label).file_name().is_some_and(|n| n == "labels");
+    let mut labels = folder.pictures().filter_map(|picture| label_of(picture));
+    if let Some(label) = labels.find(in_labels) {
         bail!(
-            "{} is a label as YOLO's, but nothing names the classes; put classes.txt into {}, a name a line in \
-             the order of their numbers, or data.yaml",
+            "{} looks like a YOLO label, but no file names the classes; put classes.txt into {}, with a name in each \
+             line in the order of the class numbers, or data.yaml",
             label.display(),
             folder.root.display()
         );
@@ -69,51 +73,23 @@ pub(super) fn names_file(folder: &Folder) -> anyhow::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-fn has_names(file: &Path) -> bool {
-    let has =
-        |text: &str| yaml::entries(text).is_ok_and(|all| all.iter().any(|e| e.key == "names"));
-    text(file).is_ok_and(|text| has(&text))
-}
-
-fn folder_of(file: &Path) -> Option<&std::ffi::OsStr> {
-    file.parent()?.file_name()
-}
-
-/// The label of a picture: where Ultralytics looks, `images` in its path made `labels`, or beside it.
-fn label(picture: &Path) -> Option<PathBuf> {
+/// The label of a picture. It is where Ultralytics looks for it, in `labels` instead of the last `images` of the path,
+/// or beside the picture.
+fn label_of(picture: &Path) -> Option<PathBuf> {
     let beside = picture.with_extension("txt");
-    let parts: Vec<Component<'_>> = beside.components().collect();
-    let is_images = |part: &Component<'_>| part.as_os_str().eq_ignore_ascii_case("images");
-    let swapped = parts.iter().rposition(is_images).map(|at| {
-        let part = |(index, part): (usize, &Component<'_>)| {
-            if index == at {
-                PathBuf::from("labels")
-            } else {
-                PathBuf::from(part.as_os_str())
-            }
-        };
-        parts.iter().enumerate().map(part).collect::<PathBuf>()
+    let mut parts: Vec<&OsStr> = beside.iter().collect();
+    let images = parts
+        .iter()
+        .rposition(|part| part.eq_ignore_ascii_case("images"));
+    let in_labels = images.map(|at| {
+        parts[at] = OsStr::new("labels");
+        parts.iter().collect()
     });
-    [swapped, Some(beside)]
-        .into_iter()
-        .flatten()
-        .find(|file| file.is_file())
+    let mut places = in_labels.into_iter().chain([beside.clone()]);
+    places.find(|file: &PathBuf| file.is_file())
 }
 
-/// What the file of names says.
-#[derive(Default)]
-struct Description {
-    /// Numbers of classes and their names, in the order of the numbers.
-    names: Vec<(u64, String)>,
-    /// Where pictures are, as it is written, and the line.
-    places: Vec<(Named, usize, Vec<String>)>,
-    /// What the places start from.
-    base: Option<String>,
-    /// Labels go on with key points after the box.
-    has_points: bool,
-}
-
-/// Reads the set that a file names the classes of.
+/// Reads the set whose classes a file names.
 pub(super) fn read(folder: &Folder, names: &Path) -> anyhow::Result<Raw> {
     let mut raw = Raw {
         format: Format::Yolo,
@@ -122,28 +98,9 @@ pub(super) fn read(folder: &Folder, names: &Path) -> anyhow::Result<Raw> {
         pictures: Vec::new(),
         problems: Vec::new(),
     };
-    let content = text(names)?;
-    let description = if has_extension(names, &["yaml", "yml"]) {
-        describe(names, &content, &mut raw.problems)?
-    } else {
-        let lines = content.trim_end().lines().map(str::to_owned);
-        Description {
-            names: (0..).zip(lines).collect(),
-            ..Description::default()
-        }
-    };
-    let index_of: HashMap<u64, usize> = description
-        .names
-        .iter()
-        .enumerate()
-        .map(|(index, (number, _))| (*number, index))
-        .collect();
-    let pictures = pictures(folder, names, &description, &mut raw.problems)?;
-    let mut labels = Labels {
-        index_of,
-        has_points: description.has_points,
-        polygons: Vec::new(),
-    };
+    let description = describe(names, &mut raw.problems)?;
+    let listed = pictures(folder, names, &description, &mut raw.problems)?;
+    let mut labels = Labels::new(&description);
     raw.names = description
         .names
         .into_iter()
@@ -151,206 +108,138 @@ pub(super) fn read(folder: &Folder, names: &Path) -> anyhow::Result<Raw> {
         .collect();
     let mut used = BTreeSet::new();
     let mut backgrounds = Vec::new();
-    for (path, named) in pictures {
-        let Some(label) = label(&path) else {
-            backgrounds.push(path.clone());
-            raw.pictures.push(RawPicture {
-                source: path.clone(),
-                path,
-                named,
-                frame: Frame::Fractions,
-                objects: Vec::new(),
-                unusable: 0,
-            });
-            continue;
+    for (path, part) in listed {
+        let label = label_of(&path);
+        let mut picture = RawPicture {
+            source: label.clone().unwrap_or_else(|| path.clone()),
+            path,
+            part,
+            frame: Frame::Fractions,
+            objects: Vec::new(),
+            unreadable: 0,
         };
-        let content = text(&label).and_then(|content| {
-            let lines = content.lines().filter(|line| !line.trim().is_empty());
-            not_too_many(&label, lines.count())?;
-            Ok(content)
-        });
-        match content {
-            Ok(content) => {
-                let (objects, unusable) = labels.read(&label, &content, &mut raw.problems);
-                raw.pictures.push(RawPicture {
-                    path,
-                    source: label.clone(),
-                    named,
-                    frame: Frame::Fractions,
-                    objects,
-                    unusable,
-                });
+        if let Some(label) = label {
+            match content(&label) {
+                Ok(content) => {
+                    (picture.objects, picture.unreadable) =
+                        labels.read(&label, &content, &mut raw.problems);
+                    raw.pictures.push(picture);
+                }
+                Err(error) => {
+                    let what = format!("{error:#}: its picture is skipped");
+                    raw.problems.push(Problem::new(&label, None, what));
+                }
             }
-            Err(error) => {
-                let what = format!("{error:#}: its picture is skipped");
-                raw.problems.push(Problem::new(&label, None, what));
-            }
+            used.insert(label);
+        } else {
+            backgrounds.push(picture.path.clone());
+            raw.pictures.push(picture);
         }
-        used.insert(label);
     }
     ensure!(
         !used.is_empty(),
-        "{}: there is no label for any of the {} pictures of the set; put a picture's label beside it or, where \
-         the picture is in images, into labels, as NAME.txt",
+        "{}: no picture of the set has a label, of {}; put a picture's label beside it or, if the picture is in \
+         images, into labels, as NAME.txt",
         names.display(),
-        raw.pictures.len()
+        count(raw.pictures.len(), "picture", "pictures")
     );
-    labels.note(&mut raw.problems);
+    labels.report_outlines(&mut raw.problems);
     if let [first, ..] = &*backgrounds {
         let what = format!(
-            "{} pictures have no label file, this one first: taken as background, as Ultralytics does",
-            backgrounds.len()
+            "{} no label file, this one first: taken as background, as Ultralytics does",
+            count(backgrounds.len(), "picture has", "pictures have")
         );
         raw.problems.push(Problem::new(first, None, what));
     }
-    strays(folder, &used, &mut raw.problems);
+    report_strays(folder, &used, &mut raw.problems);
     Ok(raw)
 }
 
-/// Names the labels beside those that were read, whose pictures are missing.
-fn strays(folder: &Folder, used: &BTreeSet<PathBuf>, problems: &mut Vec<Problem>) {
-    let places: BTreeSet<_> = used.iter().filter_map(|label| label.parent()).collect();
+/// What `data.yaml` or a list of class names says.
+fn describe(names: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Description> {
+    let content = text(names)?;
+    if has_extension(names, &["yaml", "yml"]) {
+        return data_yaml::read(names, &content, problems);
+    }
+    let lines = content.trim_end().lines().map(str::to_owned);
+    Ok(Description {
+        names: (0..).zip(lines).collect(),
+        ..Description::default()
+    })
+}
+
+/// The content of a label.
+fn content(label: &Path) -> anyhow::Result<String> {
+    let content = text(label)?;
+    let lines = content.lines().filter(|line| !line.trim().is_empty());
+    not_too_many(lines.count())?;
+    Ok(content)
+}
+
+/// Reports the labels without a picture, in the folders of the labels that were read.
+fn report_strays(folder: &Folder, used: &BTreeSet<PathBuf>, problems: &mut Vec<Problem>) {
+    let folders: BTreeSet<&Path> = used.iter().map(|label| parent(label)).collect();
     let is_other = |file: &Path| {
         let stem = stem(file).to_lowercase();
         matches!(&*stem, "classes" | "train" | "val" | "valid" | "test")
             || stem.starts_with("readme")
     };
+    // The label of a picture that no list names is not read, but has a picture.
+    let has_picture = |file: &Path| {
+        let mut pictures = folder.nearest(&stem(file), file).into_iter();
+        pictures.any(|picture| label_of(picture).as_deref() == Some(file))
+    };
     for file in folder.with_extension("txt") {
-        let is_label = file.parent().is_some_and(|parent| places.contains(parent));
-        if is_label && !is_other(file) && !used.contains(file) && label_is_stray(folder, file) {
-            let what = "there is no picture of its name in the set: skipped";
+        let is_label = folders.contains(parent(file)) && !is_other(file);
+        if is_label && !used.contains(file) && !has_picture(file) {
+            let what = "the set has no picture of this name: skipped";
             problems.push(Problem::new(file, None, what));
         }
     }
 }
 
-/// A picture that is there, but in no list of the set, has a label that is not looked at.
-fn label_is_stray(folder: &Folder, file: &Path) -> bool {
-    let pictures = folder.nearest(&stem(file), file);
-    !pictures
-        .iter()
-        .any(|picture| label(picture).as_deref() == Some(file))
-}
-
-/// Reads `data.yaml`.
-fn describe(
-    file: &Path,
-    content: &str,
-    problems: &mut Vec<Problem>,
-) -> anyhow::Result<Description> {
-    let shown = file.display();
-    let entries = yaml::entries(content).map_err(|line| {
-        anyhow::anyhow!("{shown}:{line}: the line is no `key: value`; write data.yaml as Ultralytics describes it")
-    })?;
-    let mut description = Description::default();
-    let mut count = None;
-    for entry in entries {
-        let line = entry.line;
-        let part = super::folder::named(&entry.key);
-        match (&*entry.key, entry.value(), part) {
-            ("names", value, _) => {
-                ensure!(
-                    description.names.is_empty(),
-                    "{shown}:{line}: names is there twice; keep one"
-                );
-                description.names = value.and_then(listed).with_context(|| {
-                    format!("{shown}:{line}: names is neither a list of names nor a map of numbers to names; \
-             write it as `names: [cat, dog]`")
-                })?;
-            }
-            ("nc", Some(Value::Text(text)), _) => {
-                count = text.parse::<usize>().ok().zip(Some(line));
-            }
-            ("path", Some(Value::Text(text)), _) => description.base = Some(text),
-            ("kpt_shape", ..) => description.has_points = true,
-            (_, Some(Value::Text(text)), Some(_)) if matches!(&*text, "" | "null" | "~") => {}
-            (_, Some(Value::Text(text)), Some(part)) => {
-                description.places.push((part, line, vec![text]));
-            }
-            (_, Some(Value::List(places)), Some(part)) => {
-                description.places.push((part, line, places));
-            }
-            (_, _, Some(_)) => bail!(
-                "{shown}:{line}: {} is neither a folder nor a list of folders; write it as `{}: images/train`",
-                quote(&entry.key),
-                entry.key
-            ),
-            _ => {}
-        }
-    }
-    ensure!(
-        !description.names.is_empty(),
-        "{shown} names no classes; add `names: [cat, dog]`, in the order of their numbers"
-    );
-    if let Some((count, line)) = count
-        && count != description.names.len()
-    {
-        let what = format!(
-            "nc is {count}, but there are {} names: the names count",
-            description.names.len()
-        );
-        problems.push(Problem::new(file, line, what));
-    }
-    Ok(description)
-}
-
-/// Numbers and names of a list or a map.
-fn listed(value: Value) -> Option<Vec<(u64, String)>> {
-    match value {
-        Value::List(names) => Some((0..).zip(names).collect()),
-        Value::Map(pairs) => {
-            let number = |(key, name): (String, String)| Some((key.parse().ok()?, name));
-            let names: BTreeMap<u64, String> =
-                pairs.into_iter().map(number).collect::<Option<_>>()?;
-            Some(names.into_iter().collect())
-        }
-        Value::Text(_) => None,
-    }
-}
-
-/// The pictures of the set and what they are for.
+/// The pictures of the set, and their parts.
 fn pictures(
     folder: &Folder,
     names: &Path,
     description: &Description,
     problems: &mut Vec<Problem>,
-) -> anyhow::Result<BTreeMap<PathBuf, Option<Named>>> {
-    let mut all: BTreeMap<PathBuf, Option<Named>> = BTreeMap::new();
-    let mut places = description.places.clone();
-    places.sort_by_key(|(part, line, _)| (*part, *line));
-    for (part, line, places) in places {
+) -> anyhow::Result<BTreeMap<PathBuf, Option<Part>>> {
+    let mut all: BTreeMap<PathBuf, Option<Part>> = BTreeMap::new();
+    for places in &description.places {
         let mut again = 0;
-        for place in places {
-            let Some(found) = resolve(names, description.base.as_deref(), &place) else {
-                let what = format!("{} is not there: skipped", quote(&place));
-                problems.push(Problem::new(names, line, what));
+        for path in places.paths.iter().filter(|path| !path.is_empty()) {
+            let Some(found) = resolve(names, description.base.as_deref(), path) else {
+                let what = format!("{} is not there: skipped", quote(path));
+                problems.push(Problem::new(names, places.line, what));
                 continue;
             };
-            let found = if found.is_dir() {
+            let pictures = if found.is_dir() {
                 Folder::open(&found)?.pictures().cloned().collect()
             } else {
                 list(&found, problems)?
             };
-            for picture in found {
-                let picture = normal(&picture);
-                let known = *all.entry(picture).or_insert(Some(part));
-                again += usize::from(known != Some(part));
+            for picture in pictures {
+                let part = *all.entry(normal(&picture)).or_insert(Some(places.part));
+                again += usize::from(part != Some(places.part));
             }
         }
         if again > 0 {
             let what = format!(
-                "{again} pictures are in a part before as well: they are kept there alone, for what was trained \
-                 on says nothing in validation"
+                "{} in an earlier part as well, and stays in that part only",
+                count(again, "picture is", "pictures are")
             );
-            problems.push(Problem::new(names, line, what));
+            problems.push(Problem::new(names, places.line, what));
         }
     }
     if all.is_empty() {
-        let each = |picture: &PathBuf| (normal(picture), folder.named(picture));
-        all = folder.pictures().map(each).collect();
+        let pictures = folder.pictures();
+        all = pictures
+            .map(|picture| (normal(picture), folder.part(picture)))
+            .collect();
         if !description.places.is_empty() {
             let what = format!(
-                "nothing is where it says: the pictures anywhere in {} are taken",
+                "it names no place with pictures: all pictures in {} are taken",
                 folder.root.display()
             );
             problems.push(Problem::new(names, None, what));
@@ -359,7 +248,7 @@ fn pictures(
     Ok(all)
 }
 
-/// A path without `.` and, where that is safe, `..`.
+/// A path without `.`, and without `..` after a folder's name.
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {
@@ -374,36 +263,35 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-/// Where a place is: from `path`, from the file, or, as in Roboflow's, from the file but for `../` before it.
-fn resolve(names: &Path, base: Option<&str>, place: &str) -> Option<PathBuf> {
-    let own = names.parent().unwrap_or(Path::new(""));
-    let place = place.replace('\\', "/");
-    let base = base.map(|base| own.join(base.replace('\\', "/")));
-    let inner = place.trim_start_matches("../");
+/// The file or folder of a path in `data.yaml`, which starts from `path`, or from the folder of `data.yaml`. Roboflow's
+/// paths start one folder too high, with `../`.
+fn resolve(names: &Path, base: Option<&str>, path: &str) -> Option<PathBuf> {
+    let own = parent(names);
+    let path = path.replace('\\', "/");
     let places = [
-        base.map(|base| base.join(&place)),
-        Some(own.join(&place)),
-        Some(own.join(inner)),
+        base.map(|base| own.join(base.replace('\\', "/")).join(&path)),
+        Some(own.join(&path)),
+        Some(own.join(path.trim_start_matches("../"))),
     ];
     places.into_iter().flatten().find(|place| place.exists())
 }
 
-/// The pictures that a list names, from its own folder or the one above.
+/// The pictures that a list names. Its paths start from the list's folder, or from the one above.
 fn list(file: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Vec<PathBuf>> {
-    let own = file.parent().unwrap_or(Path::new(""));
+    let own = parent(file);
     let mut pictures = Vec::new();
-    for (index, line) in text(file)?.lines().enumerate() {
+    for (line, number) in text(file)?.lines().zip(1..) {
         let name = line.trim().replace('\\', "/");
         if name.is_empty() {
             continue;
         }
-        let places = [Some(own), own.parent()].into_iter().flatten();
-        let mut places = places.map(|place| place.join(&name));
+        let folders = [Some(own), own.parent()].into_iter().flatten();
+        let mut places = folders.map(|folder| folder.join(&name));
         if let Some(picture) = places.find(|picture| picture.is_file()) {
             pictures.push(picture);
         } else {
             let what = format!("the picture {} is not there: skipped", quote(&name));
-            problems.push(Problem::new(file, index + 1, what));
+            problems.push(Problem::new(file, number, what));
         }
     }
     Ok(pictures)
@@ -411,120 +299,135 @@ fn list(file: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Vec<PathBuf>
 
 /// Reads labels.
 struct Labels {
+    /// The index of each class number's name.
     index_of: HashMap<u64, usize>,
     has_points: bool,
-    /// Files and lines with outlines.
-    polygons: Vec<(PathBuf, usize)>,
+    /// Labels with outlines, and the line of the first.
+    outlines: Vec<(PathBuf, usize)>,
 }
 
 impl Labels {
-    /// The objects of a file, and how many could not be read.
+    fn new(description: &Description) -> Self {
+        let names = description.names.iter().zip(0..);
+        Self {
+            index_of: names.map(|((number, _), index)| (*number, index)).collect(),
+            has_points: description.has_points,
+            outlines: Vec::new(),
+        }
+    }
+
+    /// The objects of a label, and the number of its lines that could not be read.
     fn read(
         &mut self,
         file: &Path,
         content: &str,
         problems: &mut Vec<Problem>,
     ) -> (Vec<RawObject>, usize) {
-        let (mut objects, mut unusable) = (Vec::new(), 0);
-        let (mut outlined, mut seen) = (None, BTreeSet::new());
-        for (index, line) in content.lines().enumerate() {
-            if line.trim().is_empty() {
+        let (mut objects, mut unreadable) = (Vec::new(), 0);
+        let (mut first_outline, mut seen) = (None, BTreeSet::new());
+        for (line, number) in content.lines().zip(1..) {
+            let line = line.trim();
+            if line.is_empty() {
                 continue;
             }
-            // What is said twice is one object, as Ultralytics takes it.
-            if !seen.insert(line.trim()) {
-                problems.push(Problem::new(
-                    file,
-                    index + 1,
-                    "the line is there twice: one counts",
-                ));
+            // Ultralytics too takes equal lines for one object.
+            if !seen.insert(line) {
+                let what = "the line is there twice: it counts once";
+                problems.push(Problem::new(file, number, what));
                 continue;
             }
             match self.object(line) {
-                Ok((object, is_outline)) => {
+                Ok((name, Shape { sides, is_outline })) => {
                     if is_outline {
-                        outlined.get_or_insert(index + 1);
+                        first_outline.get_or_insert(number);
                     }
                     objects.push(RawObject {
-                        line: Some(index + 1),
-                        ..object
+                        name,
+                        sides,
+                        difficult: false,
+                        line: Some(number),
                     });
                 }
                 Err(why) => {
-                    unusable += 1;
-                    problems.push(Problem::new(file, index + 1, format!("{why}: skipped")));
+                    unreadable += 1;
+                    problems.push(Problem::new(file, number, format!("{why}: skipped")));
                 }
             }
         }
-        if let Some(line) = outlined {
-            self.polygons.push((file.to_owned(), line));
+        if let Some(line) = first_outline {
+            self.outlines.push((file.to_owned(), line));
         }
-        (objects, unusable)
+        (objects, unreadable)
     }
 
-    /// The object of a line, and whether an outline is all that is said of it.
-    fn object(&self, line: &str) -> Result<(RawObject, bool), String> {
+    /// The name and shape of a line's object, or why it cannot be read.
+    fn object(&self, line: &str) -> Result<(usize, Shape), String> {
         let mut words = line.split_whitespace();
         let class = words.next().unwrap_or_default();
         // Some tools write `0.0`.
-        let number = class.strip_suffix(".0").unwrap_or(class);
-        let number = number
+        let whole = class.strip_suffix(".0").unwrap_or(class);
+        let number = whole
             .parse()
-            .map_err(|_| format!("{} is no number of a class", quote(class)))?;
-        let name = self.index_of.get(&number).copied();
-        let name = name.ok_or_else(|| {
-            format!(
-                "there is no class {number} among the {} names",
-                self.index_of.len()
-            )
-        })?;
+            .map_err(|_| format!("{} is not a class number", quote(class)))?;
+        let Some(&name) = self.index_of.get(&number) else {
+            return Err(format!(
+                "there is no class {number}, the set has {}",
+                count(self.index_of.len(), "name", "names")
+            ));
+        };
         let mut numbers: Vec<f64> = Vec::new();
         for word in words {
-            let number = word.parse();
-            numbers.push(number.map_err(|_| format!("{} is no number", quote(word)))?);
+            match word.parse() {
+                Ok(number) => numbers.push(number),
+                Err(_) => return Err(format!("{} is not a number", quote(word))),
+            }
         }
-        let (sides, is_outline) = match *numbers {
-            [cx, cy, w, h] => (around(cx, cy, w, h), false),
-            [cx, cy, w, h, ..] if self.has_points => (around(cx, cy, w, h), false),
-            _ if numbers.len() >= 6 && numbers.len().is_multiple_of(2) => (bounds(&numbers), true),
-            [_, _, _, _, _] => {
-                return Err(
-                    "there is a score after the box, so it was found, not labelled".to_owned(),
-                );
-            }
-            _ => {
-                return Err(format!(
-                    "there are {} numbers after the class, neither 4 (centre, width, height) nor the points of an \
-                     outline",
-                    numbers.len()
-                ));
-            }
-        };
-        let object = RawObject {
-            name,
-            sides,
-            difficult: false,
-            line: None,
-        };
-        Ok((object, is_outline))
+        Ok((name, self.shape(&numbers)?))
     }
 
-    fn note(&self, problems: &mut Vec<Problem>) {
-        if let Some((file, line)) = self.polygons.first() {
+    /// The shape that the numbers after a class describe.
+    fn shape(&self, numbers: &[f64]) -> Result<Shape, String> {
+        match *numbers {
+            [cx, cy, w, h, ref points @ ..] if points.is_empty() || self.has_points => Ok(Shape {
+                sides: [cx - w / 2.0, cy - h / 2.0, cx + w / 2.0, cy + h / 2.0],
+                is_outline: false,
+            }),
+            _ if numbers.len() >= 6 && numbers.len().is_multiple_of(2) => Ok(Shape {
+                sides: bounds(numbers),
+                is_outline: true,
+            }),
+            [_, _, _, _, _] => {
+                Err("a score follows the box: it is a detection, not a label".to_owned())
+            }
+            _ => Err(format!(
+                "{} the class, neither 4 (centre, width, height) nor the points of an outline",
+                count(numbers.len(), "number follows", "numbers follow")
+            )),
+        }
+    }
+
+    fn report_outlines(&self, problems: &mut Vec<Problem>) {
+        if let Some((file, line)) = self.outlines.first() {
             let what = format!(
-                "{} label files hold outlines, this one first: the box around each is taken",
-                self.polygons.len()
+                "{}, this one first: the box around an outline is taken",
+                count(
+                    self.outlines.len(),
+                    "label file holds outlines",
+                    "label files hold outlines"
+                )
             );
             problems.push(Problem::new(file, *line, what));
         }
     }
 }
 
-fn around(cx: f64, cy: f64, w: f64, h: f64) -> [f64; 4] {
-    [cx - w / 2.0, cy - h / 2.0, cx + w / 2.0, cy + h / 2.0]
+/// A box, or the box around an outline.
+struct Shape {
+    sides: [f64; 4],
+    is_outline: bool,
 }
 
-/// The box around points; a coordinate that is no number makes it none.
+/// The box around points. NaN if a coordinate is not finite.
 fn bounds(points: &[f64]) -> [f64; 4] {
     let mut sides = [
         f64::INFINITY,

@@ -1,34 +1,34 @@
 //! How accurate a detector is on a set of pictures whose objects are known.
 //!
 //! ```text
-//! voc_folder   Annotations, JPEGImages, ImageSets, read and written
-//! coco_file    COCO's instances JSON
-//! report       tables and plots
+//! report   tables and plots
+//! sheet    pictures with what was found, missed and invented
 //! ```
 
-pub mod coco_file;
 pub mod report;
-pub mod voc_folder;
+pub mod sheet;
 
-use std::path::Path;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 
 use anyhow::{Context as _, ensure};
 use image::RgbImage;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use ssd_server::detector::boxes::{self, Criteria, RawOutput};
+use ssd_server::detector::boxes::{self, Criteria};
 use ssd_server::detector::family::Family;
 use ssd_server::detector::inference::{self, Inference};
 use ssd_server::detector::labels::VOC_TO_COCO;
 use ssd_server::detector::network::Network;
-use ssd_server::detector::picture;
-use ssd_server::detector::precision::{Choice, Wanted};
-use ssd_server::detector::priors::{Prior, by_map};
+use ssd_server::detector::precision::{Choice, Place, Precision, Wanted};
+use ssd_server::detector::priors::Prior;
 use ssd_server::detector::{self, describe};
 use ssd_server::weights::StateDict;
 
+use crate::data::{self, Dataset};
 use crate::measure::{Found, Truth, coco, mean, voc};
-use crate::scenes::{self, CLASSES, Style};
 
 /// Detections are asked for down to this score, as in the published evaluations.
 const FLOOR: f32 = 0.01;
@@ -37,97 +37,46 @@ const MOST: usize = 200;
 /// Of two boxes of one class that overlap more, one is kept.
 const NMS: f32 = 0.45;
 
-/// The largest picture that is read, in pixels.
-const MOST_PIXELS: u64 = 200_000_000;
-
 /// Pictures with their objects.
 #[derive(Debug)]
 pub struct Set {
     /// Class names, in the order of [`Truth::class`]. None where there is nothing to go by: then what the
     /// weights know counts.
     pub classes: Vec<String>,
-    /// The pictures.
-    pub pictures: Vec<Source>,
-    /// The objects in them.
+    /// The pictures' files.
+    pub pictures: Vec<PathBuf>,
+    /// The objects in them, in pixels of the upright picture.
     pub truths: Vec<Truth>,
 }
 
-/// Where a picture is.
-#[derive(Debug)]
-pub enum Source {
-    /// In a file.
-    File(std::path::PathBuf),
-    /// In memory.
-    Drawn(Box<RgbImage>),
-    /// Drawn whenever it is looked at.
-    Scene {
-        /// The seed.
-        seed: u64,
-        /// Which of its scenes.
-        index: u64,
-        /// What to draw.
-        style: Style,
-    },
-}
-
-impl Source {
-    fn load(&self) -> anyhow::Result<std::borrow::Cow<'_, RgbImage>> {
-        match self {
-            Self::Drawn(picture) => Ok(std::borrow::Cow::Borrowed(picture)),
-            Self::Scene { seed, index, style } => {
-                let scene = scenes::draw(*seed, *index, style)?;
-                Ok(std::borrow::Cow::Owned(scene.picture))
-            }
-            Self::File(path) => {
-                // As the server reads it: upright, and refused where it is cut short.
-                let read = || {
-                    let bytes = std::fs::read(path)?;
-                    anyhow::Ok(picture::Header::read(&bytes, MOST_PIXELS)?.decode(&bytes)?)
-                };
-                let picture = read().with_context(|| format!("read {}", path.display()))?;
-                Ok(std::borrow::Cow::Owned(picture))
-            }
-        }
-    }
-}
-
-/// Scenes 0 to `count` of a seed.
-///
-/// # Errors
-/// Where one cannot be drawn.
-pub fn drawn(seed: u64, count: usize, distractors_only: bool) -> anyhow::Result<Set> {
-    let style = Style {
-        distractors_only,
-        ..Style::default()
-    };
-    let mut set = Set {
-        classes: CLASSES.iter().map(|class| class.name.to_owned()).collect(),
-        pictures: Vec::new(),
-        truths: Vec::new(),
-    };
-    for picture in 0..count {
-        let index = picture as u64;
-        if distractors_only {
-            // Nothing has to be known of these beforehand, so any number of them takes no memory.
-            set.pictures.push(Source::Scene { seed, index, style });
-            continue;
-        }
-        let scene = scenes::draw(seed, index, &style)?;
-        set.truths.extend(scene.objects.iter().map(|object| {
-            let c = &object.corners;
-            Truth {
-                picture,
-                class: object.class,
-                corners: [c.x1, c.y1, c.x2, c.y2].map(f64::from),
-                ignored: object.difficult,
-            }
-        }));
-        set.pictures.push(Source::Drawn(Box::new(scene.picture)));
-    }
-    Ok(set)
-}
-
 impl Set {
+    /// Some of the pictures of a data set, by their indexes.
+    #[must_use]
+    pub fn of(dataset: &Dataset, indexes: &[usize]) -> Self {
+        let mut set = Self {
+            classes: dataset.classes.clone(),
+            pictures: Vec::new(),
+            truths: Vec::new(),
+        };
+        for &index in indexes {
+            let labelled = &dataset.pictures[index];
+            let picture = set.pictures.len();
+            set.pictures.push(labelled.path.clone());
+            set.truths.extend(labelled.objects.iter().map(|object| {
+                let c = object
+                    .corners
+                    .scale(labelled.width as f32, labelled.height as f32);
+                Truth {
+                    picture,
+                    class: object.class,
+                    corners: [c.x1, c.y1, c.x2, c.y2].map(f64::from),
+                    ignored: object.difficult,
+                }
+            }));
+        }
+        set
+    }
+
     /// Keeps the first pictures and what is in them.
     pub fn limit(&mut self, pictures: usize) {
         self.pictures.truncate(pictures);
@@ -167,11 +116,11 @@ fn mean_the_same(a: &str, b: &str) -> bool {
     coco(a) == coco(b)
 }
 
-/// Every picture of a folder, none with an object of any class: whatever is found is invented.
+/// Every picture of a folder, none of which has an object of any class: every detection is wrong.
 ///
 /// # Errors
 /// Where the folder cannot be read.
-pub fn unannotated(folder: &Path) -> anyhow::Result<Set> {
+pub fn background(folder: &Path) -> anyhow::Result<Set> {
     let context = || format!("read {}", folder.display());
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(context)? {
@@ -184,7 +133,7 @@ pub fn unannotated(folder: &Path) -> anyhow::Result<Set> {
     files.sort();
     Ok(Set {
         classes: Vec::new(),
-        pictures: files.into_iter().map(Source::File).collect(),
+        pictures: files,
         truths: Vec::new(),
     })
 }
@@ -200,14 +149,19 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// A network of the demo model's kind in single precision, whose classes are the set's, in order.
+    /// A network in single precision on a device, whose classes are the set's, in order.
     ///
     /// # Errors
-    /// Where libtorch fails.
-    pub fn of(network: Network, classes: usize) -> anyhow::Result<Self> {
+    /// Where libtorch fails, or the device is not there.
+    pub fn of(network: Network, place: Place) -> anyhow::Result<Self> {
         let family = network.family();
-        let (network, _) = inference::prepare(network, None, Wanted::REFERENCE)?;
-        Ok(Self::new(network, family, (0..classes).map(Some).collect()))
+        let meaning = (0..network.classes() - 1).map(Some).collect();
+        let wanted = Wanted {
+            precision: Some(Precision::F32),
+            place,
+        };
+        let (network, _) = inference::prepare(network, None, wanted)?;
+        Ok(Self::new(network, family, meaning))
     }
 
     /// The network of some weights of any family, for a set of these classes; and the arithmetic in
@@ -247,39 +201,20 @@ impl Detector {
         }
     }
 
-    /// What the network says of a picture.
-    fn look(&self, picture: &RgbImage) -> anyhow::Result<RawOutput> {
-        let input = self.family.preprocessing.input(picture);
-        Ok(self.network.forward_one(&input)?)
+    /// The same detector: the weights are shared, not copied.
+    fn shallow_clone(&self) -> Self {
+        Self {
+            network: self.network.shallow_clone(),
+            family: self.family,
+            priors: self.priors.clone(),
+            meaning: self.meaning.clone(),
+        }
     }
 
     /// What is found in a picture, in its pixels.
     fn find(&self, index: usize, picture: &RgbImage) -> anyhow::Result<Vec<Found>> {
-        Ok(self.read(index, picture, &self.look(picture)?, &self.priors))
-    }
-
-    /// What each feature map finds by itself in a picture, in its pixels; the finest map first.
-    fn find_by_map(&self, index: usize, picture: &RgbImage) -> anyhow::Result<Vec<Vec<Found>>> {
-        let all = self.look(picture)?;
-        let maps = by_map(&(self.family.prior_maps)()).into_iter().map(|on| {
-            let part = RawOutput {
-                offsets: all.offsets[on.start * 4..on.end * 4].to_vec(),
-                scores: all.scores[on.start * all.classes..on.end * all.classes].to_vec(),
-                ..all
-            };
-            self.read(index, picture, &part, &self.priors[on])
-        });
-        Ok(maps.collect())
-    }
-
-    /// The detections in what the network says of a picture at these priors.
-    fn read(
-        &self,
-        index: usize,
-        picture: &RgbImage,
-        output: &RawOutput,
-        priors: &[Prior],
-    ) -> Vec<Found> {
+        let input = self.family.preprocessing.input(picture);
+        let output = self.network.forward_one(&input)?;
         let (w, h) = (picture.width() as f32, picture.height() as f32);
         let criteria = Criteria {
             threshold: FLOOR,
@@ -287,18 +222,17 @@ impl Detector {
             top_k: MOST,
         };
         let kinds = boxes::each_class(output.classes);
-        boxes::detect(output, priors, self.family, &kinds, &criteria)
-            .into_iter()
-            .filter_map(|scored| {
-                let corners = scored.corners.scale(w, h).clip(w, h);
-                Some(Found {
-                    picture: index,
-                    class: self.meaning.get(scored.class - 1).copied().flatten()?,
-                    corners: [corners.x1, corners.y1, corners.x2, corners.y2].map(f64::from),
-                    score: f64::from(scored.probability),
-                })
+        let found = boxes::detect(&output, &self.priors, self.family, &kinds, &criteria);
+        let found = found.into_iter().filter_map(|scored| {
+            let corners = scored.corners.scale(w, h).clip(w, h);
+            Some(Found {
+                picture: index,
+                class: self.meaning.get(scored.class - 1).copied().flatten()?,
+                corners: [corners.x1, corners.y1, corners.x2, corners.y2].map(f64::from),
+                score: f64::from(scored.probability),
             })
-            .collect()
+        });
+        Ok(found.collect())
     }
 }
 
@@ -343,10 +277,8 @@ pub struct Accuracy {
     pub curves: Vec<voc::Curve>,
 }
 
-/// The threshold that the server shows detections from by default.
-pub const THRESHOLD: f64 = 0.6;
-
-/// Runs the detector over the set.
+/// Runs the detector over the set, with a thread for each core. libtorch's own threads are not used: they share out
+/// every layer and wait, spinning, at the end of each.
 ///
 /// # Errors
 /// Where a picture cannot be read or libtorch fails.
@@ -355,45 +287,75 @@ pub fn find(
     set: &Set,
     bar: Option<&ProgressBar>,
 ) -> anyhow::Result<Vec<Found>> {
-    let mut found = Vec::new();
-    for (index, source) in set.pictures.iter().enumerate() {
-        let picture = source.load()?;
-        found.extend(detector.find(index, &picture)?);
-        if let Some(bar) = bar {
-            bar.inc(1);
+    let next = AtomicUsize::new(0);
+    let work = |detector: Detector| {
+        tch::set_num_threads(1);
+        let mut found = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(path) = set.pictures.get(index) else {
+                return Ok(found);
+            };
+            found.extend(detector.find(index, &data::pixels(path)?)?);
+            if let Some(bar) = bar {
+                bar.inc(1);
+            }
         }
-    }
+    };
+    let parts: Vec<anyhow::Result<Vec<Found>>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores())
+            .map(|_| detector.shallow_clone())
+            .map(|detector| scope.spawn(|| work(detector)))
+            .collect();
+        let joined = workers.into_iter().map(ScopedJoinHandle::join);
+        joined
+            .map(|found| found.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let mut found = parts
+        .into_iter()
+        .collect::<anyhow::Result<Vec<_>>>()?
+        .concat();
+    // Equal scores keep the order of the pictures, whichever thread was faster.
+    found.sort_by_key(|found| found.picture);
     Ok(found)
 }
 
-/// What each of the detector's feature maps finds by itself in the set; the finest map first.
-///
-/// # Errors
-/// Where a picture cannot be read or libtorch fails.
-pub fn find_by_map(detector: &Detector, set: &Set) -> anyhow::Result<Vec<Vec<Found>>> {
-    let mut all: Vec<Vec<Found>> = Vec::new();
-    for (index, source) in set.pictures.iter().enumerate() {
-        let found = detector.find_by_map(index, &*source.load()?)?;
-        all.resize_with(found.len(), Vec::new);
-        for (all, found) in all.iter_mut().zip(found) {
-            all.extend(found);
-        }
-    }
-    Ok(all)
+/// How many cores there are for this program.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// The names of the classes of some weights, without the background.
-///
-/// # Errors
-/// Where the weights cannot be read, or the names are not known.
-pub fn classes_of(weights: &Path) -> anyhow::Result<Vec<String>> {
-    own_classes(&StateDict::open(weights)?)
+/// What weights say of themselves.
+#[derive(Debug)]
+pub struct Own {
+    /// The names of their classes, without the background.
+    pub classes: Vec<String>,
+    /// The threshold for their scores.
+    pub threshold: f64,
 }
 
-fn own_classes(state: &StateDict) -> anyhow::Result<Vec<String>> {
-    let known = describe(state).and_then(|description| description.classes);
-    let path = state.path().display();
-    known.with_context(|| format!("{path}: the names of its classes are not known"))
+/// What some weights say of themselves.
+///
+/// # Errors
+/// Where the weights cannot be read, or the names of their classes are not known.
+pub fn of_weights(weights: &Path) -> anyhow::Result<Own> {
+    own(&StateDict::open(weights)?)
+}
+
+fn own(state: &StateDict) -> anyhow::Result<Own> {
+    let unknown = || {
+        format!(
+            "{}: the names of its classes are not known",
+            state.path().display()
+        )
+    };
+    let description = describe(state).with_context(unknown)?;
+    Ok(Own {
+        classes: description.classes.with_context(unknown)?,
+        threshold: f64::from(description.threshold),
+    })
 }
 
 /// For each class of the network, without the background, the set's class that means the same.
@@ -402,7 +364,7 @@ fn own_classes(state: &StateDict) -> anyhow::Result<Vec<String>> {
 /// Where the names of the network's classes are not known, or none is one of the set's.
 fn meaning(state: &StateDict, classes: &[String]) -> anyhow::Result<Vec<Option<usize>>> {
     let path = state.path().display();
-    let own = own_classes(state)?;
+    let own = own(state)?.classes;
     let of = |name: &String| classes.iter().position(|class| mean_the_same(class, name));
     let meaning: Vec<Option<usize>> = own.iter().map(of).collect();
     ensure!(
@@ -412,6 +374,20 @@ fn meaning(state: &StateDict, classes: &[String]) -> anyhow::Result<Vec<Option<u
         classes.join(", ")
     );
     Ok(meaning)
+}
+
+/// The mean over the classes of COCO's average precision, at an overlap of 0.50 and from 0.50 to 0.95. Zeros where
+/// there is no object.
+#[must_use]
+pub fn mean_average_precisions(set: &Set, found: &[Found]) -> [f64; 2] {
+    let classes = 0..set.classes.len();
+    let overlaps = classes.map(|class| coco::average_precisions(&set.truths, found, class));
+    let overlaps: Vec<_> = overlaps.collect();
+    let over = |part: fn(&[f64; 10]) -> f64| mean(overlaps.iter().map(|of| of.as_ref().map(part)));
+    [
+        over(|aps| aps[0]).unwrap_or(0.0),
+        over(|aps| aps.iter().sum::<f64>() / 10.0).unwrap_or(0.0),
+    ]
 }
 
 /// Measures detections that were made already.

@@ -1,61 +1,133 @@
-//! Accuracy as a table, and curves as SVG.
+//! Accuracy as tables, and curves as SVG.
 
-use std::fmt::Write as _;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::anyhow;
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint};
 use plotters::prelude::*;
 use plotters::style::HSLColor;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use serde::{Deserialize, Serialize};
 
 use super::Accuracy;
+use crate::measure::{mean, voc};
 
-/// The table that people read.
+/// Every measure of accuracy: a line for each class, one for the means, and one for the threshold.
 #[must_use]
 pub fn table(accuracy: &Accuracy) -> String {
-    let mut text = String::new();
-    let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.3}"));
-    let wide = accuracy
-        .classes
-        .iter()
-        .map(|class| class.name.len())
-        .max()
-        .unwrap_or(0)
-        .max(5);
-    let mut row = |name: &str, objects: String, values: [String; 4]| {
-        let [voc07, voc10, coco50, coco] = values;
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "{name:wide$}  {objects:>7}  {voc07:>7}  {voc10:>7}  {coco50:>7}  {coco:>10}"
-        );
-    };
-    let titles = ["VOC07", "VOC10", "COCO50", "COCO50:95"].map(str::to_owned);
-    row("class", "objects".to_owned(), titles);
+    let titles = ["class", "objects", "VOC07", "VOC10", "COCO50", "COCO50:95"];
+    let mut rows = vec![titles.map(str::to_owned)];
     for class in &accuracy.classes {
-        let values = [class.voc07, class.voc10, class.coco50, class.coco].map(number);
-        row(&class.name, class.objects.to_string(), values);
+        let values = [class.voc07, class.voc10, class.coco50, class.coco];
+        rows.push(row(&class.name, class.objects, values));
     }
-    let objects: usize = accuracy.classes.iter().map(|class| class.objects).sum();
     let means = [
         accuracy.voc07,
         accuracy.voc10,
         accuracy.coco50,
         accuracy.coco,
-    ]
-    .map(number);
-    row("mean", objects.to_string(), means);
+    ];
+    rows.push(row("mean", objects(accuracy), means));
     let at = &accuracy.at_threshold;
-    let _ = writeln!(
-        text,
-        "{} pictures. At {}: precision {}, recall {}; {:.1}% of the pictures raise something.",
+    format!(
+        "{}{} pictures. At {}: precision {}, recall {}; {:.1}% of the pictures raise something.\n",
+        aligned(&rows),
         accuracy.pictures,
         accuracy.threshold,
         number(at.precision),
         number(at.recall),
         100.0 * at.raised
-    );
-    text
+    )
+}
+
+/// What a fine-tuning reached: a line for each class, with precision and recall at the threshold; the means over the
+/// classes; and a sentence with the threshold, which must be the one with the best F1, and what all detections from it
+/// on are worth.
+#[must_use]
+pub fn fitted(accuracy: &Accuracy) -> String {
+    let titles = [
+        "class",
+        "objects",
+        "AP@0.5",
+        "AP@0.5:0.95",
+        "precision",
+        "recall",
+    ];
+    let mut rows = vec![titles.map(str::to_owned)];
+    let threshold = accuracy.threshold;
+    let each = accuracy.curves.iter().map(|curve| at(curve, threshold));
+    let (precisions, recalls): (Vec<_>, Vec<_>) = each.unzip();
+    for (index, class) in accuracy.classes.iter().enumerate() {
+        let values = [class.coco50, class.coco, precisions[index], recalls[index]];
+        rows.push(row(&class.name, class.objects, values));
+    }
+    let means = [
+        accuracy.coco50,
+        accuracy.coco,
+        mean(precisions),
+        mean(recalls),
+    ];
+    rows.push(row("mean", objects(accuracy), means));
+    let all = &accuracy.at_threshold;
+    let share = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.2}"));
+    format!(
+        "{}At the threshold {threshold:.2} (the best F1): precision {}, recall {}.\n",
+        aligned(&rows),
+        share(all.precision),
+        share(all.recall)
+    )
+}
+
+/// Precision and recall of one class, from the detections with a score of `threshold` or more. `None` where there are no
+/// such detections, or no objects.
+fn at(curve: &voc::Curve, threshold: f64) -> (Option<f64>, Option<f64>) {
+    let last = curve
+        .scores
+        .partition_point(|score| *score >= threshold)
+        .checked_sub(1);
+    let recall = last.map_or(0.0, |last| curve.recall[last]);
+    (
+        last.map(|last| curve.precision[last]),
+        (curve.objects > 0).then_some(recall),
+    )
+}
+
+fn objects(accuracy: &Accuracy) -> usize {
+    accuracy.classes.iter().map(|class| class.objects).sum()
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), |v| format!("{v:.3}"))
+}
+
+/// A line of a table; of a name longer than 40 characters the first 39.
+fn row(name: &str, objects: usize, values: [Option<f64>; 4]) -> [String; 6] {
+    const LONGEST: usize = 40;
+    let name = if name.chars().count() > LONGEST {
+        name.chars().take(LONGEST - 1).chain(['…']).collect()
+    } else {
+        name.to_owned()
+    };
+    let [a, b, c, d] = values.map(number);
+    [name, objects.to_string(), a, b, c, d]
+}
+
+/// Rows as lines: the first column to the left, the others to the right, each as wide as its longest cell in characters.
+fn aligned(rows: &[[String; 6]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; 6] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    let line = |row: &[String; 6]| {
+        let [first, others @ ..] = row;
+        let others: String = others
+            .iter()
+            .zip(&widths[1..])
+            .map(|(cell, width)| format!("  {cell:>width$}"))
+            .collect();
+        format!("{first:0$}{others}\n", widths[0])
+    };
+    rows.iter().map(line).collect()
 }
 
 const SIZE: (u32, u32) = (760, 480);
@@ -122,77 +194,312 @@ fn thinned(recall: &[f64], precision: &[f64]) -> Vec<(f64, f64)> {
     points
 }
 
-/// Draws a training log: the losses, and mAP where it was measured.
+/// What is kept of an epoch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochLine {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// The mean loss of its steps.
+    pub loss: f64,
+    /// The mean average precision at an overlap of 0.5 after it, 0 to 1, on pictures that are not trained on.
+    pub map: f64,
+    /// As [`map`](Self::map), the mean over the overlaps from 0.5 to 0.95.
+    pub map_strict: f64,
+}
+
+impl EpochLine {
+    /// What the best epoch has most of: both average precisions. The first by itself is 1 on an easy set, long before
+    /// the boxes fit and the scores are high.
+    #[must_use]
+    pub fn quality(&self) -> f64 {
+        self.map + self.map_strict
+    }
+}
+
+/// Blue, and vermilion: they differ for everybody (Okabe and Ito).
+const LOSS: RGBColor = RGBColor(0, 114, 178);
+const MAP: RGBColor = RGBColor(213, 94, 0);
+
+/// Into so many parts the grid divides both axes of a run's plot.
+const PARTS: u32 = 5;
+
+/// What is left free above the highest value, as a share of the axis: a mark there has its text above it.
+const HEADROOM: f64 = 0.08;
+
+/// Draws the loss and the accuracy of a run's epochs, which stand in order, and marks the best one, the first of equals. Without epochs nothing is written.
 ///
 /// # Errors
-/// Where the log is not one, or the file cannot be written.
-pub fn plot_training(log: &str, path: &Path) -> anyhow::Result<()> {
-    let field = |line: &str, column: usize| -> Option<f64> {
-        let number: f64 = line.split(',').nth(column)?.parse().ok()?;
-        number.is_finite().then_some(number)
-    };
-    let column = |column: usize| -> Vec<(f64, f64)> {
-        let lines = log.lines().skip(1);
-        lines
-            .filter_map(|line| Some((field(line, 0)?, field(line, column)?)))
-            .collect()
-    };
-    let (localisation, classification, accuracy) = (column(2), column(3), column(5));
-    let last = localisation
-        .last()
-        .ok_or_else(|| anyhow!("the log has no lines"))?
-        .0;
-    let most = classification
-        .iter()
-        .map(|point| point.1)
-        .fold(1.0, f64::max);
-    let root = SVGBackend::new(path, SIZE).into_drawing_area();
-    let drawn = |root: &DrawingArea<SVGBackend, Shift>| -> Result<(), DrawingAreaErrorKind<_>> {
-        root.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(root)
-            .margin(12)
-            .x_label_area_size(36)
-            .y_label_area_size(44)
-            .right_y_label_area_size(44)
-            .build_cartesian_2d(0.0..last, 0.0..most)?
-            .set_secondary_coord(0.0..last, 0.0..1.0);
-        chart
-            .configure_mesh()
-            .x_desc("step")
-            .x_label_formatter(&|step| format!("{step:.0}"))
-            .y_desc("loss")
-            .light_line_style(TRANSPARENT)
-            .draw()?;
-        chart.configure_secondary_axes().y_desc("mAP").draw()?;
-        for (index, (points, name)) in [(localisation, "offsets"), (classification, "classes")]
-            .into_iter()
-            .enumerate()
-        {
-            let colour = colour(index);
-            chart
-                .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
-                .label(name)
-                .legend(move |(x, y)| {
-                    PathElement::new([(x, y), (x + 14, y)], colour.stroke_width(2))
-                });
+/// Where the file cannot be written.
+pub fn plot_run(epochs: &[EpochLine], path: &Path) -> anyhow::Result<()> {
+    let most = epochs.iter();
+    let Some(best) = most.reduce(|best, epoch| {
+        if epoch.quality() > best.quality() {
+            epoch
+        } else {
+            best
         }
-        chart
-            .draw_secondary_series(LineSeries::new(accuracy, BLACK.stroke_width(2)))?
-            .label("mAP, validation scenes")
-            .legend(|(x, y)| PathElement::new([(x, y), (x + 14, y)], BLACK.stroke_width(2)));
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::MiddleRight)
-            .background_style(WHITE)
-            .border_style(BLACK.mix(0.3))
-            .draw()?;
+    }) else {
+        return Ok(());
+    };
+    let root = SVGBackend::new(path, SIZE).into_drawing_area();
+    let drawn = || {
+        root.fill(&WHITE)?;
+        let (key, plot) = root.split_vertically(34);
+        draw_key(&key, best)?;
+        draw_epochs(&plot, epochs, best)?;
         root.present()
     };
-    drawn(&root).map_err(|error| anyhow!("draw {}: {error}", path.display()))
+    drawn().map_err(|error| anyhow!("draw {}: {error}", path.display()))
+}
+
+type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+
+/// What the curves and the mark mean, in one line above them.
+fn draw_key(area: &DrawingArea<SVGBackend, Shift>, best: &EpochLine) -> Drawn {
+    const MIDDLE: i32 = 20;
+    let style = text(HPos::Left, VPos::Center);
+    let line = |x: i32, colour: RGBColor| {
+        PathElement::new([(x, MIDDLE), (x + 28, MIDDLE)], colour.stroke_width(2))
+    };
+    let name = |x: i32, name: String| Text::new(name, (x + 36, MIDDLE), style.clone());
+    area.draw(&line(56, LOSS))?;
+    area.draw(&Circle::new((70, MIDDLE), 3, LOSS.filled()))?;
+    area.draw(&name(56, "training loss (left axis)".to_owned()))?;
+    area.draw(&line(280, MAP))?;
+    area.draw(&TriangleMarker::new((294, MIDDLE), 5, MAP.filled()))?;
+    area.draw(&name(280, "mAP@0.5 (right axis)".to_owned()))?;
+    area.draw(&Circle::new((502, MIDDLE), 8, BLACK.stroke_width(1)))?;
+    area.draw(&TriangleMarker::new((502, MIDDLE), 5, MAP.filled()))?;
+    let which = format!("best: {:.3} after epoch {}", best.map, best.epoch);
+    area.draw(&name(484, which))
+}
+
+fn draw_epochs(
+    area: &DrawingArea<SVGBackend, Shift>,
+    epochs: &[EpochLine],
+    best: &EpochLine,
+) -> Drawn {
+    let x = || Axis::epochs(epochs[0].epoch, epochs[epochs.len() - 1].epoch);
+    let losses = epochs.iter().map(|epoch| epoch.loss);
+    let most = losses.fold(0.0, f64::max);
+    let mut chart = ChartBuilder::on(area)
+        .margin(12)
+        .margin_top(0)
+        .x_label_area_size(40)
+        .y_label_area_size(54)
+        .right_y_label_area_size(54)
+        .build_cartesian_2d(x(), Axis::up_to(most))?
+        .set_secondary_coord(x(), Axis::up_to(1.0));
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .x_desc("epoch")
+        .x_label_formatter(&|epoch| format!("{epoch:.0}"))
+        .y_desc("training loss")
+        .y_label_formatter(&|loss| ((loss * 1e6).round() / 1e6).to_string())
+        .label_style(("sans-serif", 13))
+        .axis_desc_style(("sans-serif", 14))
+        .draw()?;
+    chart
+        .configure_secondary_axes()
+        .y_desc("mAP@0.5")
+        .y_label_formatter(&|map| format!("{map:.1}"))
+        .label_style(("sans-serif", 13))
+        .axis_desc_style(("sans-serif", 14))
+        .draw()?;
+    let points = |value: fn(&EpochLine) -> f64| {
+        let point = move |epoch: &EpochLine| (epoch.epoch as f64, value(epoch));
+        epochs.iter().map(point)
+    };
+    let (loss, map) = (points(|epoch| epoch.loss), points(|epoch| epoch.map));
+    chart.draw_series(LineSeries::new(loss.clone(), LOSS.stroke_width(2)))?;
+    chart.draw_series(loss.map(|point| Circle::new(point, 3, LOSS.filled())))?;
+    chart.draw_secondary_series(LineSeries::new(map.clone(), MAP.stroke_width(2)))?;
+    chart.draw_secondary_series(map.map(|point| TriangleMarker::new(point, 5, MAP.filled())))?;
+    let mark = EmptyElement::at((best.epoch as f64, best.map))
+        + Circle::new((0, 0), 8, BLACK.stroke_width(1))
+        + Text::new(
+            format!("{:.3}", best.map),
+            (0, -11),
+            text(HPos::Center, VPos::Bottom),
+        );
+    chart.draw_secondary_series([mark])?;
+    Ok(())
+}
+
+fn text(horizontal: HPos, vertical: VPos) -> TextStyle<'static> {
+    let style = ("sans-serif", 14).into_font().color(&BLACK);
+    style.pos(Pos::new(horizontal, vertical))
+}
+
+/// An axis with given ticks.
+struct Axis {
+    range: Range<f64>,
+    ticks: Vec<f64>,
+}
+
+impl Axis {
+    /// At most 15 of the epochs have ticks: each of them, or the multiples of a round number.
+    fn epochs(first: usize, last: usize) -> Self {
+        let round = (0..18).flat_map(|power| [1, 2, 5].map(|digit| digit * 10usize.pow(power)));
+        let mut multiples = round.map(|step| (first.next_multiple_of(step)..=last).step_by(step));
+        let few = multiples.find(|epochs| epochs.clone().count() <= 15);
+        let ticks = few.into_iter().flatten();
+        // Room for the mark of the first or the last.
+        let beyond = ((last - first) as f64 * 0.03).max(0.5);
+        Self {
+            range: first as f64 - beyond..last as f64 + beyond,
+            ticks: ticks.map(|epoch| epoch as f64).collect(),
+        }
+    }
+
+    /// From 0, with [`PARTS`] parts that are round numbers and together have a place for `most`, and [`HEADROOM`].
+    fn up_to(most: f64) -> Self {
+        let least = (most / f64::from(PARTS)).max(1e-6);
+        let power = 10f64.powf(least.log10().floor());
+        let digits = [1.0, 2.0, 2.5, 5.0, 10.0];
+        let round = digits.iter().find(|digit| *digit * power >= least);
+        let part = round.unwrap_or(&10.0) * power;
+        Self {
+            range: 0.0..part * f64::from(PARTS) * (1.0 + HEADROOM),
+            ticks: (0..=PARTS).map(|parts| part * f64::from(parts)).collect(),
+        }
+    }
+}
+
+impl Ranged for Axis {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn range(&self) -> Range<f64> {
+        self.range.clone()
+    }
+
+    fn map(&self, value: &f64, (from, to): (i32, i32)) -> i32 {
+        let share = (value - self.range.start) / (self.range.end - self.range.start);
+        from + (share * f64::from(to - from)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        if hint.weight().allow_light_points() {
+            Vec::new()
+        } else {
+            self.ticks.clone()
+        }
+    }
 }
 
 /// Colours that differ from their neighbours: the golden angle apart.
 fn colour(index: usize) -> HSLColor {
     let hue = (0.58 + index as f64 * 0.381_966).fract();
     HSLColor(hue, 0.75, if index.is_multiple_of(2) { 0.42 } else { 0.55 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluation::{Set, summarise};
+    use crate::measure::{Found, Truth};
+
+    const PLACE: [f64; 4] = [0.0, 0.0, 10.0, 10.0];
+
+    fn found(picture: usize, class: usize, score: f64) -> Found {
+        Found {
+            picture,
+            class,
+            corners: PLACE,
+            score,
+        }
+    }
+
+    fn epochs(maps: &[f64]) -> Vec<EpochLine> {
+        let line = |(index, map): (usize, &f64)| EpochLine {
+            epoch: index + 1,
+            loss: 1.0 / (index + 1) as f64,
+            map: *map,
+            map_strict: 0.0,
+        };
+        maps.iter().enumerate().map(line).collect()
+    }
+
+    #[test]
+    fn a_fitted_class_has_its_own_precision_and_recall_at_the_threshold() {
+        let truth = |picture, class| Truth {
+            picture,
+            class,
+            corners: PLACE,
+            ignored: false,
+        };
+        let set = Set {
+            classes: ["Bär", "cat"].map(str::to_owned).to_vec(),
+            pictures: vec!["a.png".into(), "b.png".into()],
+            truths: vec![truth(0, 0), truth(1, 0), truth(1, 1)],
+        };
+        // One of two bears, and one that is none; a cat that is less sure than the threshold.
+        let finds = [
+            found(0, 0, 0.9),
+            found(0, 0, 0.8),
+            found(1, 0, 0.3),
+            found(1, 1, 0.4),
+        ];
+        let expected = "\
+class  objects  AP@0.5  AP@0.5:0.95  precision  recall
+Bär          2   0.835        0.835      0.500   0.500
+cat          1   1.000        1.000          -   0.000
+mean         3   0.917        0.917      0.500   0.250
+At the threshold 0.50 (the best F1): precision 0.50, recall 0.33.
+";
+        assert_eq!(fitted(&summarise(&set, &finds, 0.5)), expected);
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_cells_in_characters_and_long_names_are_cut() {
+        let rows = [
+            row("ä".repeat(50).as_str(), 1, [Some(0.5); 4]),
+            row("b", 10, [None; 4]),
+        ];
+        let lines: Vec<usize> = aligned(&rows)
+            .lines()
+            .map(|line| line.chars().count())
+            .collect();
+        // A name, a number of two digits, four of five characters, and two spaces before each.
+        assert_eq!(lines, [40 + 4 + 4 * 7; 2]);
+        assert!(rows[0][0].ends_with("ä…"));
+    }
+
+    #[test]
+    fn the_first_of_the_most_accurate_epochs_is_marked_also_if_it_is_the_only_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.svg");
+        for (maps, text) in [
+            (&[0.5, 0.75, 0.75, 0.25][..], "best: 0.750 after epoch 2"),
+            (&[0.0], "best: 0.000 after epoch 1"),
+        ] {
+            plot_run(&epochs(maps), &path).unwrap();
+            let svg = std::fs::read_to_string(&path).unwrap();
+            assert!(svg.contains(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_run_without_epochs_has_no_plot() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.svg");
+        plot_run(&[], &path).unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn axes_end_at_round_numbers_and_have_few_ticks() {
+        let ends = [0.31, 1.0, 3.5, 60.0].map(|most| *Axis::up_to(most).ticks.last().unwrap());
+        assert_eq!(
+            ends.map(|end| format!("{end:.1}")),
+            ["0.5", "1.0", "5.0", "100.0"]
+        );
+        assert_eq!(Axis::epochs(1, 3).ticks, [1.0, 2.0, 3.0]);
+        assert_eq!(
+            Axis::epochs(1, 40).ticks,
+            [5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0]
+        );
+    }
 }

@@ -3,8 +3,8 @@
 use image::RgbImage;
 use ssd_server::detector::boxes::Corners;
 
-use crate::scenes::Dice;
-use crate::training::targets::Truth;
+use super::random::Random;
+use super::targets::Truth;
 
 /// An object of which less than this is seen is neither asked for nor punished.
 const KEPT: f32 = 0.5;
@@ -43,40 +43,40 @@ const WHOLE: Window = Window {
     mirrored: false,
 };
 
-/// A variation of a picture, resized to side x side, and of what is in it.
+/// An augmented picture, side x side, and the objects in it.
 #[must_use]
-pub fn vary(
+pub fn augment(
     picture: &RgbImage,
     truths: &[Truth],
     side: usize,
-    dice: &mut Dice,
+    random: &mut Random,
 ) -> (RgbImage, Vec<Truth>) {
-    let window = window(truths, dice);
+    let window = window(truths, random);
     let seen = truths.iter().filter_map(|truth| through(truth, window));
-    let light = Light::new(dice);
+    let light = Light::new(random);
     (show(picture, window, side, &light), seen.collect())
 }
 
-/// A third of the pictures as they are, most others a part that shows the middle of an object, the rest
-/// from farther away.
-fn window(truths: &[Truth], dice: &mut Dice) -> Window {
-    let mirrored = dice.chance(0.5);
-    let kind = dice.between(0.0, 1.0);
-    if kind < 0.3 {
+/// Two pictures of five as they are, most others a part that shows the middle of an object, the rest from farther
+/// away. A run has few epochs: more variety than this is not learnt in them.
+fn window(truths: &[Truth], random: &mut Random) -> Window {
+    let mirrored = random.chance(0.5);
+    let kind = random.between(0.0, 1.0);
+    if kind < 0.4 {
         return Window { mirrored, ..WHOLE };
     }
     for _ in 0..TRIES {
-        let zoom = if kind < 0.75 {
-            dice.scale(0.45, 1.0)
+        let zoom = if kind < 0.85 {
+            random.scale(0.5, 1.0)
         } else {
-            dice.scale(1.0, 1.8)
+            random.scale(1.0, 1.3)
         };
-        let shape = dice.scale(0.8, 1.25);
+        let shape = random.scale(0.8, 1.25);
         let (w, h) = (zoom * shape, zoom / shape);
         let window = Window {
             // Nearer: anywhere inside. Farther: the picture anywhere in the window.
-            x: dice.between(0.0, 1.0) * (1.0 - w),
-            y: dice.between(0.0, 1.0) * (1.0 - h),
+            x: random.between(0.0, 1.0) * (1.0 - w),
+            y: random.between(0.0, 1.0) * (1.0 - h),
             w,
             h,
             mirrored,
@@ -115,12 +115,12 @@ struct Light {
 }
 
 impl Light {
-    fn new(dice: &mut Dice) -> Self {
+    fn new(random: &mut Random) -> Self {
         Self {
-            gain: dice.scale(0.7, 1.4),
-            lift: dice.between(-20.0, 20.0),
-            colour: dice.between(0.6, 1.4),
-            tints: [(); 3].map(|()| dice.between(0.94, 1.06)),
+            gain: random.scale(0.82, 1.24),
+            lift: random.between(-12.0, 12.0),
+            colour: random.between(0.76, 1.24),
+            tints: [(); 3].map(|()| random.between(0.96, 1.04)),
         }
     }
 
@@ -213,7 +213,7 @@ mod tests {
             difficult: false,
         };
         for stream in 0..40 {
-            let (seen, truths) = vary(&picture, &[object], 100, &mut Dice::new(7, stream));
+            let (seen, truths) = augment(&picture, &[object], 100, &mut Random::new(7, stream));
             let whole: Vec<_> = truths.iter().filter(|truth| !truth.difficult).collect();
             for truth in whole {
                 let c = truth.corners.scale(100.0, 100.0);

@@ -1,5 +1,5 @@
 //! Everything a run needs to go on, in one safetensors file: parameters, moments, the best weights so
-//! far, and the settings. The dice need no state of their own: they are numbered by the step.
+//! far, and the settings. Random numbers need no state: their streams are numbered by the step.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,11 +7,12 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 use ssd_server::detector::network::Network;
-use ssd_server::weights::{Dtype, NewTensor, StateDict, write_safetensors};
+use ssd_server::weights::{Dtype, StateDict, write_safetensors};
 use tch::Tensor;
 
-use super::course::Course;
-use crate::training::checkpoint::{numbers, shape};
+use super::run::Schedule;
+use super::stored;
+use crate::evaluation::report::EpochLine;
 
 /// What stands before the best weights' names.
 const BEST: &str = "best.";
@@ -19,8 +20,8 @@ const BEST: &str = "best.";
 /// What a run is; another one cannot go on from its checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// How the network is taught.
-    pub course: Course,
+    /// How the network is trained.
+    pub schedule: Schedule,
     /// Pictures in a batch.
     pub batch: usize,
     /// Of everything that is left to chance.
@@ -36,8 +37,8 @@ pub struct Settings {
 pub struct Checkpoint {
     /// What run it is.
     pub settings: Settings,
-    /// Epochs that are over.
-    pub epoch: usize,
+    /// The epochs that are over.
+    pub history: Vec<EpochLine>,
     /// The epoch of the best weights.
     pub best_epoch: usize,
     /// Parameters and moments by name.
@@ -58,21 +59,12 @@ impl Checkpoint {
             .state
             .iter()
             .map(|(name, tensor)| (name.clone(), tensor));
-        let tensors = state.chain(best).map(|(name, tensor)| {
-            let bytes: Vec<u8> = numbers(tensor)?
-                .into_iter()
-                .flat_map(f32::to_le_bytes)
-                .collect();
-            Ok(NewTensor {
-                name: name.into(),
-                dtype: Dtype::F32,
-                shape: shape(tensor).into(),
-                bytes: bytes.into(),
-            })
-        });
+        let tensors = state
+            .chain(best)
+            .map(|(name, tensor)| stored(name, tensor, Dtype::F32));
         let tensors = tensors.collect::<anyhow::Result<Vec<_>>>()?;
         let metadata = BTreeMap::from([
-            ("epoch".to_owned(), self.epoch.to_string()),
+            ("history".to_owned(), serde_json::to_string(&self.history)?),
             ("best".to_owned(), self.best_epoch.to_string()),
             (
                 "settings".to_owned(),
@@ -91,7 +83,7 @@ impl Checkpoint {
         let no_checkpoint = || format!("{} is no checkpoint of `ssd-train fit`", path.display());
         let fact = |name: &str| file.metadata().get(name).with_context(no_checkpoint);
         let settings = serde_json::from_str(fact("settings")?).with_context(no_checkpoint)?;
-        let epoch = fact("epoch")?.parse().with_context(no_checkpoint)?;
+        let history = serde_json::from_str(fact("history")?).with_context(no_checkpoint)?;
         let best_epoch = fact("best")?.parse().with_context(no_checkpoint)?;
         let (mut state, mut best) = (BTreeMap::new(), BTreeMap::new());
         for tensor in file.tensors() {
@@ -104,7 +96,7 @@ impl Checkpoint {
         }
         Ok(Self {
             settings,
-            epoch,
+            history,
             best_epoch,
             state,
             best,

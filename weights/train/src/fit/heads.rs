@@ -2,9 +2,9 @@
 
 use anyhow::Context as _;
 use ssd_server::detector::family::{Family, Scores};
-use ssd_server::weights::{Dtype, NewTensor, StateDict, write_safetensors};
+use ssd_server::weights::{Dtype, NewTensor, StateDict, safetensors_bytes};
 
-use crate::scenes::Dice;
+use super::random::Random;
 
 /// Deviation of the new heads' weights (Lin et al. 2017, section 4.1).
 const DEVIATION: f32 = 0.01;
@@ -13,7 +13,7 @@ const DEVIATION: f32 = 0.01;
 const FIRST_SCORE: f32 = 0.01;
 /// The background's first logit of a head with softmax, for the same reason.
 const FIRST_BACKGROUND: f32 = 3.0;
-/// The stream of the dice that initialisation uses.
+/// The stream of random numbers that initialisation uses.
 const STREAM: u64 = u64::MAX;
 
 /// `weights` with classification heads of `classes`, the background not counted, and nothing else that
@@ -31,7 +31,7 @@ pub fn replace(weights: &StateDict, classes: usize, seed: u64) -> anyhow::Result
     let (family, prefix) = (recognised.family, &recognised.prefix);
     let heads = family.classification_heads();
     let outputs = classes + 1;
-    let dice = &mut Dice::new(seed, STREAM);
+    let random = &mut Random::new(seed, STREAM);
     let mut tensors = Vec::new();
     for tensor in weights.tensors() {
         let Some(name) = tensor.name().strip_prefix(prefix.as_str()) else {
@@ -49,7 +49,7 @@ pub fn replace(weights: &StateDict, classes: usize, seed: u64) -> anyhow::Result
                     *rows = boxes * outputs;
                 }
                 let count = shape.iter().product::<usize>();
-                let values = (0..count).map(|_| dice.normal() * DEVIATION);
+                let values = (0..count).map(|_| random.normal() * DEVIATION);
                 (shape, values.collect())
             }
             Some((boxes, false)) => {
@@ -73,10 +73,8 @@ pub fn replace(weights: &StateDict, classes: usize, seed: u64) -> anyhow::Result
             bytes: bytes.into(),
         });
     }
-    let folder = tempfile::tempdir().context("make a temporary folder")?;
-    let path = folder.path().join("start.safetensors");
     let metadata = [("family".to_owned(), family.name.to_owned())].into();
-    write_safetensors(&path, tensors, &metadata)?;
-    // In memory: the folder goes.
-    Ok(StateDict::from_bytes(std::fs::read(&path)?)?)
+    Ok(StateDict::from_bytes(safetensors_bytes(
+        tensors, &metadata,
+    )?)?)
 }

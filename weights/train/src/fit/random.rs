@@ -1,16 +1,16 @@
-//! Seeded chance. The stream is `ChaCha8`'s, and every number is made from it here, so a seed
-//! draws the same scene whatever version of a random-number library is installed.
+//! Random numbers that follow from a seed. The stream is `ChaCha8`'s, and every number is made from it here: a
+//! seed gives the same run with every version of a random-number library.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 /// A stream of random numbers.
 #[derive(Debug, Clone)]
-pub struct Dice(ChaCha8Rng);
+pub struct Random(ChaCha8Rng);
 
-impl Dice {
-    /// The stream numbered `stream` of `seed`. Streams are independent of one another, so scene
-    /// 7,000 needs no scene before it.
+impl Random {
+    /// The stream numbered `stream` of `seed`. Streams are independent of each other: sample 7,000 needs no
+    /// sample before it.
     #[must_use]
     pub fn new(seed: u64, stream: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -39,24 +39,9 @@ impl Dice {
         ((u64::from(self.0.next_u32()) * count as u64) >> 32) as usize
     }
 
-    /// At least `low`, at most `high`.
-    pub fn count(&mut self, low: usize, high: usize) -> usize {
-        low + self.below(high - low + 1)
-    }
-
-    /// One of `choices`, which must not be empty.
-    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-
     /// Normally distributed (Box and Muller 1958), mean 0, standard deviation 1.
     pub fn normal(&mut self) -> f32 {
         let radius = (-2.0 * (1.0 - self.between(0.0, 1.0)).ln()).sqrt();
         radius * self.between(0.0, std::f32::consts::TAU).cos()
-    }
-
-    /// Thirty-two random bits.
-    pub fn bits(&mut self) -> u32 {
-        self.0.next_u32()
     }
 }

@@ -1,4 +1,4 @@
-//! A picture's file without its pixels.
+//! A picture's file: its bytes, its header, its pixels.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher as _};
@@ -7,48 +7,60 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use image::metadata::Orientation;
-use image::{ImageDecoder as _, ImageFormat, ImageReader};
+use image::{ImageDecoder as _, ImageFormat, ImageReader, RgbImage};
 use ssd_server::detector::picture::Header;
 
-/// The longest picture file that is read, in bytes.
+/// The maximum length of a picture's file, in bytes.
 const LONGEST_FILE: u64 = 256 << 20;
 
-/// The largest picture that is read, in pixels.
+/// The maximum size of a picture, in pixels.
 const MOST_PIXELS: u64 = 200_000_000;
 
-/// What is known of a picture without decoding it.
-pub(super) struct Seen {
-    /// Its sides as they are stored, before it is turned upright.
+/// The upright pixels of a picture's file.
+///
+/// # Errors
+/// Where the file is missing, damaged, cut short, longer than 256 MB, or of more than 200 million pixels.
+pub fn pixels(path: &Path) -> anyhow::Result<RgbImage> {
+    let read = || {
+        let bytes = bytes(path)?;
+        anyhow::Ok(Header::read(&bytes, MOST_PIXELS)?.decode(&bytes)?)
+    };
+    read().with_context(|| {
+        format!(
+            "{} cannot be decoded; replace the picture, or remove it and its labels from the set",
+            path.display()
+        )
+    })
+}
+
+/// The size and orientation of a picture, as its header states them.
+pub(super) struct Geometry {
+    /// Width and height as stored, before the picture is turned upright.
     pub stored: (u32, u32),
-    /// How it is turned upright.
+    /// The turn that makes the picture upright.
     pub orientation: Orientation,
 }
 
-impl Seen {
-    /// Whether turning it upright makes columns of its rows.
-    pub(super) fn is_turned(&self) -> bool {
-        use Orientation as O;
-        matches!(
-            self.orientation,
-            O::Rotate90 | O::Rotate270 | O::Rotate90FlipH | O::Rotate270FlipH
-        )
-    }
-
-    /// Its sides, upright.
+impl Geometry {
+    /// Width and height of the upright picture.
     pub(super) fn upright(&self) -> (u32, u32) {
+        use Orientation as O;
         let (w, h) = self.stored;
-        if self.is_turned() { (h, w) } else { (w, h) }
+        match self.orientation {
+            O::Rotate90 | O::Rotate270 | O::Rotate90FlipH | O::Rotate270FlipH => (h, w),
+            _ => (w, h),
+        }
     }
 }
 
 /// The bytes of a picture's file.
 pub(super) fn bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let kind = std::fs::metadata(path).context("it cannot be read")?;
-    ensure!(kind.is_file(), "it is no regular file");
+    let kind = std::fs::metadata(path).context("the file cannot be read")?;
+    ensure!(kind.is_file(), "it is not a regular file");
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes))
-        .context("it cannot be read")?;
+        .context("the file cannot be read")?;
     ensure!(
         bytes.len() as u64 <= LONGEST_FILE,
         "the file is longer than {} MB",
@@ -57,33 +69,32 @@ pub(super) fn bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the header, and looks whether the file's end is there.
-pub(super) fn inspect(bytes: &[u8]) -> anyhow::Result<Seen> {
-    // The server's reader is guarded against decoders that panic; what it has read, the next line can.
+/// Reads the header of a picture, and checks that the end of the file is there. Decodes nothing.
+pub(super) fn geometry(bytes: &[u8]) -> anyhow::Result<Geometry> {
+    // `Header::read` catches panics of the decoders. It refuses every file that the decoder below could panic on.
     Header::read(bytes, MOST_PIXELS)?;
     let format = image::guess_format(bytes)?;
     if is_cut_short(format, bytes) {
         bail!("the picture is cut short: its end is missing");
     }
     let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder()?;
-    Ok(Seen {
+    Ok(Geometry {
         stored: decoder.dimensions(),
         orientation: decoder.orientation().unwrap_or(Orientation::NoTransforms),
     })
 }
 
-/// A number by which files that differ are told apart, nearly always.
+/// A number that nearly always differs for files that differ.
 pub(super) fn fingerprint(bytes: &[u8]) -> (usize, u64) {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);
     (bytes.len(), hasher.finish())
 }
 
-/// Whether the end of the file is missing, as far as that shows without decoding; for the other formats it
-/// does not.
+/// Whether the end of the file is missing. Only JPEG, PNG and WebP show this without being decoded.
 fn is_cut_short(format: ImageFormat, bytes: &[u8]) -> bool {
     match format {
-        ImageFormat::Jpeg => !jpeg_ends(bytes),
+        ImageFormat::Jpeg => !has_jpeg_end(bytes),
         ImageFormat::Png => !bytes.windows(4).rev().any(|word| word == b"IEND"),
         ImageFormat::WebP => match bytes.get(4..8) {
             Some(&[a, b, c, d]) => {
@@ -95,9 +106,9 @@ fn is_cut_short(format: ImageFormat, bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether a JPEG file has a scan and its end marker after it (ISO/IEC 10918-1, B.1.1). A thumbnail in the
-/// segments before has an end too, which is why they are passed over.
-fn jpeg_ends(bytes: &[u8]) -> bool {
+/// Whether a JPEG file has a scan, and the end marker after it (ISO/IEC 10918-1, B.1.1). The segments before the scan
+/// are skipped: a thumbnail in one of them has an end marker of its own.
+fn has_jpeg_end(bytes: &[u8]) -> bool {
     const SCAN: u8 = 0xda;
     let mut at = 2;
     while let Some(&[mark, marker, high, low]) = bytes.get(at..at + 4) {

@@ -1,4 +1,4 @@
-//! Which prior answers for which object: the matching of Liu et al. 2016, section 2.2.
+//! Which prior box is matched with which object: the matching of Liu et al. 2016, section 2.2.
 
 use ssd_server::detector::boxes::Corners;
 use ssd_server::detector::priors::Prior;
@@ -8,6 +8,11 @@ const MATCH: f32 = 0.5;
 /// A prior that overlaps an object this much and less than [`MATCH`] is not background. For the paper it
 /// is; then most of the hardest background lies on objects, and what resembles objects is hardly learnt.
 const NEAR: f32 = 0.4;
+/// A small object overlaps hardly any prior box by half, and would be learnt by one of them only: it is matched with
+/// this many (Zhang et al. 2017, "S3FD", section 3.2),
+const FEWEST: usize = 5;
+/// which overlap it this much at least.
+const COMPENSATED: f32 = 0.3;
 /// A prior that overlaps a difficult object this much is not background either.
 const NEAR_DIFFICULT: f32 = 0.35;
 /// The class of a prior that is left out of the loss.
@@ -60,19 +65,21 @@ pub fn encode(prior: &Prior, corners: &Corners) -> [f32; 4] {
     ]
 }
 
-/// Matches: each prior with the object it overlaps most, where that is half of their union or
-/// more; and each object with its best prior, whatever the overlap, so that none goes unanswered.
-/// Priors that miss the half by little are left out.
+/// Matches each prior box with the object that it overlaps most, if that is half of their union or more; each object
+/// with its best prior box, whatever the overlap; and each object that has fewer than [`FEWEST`] prior boxes then with
+/// the next best ones, down to an overlap of [`COMPENSATED`]. Other prior boxes that miss the half by little are left
+/// out.
 #[must_use]
 pub fn assign(truths: &[Truth], priors: &[Prior]) -> Targets {
     let boxes: Vec<Corners> = priors.iter().map(corners).collect();
     let mut best = vec![(0.0f32, None); priors.len()];
     let mut near_difficult = vec![false; priors.len()];
-    let mut owned = vec![None; priors.len()];
+    let mut matched = vec![None; priors.len()];
+    let mut candidates = vec![Vec::new(); truths.len()];
     for (index, truth) in truths.iter().enumerate() {
         let mut own = (0.0, 0);
-        for (place, candidate) in boxes.iter().enumerate() {
-            let iou = candidate.iou(&truth.corners);
+        for (place, prior) in boxes.iter().enumerate() {
+            let iou = prior.iou(&truth.corners);
             if truth.difficult {
                 near_difficult[place] |= iou >= NEAR_DIFFICULT;
                 continue;
@@ -80,12 +87,29 @@ pub fn assign(truths: &[Truth], priors: &[Prior]) -> Targets {
             if iou > best[place].0 {
                 best[place] = (iou, Some(index));
             }
-            if iou > own.0 && owned[place].is_none() {
+            if iou > own.0 && matched[place].is_none() {
                 own = (iou, place);
+            }
+            if iou >= COMPENSATED {
+                candidates[index].push((iou, place));
             }
         }
         if own.0 > 0.0 {
-            owned[own.1] = Some(index);
+            matched[own.1] = Some(index);
+        }
+    }
+    for (matched, (iou, candidate)) in matched.iter_mut().zip(&best) {
+        *matched = matched.or(candidate.filter(|_| *iou >= MATCH));
+    }
+    for (index, mut candidates) in candidates.into_iter().enumerate() {
+        candidates.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        let has = matched.iter().filter(|of| **of == Some(index)).count();
+        let mut free = candidates.into_iter().map(|(_, place)| place);
+        for _ in has..FEWEST {
+            let Some(place) = free.find(|&place| matched[place].is_none()) else {
+                break;
+            };
+            matched[place] = Some(index);
         }
     }
     let mut targets = Targets {
@@ -93,12 +117,10 @@ pub fn assign(truths: &[Truth], priors: &[Prior]) -> Targets {
         offsets: vec![[0.0; 4]; priors.len()],
     };
     for (place, prior) in priors.iter().enumerate() {
-        let (iou, candidate) = best[place];
-        let matched = owned[place].or(candidate.filter(|_| iou >= MATCH));
-        if let Some(index) = matched {
+        if let Some(index) = matched[place] {
             targets.classes[place] = truths[index].class as i64;
             targets.offsets[place] = encode(prior, &truths[index].corners);
-        } else if iou >= NEAR || near_difficult[place] {
+        } else if best[place].0 >= NEAR || near_difficult[place] {
             targets.classes[place] = IGNORED;
         }
     }
@@ -150,20 +172,39 @@ mod tests {
     }
 
     #[test]
-    fn a_prior_that_overlaps_by_half_answers_one_near_that_is_left_out_and_others_are_background() {
+    fn a_prior_box_that_overlaps_by_half_is_matched_one_near_that_is_left_out_and_others_are_background()
+     {
         // Squares of side 0.3, shifted by 0.05, 0.12 and 0.15: overlaps of 5/7, 3/7 and 1/3.
         let object = truth(3, &square(0.5, 0.5, 0.3), false);
-        let candidates = [
+        let mut candidates = vec![
             square(0.5, 0.5, 0.3),
             square(0.55, 0.5, 0.3),
             square(0.62, 0.5, 0.3),
             square(0.65, 0.5, 0.3),
         ];
+        // The object has as many as it needs.
+        candidates.extend([square(0.5, 0.5, 0.3); FEWEST]);
         let targets = assign(&[object], &candidates);
-        assert_eq!(targets.classes, [3, 3, IGNORED, 0]);
+        assert_eq!(targets.classes[..4], [3, 3, IGNORED, 0]);
         assert!(targets.offsets[0].iter().all(|offset| offset.abs() < 1e-5));
         let shift = -0.05 / 0.3 / 0.1;
         assert!((targets.offsets[1][0] - shift).abs() < 1e-4);
+    }
+
+    #[test]
+    fn an_object_with_few_prior_boxes_is_matched_with_the_next_best_ones() {
+        let object = truth(3, &square(0.5, 0.5, 0.3), false);
+        // Shifts of 0.12, 0.15 and 0.2 are overlaps of 3/7, 1/3 and 1/5.
+        let shifted = |shift: f32| square(0.5 + shift, 0.5, 0.3);
+        let targets = assign(&[object], &[0.2, 0.15, 0.12, 0.0].map(shifted));
+        assert_eq!(targets.classes, [0, 3, 3, 3]);
+        // No more than are needed: the best ones.
+        let mut many = vec![shifted(0.15); FEWEST];
+        many.push(shifted(0.0));
+        many.push(shifted(0.12));
+        let classes = assign(&[object], &many).classes;
+        assert_eq!(classes.iter().filter(|class| **class == 3).count(), FEWEST);
+        assert_eq!(classes[FEWEST..], [3, 3]);
     }
 
     #[test]

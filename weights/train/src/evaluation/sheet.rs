@@ -1,0 +1,423 @@
+//! A contact sheet: validation pictures with what was found, missed and invented. People see mistakes in their labels
+//! there first.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use image::codecs::jpeg::JpegEncoder;
+use image::imageops;
+use image::{Rgb, RgbImage};
+use ssd_server::detector::annotate::{self, Line, Mark, Pens};
+use ssd_server::detector::boxes::Corners;
+
+use super::Set;
+use crate::data;
+use crate::measure::voc::{self, Verdict};
+use crate::measure::{Box4, Found, Truth, iou};
+
+/// The most pictures on a sheet.
+const MOST: usize = 24;
+/// The most pictures side by side.
+const MOST_COLUMNS: usize = 4;
+
+/// Width and height of a picture on the sheet, in pixels, as all lengths here: it is scaled to fit, and centred.
+const TILE: (u32, u32) = (400, 300);
+/// Around tiles.
+const GAP: u32 = 16;
+/// A line of text, and what it takes with the space below it.
+const TEXT: u32 = 16;
+const LINE: u32 = 20;
+/// A line of the key.
+const KEY: u32 = 28;
+
+const GROUND: Rgb<u8> = Rgb([32, 32, 34]);
+const INK: Rgb<u8> = Rgb([232, 232, 232]);
+
+// Red is dark and orange is light for everybody; besides, lines and labels differ.
+const FOUND: Rgb<u8> = Rgb([0, 200, 110]);
+const MISSED: Rgb<u8> = Rgb([214, 20, 40]);
+const WRONG: Rgb<u8> = Rgb([255, 165, 0]);
+const IGNORED: Rgb<u8> = Rgb([190, 190, 190]);
+
+/// What the boxes mean.
+const MEANING: [(Rgb<u8>, Line, &str); 4] = [
+    (FOUND, Line::Solid, "found: detected as labelled"),
+    (MISSED, Line::Dashed, "missed: labelled, not detected"),
+    (WRONG, Line::Solid, "wrong: detected, no such label"),
+    (IGNORED, Line::Thin, "difficult or a crowd: not counted"),
+];
+
+/// Writes a JPEG with up to 24 pictures of the set, those with the most mistakes first. A mistake is an object that is
+/// not found, or a wrong detection, among the detections with a score of `threshold` or more. Without pictures nothing
+/// is written.
+///
+/// # Errors
+/// Where a picture cannot be read, or the file cannot be written.
+pub fn draw(set: &Set, found: &[Found], threshold: f64, path: &Path) -> anyhow::Result<()> {
+    const QUALITY: u8 = 90;
+    if set.pictures.is_empty() {
+        return Ok(());
+    }
+    let mut pictures = judged(set, found, threshold);
+    pictures.sort_by_key(|picture| std::cmp::Reverse(picture.mistakes()));
+    pictures.truncate(MOST);
+    let sheet = compose(set, &pictures, threshold)?;
+    let mut jpeg = Vec::new();
+    sheet
+        .write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, QUALITY))
+        .and_then(|()| Ok(std::fs::write(path, jpeg)?))
+        .with_context(|| format!("write {}", path.display()))
+}
+
+/// What became of the objects and the detections of a picture.
+#[derive(Debug, Default)]
+struct Judged {
+    /// Which picture of the set.
+    picture: usize,
+    found: Vec<Found>,
+    missed: Vec<Truth>,
+    wrong: Vec<Found>,
+    ignored: Vec<Truth>,
+}
+
+/// Every picture of the set, in its order.
+fn judged(set: &Set, found: &[Found], threshold: f64) -> Vec<Judged> {
+    let mut pictures = vec![(Vec::new(), Vec::new()); set.pictures.len()];
+    for truth in &set.truths {
+        pictures[truth.picture].0.push(*truth);
+    }
+    for detection in found.iter().filter(|found| found.score >= threshold) {
+        pictures[detection.picture].1.push(*detection);
+    }
+    let judge = |(picture, (truths, found)): (usize, &(Vec<_>, Vec<_>))| {
+        Judged::new(picture, truths, found, set.classes.len())
+    };
+    pictures.iter().enumerate().map(judge).collect()
+}
+
+impl Judged {
+    fn new(picture: usize, truths: &[Truth], found: &[Found], classes: usize) -> Self {
+        let mut judged = Self {
+            picture,
+            ..Self::default()
+        };
+        let mut missed: Vec<bool> = truths.iter().map(|truth| !truth.ignored).collect();
+        for class in 0..classes {
+            for (index, verdict) in voc::judge(truths, found, class) {
+                let detection = found[index];
+                match verdict {
+                    Verdict::Right => {
+                        if let Some(object) = nearest(truths, &detection) {
+                            missed[object] = false;
+                        }
+                        judged.found.push(detection);
+                    }
+                    Verdict::Wrong => judged.wrong.push(detection),
+                    Verdict::Left => {}
+                }
+            }
+        }
+        for (truth, missed) in truths.iter().zip(missed) {
+            if truth.ignored {
+                judged.ignored.push(*truth);
+            } else if missed {
+                judged.missed.push(*truth);
+            }
+        }
+        judged
+    }
+
+    fn mistakes(&self) -> usize {
+        self.missed.len() + self.wrong.len()
+    }
+
+    fn caption(&self) -> String {
+        format!(
+            "{} found, {} missed, {} wrong",
+            self.found.len(),
+            self.missed.len(),
+            self.wrong.len()
+        )
+    }
+
+    /// The boxes in the picture's own pixels, mistakes first.
+    fn marks(&self, classes: &[String]) -> Vec<Mark> {
+        let mark = |(colour, line, _): (Rgb<u8>, Line, &str), place: &Box4, label, ending| {
+            let [x1, y1, x2, y2] = place.map(|side| side as f32);
+            Mark {
+                corners: Corners { x1, y1, x2, y2 },
+                colour,
+                line,
+                label,
+                ending,
+            }
+        };
+        let [right, missing, wrong, ignored] = MEANING;
+        // Downwards, as the server writes it.
+        let score = |found: &Found| format!(" {} %", (found.score as f32 * 100.0).floor());
+        let mut marks = Vec::new();
+        for truth in &self.missed {
+            let label = format!("missed: {}", classes[truth.class]);
+            marks.push(mark(missing, &truth.corners, label, String::new()));
+        }
+        for found in &self.wrong {
+            let label = format!("wrong: {}", classes[found.class]);
+            marks.push(mark(wrong, &found.corners, label, score(found)));
+        }
+        for found in &self.found {
+            let label = classes[found.class].clone();
+            marks.push(mark(right, &found.corners, label, score(found)));
+        }
+        for truth in &self.ignored {
+            marks.push(mark(ignored, &truth.corners, String::new(), String::new()));
+        }
+        marks
+    }
+
+    /// The picture and its boxes as large as a tile.
+    fn tile(&self, set: &Set) -> anyhow::Result<RgbImage> {
+        let picture = data::pixels(&set.pictures[self.picture])?;
+        let (width, height) = (picture.width() as f32, picture.height() as f32);
+        let scale = (TILE.0 as f32 / width).min(TILE.1 as f32 / height);
+        let side = |length: f32| ((length * scale).round() as u32).max(1);
+        let small = imageops::thumbnail(&picture, side(width), side(height));
+        let left = (TILE.0 - small.width()) / 2;
+        let top = (TILE.1 - small.height()) / 2;
+        let mut tile = RgbImage::from_pixel(TILE.0, TILE.1, GROUND);
+        imageops::replace(&mut tile, &small, left.into(), top.into());
+        let mut marks = self.marks(&set.classes);
+        for Mark { corners, .. } in &mut marks {
+            let scaled = corners.scale(scale, scale);
+            *corners = Corners {
+                x1: left as f32 + scaled.x1,
+                y1: top as f32 + scaled.y1,
+                x2: left as f32 + scaled.x2,
+                y2: top as f32 + scaled.y2,
+            };
+        }
+        annotate::draw_marks(&mut tile, &marks, Pens::of(TILE.0, TILE.1));
+        Ok(tile)
+    }
+}
+
+/// Which object of its class a detection overlaps most, the first of equals.
+fn nearest(truths: &[Truth], detection: &Found) -> Option<usize> {
+    let overlap = |index: &usize| iou(&truths[*index].corners, &detection.corners);
+    (0..truths.len())
+        .filter(|index| truths[*index].class == detection.class)
+        // `max_by` gives the last of equals.
+        .rev()
+        .max_by(|a, b| overlap(a).total_cmp(&overlap(b)))
+}
+
+/// Where things are on a sheet of so many pictures.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    columns: u32,
+    rows: u32,
+}
+
+impl Layout {
+    fn of(pictures: usize) -> Self {
+        let columns = pictures.min(MOST_COLUMNS);
+        Self {
+            columns: columns as u32,
+            rows: pictures.div_ceil(columns) as u32,
+        }
+    }
+
+    fn width(self) -> u32 {
+        Self::left(self.columns)
+    }
+
+    fn height(self) -> u32 {
+        self.tile(self.columns * self.rows).1
+    }
+
+    /// The left edge of a column.
+    fn left(column: u32) -> u32 {
+        GAP + column * (TILE.0 + GAP)
+    }
+
+    /// The left top corner of a line of the key, which has as many columns as there are of tiles.
+    fn key(self, index: u32) -> (u32, u32) {
+        let row = index / self.columns;
+        (Self::left(index % self.columns), GAP + LINE + row * KEY)
+    }
+
+    /// The left top corner of a tile. Two lines of text are below it.
+    fn tile(self, index: u32) -> (u32, u32) {
+        let key = (MEANING.len() as u32).div_ceil(self.columns) * KEY;
+        let row = index / self.columns;
+        let top = GAP + LINE + key + GAP + row * (TILE.1 + 2 * LINE + GAP);
+        (Self::left(index % self.columns), top)
+    }
+}
+
+fn compose(set: &Set, pictures: &[Judged], threshold: f64) -> anyhow::Result<RgbImage> {
+    let layout = Layout::of(pictures.len());
+    let mut sheet = RgbImage::from_pixel(layout.width(), layout.height(), GROUND);
+    let title = format!(
+        "Pictures: {} of {}, most mistakes first; threshold {threshold:.2}",
+        pictures.len(),
+        set.pictures.len()
+    );
+    let width = layout.width() - 2 * GAP;
+    write(&mut sheet, &title, (GAP, GAP), width);
+    draw_key(&mut sheet, layout);
+    for (index, judged) in (0..).zip(pictures) {
+        let (left, top) = layout.tile(index);
+        imageops::replace(&mut sheet, &judged.tile(set)?, left.into(), top.into());
+        let below = top + TILE.1 + 4;
+        let name = set.pictures[judged.picture].file_name().unwrap_or_default();
+        write(&mut sheet, &name.to_string_lossy(), (left, below), TILE.0);
+        write(&mut sheet, &judged.caption(), (left, below + LINE), TILE.0);
+    }
+    Ok(sheet)
+}
+
+/// A box for each meaning, with the meaning beside it.
+fn draw_key(sheet: &mut RgbImage, layout: Layout) {
+    const SAMPLE: u32 = 44;
+    let mut marks = Vec::new();
+    for (index, (colour, line, text)) in (0..).zip(MEANING) {
+        let (left, top) = layout.key(index);
+        marks.push(Mark {
+            corners: corners((left, top + 4), SAMPLE, KEY - 8),
+            colour,
+            line,
+            label: String::new(),
+            ending: String::new(),
+        });
+        let text_at = (left + SAMPLE + 8, top + (KEY - TEXT) / 2);
+        write(sheet, text, text_at, TILE.0 - SAMPLE - 8);
+    }
+    annotate::draw_marks(sheet, &marks, Pens::of(TILE.0, TILE.1));
+}
+
+fn write(sheet: &mut RgbImage, text: &str, at: (u32, u32), width: u32) {
+    annotate::write(sheet, text, &corners(at, width, TEXT), INK);
+}
+
+fn corners((left, top): (u32, u32), width: u32, height: u32) -> Corners {
+    Corners {
+        x1: left as f32,
+        y1: top as f32,
+        x2: (left + width) as f32,
+        y2: (top + height) as f32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: Rgb<u8> = Rgb([90, 110, 130]);
+
+    fn truth(picture: usize, corners: Box4) -> Truth {
+        Truth {
+            picture,
+            class: 0,
+            corners,
+            ignored: false,
+        }
+    }
+
+    fn found(picture: usize, corners: Box4, score: f64) -> Found {
+        Found {
+            picture,
+            class: 0,
+            corners,
+            score,
+        }
+    }
+
+    /// Pictures with twice a tile's sides, all of one colour.
+    fn set(folder: &Path, pictures: usize, truths: Vec<Truth>) -> Set {
+        let path = |picture: usize| {
+            let path = folder.join(format!("{picture}.png"));
+            let pixels = RgbImage::from_pixel(2 * TILE.0, 2 * TILE.1, OWN);
+            pixels.save(&path).unwrap();
+            path
+        };
+        Set {
+            classes: vec!["raccoon".to_owned()],
+            pictures: (0..pictures).map(path).collect(),
+            truths,
+        }
+    }
+
+    const LEFT: Box4 = [60.0, 100.0, 340.0, 500.0];
+    const RIGHT: Box4 = [460.0, 100.0, 740.0, 500.0];
+
+    #[test]
+    fn pictures_with_more_mistakes_come_first_with_what_was_found_missed_and_wrong_in_its_colour() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = set(folder.path(), 2, vec![truth(0, LEFT), truth(1, LEFT)]);
+        // In the second picture the object is missed; what is found there is none, and what is less sure does not count.
+        let finds = [
+            found(0, LEFT, 0.9),
+            found(1, RIGHT, 0.8),
+            found(1, LEFT, 0.4),
+        ];
+        let mut pictures = judged(&set, &finds, 0.5);
+        pictures.sort_by_key(|picture| std::cmp::Reverse(picture.mistakes()));
+        let captions: Vec<_> = pictures.iter().map(Judged::caption).collect();
+        assert_eq!(
+            captions,
+            ["0 found, 1 missed, 1 wrong", "1 found, 0 missed, 0 wrong"]
+        );
+        let sheet = compose(&set, &pictures, 0.5).unwrap();
+        let at = |tile: u32, x: u32, y: u32| {
+            let (left, top) = Layout::of(2).tile(tile);
+            *sheet.get_pixel(left + x, top + y)
+        };
+        // Near the lower right corners, where no label is.
+        assert_eq!(at(0, 169, 249), MISSED);
+        assert_eq!(at(0, 369, 240), WRONG);
+        assert_eq!(at(1, 169, 240), FOUND);
+        assert_eq!(at(1, 369, 240), OWN);
+        let lower_edge = |tile: u32, left: u32| {
+            let pixels = (left..left + 140).map(|x| at(tile, x, 249));
+            pixels.filter(|pixel| *pixel == OWN).count()
+        };
+        assert!(lower_edge(0, 30) > 40, "what is missed has a dashed line");
+        assert_eq!((lower_edge(0, 230), lower_edge(1, 30)), (0, 0));
+    }
+
+    #[test]
+    fn an_object_that_is_found_twice_is_one_found_and_one_wrong_and_of_two_in_one_place_one_is_missed()
+     {
+        let twice = [found(0, LEFT, 0.9), found(0, LEFT, 0.8)];
+        let judged = |truths: &[Truth], found: &[Found]| Judged::new(0, truths, found, 1).caption();
+        let object = truth(0, LEFT);
+        assert_eq!(judged(&[object], &twice), "1 found, 0 missed, 1 wrong");
+        assert_eq!(
+            judged(&[object, object], &twice[..1]),
+            "1 found, 1 missed, 0 wrong"
+        );
+    }
+
+    #[test]
+    fn a_difficult_object_is_neither_missed_nor_is_its_detection_wrong() {
+        let mut difficult = truth(0, LEFT);
+        difficult.ignored = true;
+        let judged = Judged::new(0, &[difficult], &[found(0, LEFT, 0.9)], 1);
+        assert_eq!(judged.caption(), "0 found, 0 missed, 0 wrong");
+        assert_eq!(judged.ignored, [difficult]);
+    }
+
+    #[test]
+    fn the_file_is_a_jpeg_of_24_pictures_at_most_and_is_not_written_for_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sheet.jpg");
+        draw(&set(folder.path(), 0, Vec::new()), &[], 0.5, &path).unwrap();
+        assert!(!path.exists());
+        draw(&set(folder.path(), 30, Vec::new()), &[], 0.5, &path).unwrap();
+        let layout = Layout::of(24);
+        assert_eq!((layout.columns, layout.rows), (4, 6));
+        let jpeg = image::ImageReader::open(&path).unwrap();
+        let size = jpeg.into_dimensions().unwrap();
+        assert_eq!(size, (layout.width(), layout.height()));
+    }
+}

@@ -1,0 +1,246 @@
+//! A network of the VGG layout in every precision: the detections stay.
+//!
+//! The network is trained here, from random weights, on squares: the numbers between the layers of an untrained one
+//! say little of what eight bits cost.
+
+mod squares;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ssd_server::detector::boxes::Criteria;
+use ssd_server::detector::inference::{self, Inference};
+use ssd_server::detector::labels::Labels;
+use ssd_server::detector::network::Network;
+use ssd_server::detector::precision::{Place, Precision, Wanted};
+use ssd_server::detector::{Detection, Model};
+use ssd_server::weights::{Dtype, NewTensor, StateDict, safetensors_bytes, write_safetensors};
+use ssd_train::fit::random::Random;
+
+/// A file that says which tensors a narrow SSD300 has.
+fn layout() -> StateDict {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../server/tests/data/small.safetensors");
+    StateDict::open(&path).unwrap()
+}
+
+/// Random weights that come in pairs, W and -W, so that what one `ReLU` drops its twin keeps, and the whole network
+/// begins as a linear one (Balduzzi et al. 2017, section 4). Without normalisation, fifteen layers of independent
+/// random weights make all pictures look alike to the last of them.
+fn untrained(path: &Path) {
+    let random = &mut Random::new(1, 0);
+    let layout = layout();
+    let tensors = layout.tensors().map(|tensor| {
+        let values = match *tensor.shape() {
+            [outputs, inputs, height, width] => {
+                let area = height * width;
+                let head = tensor.name().starts_with("loc") || tensor.name().starts_with("conf");
+                let first = inputs == 3;
+                // Inputs of the first layer are levels of 0 to 255, those of the first source's heads have length 20;
+                // all heads start quiet.
+                let gain = match tensor.name() {
+                    _ if first => 1.0 / 64.0,
+                    "loc.0.weight" | "conf.0.weight" => 0.02,
+                    _ if head => 0.1,
+                    _ => 1.0,
+                };
+                let (out_twin, in_twin) = (
+                    if head { outputs } else { outputs / 2 },
+                    if first { inputs } else { inputs / 2 },
+                );
+                let deviation = gain * (2.0 / (inputs * area) as f32).sqrt();
+                let count = out_twin * in_twin * area;
+                let base: Vec<f32> = (0..count).map(|_| random.normal() * deviation).collect();
+                let value = |index: usize| {
+                    let (output, input) = (index / area / inputs, index / area % inputs);
+                    let same = (output < out_twin) == (input < in_twin);
+                    let at = (output % out_twin * in_twin + input % in_twin) * area + index % area;
+                    if same { base[at] } else { -base[at] }
+                };
+                (0..outputs * inputs * area).map(value).collect()
+            }
+            _ if tensor.name() == "L2Norm.weight" => vec![20.0; tensor.element_count()],
+            _ => vec![0.0f32; tensor.element_count()],
+        };
+        NewTensor {
+            name: tensor.name().into(),
+            dtype: Dtype::F32,
+            shape: tensor.shape().into(),
+            bytes: values
+                .iter()
+                .flat_map(|v| v.to_le_bytes())
+                .collect::<Vec<_>>()
+                .into(),
+        }
+    });
+    write_safetensors(path, tensors.collect(), layout.metadata()).unwrap();
+}
+
+/// The weights that `fit` makes of that.
+fn trained() -> &'static StateDict {
+    static TRAINED: OnceLock<StateDict> = OnceLock::new();
+    TRAINED.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        squares::write(folder.path(), 60);
+        let file = |name: &str| -> PathBuf { folder.path().join(name) };
+        untrained(&file("untrained.safetensors"));
+        let done = std::process::Command::new(env!("CARGO_BIN_EXE_ssd-train"))
+            .arg("fit")
+            .arg(folder.path())
+            .arg("-o")
+            .arg(file("trained.safetensors"))
+            .arg("--from")
+            .arg(file("untrained.safetensors"))
+            .args([
+                "--learning-rate",
+                "0.004",
+                "--epochs",
+                "24",
+                "--freeze",
+                "1",
+            ])
+            .output()
+            .unwrap();
+        let said = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
+        assert!(done.status.success(), "{said}");
+        StateDict::from_bytes(std::fs::read(file("trained.safetensors")).unwrap()).unwrap()
+    })
+}
+
+/// Pictures that it was not trained on.
+fn pictures() -> [image::RgbImage; 3] {
+    [100, 103, 106].map(|index| squares::picture(index).0)
+}
+
+fn model(state: &StateDict) -> (Model, Network) {
+    let labels = Labels::parse(squares::CLASSES.join("\n").as_bytes()).unwrap();
+    Model::new(state, &labels).unwrap()
+}
+
+fn in_precision(state: &StateDict, precision: Precision) -> (Model, Inference) {
+    // The tests share the cores.
+    tch::set_num_threads(1);
+    let (model, network) = model(state);
+    let wanted = Wanted {
+        precision: Some(precision),
+        place: Place::Cpu,
+    };
+    let (inference, choice) = inference::prepare(network, None, wanted).unwrap();
+    assert_eq!(choice.precision, precision);
+    (model, inference)
+}
+
+fn detections(precision: Precision, picture: &image::RgbImage) -> Vec<Detection> {
+    let (model, inference) = in_precision(trained(), precision);
+    let output = inference.forward_one(&model.input(picture)).unwrap();
+    let criteria = Criteria {
+        threshold: 0.5,
+        iou: 0.45,
+        top_k: 200,
+    };
+    model.detections(&output, &criteria, picture.dimensions())
+}
+
+#[test]
+fn every_precision_finds_the_same_objects_in_the_same_places() {
+    for picture in &pictures() {
+        let exact = detections(Precision::F32, picture);
+        assert_eq!(exact.len(), 1, "{exact:?}");
+        for precision in [Precision::Bf16, Precision::Int8] {
+            let found = detections(precision, picture);
+            assert_eq!(found.len(), 1, "{precision}: {found:?}");
+            let (exact, found) = (&exact[0], &found[0]);
+            assert_eq!(found.label, exact.label, "{precision}");
+            assert!(
+                found.corners.iou(&exact.corners) > 0.85,
+                "{precision}: {found:?}"
+            );
+            let apart = (found.probability - exact.probability).abs();
+            assert!(apart < 0.1, "{precision}: {exact:?} {found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_gives_each_picture_what_it_gets_alone() {
+    for precision in Precision::ALL {
+        let (model, inference) = in_precision(trained(), precision);
+        let inputs = pictures().map(|picture| model.input(&picture));
+        let together = inference
+            .forward(&inputs.iter().collect::<Vec<_>>())
+            .unwrap();
+        assert_eq!(together.len(), inputs.len());
+        for (output, input) in together.iter().zip(&inputs) {
+            let alone = inference.forward_one(input).unwrap();
+            let apart = worst(&output.scores, &alone.scores);
+            assert!(apart < 0.02, "{precision}: {apart}");
+        }
+    }
+}
+
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    // `max` would pass over NaN.
+    assert!(a.iter().chain(b).all(|value| value.is_finite()));
+    let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    apart.fold(0.0, f32::max)
+}
+
+#[test]
+fn every_layer_stays_near_single_precision() {
+    for (precision, most) in [
+        (Precision::F32, 1e-4),
+        (Precision::Bf16, 0.05),
+        (Precision::Int8, 0.15),
+    ] {
+        let (model, network) = model(trained());
+        let (_, inference) = in_precision(trained(), precision);
+        let errors = inference.errors(&network, &model.input(&pictures()[0]));
+        let errors = errors.unwrap();
+        assert_eq!(errors.len(), 24);
+        for layer in errors {
+            assert!(layer.error <= most, "{precision}: {layer:?}");
+        }
+    }
+}
+
+/// The same function, with every other factor of its normalisation negated, and with it what the heads multiply that
+/// channel by.
+fn with_factors_below_zero(state: &StateDict) -> StateDict {
+    let tensors = state.tensors().map(|tensor| {
+        let mut new = NewTensor::from(tensor);
+        let heads = ["loc.0.weight", "conf.0.weight"].contains(&&*new.name);
+        if heads || new.name == "L2Norm.weight" {
+            assert_eq!(new.dtype, Dtype::F16);
+            let channels = new.shape[usize::from(heads)];
+            let each: usize = new.shape.iter().skip(2).product();
+            for (at, value) in new.bytes.to_mut().chunks_exact_mut(2).enumerate() {
+                if (at / each % channels).is_multiple_of(2) {
+                    value[1] ^= 0x80;
+                }
+            }
+        }
+        new
+    });
+    let bytes = safetensors_bytes(tensors.collect(), state.metadata()).unwrap();
+    StateDict::from_bytes(bytes).unwrap()
+}
+
+#[test]
+fn a_normalisation_by_factors_below_zero_loses_nothing() {
+    let negated = with_factors_below_zero(trained());
+    let picture = &pictures()[0];
+    for precision in [Precision::F32, Precision::Int8] {
+        let (model, inference) = in_precision(trained(), precision);
+        let input = model.input(picture);
+        let expected = inference.forward_one(&input).unwrap();
+        let (_, inference) = in_precision(&negated, precision);
+        let found = inference.forward_one(&input).unwrap();
+        let apart = worst(&expected.scores, &found.scores);
+        assert!(apart < 1e-3, "{precision}: {apart}");
+        let (_, network) = self::model(&negated);
+        for layer in inference.errors(&network, &input).unwrap() {
+            assert!(layer.error <= 0.15, "{precision}: {layer:?}");
+        }
+    }
+}
