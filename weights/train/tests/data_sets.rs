@@ -249,11 +249,15 @@ fn the_lists_of_voc_are_obeyed() {
         &set,
         &["test.txt:1: `a` is in more than one list"],
     );
-    // `val` takes its pictures from `trainval`.
+    // The pair of VOC's benchmark counts, even if there are the lists that `trainval` is of.
     set.write("ImageSets/Main/val.txt", "b\n");
+    assert_eq!(parts_of(&set.open()), [TRAIN, TRAIN, TRAIN, TEST]);
+    // Without `test`, `val` takes its pictures from `trainval`.
+    fs::remove_file(set.path().join("ImageSets/Main/test.txt")).unwrap();
     let dataset = set.open();
-    assert_eq!(parts_of(&dataset), [TRAIN, VALIDATION, TRAIN, TEST]);
+    assert_eq!(parts_of(&dataset), [TRAIN, VALIDATION, TRAIN, None]);
     assert!(!problems(&dataset, &set).concat().contains("trainval.txt"));
+    set.write("ImageSets/Main/test.txt", "a\ne.png\n");
     fs::remove_file(set.path().join("ImageSets/Main/trainval.txt")).unwrap();
     set.write("ImageSets/Main/train.txt", "a\n");
     let dataset = set.open();

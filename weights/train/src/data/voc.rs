@@ -271,7 +271,8 @@ fn report_unlabelled(folder: &Folder, raw: &mut Raw) {
     }
 }
 
-/// The part of each annotation, by its name, as the lists in `ImageSets/Main` say. `None` without such lists.
+/// The part of each annotation, by its name, as the lists in `ImageSets/Main` say: `trainval` and `test` where there
+/// are both, else `train` (or `trainval`), `val` and `test`. `None` without such lists.
 fn lists(
     folder: &Folder,
     problems: &mut Vec<Problem>,
@@ -281,12 +282,18 @@ fn lists(
         let mut files = names.iter().map(|name| main.join(format!("{name}.txt")));
         files.find(|file| file.is_file())
     };
-    let lists = [
+    let (trainval, test) = (list(&["trainval"]), list(&["test"]));
+    let lists = if trainval.is_some() && test.is_some() {
+        // As in VOC's own benchmark (Everingham et al. 2010, section 2.2), whether there are other lists or not.
+        vec![(Part::Train, trainval), (Part::Test, test)]
+    } else {
         // In this order, so that a picture in both `trainval` and `val` is for validation.
-        (Part::Validation, list(&["val", "valid"])),
-        (Part::Train, list(&["train", "trainval"])),
-        (Part::Test, list(&["test"])),
-    ];
+        vec![
+            (Part::Validation, list(&["val", "valid"])),
+            (Part::Train, list(&["train"]).or(trainval)),
+            (Part::Test, test),
+        ]
+    };
     if lists.iter().all(|(_, file)| file.is_none()) {
         return Ok(None);
     }

@@ -75,10 +75,7 @@ fn focal(logits: &Tensor, classes: &Tensor) -> Result<Tensor, TchError> {
         .f_sum(Kind::Float)
 }
 
-/// Cross entropy, summed over the matched priors and the hardest of the background.
-///
-/// Those are sought over all the pictures rather than one by one: a picture full of what resembles an object then
-/// gives more of them than an empty wall.
+/// Cross entropy, summed over the matched prior boxes and the hardest of the background.
 fn hardest(
     logits: &Tensor,
     classes: &Tensor,

@@ -25,8 +25,6 @@ const MOST_NORM: f64 = 10.0;
 const WARM_UP: f64 = 0.15;
 /// The first and the last learning rate over the highest.
 const LEAST: f64 = 0.02;
-/// Pictures whose gradients are computed at one time: memory grows with them.
-const PART: usize = 4;
 
 /// How a network is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -72,7 +70,8 @@ impl Replica {
     }
 }
 
-/// Adds the gradients of a share of a batch to those of the network's parameters. Gives the share's loss.
+/// Adds the gradients of a share of a batch to those of the network's parameters, picture by picture: that takes less
+/// memory than all at one time, and no longer. Gives the share's loss.
 fn add_gradients(
     network: &Network,
     device: Device,
@@ -80,13 +79,11 @@ fn add_gradients(
     matched: f64,
 ) -> Result<f64, TchError> {
     let scores = network.family().scores;
-    let pictures = share.classes.size()[0] as usize;
-    let part = (1..=PART).rev().find(|part| pictures.is_multiple_of(*part));
     let mut sum = 0.0;
-    for part in share.split(part.unwrap_or(1))? {
-        let part = part.on(device)?;
-        let (offsets, logits) = network.outputs(&part.pictures)?;
-        let targets = (&part.offsets, &part.classes);
+    for picture in share.split(1)? {
+        let picture = picture.on(device)?;
+        let (offsets, logits) = network.outputs(&picture.pictures)?;
+        let targets = (&picture.offsets, &picture.classes);
         let loss = loss(scores, (&offsets, &logits), targets, matched)?;
         loss.f_backward()?;
         sum += loss.f_double_value(&[])?;
@@ -334,8 +331,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// How many replicas a batch of so many pictures is shared out to: one a core, as far as that divides the batch into
-/// shares of two pictures or more; a single one on a GPU.
+/// How many replicas a batch of so many pictures is shared out to: one for each core, as far as that divides the batch;
+/// a single one on a GPU.
 ///
 /// # Errors
 /// Where the device is not there.
@@ -344,7 +341,7 @@ pub fn replicas(batch: usize, place: Place) -> anyhow::Result<usize> {
         return Ok(1);
     }
     let cores = evaluation::cores();
-    let fitting = (1..=batch / 2).filter(|count| batch.is_multiple_of(*count) && *count <= cores);
+    let fitting = (1..=batch).filter(|count| batch.is_multiple_of(*count) && *count <= cores);
     Ok(fitting.max().unwrap_or(1))
 }
 
