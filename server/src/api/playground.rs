@@ -74,7 +74,8 @@ pub fn files() -> impl Endpoint {
         .map(|(name, media, content)| (name, File::new(media, Bytes::from_static(content))))
         .collect();
     let find = move |request: Request| -> poem::Result<Response> {
-        let asked: String = request.path_params()?;
+        // A path that is no UTF-8 names no file.
+        let asked: String = request.path_params().map_err(|_| NotFoundError)?;
         let found = files.iter().find(|(name, _)| *name == asked);
         let (_, file) = found.ok_or(NotFoundError)?;
         Ok(file.answer(&request))

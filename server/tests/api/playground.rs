@@ -130,6 +130,8 @@ async fn other_methods_and_other_files_are_refused() {
         "/playground/none.js",
         "/playground/index.html",
         "/playground/..%2fCargo.toml",
+        "/playground/%ff",
+        "/playground/app.js%c3",
     ] {
         problem(get(&app, path).await, 404, "not-found").await;
     }
