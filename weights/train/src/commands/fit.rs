@@ -140,7 +140,7 @@ impl Fit {
         };
         ensure!(
             !train.is_empty() && !held_out.is_empty(),
-            "{} are too few: some are needed to learn from, and some to measure with",
+            "the data set has only {}: label more, some to learn from and some to measure with",
             pictures(dataset.pictures.len())
         );
         let files = Files::new(output);

@@ -66,9 +66,8 @@ pub fn encode(prior: &Prior, corners: &Corners) -> [f32; 4] {
 }
 
 /// Matches each prior box with the object that it overlaps most, if that is half of their union or more; each object
-/// with its best prior box, whatever the overlap; and each object that has fewer than [`FEWEST`] prior boxes then with
-/// the next best ones, down to an overlap of [`COMPENSATED`]. Other prior boxes that miss the half by little are left
-/// out.
+/// with its best prior box, whatever the overlap; and each object that has fewer than five prior boxes then with the
+/// next best ones, down to an overlap of 0.3. Other prior boxes that miss the half by little are left out.
 #[must_use]
 pub fn assign(truths: &[Truth], priors: &[Prior]) -> Targets {
     let boxes: Vec<Corners> = priors.iter().map(corners).collect();
