@@ -53,65 +53,65 @@ macro_rules! settings {
 }
 
 settings! {
-    HOST = "127.0.0.1", "Address to listen on; 0.0.0.0 or :: for all, as in the container image",
+    HOST = "127.0.0.1", "Address to listen on; 0.0.0.0 or :: for all addresses, as in the container image",
         "an IPv4 or IPv6 address, or localhost";
     PORT = "5000", "TCP port to listen on; 0 picks a free one", "a whole number from 0 to 65535";
-    MANAGEMENT_PORT = "off", "TCP port of /metrics, for Prometheus, on the same address and without a login; 9090 is usual",
+    MANAGEMENT_PORT = "off", "TCP port of /metrics for Prometheus, on the same address and without a login; usually 9090",
         "off, or a whole number from 0 to 65535";
-    TLS_CERTIFICATE_PATH = "", "The server's certificate and those that vouch for it, PEM: with TLS_KEY_PATH, PORT speaks HTTPS \
-        and no plain HTTP (MANAGEMENT_PORT does). Both files are read again when they change", "the path of a file";
+    TLS_CERTIFICATE_PATH = "", "The server's certificate and its intermediate certificates, PEM. With TLS_KEY_PATH, PORT speaks \
+        HTTPS only; MANAGEMENT_PORT stays plain HTTP. Changed files are read again", "the path of a file";
     TLS_KEY_PATH = "", "The certificate's private key, PEM", "the path of a file";
-    SECRET_USERNAME = "ugain", "User that may call /predict and open the playground",
+    SECRET_USERNAME = "ugain", "User name for /predict and the playground",
         "a text of at least one character, without ':' and control characters", secret;
-    SECRET_PASSWORD = "ugain", "That user's password",
+    SECRET_PASSWORD = "ugain", "The user's password",
         "a text of at least one character, without control characters", secret;
-    WEIGHTS_PATH = "", "Weights of the model, .pth or .safetensors; when unset, \
-        weights/ssd300_mAP_77.43_v2.pth where it exists, else weights/ssd_mobilenet_v2_oidv4.safetensors",
+    WEIGHTS_PATH = "", "Weights of the model, .pth or .safetensors. If unset: \
+        weights/ssd300_mAP_77.43_v2.pth if it exists, else weights/ssd_mobilenet_v2_oidv4.safetensors",
         "the path of a file";
-    COCO_LABELS_PATH = "data/coco_labels.txt", "Names of the classes, one a line",
+    COCO_LABELS_PATH = "data/coco_labels.txt", "File of class names, one per line",
         "the path of a file";
-    THRESHOLD = "auto", "Least probability of what is answered. auto: what the weights say, 0.5 for those that ship, else 0.6",
+    THRESHOLD = "auto", "Minimum score of a detection. auto: the threshold that the weights file states (0.5 for the model that ships), else 0.6",
         "auto, or a number from 0 to 1";
-    NMS_IOU = "0.45", "Of two boxes of a class that overlap by more than this IoU, the better is kept",
+    NMS_IOU = "0.45", "NMS threshold: of two boxes of a class with a greater IoU, only the one with the higher score is kept",
         "a number from 0 to 1";
-    TOP_K = "200", "Most objects that are answered for a picture", "a whole number from 1 to 8732";
-    BODY_LIMIT = "10MiB", "Largest request body",
+    TOP_K = "200", "Maximum detections per picture", "a whole number from 1 to 8732";
+    BODY_LIMIT = "10MiB", "Maximum size of a request body",
         "a size from 1 KiB to 1 GiB, in bytes or with a unit: 10MiB, 10MB";
-    BODIES_LIMIT = "64MiB", "Most bytes of all bodies that are held at one time; a request beyond gets 429",
+    BODIES_LIMIT = "64MiB", "Maximum size of all request bodies in memory together; a request above the limit gets 429",
         "a size from BODY_LIMIT to 64 GiB, in bytes or with a unit: 64MiB, 1GB";
-    PIXEL_LIMIT = "50000000", "Most pixels of a picture; half as many again may be decoded at one time",
+    PIXEL_LIMIT = "50000000", "Maximum pixels per picture; at most 1.5 times that are decoded at once",
         "a whole number from 1 to 1000000000";
-    PRECISION = "auto", "Arithmetic of a forward pass. auto: the fastest here, measured at start-up, of f32, bf16 where the \
-        processor has it, and int8 where the weights are calibrated for it (`ssd calibrate`)", "auto, f32, bf16 or int8";
-    DEVICE = "auto", "Where a forward pass runs; auto: the first GPU where libtorch finds one, else the CPU",
+    PRECISION = "auto", "Arithmetic of a forward pass. auto: the fastest on this machine, measured at start-up, of f32, bf16 if \
+        the processor has it, and int8 if the weights are calibrated (`ssd calibrate`)", "auto, f32, bf16 or int8";
+    DEVICE = "auto", "Device of a forward pass. auto: the first GPU that libtorch finds, else the CPU",
         "auto, cpu or cuda:N";
-    WORKERS = "1", "Forward passes at one time; they share the weights. More of them with fewer threads each do more \
-        pictures a second, and keep each one waiting longer", "a whole number from 1 to 256";
-    THREADS = "auto", "Threads of a forward pass; auto: the CPU quota (cgroup) shared out among the workers",
+    WORKERS = "1", "Forward passes at once; they share the weights. More workers with fewer threads each raise throughput \
+        and latency", "a whole number from 1 to 256";
+    THREADS = "auto", "Threads of a forward pass. auto: the CPU quota (cgroup) divided by WORKERS",
         "auto, or a whole number from 1 to 1024";
-    BATCH = "auto", "Most pictures of one forward pass, of those that wait. auto: 1 on a CPU, where a batch takes as long as its \
-        pictures one by one, and 8 on a GPU", "auto, or a whole number from 1 to 64";
-    QUEUE_LENGTH = "16", "Pictures that may wait for a worker; further requests get 429, and the time to come back in",
+    BATCH = "auto", "Maximum pictures in one forward pass, taken from the queue. auto: 1 on a CPU, where a batch takes as long as \
+        its pictures one by one, and 8 on a GPU", "auto, or a whole number from 1 to 64";
+    QUEUE_LENGTH = "16", "Maximum queue depth: pictures that wait for a worker. Further requests get 429 with Retry-After",
         "a whole number from 0 to 10000";
-    REQUEST_TIMEOUT = "30s", "Longest time from a request's headers to its answer; then 504, or 408 where the body is late",
+    REQUEST_TIMEOUT = "30s", "How long a request may take from its headers to its response; then 504, or 408 if the body is late",
         "a time from 1ms to 1h: 500ms, 10s, 2m";
-    CONNECTION_LIMIT = "1000", "Most open connections; for one more, the one that has asked for nothing the longest is closed",
+    CONNECTION_LIMIT = "1000", "Maximum open connections; at the limit the longest-idle one is closed",
         "a whole number from 1 to 1000000";
-    IDLE_TIMEOUT = "75s", "Longest wait for the next request on a connection; longer than the 60 s for which proxies such \
-        as nginx keep one open, so that they never send on one that is closing",
+    IDLE_TIMEOUT = "75s", "How long a connection may be idle between requests. The default exceeds the 60 s of proxies such as \
+        nginx, so they never send on a connection that the server is closing",
         "a time from 1ms to 1h: 500ms, 10s, 2m";
-    HEADER_TIMEOUT = "10s", "Longest wait for the rest of a request's headers once they have begun",
+    HEADER_TIMEOUT = "10s", "How long a client may take to send a request's headers",
         "a time from 1ms to 1h: 500ms, 10s, 2m";
-    BODY_TIMEOUT = "30s", "Longest wait for a request's whole body",
+    BODY_TIMEOUT = "30s", "How long a client may take to send a request's body",
         "a time from 1ms to 1h: 500ms, 10s, 2m";
-    WRITE_TIMEOUT = "30s", "Longest time for which a client takes nothing of its answer",
+    WRITE_TIMEOUT = "30s", "How long a client may go without reading any of the response",
         "a time from 1ms to 1h: 500ms, 10s, 2m";
-    DRAIN_DELAY = "0s", "From SIGTERM, while /readyz says 503, until no more connections are accepted",
+    DRAIN_DELAY = "0s", "How long connections are still accepted after SIGTERM, while /readyz returns 503",
         "a time up to 1h: 0s, 500ms, 10s";
-    DRAIN_TIMEOUT = "30s", "From then on, longest wait for the requests under way",
+    DRAIN_TIMEOUT = "30s", "After DRAIN_DELAY, how long in-flight requests may take to finish",
         "a time up to 1h: 0s, 500ms, 10s";
-    LOG_FORMAT = "text", "Form of the log lines", "text or json";
-    LOG_FILTER = "info", "What is logged, for example debug, or warn,ssd_server=info",
+    LOG_FORMAT = "text", "Format of the log", "text or json";
+    LOG_FILTER = "info", "Level of the log, for example debug, or warn,ssd_server=info for one target",
         "error, warn, info, debug, trace or off, and target=level, separated by commas";
 }
 
