@@ -13,7 +13,7 @@ use ssd_server::detector::boxes::Corners;
 use super::Set;
 use crate::data;
 use crate::measure::voc::{self, Verdict};
-use crate::measure::{Box4, Found, Truth, iou};
+use crate::measure::{Box4, Found, Truth};
 
 /// The most pictures on a sheet.
 const MOST: usize = 24;
@@ -106,10 +106,8 @@ impl Judged {
             for (index, verdict) in voc::judge(truths, found, class) {
                 let detection = found[index];
                 match verdict {
-                    Verdict::Right => {
-                        if let Some(object) = nearest(truths, &detection) {
-                            missed[object] = false;
-                        }
+                    Verdict::Right(object) => {
+                        missed[object] = false;
                         judged.found.push(detection);
                     }
                     Verdict::Wrong => judged.wrong.push(detection),
@@ -198,16 +196,6 @@ impl Judged {
         annotate::draw_marks(&mut tile, &marks, Pens::of(TILE.0, TILE.1));
         Ok(tile)
     }
-}
-
-/// Which object of its class a detection overlaps most, the first of equals.
-fn nearest(truths: &[Truth], detection: &Found) -> Option<usize> {
-    let overlap = |index: &usize| iou(&truths[*index].corners, &detection.corners);
-    (0..truths.len())
-        .filter(|index| truths[*index].class == detection.class)
-        // `max_by` gives the last of equals.
-        .rev()
-        .max_by(|a, b| overlap(a).total_cmp(&overlap(b)))
 }
 
 /// Where things are on a sheet of so many pictures.

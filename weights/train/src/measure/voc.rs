@@ -9,8 +9,8 @@ pub(crate) const OVERLAP: f64 = 0.5;
 /// What became of a detection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It found an object.
-    Right,
+    /// It found the object with this index.
+    Right(usize),
     /// It found none, or one that was found already.
     Wrong,
     /// It found a difficult one.
@@ -33,29 +33,31 @@ pub struct Curve {
 /// Judges the detections of a class: their indexes in `found`, best first, with verdicts.
 #[must_use]
 pub fn judge(truths: &[Truth], found: &[Found], class: usize) -> Vec<(usize, Verdict)> {
-    let mut objects: std::collections::HashMap<usize, Vec<(&Truth, bool)>> =
+    let mut objects: std::collections::HashMap<usize, Vec<(usize, bool)>> =
         std::collections::HashMap::new();
-    for truth in truths.iter().filter(|truth| truth.class == class) {
-        objects
-            .entry(truth.picture)
-            .or_default()
-            .push((truth, false));
+    for (index, truth) in truths.iter().enumerate() {
+        if truth.class == class {
+            let objects = objects.entry(truth.picture).or_default();
+            objects.push((index, false));
+        }
     }
     let mut verdict = |index: usize| {
         let detection = &found[index];
         let there = objects.get_mut(&detection.picture);
-        let mut best: Option<(f64, &mut (&Truth, bool))> = None;
+        let mut best: Option<(f64, &mut (usize, bool))> = None;
         for object in there.into_iter().flatten() {
-            let overlap = iou(&object.0.corners, &detection.corners);
+            let overlap = iou(&truths[object.0].corners, &detection.corners);
             if best.as_ref().is_none_or(|(most, _)| overlap > *most) {
                 best = Some((overlap, object));
             }
         }
         match best {
-            Some((overlap, (truth, _))) if overlap >= OVERLAP && truth.ignored => Verdict::Left,
-            Some((overlap, (_, taken))) if overlap >= OVERLAP && !*taken => {
+            Some((overlap, (truth, _))) if overlap >= OVERLAP && truths[*truth].ignored => {
+                Verdict::Left
+            }
+            Some((overlap, (truth, taken))) if overlap >= OVERLAP && !*taken => {
                 *taken = true;
-                Verdict::Right
+                Verdict::Right(*truth)
             }
             _ => Verdict::Wrong,
         }
@@ -78,7 +80,7 @@ pub fn curve(truths: &[Truth], found: &[Found], class: usize) -> Curve {
     for (index, verdict) in judge(truths, found, class) {
         match verdict {
             Verdict::Left => continue,
-            Verdict::Right => right += 1.0,
+            Verdict::Right(_) => right += 1.0,
             Verdict::Wrong => {}
         }
         judged += 1.0;
@@ -153,7 +155,7 @@ pub fn at_threshold(
     let (mut right, mut wrong) = (0, 0);
     for class in 0..classes {
         for (_, verdict) in judge(truths, &sure, class) {
-            right += usize::from(verdict == Verdict::Right);
+            right += usize::from(matches!(verdict, Verdict::Right(_)));
             wrong += usize::from(verdict == Verdict::Wrong);
         }
     }
@@ -197,7 +199,7 @@ mod tests {
             .into_iter()
             .map(|(_, v)| v)
             .collect();
-        assert_eq!(verdicts, [Verdict::Right, Verdict::Wrong, Verdict::Left]);
+        assert_eq!(verdicts, [Verdict::Right(0), Verdict::Wrong, Verdict::Left]);
     }
 
     #[test]
@@ -205,7 +207,7 @@ mod tests {
         // Ten wide, shifted by a third: the overlap is 2/3 over 4/3, a half.
         let shift = 10.0 / 3.0;
         let verdict = |x: f64| judge(&[truth(0, 0.0, false)], &[found(0, x, 1.0)], 0)[0].1;
-        assert_eq!(verdict(shift - 1e-9), Verdict::Right);
+        assert_eq!(verdict(shift - 1e-9), Verdict::Right(0));
         assert_eq!(verdict(shift + 0.01), Verdict::Wrong);
     }
 
