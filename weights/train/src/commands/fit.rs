@@ -20,6 +20,7 @@ use ssd_train::fit::checkpoint::Checkpoint;
 use ssd_train::fit::run::{Best, Run, Schedule, replicas};
 use ssd_train::fit::targets::Truth;
 use ssd_train::fit::{heads, stored};
+use ssd_train::measure::voc;
 
 use super::{bar, check_writable, count, learning_rate, place};
 
@@ -194,7 +195,7 @@ impl Fit {
         if stopped {
             println!(
                 "Stopped. {output} holds the best so far, of epoch {}. To go on: the same command with --resume",
-                best.epoch
+                best.line.epoch
             );
         } else {
             // A run that is over has nothing to go on with.
@@ -224,9 +225,8 @@ impl Fit {
     }
 }
 
-fn pictures(count: usize) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} picture{plural}")
+fn pictures(number: usize) -> String {
+    data::count(number, "picture", "pictures")
 }
 
 /// Trains until the run is over, or somebody presses Ctrl-C: tells whether that was so.
@@ -304,13 +304,15 @@ fn example(dataset: &Dataset, index: usize) -> Example {
 /// The threshold, a multiple of 0.05, with the best F1 on the validation pictures.
 fn best_threshold(validation: &Set, best: &Best) -> f64 {
     let f1 = |threshold: f64| {
-        let at = evaluation::summarise(validation, &best.found, threshold).at_threshold;
+        let size = (validation.classes.len(), validation.pictures.len());
+        let at = voc::at_threshold(&validation.truths, &best.found, size, threshold);
         let (precision, recall) = (at.precision.unwrap_or(0.0), at.recall.unwrap_or(0.0));
         2.0 * precision * recall / (precision + recall).max(1e-9)
     };
     let thresholds = (2..=19).map(|twentieth| f64::from(twentieth) / 20.0);
-    let best = thresholds.max_by(|&a, &b| f1(a).total_cmp(&f1(b)));
-    best.unwrap_or(0.5)
+    let measured = thresholds.map(|threshold| (f1(threshold), threshold));
+    let best = measured.max_by(|(a, _), (b, _)| a.total_cmp(b));
+    best.map_or(0.5, |(_, threshold)| threshold)
 }
 
 /// Writes the best weights in half precision, with what they say of themselves.
@@ -326,7 +328,7 @@ fn write(
     let tensors = tensors.collect::<anyhow::Result<Vec<_>>>()?;
     let accuracy = format!(
         "mAP@0.5 {:.3} on {} that were held out",
-        evaluation::mean_average_precisions(validation, &best.found)[0],
+        best.line.map,
         pictures(validation.pictures.len())
     );
     let from = from.file_name().unwrap_or_default().to_string_lossy();

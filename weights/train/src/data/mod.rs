@@ -310,6 +310,7 @@ fn quote(text: &str) -> String {
 }
 
 /// A number and its words: `1 picture has`, `2 pictures have`.
-fn count(number: usize, one: &str, many: &str) -> String {
+#[must_use]
+pub fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }

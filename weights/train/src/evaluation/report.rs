@@ -12,6 +12,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use serde::{Deserialize, Serialize};
 
 use super::Accuracy;
+use crate::data::count;
 use crate::measure::{mean, voc};
 
 /// Every measure of accuracy: a line for each class, one for the means, and one for the threshold.
@@ -32,9 +33,9 @@ pub fn table(accuracy: &Accuracy) -> String {
     rows.push(row("mean", objects(accuracy), means));
     let at = &accuracy.at_threshold;
     format!(
-        "{}{} pictures. At {}: precision {}, recall {}; {:.1}% of the pictures raise something.\n",
+        "{}{}. At {}: precision {}, recall {}; {:.1}% of the pictures raise something.\n",
         aligned(&rows),
-        accuracy.pictures,
+        count(accuracy.pictures, "picture", "pictures"),
         accuracy.threshold,
         number(at.precision),
         number(at.recall),
@@ -216,6 +217,18 @@ impl EpochLine {
     }
 }
 
+/// The best of a run's epochs, the first of equals.
+#[must_use]
+pub fn best(epochs: &[EpochLine]) -> Option<&EpochLine> {
+    epochs.iter().reduce(|best, epoch| {
+        if epoch.quality() > best.quality() {
+            epoch
+        } else {
+            best
+        }
+    })
+}
+
 /// Blue, and vermilion: they differ for everybody (Okabe and Ito).
 const LOSS: RGBColor = RGBColor(0, 114, 178);
 const MAP: RGBColor = RGBColor(213, 94, 0);
@@ -231,14 +244,7 @@ const HEADROOM: f64 = 0.08;
 /// # Errors
 /// Where the file cannot be written.
 pub fn plot_run(epochs: &[EpochLine], path: &Path) -> anyhow::Result<()> {
-    let most = epochs.iter();
-    let Some(best) = most.reduce(|best, epoch| {
-        if epoch.quality() > best.quality() {
-            epoch
-        } else {
-            best
-        }
-    }) else {
+    let Some(best) = best(epochs) else {
         return Ok(());
     };
     let root = SVGBackend::new(path, SIZE).into_drawing_area();

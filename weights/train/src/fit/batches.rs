@@ -16,6 +16,7 @@ use ssd_server::detector::family::Family;
 use ssd_server::detector::priors::Prior;
 use tch::{Device, TchError, Tensor};
 
+use super::Joined;
 use super::augment::augment;
 use super::random::Random;
 use super::targets::{Truth, assign};
@@ -118,8 +119,9 @@ impl Batch {
 /// The batches of a run from some step on.
 #[derive(Debug)]
 pub struct Batches {
-    // The thread ends by itself when this is dropped.
     receiver: Receiver<anyhow::Result<Batch>>,
+    // After the channel, whose end ends it.
+    _thread: Joined,
 }
 
 impl Batches {
@@ -129,7 +131,7 @@ impl Batches {
     /// Where no thread can be started.
     pub fn from(samples: Samples, step: usize) -> anyhow::Result<Self> {
         let (sender, receiver) = sync_channel(AHEAD);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("batches".to_owned())
             .spawn(move || {
                 tch::set_num_threads(1);
@@ -141,7 +143,10 @@ impl Batches {
                 }
             })
             .context("start the thread that prepares pictures")?;
-        Ok(Self { receiver })
+        Ok(Self {
+            receiver,
+            _thread: Joined(Some(thread)),
+        })
     }
 
     /// The next batch.

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
-use ssd_server::detector::network::Network;
 use ssd_server::weights::{Dtype, StateDict, write_safetensors};
 use tch::Tensor;
 
@@ -39,8 +38,6 @@ pub struct Checkpoint {
     pub settings: Settings,
     /// The epochs that are over.
     pub history: Vec<EpochLine>,
-    /// The epoch of the best weights.
-    pub best_epoch: usize,
     /// Parameters and moments by name.
     pub state: BTreeMap<String, Tensor>,
     /// The best weights by name.
@@ -65,7 +62,6 @@ impl Checkpoint {
         let tensors = tensors.collect::<anyhow::Result<Vec<_>>>()?;
         let metadata = BTreeMap::from([
             ("history".to_owned(), serde_json::to_string(&self.history)?),
-            ("best".to_owned(), self.best_epoch.to_string()),
             (
                 "settings".to_owned(),
                 serde_json::to_string(&self.settings)?,
@@ -84,7 +80,6 @@ impl Checkpoint {
         let fact = |name: &str| file.metadata().get(name).with_context(no_checkpoint);
         let settings = serde_json::from_str(fact("settings")?).with_context(no_checkpoint)?;
         let history = serde_json::from_str(fact("history")?).with_context(no_checkpoint)?;
-        let best_epoch = fact("best")?.parse().with_context(no_checkpoint)?;
         let (mut state, mut best) = (BTreeMap::new(), BTreeMap::new());
         for tensor in file.tensors() {
             let size: Vec<i64> = tensor.shape().iter().map(|&side| side as i64).collect();
@@ -97,7 +92,6 @@ impl Checkpoint {
         Ok(Self {
             settings,
             history,
-            best_epoch,
             state,
             best,
         })
@@ -115,19 +109,47 @@ impl Checkpoint {
         );
         Ok(())
     }
+}
 
-    /// Gives a network the best weights.
-    pub(super) fn put_best(&self, network: &Network) -> anyhow::Result<()> {
-        tch::no_grad(|| {
-            for (name, mut own) in network.parameters() {
-                let saved = self
-                    .best
-                    .get(&name)
-                    .filter(|saved| saved.size() == own.size());
-                let saved = saved.with_context(|| format!("the checkpoint lacks {name}"))?;
-                own.f_copy_(saved)?;
-            }
-            Ok(())
-        })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_figure_of_the_history_is_read_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint.safetensors");
+        let figure = |epoch: usize| (epoch as f64).sqrt().recip();
+        let history: Vec<EpochLine> = (1..2000)
+            .map(|epoch| EpochLine {
+                epoch,
+                loss: figure(epoch),
+                map: figure(epoch + 2000),
+                map_strict: figure(epoch + 4000),
+            })
+            .collect();
+        let written = Checkpoint {
+            settings: Settings {
+                schedule: Schedule {
+                    epochs: 2000,
+                    learning_rate: figure(7),
+                    freeze: 0,
+                    replicas: 1,
+                    patience: 1000,
+                },
+                batch: 8,
+                seed: 1,
+                pictures: 9,
+                classes: vec!["cat".to_owned()],
+            },
+            history,
+            state: [("bias".to_owned(), Tensor::from_slice(&[1.0f32]))].into(),
+            best: BTreeMap::new(),
+        };
+        written.write(&path).unwrap();
+        let read = Checkpoint::read(&path).unwrap();
+        // Equal figures must stay equal, or a resumed run chooses another best epoch.
+        assert!(read.history == written.history);
+        assert_eq!(read.settings, written.settings);
     }
 }

@@ -22,8 +22,24 @@ pub mod random;
 pub mod run;
 pub mod targets;
 
+use std::thread::JoinHandle;
+
 use ssd_server::weights::{Dtype, NewTensor};
 use tch::{Kind, Tensor};
+
+/// Waits for the end of a thread when it is dropped. A program that ends beside a thread with tensors tears libtorch down
+/// under it, and crashes. Whatever the thread waits for must be dropped before.
+#[derive(Debug)]
+struct Joined(Option<JoinHandle<()>>);
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // What a panic said has been printed.
+            let _ = thread.join();
+        }
+    }
+}
 
 /// A tensor as it is written into a file, in single or (`F16`) half precision.
 ///

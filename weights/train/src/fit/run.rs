@@ -1,5 +1,6 @@
 //! A fine-tuning run: steps, validation after each epoch, and the best weights so far.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -9,13 +10,14 @@ use serde::{Deserialize, Serialize};
 use ssd_server::detector::network::Network;
 use ssd_server::detector::precision::Place;
 use ssd_server::weights::StateDict;
-use tch::{Device, TchError};
+use tch::{Device, TchError, Tensor};
 
+use super::Joined;
 use super::batches::{Batch, Batches, Samples};
 use super::checkpoint::{Checkpoint, Settings};
 use super::loss::loss;
 use super::optimiser::AdamW;
-use crate::evaluation::report::EpochLine;
+use crate::evaluation::report::{self, EpochLine};
 use crate::evaluation::{self, Detector, Set};
 use crate::measure::Found;
 
@@ -48,13 +50,15 @@ pub struct Schedule {
 struct Replica {
     shares: SyncSender<(Batch, f64)>,
     losses: Receiver<Result<f64, TchError>>,
+    // After the channels, whose end ends it.
+    _thread: Joined,
 }
 
 impl Replica {
     fn start(network: Network, device: Device, threads: i32) -> anyhow::Result<Self> {
         let (shares, incoming) = sync_channel::<(Batch, f64)>(1);
         let (outgoing, losses) = sync_channel(1);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("replica".to_owned())
             .spawn(move || {
                 tch::set_num_threads(threads);
@@ -66,7 +70,11 @@ impl Replica {
                 }
             })
             .context("start a thread for training")?;
-        Ok(Self { shares, losses })
+        Ok(Self {
+            shares,
+            losses,
+            _thread: Joined(Some(thread)),
+        })
     }
 }
 
@@ -109,8 +117,8 @@ pub struct Epoch {
 pub struct Best {
     /// The network.
     pub network: Network,
-    /// After which epoch, from 1.
-    pub epoch: usize,
+    /// The epoch after which it was so.
+    pub line: EpochLine,
     /// What it finds in the validation pictures.
     pub found: Vec<Found>,
 }
@@ -179,12 +187,12 @@ impl<'a> Run<'a> {
         if let Some(checkpoint) = checkpoint {
             checkpoint.check(&run.settings())?;
             run.optimiser.restore(&checkpoint.state, steps as i32)?;
-            let network = Network::new(start)?;
-            checkpoint.put_best(&network)?;
+            let network = network_with(start, &checkpoint.best)?;
+            let line = report::best(&run.history).context("the checkpoint has no epoch")?;
             run.best = Some(Best {
                 found: run.found_by(&network)?,
                 network,
-                epoch: checkpoint.best_epoch,
+                line: line.clone(),
             });
         }
         Ok(run)
@@ -205,7 +213,7 @@ impl<'a> Run<'a> {
     /// Whether every epoch is over, or the accuracy has not improved for too many.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        let best = self.best.as_ref().map_or(0, |best| best.epoch);
+        let best = self.best.as_ref().map_or(0, |best| best.line.epoch);
         let epochs = self.history.len();
         epochs >= self.schedule.epochs || epochs - best >= self.schedule.patience
     }
@@ -244,7 +252,7 @@ impl<'a> Run<'a> {
             told(step, loss);
         }
         let took = begun.elapsed();
-        let network = self.copied()?;
+        let network = network_with(self.start, &self.watched.parameters().into_iter().collect())?;
         let found = self.found_by(&network)?;
         let [map, map_strict] = evaluation::mean_average_precisions(self.validation, &found);
         let line = EpochLine {
@@ -253,14 +261,12 @@ impl<'a> Run<'a> {
             map,
             map_strict,
         };
-        let best = self
-            .history
-            .iter()
-            .all(|before| before.quality() < line.quality());
+        let before = report::best(&self.history);
+        let best = before.is_none_or(|before| before.quality() < line.quality());
         if best {
             self.best = Some(Best {
                 network,
-                epoch: line.epoch,
+                line: line.clone(),
                 found,
             });
         }
@@ -295,18 +301,6 @@ impl<'a> Run<'a> {
         evaluation::find(&detector, self.validation, None)
     }
 
-    /// A network with the parameters as they are now, on the processor.
-    fn copied(&self) -> anyhow::Result<Network> {
-        let copy = Network::new(self.start)?;
-        tch::no_grad(|| {
-            let now = self.watched.parameters();
-            for ((_, mut own), (_, now)) in copy.parameters().into_iter().zip(now) {
-                own.f_copy_(&now.f_detach()?)?;
-            }
-            Ok(copy)
-        })
-    }
-
     /// Everything that is needed to go on from here; `None` before the first epoch is over.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Checkpoint> {
@@ -314,7 +308,6 @@ impl<'a> Run<'a> {
         Some(Checkpoint {
             settings: self.settings(),
             history: self.history.clone(),
-            best_epoch: best.epoch,
             state: self.optimiser.state(),
             best: best.network.parameters().into_iter().collect(),
         })
@@ -352,6 +345,23 @@ fn network_on(start: &StateDict, device: Device) -> anyhow::Result<Network> {
         parameter.set_data(&parameter.f_to_device(device)?);
     }
     Ok(network)
+}
+
+/// The network that `start` describes, on the processor, with copies of these parameters, by name.
+fn network_with(
+    start: &StateDict,
+    parameters: &BTreeMap<String, Tensor>,
+) -> anyhow::Result<Network> {
+    let network = Network::new(start)?;
+    tch::no_grad(|| {
+        for (name, mut own) in network.parameters() {
+            let given = parameters
+                .get(&name)
+                .filter(|given| given.size() == own.size());
+            own.f_copy_(given.with_context(|| format!("{name} is missing"))?)?;
+        }
+        Ok(network)
+    })
 }
 
 /// The names of the parameters of the first so many layers.
