@@ -1,14 +1,11 @@
-//! Compiles the shim to libtorch's operators, and lets the binaries of this package find libtorch
-//! without any environment variable: where it was built against, and `../lib` beside an installed
-//! binary (as in the container image). Tells the program its version, too.
+//! Lets the binaries of this package find libtorch without any environment variable: where it was
+//! built against, and `../lib` beside an installed binary (as in the container image). Tells the
+//! program its version, too.
 
 use std::path::PathBuf;
 
-const SHIM: &str = "src/detector/onednn/shim.cpp";
-
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={SHIM}");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib");
     let Some(libtorch) = std::env::var_os("LIBTORCH").map(PathBuf::from) else {
@@ -26,12 +23,4 @@ fn main() {
     let version = std::fs::read_to_string(version);
     let version = version.as_deref().map_or("unknown", str::trim);
     println!("cargo:rustc-env=LIBTORCH_VERSION={version}");
-    cc::Build::new()
-        .cpp(true)
-        .std("c++20")
-        .file(SHIM)
-        .include(libtorch.join("include"))
-        // Warnings are of libtorch's headers.
-        .warnings(false)
-        .compile("ssd_shim");
 }

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 use image::{ExtendedColorType, RgbImage, imageops};
+use ssd_detector::Model;
+use ssd_detector::boxes::Criteria;
+use ssd_detector::inference;
+use ssd_detector::labels::Labels;
+use ssd_detector::picture::Header;
+use ssd_detector::precision::{Place, Precision, Wanted};
 use ssd_server::config::{Settings, Variables};
-use ssd_server::detector::Model;
-use ssd_server::detector::boxes::Criteria;
-use ssd_server::detector::inference;
-use ssd_server::detector::labels::Labels;
-use ssd_server::detector::picture::Header;
-use ssd_server::detector::precision::{Place, Precision, Wanted};
 use ssd_server::engine::Files;
 use ssd_server::server::Application;
-use ssd_server::weights::{Dtype, NewTensor, StateDict, write_safetensors};
+use state_dict::{Dtype, NewTensor, StateDict, write_safetensors};
 
 const PIXEL_LIMIT: u64 = 50_000_000;
 

@@ -17,9 +17,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::detector::precision::{Place, Precision, Wanted};
-use crate::detector::{Defaults, family};
-use crate::quote::quote;
+use ssd_detector::precision::{Place, Precision, Wanted};
+use ssd_detector::{Defaults, family};
+use state_dict::quote;
 
 /// One setting: an environment variable, and in a file the same name in lower case.
 #[derive(Debug)]

@@ -16,10 +16,6 @@ pub const LIBTORCH_VERSION: &str = env!("LIBTORCH_VERSION");
 
 pub mod api;
 pub mod config;
-pub mod detector;
 pub mod engine;
-pub mod files;
-mod quote;
 pub mod server;
 pub mod telemetry;
-pub mod weights;

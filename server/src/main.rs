@@ -9,7 +9,7 @@ use clap::Parser as _;
 use commands::Arguments;
 
 fn main() -> ExitCode {
-    ssd_server::engine::share_memory();
+    ssd_detector::allocator::share();
     match Arguments::parse().run() {
         Ok(code) => code,
         Err(error) => {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use ssd_server::weights::{NewTensor, StateDict, write_safetensors};
+use state_dict::{NewTensor, StateDict, write_safetensors};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

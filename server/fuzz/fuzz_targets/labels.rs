@@ -5,8 +5,8 @@
 use std::collections::HashSet;
 
 use libfuzzer_sys::fuzz_target;
-use ssd_server::detector::labels::{Labels, VOC};
-use ssd_server_fuzz::{assert_fit_for_a_log, bounded};
+use ssd_detector::labels::{Labels, VOC};
+use ssd_fuzz::{assert_fit_for_a_log, bounded};
 
 fuzz_target!(|bytes: &[u8]| {
     let labels = match bounded(bytes.len(), || Labels::parse(bytes)) {

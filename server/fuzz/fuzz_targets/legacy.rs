@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ssd_server_fuzz::{pth, read};
+use ssd_fuzz::{pth, read};
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = read(&[pth::MAGIC, bytes].concat());

@@ -3,6 +3,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ssd_server_fuzz::pth::read_both;
+use ssd_fuzz::pth::read_both;
 
 fuzz_target!(|bytes: &[u8]| read_both(bytes));

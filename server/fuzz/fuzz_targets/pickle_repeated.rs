@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ssd_server_fuzz::pth::read_both;
+use ssd_fuzz::pth::read_both;
 
 /// Bytes of what the longest has repeated.
 const LONGEST: usize = 1 << 20;

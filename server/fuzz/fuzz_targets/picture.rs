@@ -4,8 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ssd_server::detector::picture::{Encoding, Error, Header};
-use ssd_server_fuzz::{assert_fit_for_a_log, bounded, measured};
+use ssd_detector::picture::{Encoding, Error, Header};
+use ssd_fuzz::{assert_fit_for_a_log, bounded, measured};
 
 /// Pixels.
 const LIMIT: u64 = 500_000;

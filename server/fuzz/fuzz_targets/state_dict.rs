@@ -5,5 +5,5 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = ssd_server_fuzz::read(bytes);
+    let _ = ssd_fuzz::read(bytes);
 });

@@ -4,8 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ssd_server_fuzz::pth::{Record, archive};
-use ssd_server_fuzz::read;
+use ssd_fuzz::pth::{Record, archive};
+use ssd_fuzz::read;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut input = bytes;

@@ -148,45 +148,14 @@ for name, content in {
 }.items():
     seed('labels', name, content.encode())
 
-for name, content in {
-    'file': 'port = 1\nthreshold = 0.25\nsecret_password = "hunter2"\nlog_filter = "warn,ssd_server=info"\n',
-    'variables': '\0PORT=80\nHOST=::\nSECRET_PASSWORD=hunter2\nBODY_LIMIT=2 MB\nDRAIN_DELAY=500ms\nLOG_FILTER=info',
-    'both': 'port = 1\n\0PORT=2\nDEVICE=cuda:1\nPRECISION=int8\nTHREADS=auto\nMANAGEMENT_PORT=off',
-    'broken': 'port = 1\nsecret_password = "hunter2\n', 'number': 'secret_password = 1_000\n', 'unknown': 'treshold = 0.5\n',
-    'table': '[port]\nnumber = 1\n', 'array': 'port = [1, 2.5, true, 1979-05-27, {a = "b"}]\n', 'bad': '\0SECRET_USERNAME=hunter2:\nPORT=80a',
-}.items():
-    seed('settings', name, content.encode())
-
-
-def request(name, query, content_type, accept, body):
-    seed('api', name, f'{query}\n{content_type}\n{accept}\n'.encode() + body)
-
-
 small = [
     'grey1.png', 'grey2.png', 'grey4.png', 'palette.png', 'reference-grey.png', 'baseline.jpg', 'progressive.jpg', 'subsampled.jpg', 'grey.jpg',
     'exif6.jpg', 'lossy.webp', 'lossless.webp', 'exif6.webp', 'palette.bmp',
 ]
 for name in small:
     seed('picture', name, (data / 'pictures' / name).read_bytes())
-for name in ['grey1.png', 'grey.jpg', 'lossy.webp']:
-    kind = name.split('.')[-1].replace('jpg', 'jpeg')
-    request(name, 'top_k=1', f'image/{kind}', 'application/json', (data / 'pictures' / name).read_bytes())
 # An animation of two pictures of four pixels, and a bitmap of one.
 gif = b'GIF89a\2\0\2\0\x80\0\0\0\0\0\xff\xff\xff' + (b'!\xf9\4\0\0\0\0\0,\0\0\0\0\2\0\2\0\0\2\2\x84Q\0') * 2 + b';'
 bmp = b'BM:\0\0\0\0\0\0\0006\0\0\0' + struct.pack('<IiiHHIIiiII', 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0) + bytes(4)
 seed('picture', 'animation.gif', gif)
 seed('picture', 'bitmap.bmp', bmp)
-request('animation', '', 'image/gif', 'image/png', gif)
-request('bitmap', 'threshold=0.5&iou=0&top_k=3', 'image/bmp', 'image/jpeg;q=0.5, image/*', bmp)
-part = '--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n'
-grey = (data / 'pictures' / 'grey1.png').read_bytes()
-form = 'multipart/form-data; boundary=b'
-image = (part % ('image', '; filename="a.png"\r\nContent-Type: image/png')).encode() + grey
-other = (part % ('other', '')).encode() + b'text'
-request('form', '', form, '*/*', image + b'\r\n--b--\r\n')
-request('form-other', 'top_k=1', form, 'application/json', other + b'\r\n' + image + b'\r\n' + other + b'\r\n--b--')
-request('form-twice', '', form, 'application/json', image + b'\r\n' + image + b'\r\n--b--\r\n')
-request('form-none', '', form, 'application/json', other + b'\r\n--b--\r\n')
-request('form-cut', '', form, 'application/json', image)
-request('no-type', 'threshold=2', '', '', b'')
-request('query', 'treshold=1&top_k=0', 'text/plain', 'text/html', b'hello')

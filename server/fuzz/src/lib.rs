@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cpu_time::ProcessTime;
 use peak_alloc::PeakAlloc;
-use ssd_server::weights::StateDict;
+use state_dict::StateDict;
 
 pub mod pth;
 

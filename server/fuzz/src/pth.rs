@@ -1,6 +1,6 @@
 //! Files of both `.pth` formats around a part that is fuzzed.
 
-use ssd_server::weights::{Dtype, StateDict};
+use state_dict::{Dtype, StateDict};
 
 use crate::read;
 

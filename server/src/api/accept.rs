@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 use poem::http::{HeaderMap, header};
 
 use super::problem::Problem;
-use crate::detector::picture::Encoding;
-use crate::quote::quote;
+use ssd_detector::picture::Encoding;
+use state_dict::quote;
 
 /// A form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

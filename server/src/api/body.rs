@@ -15,7 +15,7 @@ use super::budget::{Budget, Share};
 use super::deadline::Deadline;
 use super::problem::{Kind, Problem};
 use super::request_log::Notes;
-use crate::quote::quote;
+use state_dict::quote;
 
 /// The form's field that holds the picture.
 const FIELD: &str = "image";

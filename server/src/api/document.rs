@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::predict::Predict;
 use super::problem;
-use crate::detector::boxes::Criteria;
+use ssd_detector::boxes::Criteria;
 
 /// The operations, and what the document says of all of them.
 pub fn service() -> OpenApiService<Predict, ()> {

@@ -41,9 +41,9 @@ use poem::{
 use poem_openapi::error::{AuthorizationError, ParseParamError};
 
 use crate::config::{Login, Settings};
-use crate::detector::Defaults;
-use crate::detector::boxes::Criteria;
 use crate::telemetry::{MEDIA_TYPE, Metrics};
+use ssd_detector::Defaults;
+use ssd_detector::boxes::Criteria;
 
 pub use answer::Prediction;
 use auth::Credentials;

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
 use super::{Options, auth, in_force, not_ready};
-use crate::detector::samples::SAMPLES;
+use ssd_detector::samples::SAMPLES;
 
 /// Where the page's files are, for poem.
 pub const FILES: &str = "/playground/:file";

@@ -16,10 +16,10 @@ use super::health::Readiness;
 use super::not_ready;
 use super::problem::{Kind, Problem};
 use super::request_log::{Notes, milliseconds};
-use crate::detector::boxes::Criteria;
-use crate::detector::picture::{self, Encoding};
 use crate::engine::{self, Answer, Engine, Full, Stages};
-use crate::quote::quote;
+use ssd_detector::boxes::Criteria;
+use ssd_detector::picture::{self, Encoding};
+use state_dict::quote;
 
 /// The query parameters, and what each accepts.
 const PARAMETERS: [(&str, &str); 3] = [

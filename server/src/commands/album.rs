@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use ssd_server::detector::picture::Encoding;
-use ssd_server::files;
+use ssd_detector::picture::Encoding;
+use state_dict::files;
 
 use super::STANDARD_INPUT;
 

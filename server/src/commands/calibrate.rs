@@ -8,11 +8,11 @@ use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use indicatif::{ProgressBar, ProgressStyle};
-use ssd_server::detector::inference::{How, Inference, LayerError};
-use ssd_server::detector::network::Network;
-use ssd_server::detector::preprocess::Input;
-use ssd_server::detector::quantise::{self, Scales};
-use ssd_server::weights::StateDict;
+use ssd_detector::inference::{How, Inference, LayerError};
+use ssd_detector::network::Network;
+use ssd_detector::preprocess::Input;
+use ssd_detector::quantise::{self, Scales};
+use state_dict::StateDict;
 use tch::Device;
 
 use super::{SettingsFile, contents, output, print};
@@ -82,5 +82,5 @@ fn errors(state: &StateDict, input: &Input, scales: &Scales) -> anyhow::Result<T
 
 fn read(path: &Path, pixels: u64) -> anyhow::Result<image::RgbImage> {
     let bytes = contents(path)?;
-    Ok(ssd_server::detector::picture::Header::read(&bytes, pixels)?.decode(&bytes)?)
+    Ok(ssd_detector::picture::Header::read(&bytes, pixels)?.decode(&bytes)?)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use ssd_server::weights::StateDict;
+use state_dict::StateDict;
 
 use super::{output, print};
 

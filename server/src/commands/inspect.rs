@@ -7,8 +7,8 @@ use anyhow::anyhow;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
-use ssd_server::detector::describe;
-use ssd_server::weights::StateDict;
+use ssd_detector::describe;
+use state_dict::StateDict;
 
 use super::{STANDARD_INPUT, contents, print};
 

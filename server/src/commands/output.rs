@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::ensure;
-use ssd_server::detector::describe;
-use ssd_server::weights::{NewTensor, StateDict, write_safetensors};
+use ssd_detector::describe;
+use state_dict::{NewTensor, StateDict, write_safetensors};
 
 /// Whether a file may be written there.
 pub fn check(path: &Path, force: bool) -> anyhow::Result<()> {

@@ -10,9 +10,9 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use poem_openapi::types::ToJSON as _;
 use serde_json::json;
+use ssd_detector::boxes::Criteria;
+use ssd_detector::picture::Encoding;
 use ssd_server::api::Prediction;
-use ssd_server::detector::boxes::Criteria;
-use ssd_server::detector::picture::Encoding;
 use ssd_server::engine::{Answer, Engine, Limits};
 use ssd_server::telemetry;
 

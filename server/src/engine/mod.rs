@@ -7,7 +7,6 @@
 //! at one time. It knows no HTTP and no JSON.
 
 mod admission;
-mod memory;
 mod worker;
 
 use std::path::PathBuf;
@@ -19,16 +18,15 @@ use image::RgbImage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Settings;
-use crate::detector::boxes::Criteria;
-use crate::detector::labels::{self, Labels};
-use crate::detector::picture::{self, Encoding, Header};
-use crate::detector::precision::{Choice, Wanted};
-use crate::detector::preprocess::Input;
-use crate::detector::{self, Detection, Model, annotate, inference};
-use crate::weights::{self, StateDict};
 use admission::{Admission, Held, Place};
 pub use admission::{Full, Queue};
-pub use memory::{keep as keep_memory, share as share_memory};
+use ssd_detector::boxes::Criteria;
+use ssd_detector::labels::{self, Labels};
+use ssd_detector::picture::{self, Encoding, Header};
+use ssd_detector::precision::{Choice, Wanted};
+use ssd_detector::preprocess::Input;
+use ssd_detector::{Detection, Model, annotate, inference};
+use state_dict::StateDict;
 use worker::Worker;
 
 /// What an engine is made from.
@@ -90,10 +88,10 @@ pub enum StartError {
     },
     /// The weights cannot be read.
     #[error("weights {0}")]
-    Weights(weights::Error),
+    Weights(state_dict::Error),
     /// The weights cannot be used.
     #[error("weights {0}")]
-    Model(detector::Error),
+    Model(ssd_detector::Error),
     /// The network cannot run as it was asked to.
     #[error(transparent)]
     Arithmetic(#[from] inference::Error),
@@ -278,7 +276,7 @@ impl Engine {
         let state = StateDict::open(&files.weights).map_err(StartError::Weights)?;
         let (loaded, worker, first) =
             Worker::start(state, labels, wanted, limits).map_err(|error| match error {
-                StartError::Model(detector::Error::Labels(cause)) => StartError::Labels {
+                StartError::Model(ssd_detector::Error::Labels(cause)) => StartError::Labels {
                     path: path(),
                     cause,
                 },

@@ -10,14 +10,15 @@ use tch::Device;
 use tokio::sync::oneshot;
 
 use super::admission::Held;
-use super::{Error, Limits, StartError, memory};
-use crate::detector::boxes::RawOutput;
-use crate::detector::inference::{self, Inference};
-use crate::detector::labels::Labels;
-use crate::detector::precision::{Choice, Wanted};
-use crate::detector::preprocess::Input;
-use crate::detector::{self, Model};
-use crate::weights::StateDict;
+use super::{Error, Limits, StartError};
+use ssd_detector::Model;
+use ssd_detector::allocator;
+use ssd_detector::boxes::RawOutput;
+use ssd_detector::inference::{self, Inference};
+use ssd_detector::labels::Labels;
+use ssd_detector::precision::{Choice, Wanted};
+use ssd_detector::preprocess::Input;
+use state_dict::StateDict;
 
 /// Pictures of one pass where nobody says. On a processor a pass is bound by arithmetic, and a batch
 /// of four takes four times as long: whoever is first would wait for the last.
@@ -86,12 +87,12 @@ impl Worker {
         let (loaded, loading) = mpsc::channel();
         let share = queue.clone();
         let first = spawn(limits.threads, move |ready| {
-            memory::loading();
+            allocator::loading();
             let (model, network) = Model::new(&state, &labels).map_err(StartError::Model)?;
-            let scales = detector::scales(&state).map_err(StartError::Model)?;
+            let scales = ssd_detector::scales(&state).map_err(StartError::Model)?;
             drop(state);
             let (network, arithmetic) = inference::prepare(network, scales, wanted)?;
-            memory::keep();
+            allocator::keep();
             warm_up(&network, ready)?;
             let batch = limits.batch.unwrap_or(match arithmetic.device {
                 Device::Cpu => BATCH_ON_CPU,
@@ -210,7 +211,7 @@ fn take(queue: &Queue, batch: usize) -> Vec<Job> {
     let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
     let first = queue.recv_timeout(REST).or_else(|ended| match ended {
         RecvTimeoutError::Timeout => {
-            memory::release();
+            allocator::release();
             queue.recv()
         }
         RecvTimeoutError::Disconnected => Err(mpsc::RecvError),

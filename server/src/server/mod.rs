@@ -25,10 +25,10 @@ use tracing::{info, warn};
 
 use crate::api::{self, Readiness};
 use crate::config::Settings;
-use crate::detector::labels;
 use crate::engine::{Engine, Files, Limits, StartError};
 use crate::telemetry::Metrics;
 use connections::Connections;
+use ssd_detector::labels;
 use stream::Timeouts;
 use tls::Certificate;
 pub use tls::Error as TlsError;

@@ -4,8 +4,8 @@ use image::{ImageFormat, RgbImage};
 use reqwest::Response;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, VARY};
 use reqwest_middleware::RequestBuilder;
-use ssd_server::detector::annotate::colour;
-use ssd_server::detector::labels::{VOC, VOC_TO_COCO};
+use ssd_detector::annotate::colour;
+use ssd_detector::labels::{VOC, VOC_TO_COCO};
 
 use super::app::{App, bytes, head, json, problem};
 

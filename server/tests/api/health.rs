@@ -2,8 +2,8 @@
 
 use poem::http::StatusCode;
 use poem::{Endpoint, Request};
+use ssd_detector::precision::Wanted;
 use ssd_server::api::{Options, Readiness, routes};
-use ssd_server::detector::precision::Wanted;
 use ssd_server::engine::{Engine, Limits};
 use ssd_server::server::{Application, Error};
 use ssd_server::telemetry::Metrics;

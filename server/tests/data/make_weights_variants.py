@@ -1,4 +1,4 @@
-"""Writes the files that tests/weights compares with: `python make_weights_variants.py`, with torch 2.13, numpy and
+"""Writes the files that server/state-dict/tests compares with: `python make_weights_variants.py`, with torch 2.13, numpy and
 safetensors installed. The numbers in the .json files come from torch, not from the code under test.
 
 small-weights.json   what small-legacy.pth holds: shapes, CRC-32 of the bytes, sums

@@ -11,8 +11,8 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use ssd_server::detector::precision::Place;
-use ssd_server::files;
+use ssd_detector::precision::Place;
+use state_dict::files;
 
 /// Teach a detector your own objects, and measure the accuracy of any weights.
 #[derive(Parser)]

@@ -5,12 +5,12 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use ssd_server::engine::{keep_memory, share_memory};
+use ssd_detector::allocator;
 
 fn main() -> ExitCode {
     // Before there are threads. Every step needs the same large blocks.
-    share_memory();
-    keep_memory();
+    allocator::share();
+    allocator::keep();
     match commands::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

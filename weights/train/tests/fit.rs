@@ -6,10 +6,10 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ssd_server::detector::Model;
-use ssd_server::detector::family::MOBILENET_V2;
-use ssd_server::detector::labels::{COCO, Labels};
-use ssd_server::weights::StateDict;
+use ssd_detector::Model;
+use ssd_detector::family::MOBILENET_V2;
+use ssd_detector::labels::{COCO, Labels};
+use state_dict::StateDict;
 
 fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../ssd_mobilenet_v2_oidv4.safetensors")

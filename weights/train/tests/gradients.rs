@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use ssd_server::detector::network::Network;
-use ssd_server::weights::StateDict;
+use ssd_detector::network::Network;
 use ssd_train::fit::batches::Batch;
 use ssd_train::fit::loss::loss;
+use state_dict::StateDict;
 use tch::{Kind, Tensor};
 
 const SHIPPED: &str = "../ssd_mobilenet_v2_oidv4.safetensors";

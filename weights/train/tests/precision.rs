@@ -8,14 +8,14 @@ mod squares;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use ssd_server::detector::boxes::Criteria;
-use ssd_server::detector::inference::{self, Inference};
-use ssd_server::detector::labels::Labels;
-use ssd_server::detector::network::Network;
-use ssd_server::detector::precision::{Place, Precision, Wanted};
-use ssd_server::detector::{Detection, Model};
-use ssd_server::weights::{Dtype, NewTensor, StateDict, safetensors_bytes, write_safetensors};
+use ssd_detector::boxes::Criteria;
+use ssd_detector::inference::{self, Inference};
+use ssd_detector::labels::Labels;
+use ssd_detector::network::Network;
+use ssd_detector::precision::{Place, Precision, Wanted};
+use ssd_detector::{Detection, Model};
 use ssd_train::fit::random::Random;
+use state_dict::{Dtype, NewTensor, StateDict, safetensors_bytes, write_safetensors};
 
 /// A file that says which tensors a narrow SSD300 has.
 fn layout() -> StateDict {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::{ArgGroup, Args, ValueEnum};
-use ssd_server::detector::precision::{Place, Precision, Wanted};
+use ssd_detector::precision::{Place, Precision, Wanted};
 use ssd_train::data::{self, Part};
 use ssd_train::evaluation::{self, Detector, Set, report};
 

@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use ssd_server::detector::family::{Family, Scores};
-use ssd_server::detector::network::Network;
-use ssd_server::detector::precision::{Place, Wanted};
-use ssd_server::weights::{Dtype, StateDict, write_safetensors};
+use ssd_detector::family::{Family, Scores};
+use ssd_detector::network::Network;
+use ssd_detector::precision::{Place, Wanted};
 use ssd_train::data::{self, Dataset};
 use ssd_train::evaluation::{self, Detector, Set, report, sheet};
 use ssd_train::fit::batches::{Example, Samples};
@@ -21,6 +20,7 @@ use ssd_train::fit::run::{Best, Run, Schedule, replicas};
 use ssd_train::fit::targets::Truth;
 use ssd_train::fit::{heads, stored};
 use ssd_train::measure::voc;
+use state_dict::{Dtype, StateDict, write_safetensors};
 
 use super::{bar, check_writable, count, learning_rate, place};
 

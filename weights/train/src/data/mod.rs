@@ -35,7 +35,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use ssd_server::detector::boxes::Corners;
+use ssd_detector::boxes::Corners;
 
 use self::folder::Folder;
 pub use self::folder::SHEET;

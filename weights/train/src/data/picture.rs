@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 use image::metadata::Orientation;
 use image::{ImageDecoder as _, ImageFormat, ImageReader, RgbImage};
-use ssd_server::detector::picture::Header;
+use ssd_detector::picture::Header;
 
 /// The maximum length of a picture's file, in bytes.
 const LONGEST_FILE: u64 = 256 << 20;

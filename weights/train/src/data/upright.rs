@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use image::metadata::Orientation;
-use ssd_server::detector::boxes::Corners;
+use ssd_detector::boxes::Corners;
 
 use super::picture::Geometry;
 use super::raw::{Frame, RawPicture};

@@ -17,15 +17,15 @@ use anyhow::{Context as _, ensure};
 use image::RgbImage;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use ssd_server::detector::boxes::{self, Criteria};
-use ssd_server::detector::family::Family;
-use ssd_server::detector::inference::{self, Inference};
-use ssd_server::detector::labels::VOC_TO_COCO;
-use ssd_server::detector::network::Network;
-use ssd_server::detector::precision::{Choice, Place, Precision, Wanted};
-use ssd_server::detector::priors::Prior;
-use ssd_server::detector::{self, describe};
-use ssd_server::weights::StateDict;
+use ssd_detector::boxes::{self, Criteria};
+use ssd_detector::describe;
+use ssd_detector::family::Family;
+use ssd_detector::inference::{self, Inference};
+use ssd_detector::labels::VOC_TO_COCO;
+use ssd_detector::network::Network;
+use ssd_detector::precision::{Choice, Place, Precision, Wanted};
+use ssd_detector::priors::Prior;
+use state_dict::StateDict;
 
 use crate::data::{self, Dataset};
 use crate::measure::{Found, Truth, coco, mean, voc};
@@ -178,7 +178,7 @@ impl Detector {
         let network = Network::new(&state)?;
         let family = network.family();
         let meaning = meaning(&state, classes)?;
-        let scales = detector::scales(&state)?;
+        let scales = ssd_detector::scales(&state)?;
         let (network, choice) = inference::prepare(network, scales, wanted)?;
         Ok((Self::new(network, family, meaning), choice))
     }

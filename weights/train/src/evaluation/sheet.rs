@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops;
 use image::{Rgb, RgbImage};
-use ssd_server::detector::annotate::{self, Line, Mark, Pens};
-use ssd_server::detector::boxes::Corners;
+use ssd_detector::annotate::{self, Line, Mark, Pens};
+use ssd_detector::boxes::Corners;
 
 use super::Set;
 use crate::data;

@@ -1,7 +1,7 @@
 //! A labelled picture seen differently: a part of it or more than it, mirrored, in another light.
 
 use image::RgbImage;
-use ssd_server::detector::boxes::Corners;
+use ssd_detector::boxes::Corners;
 
 use super::random::Random;
 use super::targets::Truth;

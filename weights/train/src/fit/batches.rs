@@ -12,8 +12,8 @@ use anyhow::Context as _;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, resize};
 use image::{ImageFormat, RgbImage};
-use ssd_server::detector::family::Family;
-use ssd_server::detector::priors::Prior;
+use ssd_detector::family::Family;
+use ssd_detector::priors::Prior;
 use tch::{Device, TchError, Tensor};
 
 use super::Joined;

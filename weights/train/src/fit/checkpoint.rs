@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
-use ssd_server::weights::{Dtype, StateDict, write_safetensors};
+use state_dict::{Dtype, StateDict, write_safetensors};
 use tch::Tensor;
 
 use super::run::Schedule;

@@ -1,8 +1,8 @@
 //! The network to begin with: the layers of other weights, and classification heads for new classes.
 
 use anyhow::Context as _;
-use ssd_server::detector::family::{Family, Scores};
-use ssd_server::weights::{Dtype, NewTensor, StateDict, safetensors_bytes};
+use ssd_detector::family::{Family, Scores};
+use state_dict::{Dtype, NewTensor, StateDict, safetensors_bytes};
 
 use super::random::Random;
 

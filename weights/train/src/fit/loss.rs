@@ -1,6 +1,6 @@
 //! What a network is trained to make small.
 
-use ssd_server::detector::family::Scores;
+use ssd_detector::family::Scores;
 use tch::{Kind, Reduction, TchError, Tensor};
 
 /// Focal loss: how much less a prior counts that is right already (Lin et al. 2017, equation 5).

@@ -24,7 +24,7 @@ pub mod targets;
 
 use std::thread::JoinHandle;
 
-use ssd_server::weights::{Dtype, NewTensor};
+use state_dict::{Dtype, NewTensor};
 use tch::{Kind, Tensor};
 
 /// Waits for the end of a thread when it is dropped. A program that ends beside a thread with tensors tears libtorch down

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
-use ssd_server::detector::network::Network;
-use ssd_server::detector::precision::Place;
-use ssd_server::weights::StateDict;
+use ssd_detector::network::Network;
+use ssd_detector::precision::Place;
+use state_dict::StateDict;
 use tch::{Device, TchError, Tensor};
 
 use super::Joined;

@@ -1,7 +1,7 @@
 //! Which prior box is matched with which object: the matching of Liu et al. 2016, section 2.2.
 
-use ssd_server::detector::boxes::Corners;
-use ssd_server::detector::priors::Prior;
+use ssd_detector::boxes::Corners;
+use ssd_detector::priors::Prior;
 
 /// Least overlap at which a prior answers for an object.
 const MATCH: f32 = 0.5;
@@ -129,8 +129,8 @@ pub fn assign(truths: &[Truth], priors: &[Prior]) -> Targets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ssd_server::detector::boxes::decode;
-    use ssd_server::detector::family;
+    use ssd_detector::boxes::decode;
+    use ssd_detector::family;
 
     fn square(cx: f32, cy: f32, side: f32) -> Prior {
         Prior {

@@ -1,0 +1,226 @@
+//! Pictures of every format, written by other programs (tests/data/pictures/make.py), give the
+//! pixels of the photograph they were made from, upright; damaged ones are refused.
+
+use std::path::PathBuf;
+
+use image::RgbImage;
+use ssd_detector::picture::{Error, Header};
+
+fn bytes(name: &str) -> Vec<u8> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/data/pictures");
+    std::fs::read(folder.join(name)).unwrap()
+}
+
+fn decode(bytes: &[u8]) -> Result<RgbImage, Error> {
+    Header::read(bytes, 50_000_000)?.decode(bytes)
+}
+
+/// Mean absolute difference of two pictures of one size, in levels of 0 to 255.
+fn difference(a: &RgbImage, b: &RgbImage) -> f64 {
+    assert_eq!(a.dimensions(), b.dimensions());
+    let sum: u64 = a
+        .as_raw()
+        .iter()
+        .zip(b.as_raw())
+        .map(|(a, b)| u64::from(a.abs_diff(*b)))
+        .sum();
+    sum as f64 / a.as_raw().len() as f64
+}
+
+/// File, the reference it shows, and by how many levels it may differ from it on average: none
+/// where the format keeps every sample.
+const PICTURES: [(&str, &str, f64); 27] = [
+    ("baseline.jpg", "reference.png", 2.5),
+    ("subsampled.jpg", "reference.png", 4.0),
+    ("progressive.jpg", "reference.png", 2.5),
+    ("restarts.jpg", "reference.png", 2.5),
+    ("cmyk.jpg", "reference.png", 4.0),
+    ("grey.jpg", "reference-grey.png", 2.5),
+    ("reference.png", "reference.png", 0.0),
+    ("rgba.png", "reference.png", 0.0),
+    ("rgb16.png", "reference.png", 0.0),
+    ("interlaced.png", "reference.png", 0.0),
+    ("palette.png", "reference.png", 4.0),
+    ("grey-alpha.png", "reference-grey.png", 0.0),
+    ("lossless.webp", "reference.png", 0.0),
+    ("alpha.webp", "reference.png", 0.0),
+    ("lossy.webp", "reference.png", 4.0),
+    ("animated.webp", "reference.png", 0.0),
+    ("rgb.bmp", "reference.png", 0.0),
+    ("palette.bmp", "reference.png", 4.0),
+    ("animated.gif", "reference.png", 4.0),
+    ("exif1.jpg", "reference.png", 2.5),
+    ("exif2.jpg", "reference.png", 2.5),
+    ("exif3.jpg", "reference.png", 2.5),
+    ("exif4.jpg", "reference.png", 2.5),
+    ("exif5.jpg", "reference.png", 2.5),
+    ("exif6.jpg", "reference.png", 2.5),
+    ("exif7.jpg", "reference.png", 2.5),
+    ("exif8.jpg", "reference.png", 2.5),
+];
+
+#[test]
+fn every_format_gives_the_photograph_upright() {
+    for (name, reference, most) in PICTURES {
+        let shown = decode(&bytes(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let expected = image::load_from_memory(&bytes(reference))
+            .unwrap()
+            .into_rgb8();
+        let by = difference(&shown, &expected);
+        assert!(by <= most, "{name} differs by {by}");
+    }
+}
+
+#[test]
+fn greys_of_every_depth_give_their_levels() {
+    for depth in [1, 2, 4, 8, 16] {
+        let name = match depth {
+            8 => "reference-grey.png".to_owned(),
+            _ => format!("grey{depth}.png"),
+        };
+        let mut expected = image::load_from_memory(&bytes("reference-grey.png"))
+            .unwrap()
+            .into_rgb8();
+        // Quantised as make.py does, and back to 8 bits.
+        let most = (1_u32 << depth) - 1;
+        for sample in expected.iter_mut() {
+            let level = (u32::from(*sample) * most + 127) / 255;
+            *sample = (f64::from(level) * 255.0 / f64::from(most)).round() as u8;
+        }
+        assert!(
+            difference(&decode(&bytes(&name)).unwrap(), &expected) == 0.0,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn exif_orientation_is_obeyed_in_png_and_webp_too() {
+    let expected = decode(&bytes("reference.png")).unwrap();
+    for name in ["exif6.png", "exif6.webp"] {
+        assert!(
+            difference(&decode(&bytes(name)).unwrap(), &expected) < 0.01,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_picture_cut_short_anywhere_is_refused_as_damaged() {
+    for name in [
+        "baseline.jpg",
+        "progressive.jpg",
+        "exif6.jpg",
+        "rgba.png",
+        "lossless.webp",
+        "lossy.webp",
+        "rgb.bmp",
+        "animated.gif",
+    ] {
+        let whole = bytes(name);
+        // Of an animation only the first picture counts; it ends before the middle of this one.
+        let end = if name == "animated.gif" {
+            whole.len() / 3
+        } else {
+            whole.len() - 13
+        };
+        for length in (0..20).map(|part| 30 + (end - 30) * part / 19) {
+            match decode(&whole[..length]) {
+                Err(Error::Undecodable { problem, .. }) => assert!(!problem.is_empty()),
+                other => panic!(
+                    "{name} cut to {length} of {}: {:?}",
+                    whole.len(),
+                    other.map(|p| p.dimensions())
+                ),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_picture_is_told_on_one_line() {
+    // A segment, and no marker after it.
+    let jpeg = [b"\xff\xd8\xff\xe0\0\x10".as_slice(), &[0; 14]].concat();
+    let message = decode(&jpeg).unwrap_err().to_string();
+    assert!(!message.contains(char::is_control), "{message:?}");
+}
+
+#[test]
+fn flipped_bytes_are_refused_or_read_but_never_panic() {
+    for (name, ..) in PICTURES {
+        let whole = bytes(name);
+        for step in 0..60 {
+            let mut damaged = whole.clone();
+            let at = step * whole.len() / 60;
+            damaged[at] ^= 0x55;
+            let _ = decode(&damaged);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_picture_is_unsupported_whatever_it_claims() {
+    let other: [&[u8]; 6] = [
+        b"hello, world",
+        b"<!doctype html><title>403</title>",
+        b"%PDF-1.7\n",
+        b"II*\0\x08\0\0\0",
+        b"\0\0\0\x20ftypavif",
+        b"\xff",
+    ];
+    for bytes in other {
+        assert_eq!(decode(bytes), Err(Error::Unsupported), "{bytes:?}");
+    }
+    assert_eq!(decode(b""), Err(Error::Empty));
+}
+
+#[test]
+fn a_picture_with_too_many_pixels_is_refused_by_its_header_alone() {
+    // A PNG of 60,000 x 60,000 pixels whose data would be 10.8 GB; there is none here.
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\xea\x60\0\0\xea\x60\x08\x02\0\0\0".to_vec();
+    let checksum = crc32fast::hash(&png[12..]);
+    png.extend(checksum.to_be_bytes());
+    png.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e\0\0\0\0IEND\xae\x42\x60\x82");
+    let refused = Err(Error::TooManyPixels {
+        width: 60_000,
+        height: 60_000,
+        bytes: 3,
+        limit: 50_000_000,
+    });
+    assert_eq!(decode(&png), refused);
+
+    // The JPEG's own size, overwritten by the largest there is.
+    let mut jpeg = bytes("baseline.jpg");
+    let frame = jpeg
+        .windows(2)
+        .position(|marker| marker == [0xff, 0xc0])
+        .unwrap();
+    jpeg[frame + 5..frame + 9].fill(0xff);
+    let refused = Err(Error::TooManyPixels {
+        width: 65_535,
+        height: 65_535,
+        bytes: 3,
+        limit: 50_000_000,
+    });
+    assert_eq!(decode(&jpeg), refused);
+}
+
+#[test]
+fn the_pixel_limit_takes_a_picture_of_exactly_that_size() {
+    let png = bytes("reference.png");
+    assert!(Header::read(&png, 90 * 60).is_ok());
+    assert!(Header::read(&png, 90 * 60 - 1).is_err());
+}
+
+#[test]
+fn pixels_of_16_bit_samples_count_by_their_bytes() {
+    let png = bytes("rgb16.png");
+    // Six bytes a pixel, where four count as one.
+    let limit = 90 * 60 * 6 / 4;
+    assert!(Header::read(&png, limit).is_ok());
+    let refused = Header::read(&png, limit - 1).unwrap_err().to_string();
+    assert!(
+        refused.contains("90 x 60 pixels of 6 bytes; at most 8099 pixels"),
+        "{refused}"
+    );
+}

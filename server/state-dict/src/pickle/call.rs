@@ -1,0 +1,253 @@
+//! What the known functions do with their arguments, and what a persistent id stands for.
+//!
+//! Problems are sentences; the machine adds where they are.
+
+use super::Machine;
+use super::global::{Global, RebuildTensor};
+use super::value::{Storage, TensorRecipe, Value};
+use crate::limits;
+
+const WHOLE_MODEL: &str =
+    "a whole pickled model, not a state dict; save `model.state_dict()`, not `model`";
+
+impl Machine<'_> {
+    /// The value of a call.
+    pub(super) fn evaluate(
+        &mut self,
+        function: Global,
+        arguments: &[Value],
+    ) -> Result<Value, String> {
+        match (function, arguments) {
+            // The type and the attributes of a tensor's subclass do not matter. `function` is not
+            // this one again, so the nesting of its arguments ends here.
+            (
+                Global::RebuildFromType,
+                &[
+                    Value::Global(function),
+                    _type,
+                    Value::Tuple(arguments),
+                    _state,
+                ],
+            ) if function != Global::RebuildFromType => {
+                let arguments = self.arguments(arguments)?;
+                self.evaluate(function, &arguments)
+            }
+            (Global::RebuildTensor(version), _) => self.rebuild_tensor(version, arguments),
+            // Parameters are their tensors: whether they need a gradient, and their hooks, do not
+            // matter.
+            (
+                Global::RebuildParameter | Global::RebuildParameterWithState | Global::Parameter,
+                &[tensor @ Value::Tensor(_), ..],
+            ) => Ok(tensor),
+            (Global::Dict, []) => Ok(self.heap.add_dict(Vec::new())),
+            (Global::Dict, &[items]) => self.dict_from(items),
+            (Global::Size, [sizes @ (Value::Tuple(_) | Value::List(_))]) => Ok(*sizes),
+            (Global::Set, _) => Ok(Value::Set),
+            (Global::Bytes, _) => Ok(Value::Bytes),
+            (Global::Setting, _) => Ok(Value::Setting),
+            _ => {
+                let arguments: Vec<_> = arguments
+                    .iter()
+                    .take(9)
+                    .map(|value| value.describe())
+                    .collect();
+                Err(format!(
+                    "{function:?} cannot be called with ({})",
+                    arguments.join(", ")
+                ))
+            }
+        }
+    }
+
+    /// `OrderedDict(items)`: from another dict, or from a list of pairs, as Python 2 writes it.
+    fn dict_from(&mut self, items: Value) -> Result<Value, String> {
+        let pairs = match items {
+            Value::Dict(dict) => {
+                self.charge_copies(self.heap.dict(dict).len())?;
+                self.heap.dict(dict).to_vec()
+            }
+            Value::List(list) | Value::Tuple(list) => {
+                self.charge_copies(self.heap.sequence(list).len())?;
+                self.heap
+                    .sequence(list)
+                    .iter()
+                    .map(|&pair| self.pair(pair))
+                    .collect::<Result<_, _>>()?
+            }
+            other => return Err(format!("a dict cannot be made of {}", other.describe())),
+        };
+        Ok(self.heap.add_dict(pairs))
+    }
+
+    fn pair(&self, pair: Value) -> Result<(Value, Value), String> {
+        if let Value::List(pair) | Value::Tuple(pair) = pair
+            && let &[key, value] = self.heap.sequence(pair)
+        {
+            return Ok((key, value));
+        }
+        Err(format!(
+            "a pair of key and value is expected, found {}",
+            pair.describe()
+        ))
+    }
+
+    fn charge_copies(&mut self, items: usize) -> Result<(), String> {
+        self.copied = self.copied.saturating_add(items);
+        if self.copied > limits::COPIED_ITEMS {
+            return Err(format!(
+                "more than {} items are copied, the most that are",
+                limits::COPIED_ITEMS
+            ));
+        }
+        Ok(())
+    }
+
+    fn rebuild_tensor(
+        &mut self,
+        version: RebuildTensor,
+        arguments: &[Value],
+    ) -> Result<Value, String> {
+        let (required, dtype) = match version {
+            RebuildTensor::V1 => (4, None),
+            RebuildTensor::V2 => (6, None),
+            RebuildTensor::V3 => (7, arguments.get(6).copied()),
+        };
+        self.dialect.rebuild_tensor_v1 |= version == RebuildTensor::V1;
+        let &[Value::Storage(storage), offset, shape, strides, ..] = arguments else {
+            return Err(
+                "a tensor is expected to have a storage, an offset, a shape and strides".to_owned(),
+            );
+        };
+        match arguments.get(required..) {
+            Some([]) => {}
+            Some(&[metadata]) if version != RebuildTensor::V1 => self.check_metadata(metadata)?,
+            _ => {
+                return Err(format!(
+                    "a tensor with {} arguments, {required} expected",
+                    arguments.len()
+                ));
+            }
+        }
+        Ok(self.heap.add_tensor(TensorRecipe {
+            storage,
+            offset,
+            shape,
+            strides,
+            dtype,
+        }))
+    }
+
+    /// A tensor whose elements are to be negated or conjugated when read must not be read as it is.
+    fn check_metadata(&self, metadata: Value) -> Result<(), String> {
+        let Value::Dict(metadata) = metadata else {
+            return Ok(());
+        };
+        // PyTorch writes these two flags. A long dict would be searched again for every tensor that
+        // shares it.
+        if self.heap.dict(metadata).len() > 2 {
+            return Err("a tensor with unknown metadata".to_owned());
+        }
+        for flag in ["neg", "conj"] {
+            if self.heap.lookup(metadata, flag) == Some(Value::Bool(true)) {
+                return Err(format!(
+                    "a tensor with the `{flag}` bit set, which is not read; \
+                     save `tensor.resolve_{flag}()`"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What `('storage', type, key, location, count[, view])` stands for.
+    pub(super) fn storage(&mut self, id: Value) -> Result<Storage, String> {
+        let Value::Tuple(id) = id else {
+            return Err(format!(
+                "a storage's description is {}, not a tuple",
+                id.describe()
+            ));
+        };
+        let (&kind, description) = self
+            .heap
+            .sequence(id)
+            .split_first()
+            .ok_or("a storage without a description")?;
+        match kind {
+            Value::Text(kind) if self.heap.text(kind) == "storage" => {}
+            Value::Text(kind) if self.heap.text(kind) == "module" => {
+                return Err(WHOLE_MODEL.to_owned());
+            }
+            other => return Err(format!("a storage is expected, found {}", other.describe())),
+        }
+        let (element, key, location, count, view) = match *description {
+            [element, key, location, count] => (element, key, location, count, Value::None),
+            [element, key, location, count, view] => (element, key, location, count, view),
+            _ => {
+                return Err(format!(
+                    "a storage's description has {} items, 4 or 5 expected",
+                    description.len()
+                ));
+            }
+        };
+        let Value::Global(Global::StorageType(element)) = element else {
+            return Err(format!("a storage's type is {}", element.describe()));
+        };
+        let (Value::Text(key), Value::Text(location)) = (key, location) else {
+            return Err("a storage's key and location are not strings".to_owned());
+        };
+        let key_length = self.heap.text(key).len();
+        if key_length > limits::KEY {
+            return Err(format!(
+                "a storage's key has {key_length} bytes; {} at most are read",
+                limits::KEY
+            ));
+        }
+        self.dialect.cuda |= self.heap.text(location).starts_with("cuda");
+        let storage = Storage {
+            element,
+            key,
+            count: size(count, "a storage's number of elements")?,
+            view: self.view(view)?,
+        };
+        if storage.count.checked_mul(storage.element.size()).is_none() {
+            return Err(format!("a storage of {} elements", storage.count));
+        }
+        match storage.view {
+            Some((offset, count))
+                if offset
+                    .checked_add(count)
+                    .is_none_or(|end| end > storage.count) =>
+            {
+                Err(format!(
+                    "a view of {count} elements from element {offset} of a storage that has {}",
+                    storage.count
+                ))
+            }
+            _ => Ok(storage),
+        }
+    }
+
+    /// The first element and the number of elements of `(key, offset, count)`; nothing for None.
+    fn view(&self, view: Value) -> Result<Option<(usize, usize)>, String> {
+        match view {
+            Value::None => Ok(None),
+            Value::Tuple(view) => match *self.heap.sequence(view) {
+                [_key, offset, count] => Ok(Some((
+                    size(offset, "a view's offset")?,
+                    size(count, "a view's size")?,
+                ))),
+                ref other => Err(format!(
+                    "a storage's view has {} items, 3 expected",
+                    other.len()
+                )),
+            },
+            other => Err(format!("a storage's view is {}", other.describe())),
+        }
+    }
+}
+
+/// An integer that counts something.
+fn size(value: Value, what: &str) -> Result<usize, String> {
+    value
+        .as_size()
+        .ok_or_else(|| format!("{what} is {}", value.describe()))
+}

@@ -1,0 +1,185 @@
+//! What a pickle describes.
+
+use std::borrow::Cow;
+
+use super::global::{Global, StorageType};
+
+/// One value. Small and `Copy`: whatever is large lies in the [`Heap`] and is named by its index,
+/// so values may be shared, or contain themselves, and nothing recurses when they are dropped.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Value {
+    None,
+    Bool(bool),
+    Int(i64),
+    /// The integer every file of the pre-1.6 format begins with.
+    Magic,
+    /// Any other integer that `i64` cannot hold.
+    HugeInt,
+    Float,
+    Text(u32),
+    Bytes,
+    Tuple(u32),
+    List(u32),
+    Dict(u32),
+    Set,
+    /// A device or a layout: harmless, and nobody asks which.
+    Setting,
+    Global(Global),
+    Storage(u32),
+    Tensor(u32),
+}
+
+/// Where values' contents lie. It only grows: what a pickle drops stays until the end.
+#[derive(Default)]
+pub(crate) struct Heap<'a> {
+    texts: Vec<Cow<'a, str>>,
+    /// Of tuples and lists.
+    sequences: Vec<Vec<Value>>,
+    /// Keys and values, in the order they were set.
+    dicts: Vec<Vec<(Value, Value)>>,
+    storages: Vec<Storage>,
+    tensors: Vec<TensorRecipe>,
+}
+
+/// The memory behind tensors, as a pickle declares it: `('storage', type, key, location, count[,
+/// view])`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Storage {
+    pub(crate) element: StorageType,
+    /// A `Value::Text`'s index.
+    pub(crate) key: u32,
+    /// Elements (bytes, where untyped) of the whole storage. Few enough that `usize` holds their
+    /// bytes.
+    pub(crate) count: usize,
+    /// The part of the storage that this one is, where it is a view: first element, elements. Lies
+    /// inside.
+    pub(crate) view: Option<(usize, usize)>,
+}
+
+impl Storage {
+    /// Bytes of the whole storage.
+    pub(crate) fn bytes(&self) -> usize {
+        self.count * self.element.size()
+    }
+}
+
+/// What a call of `torch._utils._rebuild_tensor` or its successors was given. The values are what
+/// the pickle says, unchecked: they are checked when the tensor's name is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TensorRecipe {
+    /// A `Value::Storage`'s index.
+    pub(crate) storage: u32,
+    pub(crate) offset: Value,
+    pub(crate) shape: Value,
+    pub(crate) strides: Value,
+    /// The element type, where it is told apart from the storage's (`_rebuild_tensor_v3`).
+    pub(crate) dtype: Option<Value>,
+}
+
+impl<'a> Heap<'a> {
+    pub(super) fn add_text(&mut self, text: Cow<'a, str>) -> Value {
+        Value::Text(add(&mut self.texts, text))
+    }
+
+    pub(super) fn add_tuple(&mut self, items: Vec<Value>) -> Value {
+        Value::Tuple(add(&mut self.sequences, items))
+    }
+
+    pub(super) fn add_list(&mut self, items: Vec<Value>) -> Value {
+        Value::List(add(&mut self.sequences, items))
+    }
+
+    pub(super) fn add_dict(&mut self, pairs: Vec<(Value, Value)>) -> Value {
+        Value::Dict(add(&mut self.dicts, pairs))
+    }
+
+    pub(super) fn add_storage(&mut self, storage: Storage) -> Value {
+        Value::Storage(add(&mut self.storages, storage))
+    }
+
+    pub(super) fn add_tensor(&mut self, recipe: TensorRecipe) -> Value {
+        Value::Tensor(add(&mut self.tensors, recipe))
+    }
+
+    pub(super) fn sequence_mut(&mut self, index: u32) -> &mut Vec<Value> {
+        &mut self.sequences[index as usize]
+    }
+
+    pub(super) fn dict_mut(&mut self, index: u32) -> &mut Vec<(Value, Value)> {
+        &mut self.dicts[index as usize]
+    }
+
+    pub(crate) fn text(&self, index: u32) -> &str {
+        &self.texts[index as usize]
+    }
+
+    /// The items of a tuple or a list.
+    pub(crate) fn sequence(&self, index: u32) -> &[Value] {
+        &self.sequences[index as usize]
+    }
+
+    pub(crate) fn dict(&self, index: u32) -> &[(Value, Value)] {
+        &self.dicts[index as usize]
+    }
+
+    pub(crate) fn storage(&self, index: u32) -> &Storage {
+        &self.storages[index as usize]
+    }
+
+    /// Every storage that was declared, some perhaps more than once.
+    pub(crate) fn storages(&self) -> &[Storage] {
+        &self.storages
+    }
+
+    pub(crate) fn tensor(&self, index: u32) -> &TensorRecipe {
+        &self.tensors[index as usize]
+    }
+
+    /// The value a dict has under a text key.
+    pub(crate) fn lookup(&self, dict: u32, key: &str) -> Option<Value> {
+        let is_key =
+            |candidate: &Value| matches!(candidate, Value::Text(text) if self.text(*text) == key);
+        self.dict(dict)
+            .iter()
+            .rfind(|(candidate, _)| is_key(candidate))
+            .map(|&(_, value)| value)
+    }
+}
+
+/// Adds an item, and tells its index. One opcode adds at most one item, and `limits::opcodes` fits
+/// in `u32`.
+fn add<T>(items: &mut Vec<T>, item: T) -> u32 {
+    items.push(item);
+    u32::try_from(items.len() - 1).expect("fewer items than opcodes")
+}
+
+impl Value {
+    /// The number it is, where it can count something: an integer that is not negative.
+    pub(crate) fn as_size(self) -> Option<usize> {
+        match self {
+            Self::Int(value) => usize::try_from(value).ok(),
+            _ => None,
+        }
+    }
+
+    /// What it is, for an error: "a list".
+    pub(crate) fn describe(self) -> String {
+        match self {
+            Self::None => "None".to_owned(),
+            Self::Bool(value) => format!("the bool {value}"),
+            Self::Int(value) => format!("the integer {value}"),
+            Self::Magic | Self::HugeInt => "an integer of more than 64 bits".to_owned(),
+            Self::Float => "a float".to_owned(),
+            Self::Text(_) => "a string".to_owned(),
+            Self::Bytes => "bytes".to_owned(),
+            Self::Tuple(_) => "a tuple".to_owned(),
+            Self::List(_) => "a list".to_owned(),
+            Self::Dict(_) => "a dict".to_owned(),
+            Self::Set => "a set".to_owned(),
+            Self::Setting => "a device or a layout".to_owned(),
+            Self::Global(_) => "a class or a function".to_owned(),
+            Self::Storage(_) => "a storage".to_owned(),
+            Self::Tensor(_) => "a tensor".to_owned(),
+        }
+    }
+}

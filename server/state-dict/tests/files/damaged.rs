@@ -1,0 +1,127 @@
+//! Sound files, damaged everywhere: an answer each time, soon, and never a panic.
+
+use std::time::{Duration, Instant};
+
+use state_dict::StateDict;
+
+use super::build::*;
+use super::{data, refusal};
+
+const FILES: [&str; 6] = [
+    "variants-legacy-protocol1.pth",
+    "variants-legacy-protocol4.pth",
+    "variants-zip-protocol2.pth",
+    "variants.safetensors",
+    "small-legacy.pth",
+    "small-zip.pth",
+];
+
+/// Offsets: all in a small file; in a large one some near both ends, and a few between.
+fn offsets(length: usize) -> impl Iterator<Item = usize> {
+    let near = move |at| at < 8_000 || at + 8_000 > length;
+    (0..length).filter(move |&at| length < 20_000 || (near(at) && at % 61 == 0) || at % 50_021 == 0)
+}
+
+#[test]
+fn a_file_cut_anywhere_is_refused() {
+    for name in FILES {
+        let whole = std::fs::read(data(name)).unwrap();
+        for length in offsets(whole.len()) {
+            refusal(whole[..length].to_vec());
+        }
+    }
+}
+
+#[test]
+fn a_file_damaged_anywhere_is_read_or_refused() {
+    for name in FILES {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let mut bytes = std::fs::read(data(name)).unwrap();
+        for at in offsets(bytes.len()) {
+            let flip = [0x01, 0x80, 0xff][at % 3];
+            bytes[at] ^= flip;
+            use_everything(bytes.clone());
+            bytes[at] ^= flip;
+            assert!(Instant::now() < deadline, "{name}: slow at byte {at}");
+        }
+    }
+}
+
+#[test]
+fn random_bytes_are_refused() {
+    let mut random = Random(0x1950_a86a_20f9_469c);
+    // Behind each beginning, so that every reader gets its share.
+    let beginnings = [
+        vec![],
+        b"\x80\x02".to_vec(),
+        [magic(), pickle(&int(1001)), pickle(&system_info(true))].concat(),
+        b"PK\x03\x04".to_vec(),
+        b"\x20\0\0\0\0\0\0\0{".to_vec(),
+    ];
+    for round in 0..20_000 {
+        let mut bytes = beginnings[round % beginnings.len()].clone();
+        let length = random.next() % 200;
+        bytes.extend((0..length).map(|_| random.byte()));
+        use_everything(bytes);
+    }
+}
+
+#[test]
+fn random_opcodes_are_read_or_refused() {
+    // Opcodes that fit together more often than random bytes do.
+    let object = |random: &mut Random| -> Vec<u8> {
+        let pieces: Vec<Value> = vec![
+            int(0),
+            int(2),
+            text("x"),
+            tensor(storage("FloatStorage", "0", 4), 0, &[2], &[1]),
+            storage("FloatStorage", "0", 4),
+            global("collections", "OrderedDict"),
+            global("torch._utils", "_rebuild_tensor_v2"),
+        ];
+        let opcodes = b"(02N])}tlaedsueRbQ\x81\x85\x86\x87\x88\x8f\x90\x91\x93\x94";
+        let mut bytes = vec![b']'];
+        for _ in 0..random.next() % 60 {
+            match random.next() % 4 {
+                0 => bytes.extend(&pieces[random.next() % pieces.len()]),
+                1 => bytes.extend([b'h', random.byte() % 8]),
+                _ => bytes.push(opcodes[random.next() % opcodes.len()]),
+            }
+        }
+        bytes
+    };
+    let mut random = Random(7);
+    for _ in 0..5_000 {
+        let object = object(&mut random);
+        use_everything(legacy_floats(&object, &[0.0; 4]));
+    }
+}
+
+/// Reads, and asks for everything there is.
+fn use_everything(bytes: Vec<u8>) {
+    if let Ok(weights) = StateDict::from_bytes(bytes) {
+        for tensor in weights
+            .tensors()
+            .filter(|tensor| tensor.element_count() < 100_000)
+        {
+            assert_eq!(tensor.to_f32().len(), tensor.element_count());
+            let _ = tensor.stats();
+        }
+    }
+}
+
+/// Xorshift64: the same numbers each time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 32).unwrap()
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.next().to_le_bytes()[0]
+    }
+}

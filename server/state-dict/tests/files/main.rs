@@ -1,0 +1,82 @@
+//! `state_dict`: what is read, what is refused, and that nothing in a file can do harm.
+//!
+//! Files named `variants` and `small` in `tests/data` come from `PyTorch`
+//! (`make_weights_variants.py` there tells how); all others are built here, byte by byte, by
+//! `build`.
+
+mod archives;
+mod build;
+mod converted;
+mod damaged;
+mod hostile;
+mod legacy;
+mod refused;
+mod saved_by_torch;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use state_dict::{Error, ErrorKind, StateDict};
+
+/// A file in `tests/data`.
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/data")
+        .join(name)
+}
+
+/// The state dict in those bytes.
+#[track_caller]
+fn read(bytes: Vec<u8>) -> StateDict {
+    StateDict::from_bytes(bytes).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The error that those bytes give, which must be quick, and fit for a log.
+#[track_caller]
+fn refusal(bytes: Vec<u8>) -> Error {
+    let start = Instant::now();
+    let error = StateDict::from_bytes(bytes).expect_err("the bytes must be refused");
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "refused after {:?}",
+        start.elapsed()
+    );
+    let message = error.to_string();
+    assert!(!message.contains(char::is_control), "{message:?}");
+    assert!(message.len() < 1000, "{} bytes: {message}", message.len());
+    error
+}
+
+/// Whether the bytes are refused with these words.
+#[track_caller]
+fn assert_refused(bytes: Vec<u8>, words: &[&str]) {
+    let message = refusal(bytes).to_string();
+    for word in words {
+        assert!(message.contains(word), "{word:?} is not in: {message}");
+    }
+}
+
+/// Whether the bytes are refused because they name `global`.
+#[track_caller]
+fn assert_forbidden(bytes: Vec<u8>, global: &str) {
+    let found = opcode_offset(&bytes, global);
+    let error = refusal(bytes);
+    let ErrorKind::ForbiddenGlobal { name, offset, .. } = error.kind() else {
+        panic!("another error: {error}");
+    };
+    assert_eq!(*name, format!("`{global}`"));
+    assert!(error.to_string().contains("wants to run code"), "{error}");
+    if let Some(found) = found {
+        assert_eq!(*offset, found, "the offset of the opcode in the file");
+    }
+}
+
+/// Where a GLOBAL or INST opcode names `module.name`.
+fn opcode_offset(bytes: &[u8], global: &str) -> Option<usize> {
+    let (module, name) = global.rsplit_once('.')?;
+    let line = format!("{module}\n{name}\n");
+    let at = bytes
+        .windows(line.len())
+        .position(|window| window == line.as_bytes())?;
+    Some(at - 1)
+}
