@@ -15,7 +15,7 @@ use ssd_detector::boxes::Criteria;
 use ssd_detector::inference;
 use ssd_detector::labels::Labels;
 use ssd_detector::picture::Header;
-use ssd_detector::precision::{Place, Precision, Wanted};
+use ssd_detector::precision::{Precision, Requested, RequestedDevice};
 use ssd_server::config::{Settings, Variables};
 use ssd_server::engine::Files;
 use ssd_server::server::Application;
@@ -43,9 +43,9 @@ fn stages(criterion: &mut Criterion, weights: &Path, jpeg: &[u8]) {
     let state = StateDict::open(weights).expect("weights");
     let in_precision = |precision| {
         let (model, network) = Model::new(&state, &labels).expect("a model");
-        let wanted = Wanted {
+        let wanted = Requested {
             precision: Some(precision),
-            place: Place::Cpu,
+            device: RequestedDevice::Cpu,
         };
         let (network, _) = inference::prepare(network, None, wanted).expect("an inference");
         (model, network)

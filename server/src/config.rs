@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use ssd_detector::precision::{Place, Precision, Wanted};
+use ssd_detector::precision::{Precision, Requested, RequestedDevice};
 use ssd_detector::{Defaults, family};
 use state_dict::quote;
 
@@ -172,7 +172,7 @@ pub struct Settings {
     /// In bytes.
     pub bodies_limit: usize,
     pub pixel_limit: u64,
-    pub arithmetic: Wanted,
+    pub arithmetic: Requested,
     pub workers: NonZeroUsize,
     /// Of each worker.
     pub threads: NonZeroUsize,
@@ -300,12 +300,12 @@ impl Settings {
             pixel_limit: values.get(&PIXEL_LIMIT, |text| {
                 parse(text).filter(|count| (1..=1_000_000_000).contains(count))
             })?,
-            arithmetic: Wanted {
+            arithmetic: Requested {
                 precision: values.get(&PRECISION, |text| match text {
                     "auto" => Some(None),
                     _ => Precision::named(text).map(Some),
                 })?,
-                place: values.get(&DEVICE, Place::named)?,
+                device: values.get(&DEVICE, RequestedDevice::named)?,
             },
             workers,
             threads: values.get(&THREADS, |text| threads(text, workers))?,

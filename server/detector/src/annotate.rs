@@ -84,7 +84,7 @@ pub fn draw(picture: &mut RgbImage, detections: &[Detection]) {
             line: Line::Solid,
             label: found.label.clone(),
             // Downwards: what is not certain is not called so.
-            ending: format!(" {} %", (found.probability * 100.0).floor()),
+            ending: format!(" {} %", (found.score * 100.0).floor()),
         })
         .collect();
     let pens = Pens::of(picture.width(), picture.height());

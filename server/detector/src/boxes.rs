@@ -124,7 +124,7 @@ pub struct Scored {
     /// Class index, 1 or more.
     pub class: usize,
     /// Probability, 0 to 1.
-    pub probability: f32,
+    pub score: f32,
     /// Where, in fractions of the picture's sides.
     pub corners: Corners,
 }
@@ -179,7 +179,7 @@ pub fn detect(
                     }
                     candidates.push(Scored {
                         class,
-                        probability: score,
+                        score,
                         corners,
                     });
                     boxes.push(corners);
@@ -192,7 +192,7 @@ pub fn detect(
     }
     // A box that lies outside the picture shows nothing, and must not take another's place.
     found.retain(|found: &Scored| !found.corners.clip(1.0, 1.0).is_empty());
-    found.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    found.sort_by(|a, b| b.score.total_cmp(&a.score));
     found.truncate(criteria.top_k);
     found
 }

@@ -12,7 +12,7 @@ use super::family::Scores;
 use super::graph::{Graph, Map, Node};
 use super::network::{self, Layer, Network, by_prior, channels_last};
 use super::onednn::{self, Moves, Quantised, Reordered, Scale};
-use super::precision::{self, Choice, Precision, Processor, Wanted};
+use super::precision::{self, Choice, Precision, Processor, Requested};
 use super::preprocess::{Input, Preprocessing};
 use super::quantise::{self, Scales};
 use super::samples;
@@ -213,9 +213,9 @@ impl Form {
 pub fn prepare(
     network: Network,
     scales: Option<Scales>,
-    wanted: Wanted,
+    requested: Requested,
 ) -> Result<(Inference, Choice), Error> {
-    let device = wanted.place.device().map_err(Error::Device)?;
+    let device = requested.device.device().map_err(Error::Device)?;
     let processor = Processor::of_this_machine();
     let eight_bits = device == Device::Cpu && onednn::available();
     let calibrated = scales.is_some() && eight_bits;
@@ -233,7 +233,7 @@ pub fn prepare(
         }
     };
     let mut choice = precision::choose(
-        wanted.precision,
+        requested.precision,
         device,
         processor,
         calibrated,

@@ -68,7 +68,7 @@ pub struct Detection {
     /// Class index, 1 or more.
     pub class: usize,
     /// Probability, 0 to 1.
-    pub probability: f32,
+    pub score: f32,
     /// Where, in pixels of the upright picture, inside it and not empty.
     pub corners: Corners,
 }
@@ -173,7 +173,7 @@ impl Model {
                 shows.then(|| Detection {
                     label: self.labels[found.class - 1].clone(),
                     class: found.class,
-                    probability: found.probability,
+                    score: found.score,
                     corners,
                 })
             })

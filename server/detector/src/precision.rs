@@ -118,7 +118,7 @@ impl Processor {
 
 /// Where a network is asked to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Place {
+pub enum RequestedDevice {
     /// On the first CUDA device, where libtorch finds one, else on the processor.
     #[default]
     Auto,
@@ -128,7 +128,7 @@ pub enum Place {
     Cuda(usize),
 }
 
-impl Place {
+impl RequestedDevice {
     /// The place of that name, as in the setting.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
@@ -165,18 +165,18 @@ impl Place {
 
 /// What is asked of a network's arithmetic. The default leaves everything to this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Wanted {
+pub struct Requested {
     /// `None` for the one that suits.
     pub precision: Option<Precision>,
     /// Where it runs.
-    pub place: Place,
+    pub device: RequestedDevice,
 }
 
-impl Wanted {
+impl Requested {
     /// Single precision on the processor: what others are compared with.
     pub const REFERENCE: Self = Self {
         precision: Some(Precision::F32),
-        place: Place::Cpu,
+        device: RequestedDevice::Cpu,
     };
 }
 

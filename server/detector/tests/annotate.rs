@@ -10,7 +10,7 @@ fn found(class: usize, label: &str, [x1, y1, x2, y2]: [f32; 4]) -> Detection {
     Detection {
         label: label.to_owned(),
         class,
-        probability: 0.9876,
+        score: 0.9876,
         corners: Corners { x1, y1, x2, y2 },
     }
 }
@@ -146,7 +146,7 @@ fn a_label_wider_than_the_picture_is_cut_and_keeps_its_probability() {
     let plate_at_the_right = |picture: &RgbImage| count(&part(picture, 85, 3, 8, 9), colour(5));
     assert!(plate_at_the_right(&cut) > 20 && plate_at_the_right(&short) == 0);
     let mut other = found(5, &long, whole);
-    other.probability = 0.5;
+    other.score = 0.5;
     assert!(annotated(100, 80, &[other]) != cut);
 }
 

@@ -9,7 +9,7 @@ use ssd_detector::family::{COCO_ORIGINAL, MOBILENET_V2, TORCHVISION, VOC};
 use ssd_detector::inference;
 use ssd_detector::labels::Labels;
 use ssd_detector::network::Network;
-use ssd_detector::precision::Wanted;
+use ssd_detector::precision::Requested;
 use state_dict::StateDict;
 
 const CRITERIA: Criteria = Criteria {
@@ -162,17 +162,13 @@ fn the_detections_of_the_cat_equal_the_reference() {
     let state = StateDict::open(&data("small.safetensors")).unwrap();
     let network = Network::new(&state).unwrap();
     let (family, kinds) = (network.family(), each_class(network.classes()));
-    let (inference, _) = inference::prepare(network, None, Wanted::REFERENCE).unwrap();
+    let (inference, _) = inference::prepare(network, None, Requested::REFERENCE).unwrap();
     let picture = cat();
     let output = inference
         .forward_one(&family.preprocessing.input(&picture))
         .unwrap();
     let mut ours = boxes::detect(&output, &family.priors(), family, &kinds, &CRITERIA);
-    ours.sort_by(|a, b| {
-        a.class
-            .cmp(&b.class)
-            .then(b.probability.total_cmp(&a.probability))
-    });
+    ours.sort_by(|a, b| a.class.cmp(&b.class).then(b.score.total_cmp(&a.score)));
     let reference: serde_json::Value =
         serde_json::from_slice(&std::fs::read(data("golden-detections.json")).unwrap()).unwrap();
     let theirs = reference["detections"].as_array().unwrap();
@@ -180,7 +176,7 @@ fn the_detections_of_the_cat_equal_the_reference() {
     let (w, h) = (picture.width() as f32, picture.height() as f32);
     for (a, b) in ours.iter().zip(theirs) {
         assert_eq!(a.class as u64, b["class_index"].as_u64().unwrap());
-        assert!((f64::from(a.probability) - b["probability"].as_f64().unwrap()).abs() <= 1e-3);
+        assert!((f64::from(a.score) - b["probability"].as_f64().unwrap()).abs() <= 1e-3);
         let side = |i: usize| b["box"][i].as_f64().unwrap() as f32;
         let expected = Corners {
             x1: side(0),
@@ -201,7 +197,7 @@ fn torchvision_s_weights_give_torchvision_s_detections() {
     assert_eq!((model.family(), network.classes()), (&TORCHVISION, 91));
     assert_eq!(model.labels()[12], "stop sign");
     let picture = cat();
-    let (inference, _) = inference::prepare(network, None, Wanted::REFERENCE).unwrap();
+    let (inference, _) = inference::prepare(network, None, Requested::REFERENCE).unwrap();
     let output = inference.forward_one(&model.input(&picture)).unwrap();
     let ours = model.detections(&output, &CRITERIA, picture.dimensions());
     let theirs: serde_json::Value =
@@ -213,7 +209,7 @@ fn torchvision_s_weights_give_torchvision_s_detections() {
     for (ours, theirs) in ours.iter().zip(theirs) {
         assert_eq!(ours.class as u64, theirs["class_index"].as_u64().unwrap());
         let probability = theirs["probability"].as_f64().unwrap();
-        assert!((f64::from(ours.probability) - probability).abs() <= 1e-3);
+        assert!((f64::from(ours.score) - probability).abs() <= 1e-3);
         let side = |index: usize| theirs["box"][index].as_f64().unwrap() as f32;
         let [x1, y1, x2, y2] = [0, 1, 2, 3].map(side);
         assert!(ours.corners.iou(&Corners { x1, y1, x2, y2 }) >= 0.99);
@@ -262,7 +258,7 @@ fn assert_detections(model: &Model, output: &RawOutput, name: &str, tolerance: f
     assert_eq!(ours.len(), theirs.len(), "{name}: {ours:?}");
     for (ours, (label, score, corners)) in ours.iter().zip(&theirs) {
         assert_eq!(ours.label, *label, "{name}");
-        assert!((ours.probability - score).abs() <= tolerance, "{ours:?}");
+        assert!((ours.score - score).abs() <= tolerance, "{ours:?}");
         assert!(ours.corners.iou(corners) >= 0.99, "{ours:?}");
     }
 }
@@ -292,7 +288,7 @@ fn the_model_that_ships_gives_litert_s_outputs_and_detections() {
 #[test]
 fn the_model_that_ships_finds_in_photographs_what_litert_finds() {
     let (model, network) = shipped();
-    let (inference, _) = inference::prepare(network, None, Wanted::REFERENCE).unwrap();
+    let (inference, _) = inference::prepare(network, None, Requested::REFERENCE).unwrap();
     let golden = StateDict::open(&data("mobilenet/golden.safetensors")).unwrap();
     for name in PHOTOGRAPHS {
         let input = model.input(&photograph(name));

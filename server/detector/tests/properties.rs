@@ -10,7 +10,7 @@ use ssd_detector::boxes::{Corners, Criteria, RawOutput, decode, nms};
 use ssd_detector::family::{self, BoxCoder, Family};
 use ssd_detector::inference;
 use ssd_detector::labels::Labels;
-use ssd_detector::precision::Wanted;
+use ssd_detector::precision::Requested;
 use ssd_detector::priors::Prior;
 use ssd_detector::{Detection, Model};
 use state_dict::StateDict;
@@ -136,7 +136,7 @@ fn criteria() -> impl Strategy<Value = Criteria> {
 
 fn check(found: &[Detection], criteria: &Criteria, (width, height): (u32, u32)) {
     assert!(found.len() <= criteria.top_k);
-    assert!(found.is_sorted_by(|a, b| a.probability >= b.probability));
+    assert!(found.is_sorted_by(|a, b| a.score >= b.score));
     for Detection {
         probability,
         corners: Corners { x1, y1, x2, y2 },
@@ -237,7 +237,7 @@ proptest! {
 fn boxes_in_a_picture_of_any_size_are_inside_it() {
     tch::set_num_threads(1);
     let (model, network) = model();
-    let (inference, _) = inference::prepare(network, None, Wanted::REFERENCE).unwrap();
+    let (inference, _) = inference::prepare(network, None, Requested::REFERENCE).unwrap();
     let criteria = Criteria {
         threshold: 0.05,
         iou: 0.45,

@@ -7,7 +7,7 @@
 //! body          the picture out of the body, bounded in size and time
 //! deadline      until when a request has to be answered
 //! accept        the form of answer that the client would rather have
-//! answer        the answer as JSON, or as an annotated picture
+//! response      the response as JSON, or as an annotated picture
 //! problem       errors as RFC 9457 problem details
 //! document      the OpenAPI document, and the page made from it
 //! health        liveness and readiness
@@ -16,7 +16,6 @@
 //! ```
 
 mod accept;
-mod answer;
 mod auth;
 mod body;
 mod budget;
@@ -27,6 +26,7 @@ mod playground;
 mod predict;
 mod problem;
 mod request_log;
+mod response;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,6 @@ use crate::telemetry::{MEDIA_TYPE, Metrics};
 use ssd_detector::Defaults;
 use ssd_detector::boxes::Criteria;
 
-pub use answer::Prediction;
 use auth::Credentials;
 use budget::Budget;
 use deadline::Deadline;
@@ -53,6 +52,7 @@ pub use document::document;
 pub use health::Readiness;
 use problem::{Kind, Problem};
 use request_log::{Notes, RequestLog};
+pub use response::Prediction;
 
 /// What the routes need to know.
 #[derive(Debug, Clone)]

@@ -8,7 +8,6 @@ use poem_openapi::payload::{Binary, Json};
 use poem_openapi::{OpenApi, Tags};
 
 use super::accept::{self, Form};
-use super::answer::{Answered, Content, Prediction};
 use super::auth::Authenticated;
 use super::body::{Picture, refuse_announced};
 use super::deadline::Deadline;
@@ -16,7 +15,8 @@ use super::health::Readiness;
 use super::not_ready;
 use super::problem::{Kind, Problem};
 use super::request_log::{Notes, milliseconds};
-use crate::engine::{self, Answer, Engine, Full, Stages};
+use super::response::{Content, PredictResponse, Prediction};
+use crate::engine::{self, Detections, Engine, Full, Stages};
 use ssd_detector::boxes::Criteria;
 use ssd_detector::picture::{self, Encoding};
 use state_dict::quote;
@@ -74,7 +74,7 @@ impl Predict {
         top_k: Query<Option<u32>>,
         call: Call,
         picture: Picture,
-    ) -> Result<Answered, Problem> {
+    ) -> Result<PredictResponse, Problem> {
         let criteria = Criteria {
             threshold: threshold
                 .0
@@ -84,12 +84,16 @@ impl Predict {
         };
         let answering = answer(&call.engine, picture.0, criteria, call.form);
         let answered = tokio::time::timeout_at(call.deadline, answering).await;
-        let (answer, content) = answered
+        let (detections, content) = answered
             .map_err(|_| late())?
             .map_err(|error| explain(error, &call.notes))?;
-        call.notes.answered(&answer);
-        let timing = server_timing(&answer.stages);
-        Ok(Answered::Answer(content, timing, "Accept".to_owned()))
+        call.notes.answered(&detections);
+        let timing = server_timing(&detections.stages);
+        Ok(PredictResponse::Detections(
+            content,
+            timing,
+            "Accept".to_owned(),
+        ))
     }
 }
 
@@ -99,19 +103,19 @@ async fn answer(
     picture: Bytes,
     criteria: Criteria,
     form: Form,
-) -> Result<(Answer, Content), engine::Error> {
+) -> Result<(Detections, Content), engine::Error> {
     let Form::Picture(encoding) = form else {
-        let answer = engine.detect(picture, criteria).await?;
-        let prediction = Prediction::new(engine.model().name(), &answer);
-        return Ok((answer, Content::Json(Json(prediction))));
+        let detections = engine.detect(picture, criteria).await?;
+        let prediction = Prediction::new(engine.model().name(), &detections);
+        return Ok((detections, Content::Json(Json(prediction))));
     };
-    let (answer, annotated) = engine.annotate(picture, criteria, encoding).await?;
+    let (detections, annotated) = engine.annotate(picture, criteria, encoding).await?;
     let annotated = Binary(annotated);
     let content = match encoding {
         Encoding::Jpeg => Content::Jpeg(annotated),
         Encoding::Png => Content::Png(annotated),
     };
-    Ok((answer, content))
+    Ok((detections, content))
 }
 
 fn late() -> Problem {

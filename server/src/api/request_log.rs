@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::health::{LIVENESS, READINESS};
 use super::problem::{Kind, Problem};
-use crate::engine::{Answer, Stages};
+use crate::engine::{Detections, Stages};
 use crate::telemetry::{Ended, InFlight, Metrics, RequestSpan};
 
 /// The header that carries a request's id, in and out.
@@ -86,11 +86,11 @@ impl Notes {
     }
 
     /// Notes how a picture was answered.
-    pub fn answered(&self, answer: &Answer) {
+    pub fn answered(&self, detections: &Detections) {
         let _ = self.0.outcome.set(Outcome {
-            size: (answer.width, answer.height),
-            objects: answer.detections.len(),
-            stages: answer.stages,
+            size: (detections.width, detections.height),
+            objects: detections.objects.len(),
+            stages: detections.stages,
         });
     }
 }

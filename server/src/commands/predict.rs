@@ -13,7 +13,7 @@ use serde_json::json;
 use ssd_detector::boxes::Criteria;
 use ssd_detector::picture::Encoding;
 use ssd_server::api::Prediction;
-use ssd_server::engine::{Answer, Engine, Limits};
+use ssd_server::engine::{Detections, Engine, Limits};
 use ssd_server::telemetry;
 
 use super::album::Album;
@@ -78,10 +78,10 @@ impl Predict {
         let bar = progress(self.pictures.len());
         let (mut failed, mut is_read) = (false, true);
         for path in &self.pictures {
-            let answering = answer(&engine, path, criteria, album.as_mut());
+            let detecting = detect(&engine, path, criteria, album.as_mut());
             let shown = runtime
-                .block_on(answering)
-                .and_then(|answer| show(format, engine.model().name(), path, &answer));
+                .block_on(detecting)
+                .and_then(|detections| show(format, engine.model().name(), path, &detections));
             bar.suspend(|| match shown {
                 Ok(text) if is_read => write(&text).map(|read| is_read = read),
                 Ok(_) => Ok(()),
@@ -120,12 +120,12 @@ impl Predict {
 }
 
 /// Finds objects in a picture, and draws them where there is an album.
-async fn answer(
+async fn detect(
     engine: &Engine,
     path: &Path,
     criteria: Criteria,
     album: Option<&mut Album>,
-) -> anyhow::Result<Answer> {
+) -> anyhow::Result<Detections> {
     let bytes = contents(path)?;
     let Some(album) = album else {
         return Ok(engine.detect(bytes.into(), criteria).await?);
@@ -133,13 +133,18 @@ async fn answer(
     let encoding = Encoding::like(&bytes);
     // Before the work: there may be no place for it.
     let place = album.place(path, encoding)?;
-    let (answer, annotated) = engine.annotate(bytes.into(), criteria, encoding).await?;
+    let (detections, annotated) = engine.annotate(bytes.into(), criteria, encoding).await?;
     album.write(path, place, &annotated)?;
-    Ok(answer)
+    Ok(detections)
 }
 
-fn show(format: Format, model: &str, path: &Path, answer: &Answer) -> anyhow::Result<String> {
-    let prediction = Prediction::new(model, answer);
+fn show(
+    format: Format,
+    model: &str,
+    path: &Path,
+    detections: &Detections,
+) -> anyhow::Result<String> {
+    let prediction = Prediction::new(model, detections);
     let name = path.to_string_lossy();
     match format {
         Format::Table => Ok(table(&name, &prediction)),

@@ -3,7 +3,7 @@
 //! Decoding, preprocessing and postprocessing run on tokio's blocking threads, the forward pass on
 //! long-lived model threads that share the weights: one by default, since libtorch parallelises
 //! inside a pass, and every further thread costs memory for good. Whoever finds every place taken is
-//! sent away at once. A picture that is wanted back is kept meanwhile, among those that may be decoded
+//! sent away at once. A picture that is requested back is kept meanwhile, among those that may be decoded
 //! at one time. It knows no HTTP and no JSON.
 
 mod admission;
@@ -23,7 +23,7 @@ pub use admission::{Full, Queue};
 use ssd_detector::boxes::Criteria;
 use ssd_detector::labels::{self, Labels};
 use ssd_detector::picture::{self, Encoding, Header};
-use ssd_detector::precision::{Choice, Wanted};
+use ssd_detector::precision::{Choice, Requested};
 use ssd_detector::preprocess::Input;
 use ssd_detector::{Detection, Model, annotate, inference};
 use state_dict::StateDict;
@@ -116,9 +116,9 @@ pub enum Error {
 
 /// What was found in a picture, and what it took.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
+pub struct Detections {
     /// Best first.
-    pub detections: Vec<Detection>,
+    pub objects: Vec<Detection>,
     /// Pixels in a row of the upright picture.
     pub width: u32,
     /// Rows of the upright picture.
@@ -263,7 +263,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where a file cannot be read or used, or the forward pass fails.
-    pub fn start(files: &Files, wanted: Wanted, limits: Limits) -> Result<Self, StartError> {
+    pub fn start(files: &Files, requested: Requested, limits: Limits) -> Result<Self, StartError> {
         let path = || files.labels.clone();
         let labels = std::fs::read(&files.labels).map_err(|cause| StartError::LabelsFile {
             path: path(),
@@ -275,7 +275,7 @@ impl Engine {
         })?;
         let state = StateDict::open(&files.weights).map_err(StartError::Weights)?;
         let (loaded, worker, first) =
-            Worker::start(state, labels, wanted, limits).map_err(|error| match error {
+            Worker::start(state, labels, requested, limits).map_err(|error| match error {
                 StartError::Model(ssd_detector::Error::Labels(cause)) => StartError::Labels {
                     path: path(),
                     cause,
@@ -323,7 +323,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where every place is taken, the bytes are no picture that is read, or something fails here.
-    pub async fn detect(&self, bytes: Bytes, criteria: Criteria) -> Result<Answer, Error> {
+    pub async fn detect(&self, bytes: Bytes, criteria: Criteria) -> Result<Detections, Error> {
         let arrived = Instant::now();
         let place = self.admission.enter()?;
         let (prepared, picture) = self.prepare(&place, bytes, None).await?;
@@ -341,19 +341,19 @@ impl Engine {
         bytes: Bytes,
         criteria: Criteria,
         encoding: Encoding,
-    ) -> Result<(Answer, Bytes), Error> {
+    ) -> Result<(Detections, Bytes), Error> {
         let arrived = Instant::now();
         let place = self.admission.enter()?;
         let (prepared, mut picture) = self.prepare(&place, bytes, Some(encoding)).await?;
-        let mut answer = self.find(&place, arrived, prepared, criteria).await?;
+        let mut detections = self.find(&place, arrived, prepared, criteria).await?;
         blocking(&place, move || {
             let begun = Instant::now();
-            annotate::draw(&mut picture.pixels, &answer.detections);
+            annotate::draw(&mut picture.pixels, &detections.objects);
             let bytes = encoding
                 .encode(&picture.pixels)
                 .map_err(|error| Error::Internal(error.to_string()))?;
-            answer.stages.annotate = Some(begun.elapsed());
-            Ok((answer, picture.replaced(bytes)))
+            detections.stages.annotate = Some(begun.elapsed());
+            Ok((detections, picture.replaced(bytes)))
         })
         .await
     }
@@ -405,7 +405,7 @@ impl Engine {
         arrived: Instant,
         prepared: Prepared,
         criteria: Criteria,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Detections, Error> {
         let Prepared {
             input,
             size,
@@ -420,7 +420,7 @@ impl Engine {
         let model = self.model.clone();
         blocking(place, move || {
             let begun = Instant::now();
-            let detections = model.detections(&pass.output, &criteria, size);
+            let objects = model.detections(&pass.output, &criteria, size);
             let stages = Stages {
                 decode,
                 preprocess,
@@ -430,8 +430,8 @@ impl Engine {
                 annotate: None,
             };
             let (width, height) = size;
-            Ok(Answer {
-                detections,
+            Ok(Detections {
+                objects,
                 width,
                 height,
                 stages,

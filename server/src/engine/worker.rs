@@ -16,7 +16,7 @@ use ssd_detector::allocator;
 use ssd_detector::boxes::RawOutput;
 use ssd_detector::inference::{self, Inference};
 use ssd_detector::labels::Labels;
-use ssd_detector::precision::{Choice, Wanted};
+use ssd_detector::precision::{Choice, Requested};
 use ssd_detector::preprocess::Input;
 use state_dict::StateDict;
 
@@ -79,7 +79,7 @@ impl Worker {
     pub(super) fn start(
         state: StateDict,
         labels: Labels,
-        wanted: Wanted,
+        requested: Requested,
         limits: Limits,
     ) -> Result<(Loaded, Self, Duration), StartError> {
         let (jobs, queue) = mpsc::channel();
@@ -91,7 +91,7 @@ impl Worker {
             let (model, network) = Model::new(&state, &labels).map_err(StartError::Model)?;
             let scales = ssd_detector::scales(&state).map_err(StartError::Model)?;
             drop(state);
-            let (network, arithmetic) = inference::prepare(network, scales, wanted)?;
+            let (network, arithmetic) = inference::prepare(network, scales, requested)?;
             allocator::keep();
             warm_up(&network, ready)?;
             let batch = limits.batch.unwrap_or(match arithmetic.device {

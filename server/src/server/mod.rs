@@ -159,8 +159,8 @@ impl Application {
             threads = limits.threads,
             "loading the model"
         );
-        let wanted = self.settings.arithmetic;
-        let started = tokio::task::spawn_blocking(move || Engine::start(&files, wanted, limits));
+        let requested = self.settings.arithmetic;
+        let started = tokio::task::spawn_blocking(move || Engine::start(&files, requested, limits));
         let engine = started.await.map_err(|_| Error::Panic)??;
         let model = engine.model();
         info!(

@@ -2,7 +2,7 @@
 
 use poem::http::StatusCode;
 use poem::{Endpoint, Request};
-use ssd_detector::precision::Wanted;
+use ssd_detector::precision::Requested;
 use ssd_server::api::{Options, Readiness, routes};
 use ssd_server::engine::{Engine, Limits};
 use ssd_server::server::{Application, Error};
@@ -50,7 +50,7 @@ pub(super) async fn the_server_is_ready_from_the_end_of_the_warm_up_to_the_begin
         ..Limits::from(&settings)
     };
     let engine =
-        tokio::task::spawn_blocking(move || Engine::start(&files(), Wanted::REFERENCE, limits));
+        tokio::task::spawn_blocking(move || Engine::start(&files(), Requested::REFERENCE, limits));
     readiness.ready(engine.await.unwrap().unwrap());
     assert_eq!(healthy().await, (yes, yes));
     readiness.drain();

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use ssd_detector::precision::Place;
+use ssd_detector::precision::RequestedDevice;
 use state_dict::files;
 
 /// Teach a detector your own objects, and measure the accuracy of any weights.
@@ -74,8 +74,8 @@ fn count(text: &str) -> Result<usize, String> {
     within(text, 1..=10_000_000)
 }
 
-fn place(text: &str) -> Result<Place, String> {
-    Place::named(text).ok_or_else(|| "it accepts auto, cpu and cuda:N".to_owned())
+fn device(text: &str) -> Result<RequestedDevice, String> {
+    RequestedDevice::named(text).ok_or_else(|| "it accepts auto, cpu and cuda:N".to_owned())
 }
 
 /// That a file can be written in the folder of another: better told now than after the work.

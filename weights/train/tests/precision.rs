@@ -12,7 +12,7 @@ use ssd_detector::boxes::Criteria;
 use ssd_detector::inference::{self, Inference};
 use ssd_detector::labels::Labels;
 use ssd_detector::network::Network;
-use ssd_detector::precision::{Place, Precision, Wanted};
+use ssd_detector::precision::{Precision, Requested, RequestedDevice};
 use ssd_detector::{Detection, Model};
 use ssd_train::fit::random::Random;
 use state_dict::{Dtype, NewTensor, StateDict, safetensors_bytes, write_safetensors};
@@ -121,9 +121,9 @@ fn in_precision(state: &StateDict, precision: Precision) -> (Model, Inference) {
     // The tests share the cores.
     tch::set_num_threads(1);
     let (model, network) = model(state);
-    let wanted = Wanted {
+    let wanted = Requested {
         precision: Some(precision),
-        place: Place::Cpu,
+        device: RequestedDevice::Cpu,
     };
     let (inference, choice) = inference::prepare(network, None, wanted).unwrap();
     assert_eq!(choice.precision, precision);
@@ -155,7 +155,7 @@ fn every_precision_finds_the_same_objects_in_the_same_places() {
                 found.corners.iou(&exact.corners) > 0.85,
                 "{precision}: {found:?}"
             );
-            let apart = (found.probability - exact.probability).abs();
+            let apart = (found.score - exact.score).abs();
             assert!(apart < 0.1, "{precision}: {exact:?} {found:?}");
         }
     }

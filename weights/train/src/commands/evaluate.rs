@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::{ArgGroup, Args, ValueEnum};
-use ssd_detector::precision::{Place, Precision, Wanted};
+use ssd_detector::precision::{Precision, Requested, RequestedDevice};
 use ssd_train::data::{self, Part};
 use ssd_train::evaluation::{self, Detector, Set, report};
 
-use super::{bar, check_writable, count, place, probability};
+use super::{bar, check_writable, count, device, probability};
 
 /// Measure the accuracy of weights of any family
 ///
@@ -38,8 +38,8 @@ pub struct Evaluate {
     #[arg(long, value_parser = precision)]
     precision: Option<Precision>,
     /// Where the network runs: auto, cpu or cuda:N
-    #[arg(long, value_parser = place, default_value = "auto")]
-    device: Place,
+    #[arg(long, value_parser = device, default_value = "auto")]
+    device: RequestedDevice,
     /// Write the figures as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -74,9 +74,9 @@ impl Evaluate {
         if set.classes.is_empty() {
             set.classes.clone_from(&own.classes);
         }
-        let wanted = Wanted {
+        let wanted = Requested {
             precision: self.precision,
-            place: self.device,
+            device: self.device,
         };
         let (detector, choice) = Detector::open(&self.weights, &set.classes, wanted)?;
         eprintln!("precision {}: {}", choice.precision, choice.why);

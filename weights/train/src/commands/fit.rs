@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use ssd_detector::family::{Family, Scores};
 use ssd_detector::network::Network;
-use ssd_detector::precision::{Place, Wanted};
+use ssd_detector::precision::{Requested, RequestedDevice};
 use ssd_train::data::{self, Dataset};
 use ssd_train::evaluation::{self, Detector, Set, report, sheet};
 use ssd_train::fit::batches::{Example, Samples};
@@ -22,7 +22,7 @@ use ssd_train::fit::{heads, stored};
 use ssd_train::measure::voc;
 use state_dict::{Dtype, StateDict, write_safetensors};
 
-use super::{bar, check_writable, count, learning_rate, place};
+use super::{bar, check_writable, count, device, learning_rate};
 
 /// Pictures in a batch.
 const BATCH: usize = 8;
@@ -72,8 +72,8 @@ pub struct Fit {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Where the network is trained: auto, cpu or cuda:N
-    #[arg(long, value_parser = place, default_value = "auto")]
-    device: Place,
+    #[arg(long, value_parser = device, default_value = "auto")]
+    device: RequestedDevice,
     /// Go on where a run with the same arguments was stopped
     #[arg(long, conflicts_with = "check")]
     resume: bool,
@@ -350,7 +350,7 @@ fn write(
 
 /// Measures the file as it is served, in half precision and in the fastest arithmetic of this machine.
 fn measure(weights: &Path, set: &Set, threshold: f64, which: &str) -> anyhow::Result<()> {
-    let (detector, choice) = Detector::open(weights, &set.classes, Wanted::default())?;
+    let (detector, choice) = Detector::open(weights, &set.classes, Requested::default())?;
     let begun = Instant::now();
     let found = evaluation::find(&detector, set, None)?;
     let per_second = set.pictures.len() as f64 / begun.elapsed().as_secs_f64();

@@ -23,7 +23,7 @@ use ssd_detector::family::Family;
 use ssd_detector::inference::{self, Inference};
 use ssd_detector::labels::VOC_TO_COCO;
 use ssd_detector::network::Network;
-use ssd_detector::precision::{Choice, Place, Precision, Wanted};
+use ssd_detector::precision::{Choice, Precision, Requested, RequestedDevice};
 use ssd_detector::priors::Prior;
 use state_dict::StateDict;
 
@@ -153,14 +153,14 @@ impl Detector {
     ///
     /// # Errors
     /// Where libtorch fails, or the device is not there.
-    pub fn of(network: Network, place: Place) -> anyhow::Result<Self> {
+    pub fn of(network: Network, device: RequestedDevice) -> anyhow::Result<Self> {
         let family = network.family();
         let meaning = (0..network.classes() - 1).map(Some).collect();
-        let wanted = Wanted {
+        let requested = Requested {
             precision: Some(Precision::F32),
-            place,
+            device,
         };
-        let (network, _) = inference::prepare(network, None, wanted)?;
+        let (network, _) = inference::prepare(network, None, requested)?;
         Ok(Self::new(network, family, meaning))
     }
 
@@ -172,14 +172,14 @@ impl Detector {
     pub fn open(
         weights: &Path,
         classes: &[String],
-        wanted: Wanted,
+        requested: Requested,
     ) -> anyhow::Result<(Self, Choice)> {
         let state = StateDict::open(weights)?;
         let network = Network::new(&state)?;
         let family = network.family();
         let meaning = meaning(&state, classes)?;
         let scales = ssd_detector::scales(&state)?;
-        let (network, choice) = inference::prepare(network, scales, wanted)?;
+        let (network, choice) = inference::prepare(network, scales, requested)?;
         Ok((Self::new(network, family, meaning), choice))
     }
 
@@ -229,7 +229,7 @@ impl Detector {
                 picture: index,
                 class: self.meaning.get(scored.class - 1).copied().flatten()?,
                 corners: [corners.x1, corners.y1, corners.x2, corners.y2].map(f64::from),
-                score: f64::from(scored.probability),
+                score: f64::from(scored.score),
             })
         });
         Ok(found.collect())

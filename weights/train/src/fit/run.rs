@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 use ssd_detector::network::Network;
-use ssd_detector::precision::Place;
+use ssd_detector::precision::RequestedDevice;
 use state_dict::StateDict;
 use tch::{Device, TchError, Tensor};
 
@@ -130,7 +130,7 @@ pub struct Run<'a> {
     samples: Samples,
     validation: &'a Set,
     schedule: Schedule,
-    place: Place,
+    device: RequestedDevice,
     replicas: Vec<Replica>,
     /// Shares its parameters with the first replica.
     watched: Network,
@@ -151,10 +151,10 @@ impl<'a> Run<'a> {
         samples: Samples,
         validation: &'a Set,
         schedule: Schedule,
-        place: Place,
+        requested: RequestedDevice,
         checkpoint: Option<&Checkpoint>,
     ) -> anyhow::Result<Self> {
-        let device = place.device().map_err(anyhow::Error::msg)?;
+        let device = requested.device().map_err(anyhow::Error::msg)?;
         let networks: Vec<Network> = (0..schedule.replicas)
             .map(|_| network_on(start, device))
             .collect::<Result<_, _>>()?;
@@ -172,7 +172,7 @@ impl<'a> Run<'a> {
             start,
             validation,
             schedule,
-            place,
+            device: requested,
             optimiser: AdamW::new(networks.iter().map(trained).collect(), MOST_NORM),
             watched: networks[0].shallow_clone(),
             replicas: networks
@@ -297,7 +297,7 @@ impl<'a> Run<'a> {
 
     /// What a network finds in the validation pictures.
     fn found_by(&self, network: &Network) -> anyhow::Result<Vec<Found>> {
-        let detector = Detector::of(network.shallow_clone(), self.place)?;
+        let detector = Detector::of(network.shallow_clone(), self.device)?;
         evaluation::find(&detector, self.validation, None)
     }
 
@@ -329,8 +329,8 @@ impl<'a> Run<'a> {
 ///
 /// # Errors
 /// Where the device is not there.
-pub fn replicas(batch: usize, place: Place) -> anyhow::Result<usize> {
-    if place.device().map_err(anyhow::Error::msg)? != Device::Cpu {
+pub fn replicas(batch: usize, requested: RequestedDevice) -> anyhow::Result<usize> {
+    if requested.device().map_err(anyhow::Error::msg)? != Device::Cpu {
         return Ok(1);
     }
     let cores = evaluation::cores();

@@ -5,15 +5,15 @@ use poem_openapi::payload::{Binary, Json};
 use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, ResponseContent};
 
-use crate::engine::Answer;
+use crate::engine::Detections;
 
 /// The answer to a picture.
 #[derive(Debug, ApiResponse)]
-pub enum Answered {
+pub enum PredictResponse {
     /// What was found: as JSON, an empty list where nothing was; or the picture itself, with a box, a
     /// label and a probability for each object.
     #[oai(status = 200)]
-    Answer(
+    Detections(
         Content,
         /// How long each stage took, in milliseconds (W3C Server Timing).
         #[oai(header = "Server-Timing")]
@@ -96,14 +96,14 @@ impl Prediction {
     /// The answer of the model of that name. Probabilities are rounded to a millionth, boxes to a
     /// hundredth of a pixel: more says nothing.
     #[must_use]
-    pub fn new(model: &str, answer: &Answer) -> Self {
-        let predictions = answer.detections.iter().map(|found| {
+    pub fn new(model: &str, detections: &Detections) -> Self {
+        let predictions = detections.objects.iter().map(|found| {
             let corners = found.corners;
             let (x1, y1) = (hundredths(corners.x1), hundredths(corners.y1));
             let (x2, y2) = (hundredths(corners.x2), hundredths(corners.y2));
             DetectedObject {
                 label: found.label.clone(),
-                probability: (f64::from(found.probability) * 1e6).round() / 1e6,
+                probability: (f64::from(found.score) * 1e6).round() / 1e6,
                 place: BoundingBox {
                     x: x1 / 100.0,
                     y: y1 / 100.0,
@@ -115,8 +115,8 @@ impl Prediction {
         Self {
             model: model.to_owned(),
             image: Size {
-                width: answer.width,
-                height: answer.height,
+                width: detections.width,
+                height: detections.height,
             },
             predictions: predictions.collect(),
         }
