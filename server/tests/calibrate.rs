@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use ssd_detector::inference;
 use ssd_detector::network::Network;
-use ssd_detector::precision::{Precision, Processor, Wanted};
+use ssd_detector::precision::{Precision, Processor, Requested};
 use state_dict::{NewTensor, StateDict, write_safetensors};
 
 /// A narrow SSD300 of the VGG layout.
@@ -60,7 +60,7 @@ fn calibrated_weights_are_timed_in_eight_bits_and_run_so_where_that_is_asked_for
     let scales = ssd_detector::scales(&state).unwrap();
     assert!(scales.is_some());
     let network = Network::new(&StateDict::open(&repository().join(SMALL)).unwrap()).unwrap();
-    let (_, choice) = inference::prepare(network, scales, Wanted::default()).unwrap();
+    let (_, choice) = inference::prepare(network, scales, Requested::default()).unwrap();
     let processor = Processor::of_this_machine();
     if processor.x86 && processor.avx2 {
         assert!(choice.why.contains("int8"), "{choice:?}");

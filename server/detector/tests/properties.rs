@@ -138,12 +138,12 @@ fn check(found: &[Detection], criteria: &Criteria, (width, height): (u32, u32)) 
     assert!(found.len() <= criteria.top_k);
     assert!(found.is_sorted_by(|a, b| a.score >= b.score));
     for Detection {
-        probability,
+        score,
         corners: Corners { x1, y1, x2, y2 },
         ..
     } in found
     {
-        assert!((criteria.threshold..=1.0).contains(probability));
+        assert!((criteria.threshold..=1.0).contains(score));
         // No thinner than what the responses round to.
         assert!(x2 - x1 >= 0.01 && y2 - y1 >= 0.01);
         assert!(0.0 <= *x1 && *x2 <= width as f32, "{x1} to {x2}");
