@@ -1,6 +1,8 @@
 //! From the network's outputs to detections: decoding against the priors and NMS, class by class.
 
-use super::family::{BoxCoder, Family};
+use std::ops::RangeInclusive;
+
+use super::family::{self, BoxCoder, Family};
 use super::priors::Prior;
 
 /// Scales of the offsets that the network was trained to predict (Liu et al. 2016 and the
@@ -138,6 +140,19 @@ pub struct Criteria {
     pub iou: f32,
     /// The most detections of a picture.
     pub top_k: usize,
+}
+
+impl Criteria {
+    /// The range of a threshold.
+    pub const THRESHOLD: RangeInclusive<f32> = 0.0..=1.0;
+    /// The range of an `IoU`.
+    pub const IOU: RangeInclusive<f32> = 0.0..=1.0;
+
+    /// The range of `top_k`: no network has more detections than prior boxes.
+    #[must_use]
+    pub fn top_k() -> RangeInclusive<usize> {
+        1..=family::most_priors()
+    }
 }
 
 /// Every class of a network by itself: what [`detect`] takes where no two have one label. `classes`
