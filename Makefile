@@ -1,15 +1,15 @@
-# The only list of commands: `make help` prints it.
+# The list of all commands: `make help` prints it.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run fit test lint deny chart unit contract contract-fuzz fuzz browser-test bench soak docs weights weights-coco cluster image deploy e2e cluster-down libtorch clean requirements
 
-# The one place that holds the version is Cargo.toml; `make chart` compares the chart's.
+# The version is in Cargo.toml; `make chart` compares the chart's with it.
 VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
-# In the registry of `make cluster`, which the chart's values name too.
+# The registry of `make cluster`, which is also in the chart's values.
 REPOSITORY = localhost:5001/ssd
 IMAGE = $(REPOSITORY):$(VERSION)
-# Of the image that was pushed last: of a tag that it has already, a node would not see a new build.
+# The digest of the image that was pushed last. A node that has the tag already would not pull a new build of it.
 DIGEST = $$(docker image inspect --format '{{join .RepoDigests "\n"}}' $(IMAGE) | sed -n 's|^$(REPOSITORY)@||p')
 
 help: ## List the targets
@@ -19,7 +19,7 @@ run: libtorch ## Serve the model on http://127.0.0.1:5000 (the playground; API d
 	cargo run --locked --release --bin ssd
 
 OUT = mine.safetensors
-fit: libtorch ## Teach a detector your own objects: make fit DATA=pictures/ (OUT=mine.safetensors, OPTIONS=--help)
+fit: libtorch ## Train a detector on your own objects: make fit DATA=pictures/ (OUT=mine.safetensors, OPTIONS=--help)
 	cargo run --locked --release --bin ssd-train -- fit $(DATA) --output $(OUT) $(OPTIONS)
 
 test: lint chart unit contract ## Lint, check the chart, run every test
@@ -29,10 +29,10 @@ unit: libtorch ## Run the tests of the programs and scripts
 	weights/mobilenet/convert_test.sh
 	cargo test --locked --workspace
 
-browser-test: libtorch ## Use the playground in a headless Chromium, which must be installed
+browser-test: libtorch ## Test the playground in a headless Chromium, which must be installed
 	ci/browser.sh
 
-lint: libtorch ## Formatting, clippy, rustdoc, shellcheck and yamllint, warnings refused
+lint: libtorch ## Check formatting, clippy, rustdoc, shellcheck and yamllint; warnings fail
 	ci/lint.sh
 	cargo fmt --all --check
 	cargo fmt --manifest-path server/fuzz/Cargo.toml --check
@@ -43,35 +43,35 @@ deny: ## Check the crates' licences, sources, versions and advisories (needs the
 	ci/tools.sh cargo-deny
 	.tools/bin/cargo-deny check
 
-chart: ## Lint, render, validate and unit-test the chart; needs no cluster
+chart: ## Lint, render, validate and unit-test the chart, without a cluster
 	ci/chart.sh
 
 contract: libtorch ## Check the OpenAPI document and the programs of docs/clients.md against a server
 	ci/contract.sh lint generated clients
 
-contract-fuzz: libtorch ## Make 2,000 requests from the OpenAPI document, and compare the answers with it
+contract-fuzz: libtorch ## Generate 2,000 requests from the OpenAPI document, and compare the responses with it
 	ci/contract.sh fuzz
 
-fuzz: libtorch ## Fuzz what reads bytes from outside, each target for twenty minutes (SECONDS_EACH)
+fuzz: libtorch ## Fuzz the readers of weights files, labels and pictures, twenty minutes each (SECONDS_EACH)
 	ci/fuzz.sh
 
-bench: libtorch ## Measure each stage, and the server against a plain one: writes docs/benchmarks.md
+bench: libtorch ## Measure each stage, and compare the server with Flask: writes docs/benchmarks.md
 	cargo bench --locked
 	ci/benchmarks.sh
 
-soak: libtorch ## Keep a server busy for twenty minutes, and tell whether it wears out
+soak: libtorch ## Load a server for twenty minutes, and look for leaks
 	ci/soak.sh
 
-docs: libtorch ## Write what is generated: README.md's settings and answer, server/openapi.json, docs/clients.md
+docs: libtorch ## Write generated text: README.md's settings and response, server/openapi.json, docs/clients.md
 	ci/docs.sh
 
-weights: ## Download the published VOC weights into weights/ (105 MB; goes on where it stopped)
+weights: ## Download the published VOC weights into weights/ (105 MB; resumes a download)
 	weights/download.sh voc
 
 weights-coco: ## Download torchvision's COCO weights into weights/ (136 MB)
 	weights/download.sh coco
 
-cluster: ## Make a two-node Kubernetes cluster (kind) and a registry on localhost:5001
+cluster: ## Create a two-node Kubernetes cluster (kind) and a registry on localhost:5001
 	ci/cluster.sh up
 
 image: ## Build the server's image and push it to that registry
@@ -80,24 +80,24 @@ image: ## Build the server's image and push it to that registry
 		$(if $(PUBLISHED),--build-arg PUBLISHED=$(PUBLISHED)) .
 	docker push $(IMAGE)
 
-deploy: ## Install or upgrade the chart in that cluster, and wait until it serves
+deploy: ## Install or upgrade the chart in that cluster, and wait until a pod is ready
 	ci/tools.sh helm
-	digest=$(DIGEST) && [ -n "$$digest" ] || { echo "no image to deploy: make cluster image" >&2; exit 1; }; \
+	digest=$(DIGEST) && [ -n "$$digest" ] || { echo "there is no image to deploy: run make cluster image" >&2; exit 1; }; \
 	.tools/bin/helm upgrade --install ssd charts/ssd --kube-context kind-ssd --wait --timeout 5m --set "image.digest=$$digest"
 
-# Its values expect the answers of the model that ships, whatever lies in weights/.
+# The tests expect the model that ships, even if weights/ has others.
 e2e: PUBLISHED = ssd_mobilenet_v2_oidv4.safetensors
-e2e: cluster image ## Prove the chart on that cluster: every installation, and what happens to a running one
+e2e: cluster image ## Test the chart on that cluster: each installation, changes and faults
 	ci/e2e.sh $(DIGEST)
 
 cluster-down: ## Remove that cluster and its registry
 	ci/cluster.sh down
 
-libtorch: requirements ## Fetch libtorch into .libtorch (once; verified)
+libtorch: requirements ## Download libtorch into .libtorch (once; verified)
 	@ci/libtorch.sh
 
 requirements:
 	@ci/requirements.sh
 
-clean: ## Remove what was built (libtorch stays)
+clean: ## Remove build output (libtorch stays)
 	cargo clean

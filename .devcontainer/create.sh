@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Readies a new development container: what the base image lacks, libtorch, the compiler and the tools.
+# Sets up a new development container: packages, the compiler, libtorch and the tools.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

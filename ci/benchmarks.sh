@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Measures the server against a plain Flask application, OpenVINO and LiteRT, and writes docs/benchmarks.md and
-# its plots. Leave the machine alone meanwhile: about ten minutes.
+# Compares the server with a plain Flask application, OpenVINO and LiteRT, and writes docs/benchmarks.md and its
+# plots. It takes about ten minutes, in which the machine must have nothing else to do.
 #
-# It needs 6 GB for PyTorch and OpenVINO, in .tools/benchmarks, or PYTHON set to an interpreter that has
-# what is installed there; and the load generator oha, compiled into .tools/bin.
+# It needs 6 GB for PyTorch and OpenVINO in .tools/benchmarks, or PYTHON set to an interpreter with the same
+# packages. It compiles the load generator oha into .tools/bin.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

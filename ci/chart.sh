@@ -4,12 +4,12 @@
 #   ci/chart.sh [CHECK...]      all by default: facts settings files readme lint unit alerts dashboard render
 #                               subchart rolling missing nulls package scripts
 #   ci/chart.sh write-readme    writes the chart's README.md from values.yaml and README.md.gotmpl
-#   ci/chart.sh write-model     writes the SHA-256 of weights/ssd_mobilenet_v2_oidv4.safetensors into the values of ci/
+#   ci/chart.sh write-model     writes the SHA-256 of the model that ships into charts/ssd/ci
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 chart=charts/ssd
-# Some values of ci/ download the model that ships, and so must name its SHA-256.
+# These values download the model that ships, and so contain its SHA-256.
 model=weights/ssd_mobilenet_v2_oidv4.safetensors
 model_values=("$chart/ci/model-url-values.yaml" "$chart/ci/model-pvc-values.yaml")
 checks=(facts settings files readme lint unit alerts dashboard render subchart rolling missing nulls package scripts)
@@ -22,19 +22,19 @@ die() {
     exit 1
 }
 
-# refused TEXT COMMAND...: the command must fail and say TEXT.
+# refused TEXT COMMAND...: the command must fail with an error that contains TEXT.
 refused() {
     local text=$1
     shift
     if "$@" >"$work/refused" 2>&1; then
         die "not refused: $*"
     fi
-    grep -qF -- "$text" "$work/refused" || die "refused without saying '$text': $* said: $(cat "$work/refused")"
+    grep -qF -- "$text" "$work/refused" || die "refused without '$text': $*: $(cat "$work/refused")"
 }
 
 rendered() { helm template ssd "$chart" --namespace demo "$@"; }
 
-# One fact, one place: what is written twice must be the same.
+# Facts that are written in two places must be equal.
 facts() {
     local version app_version oldest values
     version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)
@@ -42,11 +42,11 @@ facts() {
     [ "$version" = "$app_version" ] || die "Cargo.toml has version $version, $chart/Chart.yaml has appVersion $app_version"
     cmp data/coco_labels.txt $chart/files/coco_labels.txt || die "copy data/coco_labels.txt to $chart/files"
     oldest=$(sed -n 's/^kubeVersion: ">=\(.*\)\.0-0"$/\1/p' $chart/Chart.yaml)
-    [ -d ".tools/schemas/kubernetes-$oldest" ] || die "ci/tools/schemas.txt lacks Kubernetes $oldest, the oldest that Chart.yaml supports"
+    [ -d ".tools/schemas/kubernetes-$oldest" ] || die "ci/tools/schemas.txt lacks Kubernetes $oldest, the oldest version that Chart.yaml supports"
     if [ -f $model ]; then
         for values in "${model_values[@]}"; do
             [ "$(grep -o '[0-9a-f]\{64\}' "$values" | sort -u)" = "$(sha256sum $model | cut -d' ' -f1)" ] ||
-                die "$values names another model than $model: run ci/chart.sh write-model"
+                die "$values does not have the SHA-256 of $model: run ci/chart.sh write-model"
         done
     fi
 }
@@ -60,25 +60,10 @@ write_model() {
     done
 }
 
-# Each setting of the server is a variable of the chart, and the other way round; and with the server's
-# default, but for those that a container wants otherwise.
-settings() {
-    local variable default chart_value
-    sed -n '/^settings! {/,/^}/s/^ *\([A-Z_]*\) = "\([^"]*\)".*/\1 \2/p' server/src/config.rs >"$work/settings"
-    [ -s "$work/settings" ] || die "no settings found in server/src/config.rs"
-    rendered --set model.path=some.pth,tls.secretName=some >"$work/default.yaml"
-    { sed -n '/^  name: ssd-env-vars/,/^---/s/^  \([A-Z_]*\): "\(.*\)"$/\1 \2/p' "$work/default.yaml"
-        sed -n 's/^ *- name: \(SECRET_[A-Z]*\)$/\1/p' "$work/default.yaml" | sort -u; } >"$work/variables"
-    diff <(cut -d' ' -f1 "$work/settings" | sort) <(cut -d' ' -f1 "$work/variables" | sort) >&2 ||
-        die "the settings of server/src/config.rs (<) and of $chart/templates/_environment.tpl (>) are not the same"
-    while read -r variable default; do
-        case $variable in HOST | COCO_LABELS_PATH | WEIGHTS_PATH | TLS_* | DRAIN_DELAY | LOG_FORMAT | SECRET_*) continue ;; esac
-        chart_value=$(sed -n "s/^$variable //p" "$work/variables")
-        [ "$chart_value" = "$default" ] || die "$variable is $default in server/src/config.rs and $chart_value in $chart/values.yaml"
-    done <"$work/settings"
-}
+# The settings have the server's names, defaults and ranges.
+settings() { .tools/python/bin/python ci/chart/settings_test.py; }
 
-# yamllint and shellcheck. The repository's other scripts are the business of `make lint`.
+# yamllint and shellcheck. `make lint` checks the repository's other scripts.
 files() {
     yamllint --strict $chart ct.yaml ci
     shellcheck ci/chart.sh ci/tools.sh
@@ -90,7 +75,7 @@ write_readme() { helm-docs --chart-search-root "$1" --sort-values-order file --l
 readme() {
     cp -R charts "$work/docs"
     write_readme "$work/docs"
-    diff -u $chart/README.md "$work/docs/ssd/README.md" || die "README.md is not what values.yaml says: run ci/chart.sh write-readme"
+    diff -u $chart/README.md "$work/docs/ssd/README.md" || die "README.md differs from values.yaml and README.md.gotmpl: run ci/chart.sh write-readme"
 }
 
 lint() {
@@ -109,7 +94,7 @@ print("Assertions: ", sum(len(test["asserts"]) for test in tests))
 PYTHON
 }
 
-# Each alert fires when it should, and not when it should not.
+# Each alert fires only when it should.
 alerts() {
     rendered --set metrics.enabled=true,metrics.prometheusRule.enabled=true --show-only templates/prometheusrule.yaml |
         .tools/python/bin/python -c 'import sys, yaml; yaml.safe_dump(yaml.safe_load(sys.stdin)["spec"], sys.stdout)' >"$work/rules.yaml"
@@ -123,11 +108,10 @@ dashboard() {
     promtool check rules "$work/dashboard.yaml" >"$work/promtool" 2>&1 || { cat "$work/promtool"; return 1; }
 }
 
-# What a person would not write: spaces at the end of a line, an empty line inside an object, a value
-# that is not there.
+# Finds trailing spaces, empty lines inside an object, and missing values.
 untidy() { grep -nE '[[:space:]]+$|<no value>|: null$|^$' "$1"; }
 
-# Every way in which people install it, with both Helms, for the oldest and the newest Kubernetes.
+# Renders VALUES-FILE with both versions of Helm, and validates it for the oldest and the newest Kubernetes.
 render_one() { # VALUES-FILE
     local values=$1 name kubernetes
     name=$(basename "$values" -values.yaml)
@@ -144,7 +128,7 @@ render_one() { # VALUES-FILE
         die "$values is rendered untidily"
     fi
     for kubernetes in .tools/schemas/kubernetes-*; do
-        # Volumes from OCI images came after the oldest supported Kubernetes.
+        # The oldest supported Kubernetes has no OCI image volumes.
         [ "$name" = model-oci ] && [[ $kubernetes = *-1.30 ]] && continue
         kubeconform -strict -schema-location "$kubernetes/{{ .ResourceKind }}{{ .KindSuffix }}.json" \
             -schema-location '.tools/schemas/custom/{{ .ResourceKind }}{{ .KindSuffix }}.json' "$work/$name.yaml"
@@ -162,7 +146,7 @@ render() {
     refused 'chart requires kubeVersion' helm template ssd $chart --kube-version 1.29.0
 }
 
-# As a dependency, twice under other names, with its condition and a parent's global values.
+# The chart as a dependency: under two aliases, with a condition and a parent's global values.
 subchart() {
     local parent=$work/parent
     mkdir -p "$parent/templates"
@@ -184,20 +168,20 @@ YAML
     helm dependency update "$parent" >/dev/null
     helm template cameras "$parent" >"$work/subcharts.yaml"
     helm4 template cameras "$parent" | diff --ignore-blank-lines "$work/subcharts.yaml" - || die "Helm 3 and Helm 4 differ for subcharts"
-    [ "$(grep -c '^kind: Deployment' "$work/subcharts.yaml")" = 2 ] || die "two aliases did not make two Deployments"
-    [ -z "$(awk '/^kind: /{kind=$2} /^  name: /{print kind, $2}' "$work/subcharts.yaml" | sort | uniq -d)" ] || die "two aliases make objects of one name"
+    [ "$(grep -c '^kind: Deployment' "$work/subcharts.yaml")" = 2 ] || die "two aliases do not make two Deployments"
+    [ -z "$(awk '/^kind: /{kind=$2} /^  name: /{print kind, $2}' "$work/subcharts.yaml" | sort | uniq -d)" ] || die "two aliases make objects with the same name"
     [ "$(grep -c 'app.kubernetes.io/name: nightshift$' "$work/subcharts.yaml")" -gt 5 ] || die "an alias is not in the labels"
     refused "additional properties 'treshold' not allowed" helm template cameras "$parent" --set day.server.treshold=1
 }
 
-# checksum ANNOTATION [ARGUMENT...]: of the pods, rendered with the arguments.
+# checksum ANNOTATION [ARGUMENT...]: the value of the pods' checksum, rendered with the arguments.
 checksum() {
     local annotation=$1
     shift
     rendered --show-only templates/deployment.yaml "$@" | sed -n "s|^ *checksum/$annotation: ||p"
 }
 
-# Whatever the pods read rolls them when it changes; nothing else does.
+# The pods are replaced when a setting that they read changes, and only then.
 rolling() {
     local annotation argument
     while read -r annotation argument; do
@@ -212,22 +196,22 @@ credentials auth.username=other
 CASES
     diff <(rendered --show-only templates/deployment.yaml) \
         <(rendered --show-only templates/deployment.yaml --set service.port=8080,tests.enabled=false,networkPolicy.enabled=false) ||
-        die "what the pods do not read changes them"
+        die "values that the pods do not read change them"
 
-    # A generated password is random, and the same in the Secret and in the checksum. Here the chart is
-    # made to believe that a cluster answered.
+    # A generated password is random, and the same in the Secret and in the checksum. A patched template makes the
+    # chart render as if it reached a cluster.
     local password
     cp -R $chart "$work/generated"
     sed 's/{{- if lookup "v1" "ServiceAccount".*}}yes/{{- if true }}yes/' $chart/templates/_credentials.tpl >"$work/generated/templates/_credentials.tpl"
     helm template ssd "$work/generated" --set auth.generate=true >"$work/first.yaml"
     password=$(sed -n 's/^  password: //p' "$work/first.yaml" | base64 -d)
     [ "$(sed -n 's|^ *checksum/credentials: ||p' "$work/first.yaml")" = "$(printf 'password: %s\nusername: ugain' "$password" | sha256sum | cut -d' ' -f1)" ] ||
-        die "the checksum is not of the password in the Secret"
+        die "the checksum is not that of the password in the Secret"
     ! helm template ssd "$work/generated" --set auth.generate=true | diff -q "$work/first.yaml" - >/dev/null ||
         die "two generated passwords are the same"
 }
 
-# Files that a chart without them must not pass over in silence.
+# Without one of its files, the chart must fail with an error.
 missing() {
     local file text options
     while IFS='|' read -r file text options; do
@@ -244,7 +228,7 @@ download-model.sh|The chart has no files/download-model.sh|--set model.url=https
 CASES
 }
 
-# What is shipped works without what is not, and is small: a release's Secret holds the chart.
+# The package works without the files that are not in it, and is small: each release stores the chart in a Secret.
 package() {
     local archive
     helm package $chart --destination "$work" >/dev/null
@@ -252,15 +236,15 @@ package() {
     tar -tzf "$archive" >"$work/listing"
     grep -q '^ssd/values.schema.json$' "$work/listing" || die "the package lacks values.schema.json"
     if grep -E '^ssd/(ci|tests)/|gotmpl$' "$work/listing"; then
-        die "the package holds files for its developers"
+        die "the package contains files for its developers"
     fi
     [ "$(wc -c <"$archive")" -lt 200000 ] || die "the package is larger than 200 kB"
-    diff <(helm template ssd "$archive" --namespace demo) <(rendered) || die "the package renders otherwise than the folder"
+    diff <(helm template ssd "$archive" --namespace demo) <(rendered) || die "the package renders differently from the folder"
 }
 
 nulls() { .tools/python/bin/python ci/chart/null_values_test.py; }
 
-# The shell scripts inside the chart, run against servers on loopback.
+# Runs the shell scripts of the chart against servers on loopback.
 scripts() {
     local name
     command -v curl >/dev/null || die "needs curl (Debian, Ubuntu: sudo apt-get install curl)"
@@ -285,7 +269,7 @@ ci/tools.sh helm helm4 ct helm-unittest helm-docs kubeconform promtool schemas y
 if command -v go >/dev/null; then
     ci/tools.sh pod-security
 else
-    echo "chart: pods are not compared with the restricted profile: pod-security is built with Go, which is not here" >&2
+    echo "chart: pods are not compared with the restricted profile: pod-security needs Go, which is not installed" >&2
 fi
 export PATH=$PWD/.tools/bin:$PATH
 for check in "${@:-${checks[@]}}"; do

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A Kubernetes cluster on this machine, in Docker, with an image registry that it pulls from.
+# Creates a Kubernetes cluster in Docker, and an image registry from which its nodes pull.
 #
-#   ci/cluster.sh up      the cluster of ci/kind.yaml, and a registry on localhost:5001
-#   ci/cluster.sh down    removes both, and what was in them
+#   ci/cluster.sh up      creates the cluster of ci/kind.yaml, and a registry on localhost:5001
+#   ci/cluster.sh down    removes both with all their contents
 #
-# Both may be run again: what is there already stays, and what was stopped is started. The registry is
-# wired as kind documents it (https://kind.sigs.k8s.io/docs/user/local-registry); one that somebody else
-# made by those documents is used, and left. kubectl's current context becomes kind-ssd.
+# `up` may run again: it keeps what exists and starts what is stopped. The registry is connected as kind documents it
+# (https://kind.sigs.k8s.io/docs/user/local-registry). If a registry of that name exists already, `up` uses it and
+# `down` keeps it. kubectl's current context becomes kind-ssd.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,7 +15,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cluster=$(sed -n 's/^name: //p' ci/kind.yaml)
 registry=kind-registry
 port=5001
-# On what this script made.
+# The label of the registry that this script created.
 mark=ssd.made-by=ci/cluster.sh
 
 die() {
@@ -26,9 +26,9 @@ die() {
 needs_docker() {
     command -v docker >/dev/null ||
         die "missing: docker. Install Docker Engine (https://docs.docker.com/engine/install)."
-    # Where a development container has just started, so has its Docker.
+    # In a development container that has just started, Docker is still starting.
     soon 30 docker info >/dev/null 2>&1 ||
-        die "docker is here, but its daemon does not answer. Start it (sudo systemctl start docker, or Docker Desktop), or let this user reach it (sudo usermod -aG docker $(id -un), then log in again)."
+        die "docker is installed, but its daemon does not respond. Start it (sudo systemctl start docker, or Docker Desktop), or let this user reach it (sudo usermod -aG docker $(id -un), then log in again)."
 }
 
 registry_up() {
@@ -36,14 +36,14 @@ registry_up() {
         true) ;;
         false) docker start $registry >/dev/null ;;
         *)
-            # This machine only: nobody else may push.
+            # Only on this machine, so that nobody else can push.
             docker run --detach --restart always --label "$mark" --publish 127.0.0.1:$port:5000 \
                 --network bridge --name $registry registry:3 >/dev/null ||
-                die "no registry on localhost:$port: is the port taken? (docker ps; ss -ltn)"
+                die "cannot start a registry on localhost:$port: is the port in use? (docker ps; ss -ltn)"
             ;;
     esac
     soon 30 curl --silent --fail --output /dev/null http://localhost:$port/v2/ ||
-        die "the container $registry is no registry on localhost:$port (docker port $registry). Remove it, or give it that port."
+        die "the container $registry does not serve a registry on localhost:$port (docker port $registry). Remove it, or publish that port."
 }
 
 cluster_up() {
@@ -52,14 +52,14 @@ cluster_up() {
         mapfile -t nodes < <(kind get nodes --name "$cluster")
         docker start "${nodes[@]}" >/dev/null
         soon 60 kind export kubeconfig --name "$cluster" 2>/dev/null ||
-            die "the nodes of the cluster $cluster do not come up: ci/cluster.sh down, then up."
+            die "the nodes of the cluster $cluster do not start: run ci/cluster.sh down, then up."
     else
         kind create cluster --config ci/kind.yaml --wait 180s
     fi
 }
 
-# On a node localhost is the node itself: this sends what is named localhost:5001 to the registry.
-wire_registry() {
+# On a node, localhost is the node itself. This makes localhost:5001 the registry there.
+connect_registry() {
     local node folder=/etc/containerd/certs.d/localhost:$port
     for node in $(kind get nodes --name "$cluster"); do
         docker exec "$node" mkdir -p "$folder"
@@ -68,7 +68,7 @@ wire_registry() {
     if [ "$(docker inspect --format '{{json .NetworkSettings.Networks.kind}}' $registry)" = null ]; then
         docker network connect kind $registry
     fi
-    # For tools that ask a cluster where to push (KEP 1755).
+    # Tools read this to find out where to push (KEP 1755).
     kubectl --context "kind-$cluster" apply --filename - >/dev/null <<YAML
 apiVersion: v1
 kind: ConfigMap
@@ -85,7 +85,7 @@ YAML
 up() {
     registry_up
     cluster_up
-    wire_registry
+    connect_registry
     kubectl --context "kind-$cluster" wait --for condition=Ready nodes --all --timeout 180s >/dev/null
     kubectl --context "kind-$cluster" get nodes
 }

@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# Compares the server with the plain PyTorch reference on full-size weights (105 MB, seeded), in both
-# forms of .pth, and watches the server's memory over many requests.
+# Compares the server with the plain PyTorch reference on full-size weights (105 MB, seeded) in both formats of .pth,
+# and prints the server's memory over many requests.
 #
 #   ci/compare-full-size.sh [PICTURE...]     by default the photograph of the tests
 #
-# Not a test that every run pays for: it needs 5 GB for PyTorch, in .tools/reference, or PYTHON set to
-# an interpreter that has torch, numpy, opencv-python-headless and requests. REQUESTS (500) sets how
-# many requests the memory is watched over.
+# CI does not run it: it needs 5 GB for PyTorch in .tools/reference, or PYTHON set to an interpreter with torch, numpy,
+# opencv-python-headless and requests. REQUESTS (500) is the number of requests.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -39,7 +38,7 @@ serve() { # WEIGHTS: sets $server and $url
     return 1
 }
 
-resident() { # in MB: now, and at most
+resident() { # memory in MB: now and the maximum
     awk '/VmRSS|VmHWM/ { printf "%s %d MB  ", $1, $2 / 1024 }' "/proc/$server/status"
     echo
 }

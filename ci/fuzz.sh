@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Fuzzes what reads bytes from outside, each target of server/fuzz for SECONDS_EACH (20 minutes): what `make fuzz`
-# runs.
+# Fuzzes the readers of weights files, labels and pictures: each target of server/fuzz for SECONDS_EACH (20 minutes).
+# `make fuzz` runs it.
 #
 #   ci/fuzz.sh [TARGET...]    all by default
 #
-# What reached something new is kept in server/fuzz/corpus, and what broke a target in server/fuzz/artifacts.
+# Inputs that reach new code are kept in server/fuzz/corpus, and inputs that crash a target in server/fuzz/artifacts.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,11 +12,11 @@ version=0.13.2
 cargo fuzz --version 2>/dev/null | grep -qxF "cargo-fuzz $version" ||
     cargo install --quiet --locked --version "$version" cargo-fuzz
 
-# The crates are those of the server.
+# The same versions of the crates as the server's.
 cp Cargo.lock server/fuzz/Cargo.lock
-# Sanitizers are for nightly compilers only; this lets the pinned one have them.
+# Only nightly compilers have sanitizers; this enables them in the pinned one.
 export RUSTC_BOOTSTRAP=1
-# What libtorch keeps is no leak.
+# libtorch never frees some of its memory, which is not a leak.
 export ASAN_OPTIONS=detect_leaks=0
 cd server
 cargo fuzz build
@@ -24,8 +24,8 @@ mapfile -t all < <(cargo fuzz list)
 for target in "${@:-${all[@]}}"; do
     echo "fuzz: $target"
     mkdir -p "fuzz/corpus/$target"
-    # The targets count what they take; these limits are for what they never come back from. An input of
-    # 64 KiB is long enough: `pickle_repeated` makes long files of short ones.
+    # The targets check their own limits; these end an input on which a target hangs. 64 KiB are long enough:
+    # `pickle_repeated` makes long files from short ones.
     cargo fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
         -dict="fuzz/dictionaries/$target" -max_total_time="${SECONDS_EACH:-1200}" -max_len=65536 -timeout=20 \
         -malloc_limit_mb=256 -rss_limit_mb=4096 -print_final_stats=1

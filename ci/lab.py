@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Runs the commands of docs/lab.md, in their order, in one shell.
 
-    ci/lab.py check     fails at the first command that fails, or gives something else than is written there
-    ci/lab.py write     writes what each gave under it, into docs/lab.md
+    ci/lab.py check     fails at the first command that fails, or whose output differs from docs/lab.md
+    ci/lab.py write     writes the output of each command into docs/lab.md
 
-A command is a line that begins with "$ " in a block marked `console`; the lines up to the next one are what
-it gave. Names, addresses, times and sizes that differ from run to run are not compared. It needs the cluster
-of `make cluster` without a release named ssd, and starts in this repository, with a kubeconfig of its own.
+A command is a line that begins with "$ " in a block marked `console`; its output is the lines up to the next command.
+Names, addresses, times and sizes that differ between runs are not compared. The script needs the cluster of
+`make cluster` without a release named ssd. It uses a kubeconfig of its own.
 """
 
 import os
@@ -23,11 +23,11 @@ LAB = ROOT / "docs" / "lab.md"
 BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 FORWARD = re.compile(r"kubectl port-forward \S+ (\d+):")
 DONE = "--done--"
-PATIENCE = 30
+TIMEOUT = 30
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-# What differs from run to run.
+# Text that differs between runs.
 VARIES = [
-    # Other processors compute in other precisions, and the log says why.
+    # The precision depends on the processor, and the log says why.
     (re.compile(r'precision (f32|bf16): [^"]*'), "PRECISION"),
     (re.compile(r'"(probability|x|y|width|height)":[\d.]+'), r'"\1":NUMBER'),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z|[A-Z][a-z]{2} [A-Z][a-z]{2} +\d+ [\d:]+ \d{4}"), "TIME"),
@@ -39,21 +39,21 @@ VARIES = [
     (re.compile(r"\b\d+\.\d+\b"), "NUMBER"),
     (re.compile(r"[ \t]+"), " "),
 ]
-# Of several that go at once, some may be gone already.
+# The number of equal lines may vary, such as of pods that are deleted together.
 REPEATED = re.compile(r"^(.*\n)\1+", re.MULTILINE)
-# A quick cluster says nothing of it.
+# A fast cluster does not print these lines.
 WAITING = re.compile(r"^Waiting for .*\n", re.MULTILINE)
 
 
 class Failed(Exception):
-    """A command failed, or gave something else."""
+    """A command failed, or its output differs."""
 
 
 class Shell:
-    """One bash, in which what one command changes is there for the next."""
+    """One bash for all commands, so that variables and background jobs stay."""
 
     def __init__(self, home):
-        # As on a terminal, curl shows no progress.
+        # Without curl's progress meter.
         pathlib.Path(home, ".curlrc").write_text("no-progress-meter\n", encoding="ascii")
         self.process = subprocess.Popen(
             ["bash", "--noprofile", "--norc", "-o", "pipefail"],
@@ -72,35 +72,35 @@ class Shell:
         )
 
     def run(self, command):
-        """What `command` says, without empty lines at its ends."""
-        # Standard input is the shell's own: no command may read it.
+        """Runs `command`; returns its output without empty lines at its ends."""
+        # The shell reads commands from standard input, so no command may read it.
         self.process.stdin.write(f"{{ {command}\n}} </dev/null\nprintf '\\n%s%d\\n' {DONE} $?\n")
-        said = []
+        output = []
         for line in self.process.stdout:
             if line.startswith(DONE):
                 break
-            said.append(line.rstrip() + "\n")
+            output.append(line.rstrip() + "\n")
         else:
             raise Failed(f"the shell ended during: {command}")
         status = int(line.removeprefix(DONE))
-        text = COLOURS.sub("", "".join(said)).strip("\n")
+        text = COLOURS.sub("", "".join(output)).strip("\n")
         if status != 0:
-            raise Failed(f"status {status} of: {command}\n{text}")
+            raise Failed(f"exit code {status}: {command}\n{text}")
         if forward := FORWARD.search(command):
             wait_for(int(forward[1]))
         return text
 
     def end(self):
-        """Ends what still runs in the background, too."""
+        """Ends the shell and its background jobs."""
         if self.process.poll() is None:
             self.process.stdin.write("kill $(jobs -p) 2>/dev/null\nexit\n")
             self.process.stdin.close()
-            self.process.wait(timeout=PATIENCE)
+            self.process.wait(timeout=TIMEOUT)
 
 
 def wait_for(port):
-    """Until something listens there."""
-    end = time.monotonic() + PATIENCE
+    """Waits until something listens on `port`."""
+    end = time.monotonic() + TIMEOUT
     while True:
         try:
             socket.create_connection(("localhost", port), timeout=1).close()
@@ -112,7 +112,7 @@ def wait_for(port):
 
 
 def comparable(text):
-    """Without what differs from run to run."""
+    """`text` without the parts that differ between runs."""
     text = WAITING.sub("", text + "\n")
     for pattern, name in VARIES:
         text = pattern.sub(name, text)
@@ -120,17 +120,17 @@ def comparable(text):
 
 
 def walk(shell, compare):
-    """The lab with what its commands give now."""
+    """Runs the commands of the lab; returns its text with their output."""
 
     def block(match):
         lines = []
         commands = re.split(r"^\$ ", match.group(), flags=re.MULTILINE)[1:]
         for command, _, written in (each.partition("\n") for each in commands):
             print("$", command, flush=True)
-            said = shell.run(command)
-            if compare and comparable(said) != comparable(written):
-                raise Failed(f"{command}\ngave\n{said}\nand not\n{written}")
-            lines += [f"$ {command}", *said.splitlines()]
+            output = shell.run(command)
+            if compare and comparable(output) != comparable(written):
+                raise Failed(f"the output of {command}\nis\n{output}\nbut docs/lab.md has\n{written}")
+            lines += [f"$ {command}", *output.splitlines()]
         return "\n".join(lines) + "\n"
 
     return BLOCK.sub(block, LAB.read_text(encoding="utf-8"))

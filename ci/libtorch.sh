@@ -1,20 +1,19 @@
 #!/usr/bin/env bash
-# Fetches libtorch into .libtorch: what CPU inference loads and what tch compiles against.
+# Downloads libtorch into .libtorch: the libraries for inference on a CPU, and the headers that tch needs.
 #
 #   ci/libtorch.sh [ARCH]    ARCH: x86_64 or aarch64; this machine's by default
 #
-# The wheels and their SHA-256 are in ci/libtorch.txt. pip refuses a wheel with another hash, so
-# nothing is unpacked that was not verified. Does nothing where .libtorch is already that version, or where
-# LIBTORCH names another.
+# The wheels and their SHA-256 are in ci/libtorch.txt. pip refuses a wheel with another hash, before it is unpacked.
+# The script does nothing if .libtorch already has that version, or if LIBTORCH is set.
 set -euo pipefail
 
-# What .cargo/config.toml leaves alone: somebody's own.
+# The user's own libtorch, which .cargo/config.toml does not replace.
 if [ -n "${LIBTORCH-}" ]; then
     exit 0
 fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [ "$(uname -s)" != Linux ]; then
-    echo "ci/libtorch.sh: libtorch is fetched for Linux only; elsewhere use the development container (.devcontainer/)" >&2
+    echo "ci/libtorch.sh: only Linux is supported; on other systems use the development container (.devcontainer/)" >&2
     exit 1
 fi
 arch=${1:-$(uname -m)}
@@ -42,7 +41,7 @@ mkdir -p "$partial/wheels"
 trap 'rm -rf "$partial"' EXIT
 
 echo "libtorch: downloading the wheels of ci/libtorch.txt for $arch (540 MB, once)" >&2
-# A fixed Python version picks the same wheels, and so the same hashes, whatever python3 is.
+# A fixed Python version selects the same wheels, with the same hashes, for any python3.
 python3 -m pip download --progress-bar on --no-deps --only-binary=:all: --require-hashes \
     --python-version 3.11 --implementation cp \
     --platform "manylinux_2_28_$arch" --platform "manylinux_2_25_$arch" \
@@ -54,7 +53,7 @@ python3 - "$partial" "$arch" <<'PYTHON'
 import os, pathlib, shutil, sys, zipfile
 
 partial, arch = pathlib.Path(sys.argv[1]), sys.argv[2]
-# What libtorch_cpu.so loads, itself included (readelf -d), and the headers torch-sys includes.
+# The libraries that libtorch_cpu.so loads (readelf -d), itself included, and the headers that torch-sys includes.
 libraries = {"libtorch_cpu.so", "libc10.so", "libgomp.so.1", "libcupti.so.13", "libcudart.so.13"}
 if arch == "aarch64":
     libraries |= {"libarm_compute.so", "libarm_compute_graph.so"}
@@ -86,7 +85,7 @@ for archive, info, target in members:
         shown = percent
 if sys.stderr.isatty():
     print(file=sys.stderr)
-# torch-sys links libtorch, which in a CPU build only loads libtorch_cpu, and checks build-version.
+# torch-sys reads build-version and links libtorch, which in a CPU build only loads libtorch_cpu.
 os.symlink("libtorch_cpu.so", partial / "lib" / "libtorch.so")
 version = next(line for line in open("ci/libtorch.txt") if line.startswith("torch==")).split()[0]
 (partial / "build-version").write_text(version.removeprefix("torch==") + "\n")

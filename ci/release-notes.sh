@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints what CHANGELOG.md says of a version, and fails where it says nothing.
+# Prints the section of a version in CHANGELOG.md, and fails if there is none.
 #
 #   ci/release-notes.sh VERSION
 set -euo pipefail
@@ -13,7 +13,7 @@ notes=$(awk -v heading="## [$version]" '
     inside { print }
 ' CHANGELOG.md | sed -e '/./,$!d')
 if [ -z "$notes" ]; then
-    echo "ci/release-notes.sh: CHANGELOG.md has no section '## [$version]': make it of what is under Unreleased" >&2
+    echo "ci/release-notes.sh: CHANGELOG.md has no section '## [$version]': rename the heading Unreleased" >&2
     exit 1
 fi
 echo "$notes"

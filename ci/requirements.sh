@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Names every program that a build needs and this machine lacks, with the way to get it.
+# Names each program that a build needs and this machine lacks, and says how to install it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,7 +12,7 @@ need() { # PROGRAM ADVICE
 rustup="Install Rust by rustup (https://rustup.rs); rust-toolchain.toml then picks the version."
 need cargo "$rustup"
 want=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
-# A distribution's cargo takes no notice of rust-toolchain.toml.
+# A distribution's cargo ignores rust-toolchain.toml.
 if command -v cargo >/dev/null && ! cargo --version | grep -qF "cargo $want "; then
     echo "missing: Rust $want; this is $(cargo --version). $rustup" >&2
     missing=1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Keeps a server busy for SECONDS_IN_ALL (20 minutes) and tells whether it wears out: unexpected answers, memory,
-# open files. What it found goes to target/soak. The settings are those of the environment.
+# Loads a server for SECONDS_IN_ALL (20 minutes), and fails on unexpected responses or a leak of memory or open files.
+# The plot and the server's log go to target/soak. The environment sets the server's settings.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# soon SECONDS COMMAND...: tries again until it works or the time is over. (As in any condition, bash then
-# goes on inside COMMAND when a line of it fails: such functions join their lines by &&.) To be sourced.
+# To be sourced.
+# soon SECONDS COMMAND...: repeats COMMAND until it succeeds or the time is over. COMMAND runs as a condition, in which
+# bash continues after a failed line: a function must join its lines with &&.
 soon() {
     local end=$((SECONDS + $1))
     shift

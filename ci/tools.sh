@@ -5,19 +5,18 @@
 #   ci/tools.sh [TOOL...]    all by default: helm helm4 ct helm-unittest helm-docs kubeconform kind
 #                            kubectl actionlint promtool pod-security schemas yamllint yamale shellcheck
 #                            openapi-python-client schemathesis redocly
-#                            (selenium, for ci/browser.sh, tflite, for weights/mobilenet, and cargo-deny only
-#                            when named)
+#                            (selenium for ci/browser.sh, tflite for weights/mobilenet, and cargo-deny must be
+#                            named)
 #
-# Needs no root, and does nothing for a tool that is there already. What is built is kept in
-# ${XDG_CACHE_HOME:-~/.cache}/ssd-tools under a hash of what it was built from, so a second clone
-# on the same machine only links to it.
+# It needs no root, and skips tools that are installed. Builds are kept in ${XDG_CACHE_HOME:-~/.cache}/ssd-tools
+# under a hash of their sources, so that a second clone on the same machine only links to them.
 #
-# What is trusted: each Go tool is built from source, every module verified against the go.sum in
-# ci/tools/TOOL. Python packages must have a SHA-256 of ci/tools/requirements.txt or contract.txt or that of
-# ci/browser, the one of npm that of its package-lock.json, cargo-deny's crates those of its own Cargo.lock, and the files that `schemas` reads one of
-# ci/tools/schemas.txt. Where there is no Go, the publisher's release is downloaded and compared with the
-# checksums that the publisher serves beside it: that catches a broken download, not a publisher who was
-# broken into.
+# How downloads are verified: Go tools are built from source, with each module compared with the go.sum in
+# ci/tools/TOOL. Python packages must have a SHA-256 of ci/tools/requirements.txt, ci/tools/contract.txt or
+# ci/browser/requirements.txt; the npm package that of its package-lock.json; cargo-deny's crates those of its
+# Cargo.lock; and the files for `schemas` those of ci/tools/schemas.txt. Without Go, the publisher's release is
+# downloaded and compared with the publisher's checksums. This detects a damaged download, but not an attack on the
+# publisher.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -34,7 +33,7 @@ die() {
     exit 1
 }
 
-# link TARGET NAME: replaced in one step, so that a command that starts meanwhile finds one of the two.
+# link TARGET NAME: replaces the link in one step, so that a command that starts meanwhile finds the old or the new tool.
 link() {
     [ "$(readlink ".tools/$2" || true)" = "$1" ] && return
     ln -sfn "$1" "$work/link"
@@ -50,10 +49,10 @@ download() { # URL FILE
     curl --fail --silent --show-error --location --retry 3 --output "$2" "$1"
 }
 
-# ---- tools written in Go: one module each in ci/tools, since their dependencies clash ----------
+# ---- tools written in Go: a module each in ci/tools, because their dependencies conflict --------
 
-# The package that a tool's go.mod names, and the version of the module that holds it. pod-security is
-# this repository's own: it has neither.
+# The package in a tool's go.mod, and the version of its module. pod-security is part of this repository and has
+# neither.
 package_of() { sed -n 's/^tool //p' "ci/tools/$1/go.mod"; }
 version_of() {
     local package
@@ -65,11 +64,11 @@ version_of() {
         done
 }
 
-# Fails where Go is missing, or older than the go.mod asks and not allowed to fetch a newer one.
+# Fails if Go is missing, or is older than go.mod requires and may not download a newer one.
 go_can_build() { command -v go >/dev/null && (cd "ci/tools/$1" && GOWORK=off go list -m) >/dev/null 2>&1; }
 
-# The linker flags with which a tool learns its own version; and Helm 3 that of Kubernetes, the one
-# of its client library, as its releases do.
+# Linker flags that set a tool's version. Helm 3 also gets the Kubernetes version of its client library, as in its
+# releases.
 ldflags() { # TOOL VERSION
     local minor=${2#v1.} package
     case $1 in
@@ -94,7 +93,7 @@ ldflags() { # TOOL VERSION
     esac
 }
 
-# promtool without what finds targets, which is most of Prometheus.
+# promtool without service discovery, which is most of Prometheus.
 tags() { [ "$1" != promtool ] || echo remove_all_sd; }
 
 build() { # TOOL VERSION OUT
@@ -109,7 +108,7 @@ build() { # TOOL VERSION OUT
     )
 }
 
-# Where a tool's release is: the file, the publisher's checksums, the program's path in the archive.
+# Prints the URLs of a tool's release and of its checksums, and the program's path in the archive.
 release() { # TOOL VERSION OS ARCH
     local tool=$1 version=$2 os=$3 arch=$4 gh=https://github.com uname_arch=$4 number=${2#v}
     [ "$arch" = amd64 ] && uname_arch=x86_64
@@ -173,11 +172,11 @@ download_release() { # TOOL VERSION OUT
     { read -r url && read -r checksums && read -r program || true; } < <(release "$1" "$2" "$os" "$arch")
     mkdir -p "$work/download" "$work/release"
     file=$work/download/$(basename "$url")
-    echo "ci/tools.sh: no Go $(sed -n 's/^go //p' "ci/tools/$1/go.mod") here: downloading $url" >&2
+    echo "ci/tools.sh: Go $(sed -n 's/^go //p' "ci/tools/$1/go.mod") is not installed: downloading $url" >&2
     if ! { download "$url" "$file" && download "$checksums" "$work/checksums"; }; then
-        die "cannot download $1; with Go (https://go.dev/dl) it is built from source instead"
+        die "cannot download $1; install Go (https://go.dev/dl) to build it from source"
     fi
-    # One line for each file, "HASH  NAME", in some with a folder; or, in kubectl's case, the hash alone.
+    # A line "HASH  NAME" for each file, sometimes with a folder; for kubectl only the hash.
     want=$(awk -v name="$(basename "$url")" '{ sub(/^.*[\/*]/, "", $2) } $2 == name || NF == 1 { print $1; exit }' "$work/checksums")
     [ -n "$want" ] || die "$checksums does not list $(basename "$url")"
     [ "$(sha256 "$file")" = "$want" ] || die "$url does not have the SHA-256 that $checksums gives"
@@ -198,7 +197,7 @@ go_tool() { # TOOL
         if go_can_build "$1"; then
             build "$1" "$version" "$work/$1"
         elif [ -z "$version" ]; then
-            die "$1 is built from source: it needs Go (https://go.dev/dl)"
+            die "$1 is built from source and needs Go (https://go.dev/dl)"
         else
             download_release "$1" "$version" "$work/$1"
         fi
@@ -215,7 +214,7 @@ python_tools() { # VENV LIST
     key=$({ cat "$2"; python3 -c 'import sys; print(sys.executable, sys.version)'; } | sha256)
     venv=$cache/$1-${key:0:12}
     if [ ! -e "$venv/complete" ]; then
-        # Built where it stays: a virtual environment cannot be moved. The last file says it is whole.
+        # Built in its final folder, because a virtual environment cannot be moved. The file `complete` is made last.
         rm -rf "$venv"
         python3 -m venv "$venv" ||
             die "python3 cannot make a virtual environment (Debian, Ubuntu: sudo apt-get install python3-venv)"
@@ -252,16 +251,16 @@ cargo_tool() { # TOOL VERSION
     local made=$cache/$1-$2
     command -v cargo >/dev/null || die "$1 needs Rust (https://rustup.rs)"
     if [ ! -x "$made" ]; then
-        echo "ci/tools.sh: building $1 $2 (some minutes, once on this machine)" >&2
+        echo "ci/tools.sh: building $1 $2 (takes minutes, once on this machine)" >&2
         cargo install --quiet --locked --root "$work/cargo" "$1@$2"
         mv "$work/cargo/bin/$1" "$made"
     fi
     link "$made" "bin/$1"
 }
 
-# ---- JSON schemas of Kubernetes and of the custom resources that the chart can make -------------
+# ---- JSON schemas of Kubernetes and of the custom resources that the chart can create -----------
 
-# fetch_source MODULE VERSION REPOSITORY FILE OUT: out of the Go module, or from GitHub.
+# fetch_source MODULE VERSION REPOSITORY FILE OUT: copies FILE from the Go module, or from GitHub without Go.
 fetch_source() {
     local module_dir
     if command -v go >/dev/null; then
@@ -307,10 +306,10 @@ for tool; do
         openapi-python-client | schemathesis) python_tool "$tool" contract ci/tools/contract.txt ;;
         redocly) npm_tool "$tool" ;;
         schemas) schemas ;;
-        # The version that the action of .github/workflows/dependencies.yaml brings.
+        # The version in the action of .github/workflows/dependencies.yaml.
         cargo-deny) cargo_tool "$tool" 0.19.2 ;;
         selenium) python_tools browser ci/browser/requirements.txt ;;
         tflite) python_tools tflite weights/mobilenet/requirements.txt ;;
-        *) die "no tool '$tool': the first lines of this file list them" ;;
+        *) die "unknown tool '$tool': the first lines of this file list the tools" ;;
     esac
 done

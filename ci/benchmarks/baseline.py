@@ -1,8 +1,8 @@
-"""What the server is measured against: the same network the way a lab writes it.
+"""The baseline of the benchmarks: the same network in a simple Flask application.
 
     baseline.py WEIGHTS.pth PORT [PRECISION]
 
-Flask's own threaded server, OpenCV, PyTorch as it comes, one process, basic authentication. With a precision
+Flask's own threaded server, OpenCV, PyTorch with its defaults, one process, basic authentication. With a precision
 (f32, bf16 or int8), OpenVINO runs the network instead of PyTorch.
 """
 
@@ -27,7 +27,7 @@ predictor = None
 
 
 class OpenVino(torch.nn.Module):
-    """A network, run by OpenVINO on as many threads as there are cores."""
+    """Runs a network with OpenVINO, on one thread per core."""
 
     def __init__(self, network, precision):
         import openvino
@@ -46,26 +46,26 @@ class OpenVino(torch.nn.Module):
             "PERFORMANCE_HINT": "LATENCY",
         }
         self.request = openvino.Core().compile_model(model, "CPU", hints).create_infer_request()
-        self.turn = threading.Lock()
+        self.lock = threading.Lock()
 
     def forward(self, values):
-        with self.turn:
+        with self.lock:
             self.request.infer({0: values.numpy()})
             return [torch.from_numpy(self.request.get_output_tensor(i).data.copy()) for i in (0, 1)]
 
 
 class Timed(torch.nn.Module):
-    """A network, and the milliseconds of the last forward pass on this thread."""
+    """Runs a network, and keeps the milliseconds of the last forward pass on this thread."""
 
     def __init__(self, network):
         super().__init__()
         self.network, self.last = network, threading.local()
 
     def forward(self, values):
-        begun = time.perf_counter()
-        found = self.network(values)
-        self.last.milliseconds = (time.perf_counter() - begun) * 1e3
-        return found
+        start = time.perf_counter()
+        output = self.network(values)
+        self.last.milliseconds = (time.perf_counter() - start) * 1e3
+        return output
 
 
 def allowed(login):
@@ -90,9 +90,9 @@ def predict():
     else:
         body = flask.request.get_data()
     picture = cv2.imdecode(numpy.frombuffer(body, numpy.uint8), cv2.IMREAD_COLOR)
-    answer = flask.jsonify(predictions=predictor(picture))
-    answer.headers["Server-Timing"] = f"forward;dur={predictor.net.last.milliseconds}"
-    return answer
+    response = flask.jsonify(predictions=predictor(picture))
+    response.headers["Server-Timing"] = f"forward;dur={predictor.net.last.milliseconds}"
+    return response
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Runs the benchmarks of docs/benchmarks.md: see ci/benchmarks.sh.
 
-The model that ships, and full-size SSD300 weights from a seed (the published ones are as large, and as slow); one JPEG
-of 1334x750. What is compared is measured in one run, taking turns: machines differ, and are noisy.
+They use the model that ships, full-size SSD300 weights from a seed (as large and as slow as the published weights), and
+one JPEG of 1334x750. Servers that are compared take turns in one run, because machines differ and are noisy.
 """
 
 import importlib.metadata
@@ -51,12 +51,12 @@ def processor():
     return name[1] if name else platform.machine(), [flag for flag in wanted if flag in flags]
 
 
-# Where the processor has no bfloat16, it is not worth an hour to see how slow its imitation is.
+# Without bfloat16 instructions, bf16 is emulated and takes an hour to measure.
 PRECISIONS = ["f32", *(["bf16"] if {"avx512_bf16", "amx_tile"} & set(processor()[1]) else []), "int8"]
 
 
 class Server:
-    """A server that is ready, on a port of its own."""
+    """A server that is ready, on a free port."""
 
     def __init__(self, command, work, **settings):
         with socket.socket() as free:
@@ -64,14 +64,14 @@ class Server:
             self.port = free.getsockname()[1]
         command = [str(self.port) if part is PORT else str(part) for part in command]
         environment = dict(os.environ, PORT=str(self.port), LOG_FILTER="warn", **settings)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         with open(work / "server.log", "w", encoding="utf-8") as log:
             self.process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
         while not self.is_ready():
             if self.process.poll() is not None:
                 sys.exit((work / "server.log").read_text(encoding="utf-8"))
             time.sleep(0.01)
-        self.ready_after = time.perf_counter() - begun
+        self.ready_after = time.perf_counter() - start
         self.url = f"http://127.0.0.1:{self.port}/predict"
         self.session = requests.Session()
 
@@ -81,15 +81,15 @@ class Server:
         except requests.RequestException:
             return False
 
-    def ask(self, picture):
-        """Seconds of a request, and the milliseconds of its stages where the server tells."""
-        begun = time.perf_counter()
-        answer = self.session.post(
+    def predict(self, picture):
+        """Seconds of a request, and milliseconds of the stages in its Server-Timing."""
+        start = time.perf_counter()
+        response = self.session.post(
             self.url, data=picture, headers={"Content-Type": "image/jpeg"}, auth=LOGIN, timeout=120
         )
-        took = time.perf_counter() - begun
-        answer.raise_for_status()
-        timing = answer.headers.get("server-timing", "")
+        took = time.perf_counter() - start
+        response.raise_for_status()
+        timing = response.headers.get("server-timing", "")
         return took, {name: float(ms) for name, ms in re.findall(r"(\w+);dur=([\d.]+)", timing)}
 
     def resident(self):
@@ -116,7 +116,7 @@ def baseline(files, work, *openvino):
 
 
 def make_weights(work):
-    """The same weights in the forms that each precision loads."""
+    """The same weights in the format that each precision loads, and the errors of int8 by layer."""
     legacy = work / "full-size.pth"
     torch.save(ssd_reference.seeded_state(1), legacy, _use_new_zipfile_serialization=False)
     calibrated = work / "calibrated.safetensors"
@@ -137,7 +137,7 @@ def photograph():
 
 
 def one_client(files, picture, work):
-    """Everybody takes turns: medians of whole requests and of their stages."""
+    """Medians of whole requests and of their stages; the servers take turns."""
     servers = {precision: ssd(precision, files, work) for precision in PRECISIONS}
     servers["flask"] = baseline(files, work)
     for precision in PRECISIONS:
@@ -147,7 +147,7 @@ def one_client(files, picture, work):
     stages = {name: [] for name in servers}
     for turn in range(TURNS + WARM_UP):
         for name, server in servers.items():
-            took, parts = server.ask(picture)
+            took, parts = server.predict(picture)
             # libgomp's threads spin for a moment after their work.
             time.sleep(0.02)
             if turn >= WARM_UP:
@@ -187,18 +187,17 @@ def shipped(picture, work):
     server = Server([SSD], work, WEIGHTS_PATH=str(ROOT / "weights/ssd_mobilenet_v2_oidv4.safetensors"))
     whole, forward, rival = [], [], []
     for turn in range(5 * TURNS + WARM_UP):
-        took, parts = server.ask(picture)
+        took, parts = server.predict(picture)
         time.sleep(0.02)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         litert(values)
         if turn >= WARM_UP:
-            rival.append((time.perf_counter() - begun) * 1e3)
+            rival.append((time.perf_counter() - start) * 1e3)
             whole.append(took * 1e3)
             forward.append(parts["forward"])
-    found = {"whole": whole, "forward": forward, "rival": rival, "ready": server.ready_after}
-    found["resident"] = server.resident()
+    resident = server.resident()
     server.stop()
-    return found
+    return {"whole": whole, "forward": forward, "rival": rival, "ready": server.ready_after, "resident": resident}
 
 
 class Memory(threading.Thread):
@@ -210,9 +209,9 @@ class Memory(threading.Thread):
         self.start()
 
     def run(self):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         while not self.over.wait(0.1):
-            self.samples.append((time.perf_counter() - begun, self.server.resident()))
+            self.samples.append((time.perf_counter() - start, self.server.resident()))
 
     def stop(self):
         self.over.set()
@@ -221,7 +220,7 @@ class Memory(threading.Thread):
 
 
 def load(server, jpeg, concurrency, *more):
-    """oha's report."""
+    """Runs oha against the server; returns its report."""
     command = [OHA, "--no-tui", "--output-format", "json", "-z", f"{SECONDS}s", "-c", str(concurrency)]
     command += ["-w", "--stats-success-breakdown", "-m", "POST", "-a", ":".join(LOGIN), "-T", "image/jpeg", "-D", str(jpeg), *more]
     run = subprocess.run([*command, server.url], check=True, capture_output=True, text=True)
@@ -229,31 +228,31 @@ def load(server, jpeg, concurrency, *more):
 
 
 def percentiles(report):
-    """Milliseconds of the answered, and how many there were, and how many were sent away."""
+    """Responses by outcome, and latency percentiles in milliseconds."""
     codes = {int(code): count for code, count in report["statusCodeDistribution"].items()}
-    answered = report.get("latencyPercentilesSuccessful") or report["latencyPercentiles"]
+    successful = report.get("latencyPercentilesSuccessful") or report["latencyPercentiles"]
     refused = report.get("latencyPercentilesNotSuccessful") or {}
 
     def milliseconds(values, name):
         return (values.get(name) or 0) * 1e3
 
     return {
-        "answered": codes.get(200, 0),
+        "successful": codes.get(200, 0),
         "refused": codes.get(429, 0),
         "other": sum(count for code, count in codes.items() if code not in (200, 429)),
         "lost": sum(
             count for error, count in report["errorDistribution"].items() if "deadline" not in error
         ),
-        "p50": milliseconds(answered, "p50"),
-        "p90": milliseconds(answered, "p90"),
-        "p99": milliseconds(answered, "p99"),
+        "p50": milliseconds(successful, "p50"),
+        "p90": milliseconds(successful, "p90"),
+        "p99": milliseconds(successful, "p99"),
         "refused_p99": milliseconds(refused, "p99"),
         "seconds": report["summary"]["total"],
     }
 
 
 def loads(files, jpeg, work):
-    """Every server under one load after the other, and its memory over all of them."""
+    """Latencies of each server under each load, and its memory over time."""
     rows, memories = [], {}
     for name in [*PRECISIONS, "flask"]:
         server = baseline(files, work) if name == "flask" else ssd(name, files, work)
@@ -268,19 +267,19 @@ def loads(files, jpeg, work):
 
 
 def overload(files, jpeg, work, service):
-    """Ten times as many requests as can be answered, whether answers come or not."""
+    """Sends requests at ten times the server's capacity."""
     server = ssd("int8", files, work)
     load(server, jpeg, 1)
     before = server.resident()
     rate = 10 / service
-    found = percentiles(load(server, jpeg, 4 * QUEUE, "-q", f"{rate:.0f}"))
+    results = percentiles(load(server, jpeg, 4 * QUEUE, "-q", f"{rate:.0f}"))
     after = server.resident()
     server.stop()
-    return {"rate": rate, "before": before, "after": after, "bound": (QUEUE + 2) * service * 1e3, **found}
+    return {"rate": rate, "before": before, "after": after, "bound": (QUEUE + 2) * service * 1e3, **results}
 
 
 def scale_out(files, jpeg, work):
-    """Pictures a second of one replica on all cores, and of one for each core."""
+    """Pictures per second of one replica on all cores, and of one replica per core."""
     rows = []
     for replicas, threads in [(1, CORES), (1, 1), (2, 1)]:
         if threads * replicas > CORES:
@@ -298,8 +297,8 @@ def scale_out(files, jpeg, work):
             client.join()
         for server in servers:
             server.stop()
-        answered = sum(report["answered"] / report["seconds"] for report in reports)
-        rows.append((replicas, threads, answered))
+        rate = sum(report["successful"] / report["seconds"] for report in reports)
+        rows.append((replicas, threads, rate))
     return rows
 
 
@@ -308,7 +307,7 @@ def plot_latency(rows, path):
     for name in [*PRECISIONS, "flask"]:
         mine = [row for row in rows if row["name"] == name]
         offered = [row["concurrency"] for row in mine]
-        left.plot(offered, [row["answered"] / row["seconds"] for row in mine], marker="o", label=name)
+        left.plot(offered, [row["successful"] / row["seconds"] for row in mine], marker="o", label=name)
         line = right.plot(offered, [row["p50"] for row in mine], marker="o", label=f"{name}, median")
         right.plot(
             offered, [row["p99"] for row in mine], marker=".", linestyle="--", color=line[0].get_color(),
@@ -317,11 +316,11 @@ def plot_latency(rows, path):
     for axes in (left, right):
         axes.set_xscale("log", base=2)
         axes.set_xticks(CONCURRENCY, [str(count) for count in CONCURRENCY])
-        axes.set_xlabel("requests at one time")
+        axes.set_xlabel("clients")
         axes.grid(alpha=0.3)
-    left.set_ylabel("pictures answered a second")
+    left.set_ylabel("pictures per second")
     left.set_ylim(bottom=0)
-    right.set_ylabel("milliseconds of an answered request")
+    right.set_ylabel("response time, ms")
     right.set_yscale("log")
     left.legend()
     right.legend(fontsize=7)
@@ -333,7 +332,7 @@ def plot_memory(memories, path):
     figure, axes = plt.subplots(figsize=(8, 3.5))
     for name, samples in memories.items():
         axes.plot([at for at, _ in samples], [mib for _, mib in samples], label=name)
-    axes.set_xlabel("seconds, at 1, 4, 16 and 64 requests at one time")
+    axes.set_xlabel("seconds, with 1, 4, 16 and 64 clients")
     axes.set_ylabel("MiB resident")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
@@ -359,22 +358,21 @@ def write(results):
     parts = [
         f"""# Benchmarks
 
-Written by `make bench` (`ci/benchmarks.sh`) on {time.strftime("%Y-%m-%d")}; do not edit. Seconds are of this
-machine and its mood that day: the ratios are what to look at.
+Written by `make bench` (`ci/benchmarks.sh`) on {time.strftime("%Y-%m-%d")}; do not edit. Times depend on the machine
+and on that day: compare the ratios.
 
 {CORES} cores of {name} ({", ".join(flags)}), Linux {platform.release()}; {version}, libtorch
 {torch.__version__.split("+")[0]}, {oha}. Full-size SSD300 weights from a seed, one JPEG of 1334x750. Flask is
-`ci/benchmarks/baseline.py`: the same network in plain PyTorch, as a lab writes it, and the same with OpenVINO
-{openvino} instead (int8 by NNCF, calibrated on the sample pictures, as this server is).
+`ci/benchmarks/baseline.py`: the same network in plain PyTorch, or in OpenVINO {openvino} (int8 by NNCF, calibrated on
+the sample pictures, like this server).
 
 ## One client
 
-Medians of {TURNS} requests, all servers taking turns. *Own work* is decoding, preprocessing and postprocessing;
-*all the rest* is everything of a request but its forward pass, HTTP and the client included; both in parts of
-the forward pass.
+Medians of {TURNS} requests; the servers take turns. *Own work* is decoding, preprocessing and postprocessing. *Other
+time* is all of a request except its forward pass, including HTTP and the client. Both are shares of the forward pass.
 """,
         table(
-            ["", "request, ms", "against Flask", "forward, ms", "own work", "all the rest", "MiB", "ready after, s"],
+            ["", "request, ms", "against Flask", "forward, ms", "own work", "other time", "MiB", "ready after, s"],
             [
                 [
                     names.get(row["name"], row["name"]),
@@ -389,8 +387,8 @@ the forward pass.
                 for row in single
             ],
         ),
-        "\nf32 loads the published form (`.pth`), the others safetensors.\n",
-        "OpenVINO's time over this server's, in the same run:\n",
+        "\nf32 loads the published format (`.pth`), the others safetensors.\n",
+        "OpenVINO's time divided by this server's, in the same run:\n",
         table(
             ["", "whole request", "forward"],
             [
@@ -405,20 +403,20 @@ the forward pass.
         f"""
 ## Under load
 
-{SECONDS} seconds each, so many requests at one time, the next one sent as soon as one is answered. The queue holds
-{QUEUE}: of 64 at one time most are sent away (429), and are back at once, thousands of times a second, since the
-load generator does not obey `Retry-After`; with the server's answers to that it takes half of the processor.
-Latencies are of the answered ones.
+{SECONDS} seconds for each number of clients. A client sends its next request as soon as it has a response. The queue
+holds {QUEUE} pictures, so with 64 clients most requests get 429. The load generator ignores `Retry-After` and sends
+them again at once, thousands of times a second: this, and the server's responses to it, take half of the processor.
+Latencies are those of responses with 200.
 
 ![Throughput and latency against load](benchmarks-load.svg)
 """,
         table(
-            ["", "at one time", "answered a second", "median, ms", "p90", "p99", "sent away", "lost"],
+            ["", "clients", "pictures per second", "median, ms", "p90", "p99", "429", "lost"],
             [
                 [
                     names.get(row["name"], row["name"]),
                     row["concurrency"],
-                    f"{row['answered'] / row['seconds']:.1f}",
+                    f"{row['successful'] / row['seconds']:.1f}",
                     f"{row['p50']:.0f}",
                     f"{row['p90']:.0f}",
                     f"{row['p99']:.0f}",
@@ -431,16 +429,16 @@ Latencies are of the answered ones.
         f"""
 ![Memory over these loads](benchmarks-memory.svg)
 
-## At ten times what it can do
+## Overload
 
-int8, {over["rate"]:.0f} requests a second for {SECONDS} seconds. The tail is bounded by the queue: (queue + 2) service
-times are {over["bound"]:.0f} ms.
+int8, {over["rate"]:.0f} requests per second for {SECONDS} seconds, ten times the capacity. The queue bounds the
+latency: (queue + 2) service times are {over["bound"]:.0f} ms.
 """,
         table(
-            ["answered", "p99, ms", "sent away", "p99 of those, ms", "lost", "MiB before", "MiB after"],
+            ["200", "p99, ms", "429", "p99 of 429, ms", "lost", "MiB before", "MiB after"],
             [
                 [
-                    over["answered"],
+                    over["successful"],
                     f"{over['p99']:.0f}",
                     over["refused"],
                     f"{over['refused_p99']:.0f}",
@@ -453,10 +451,10 @@ times are {over["bound"]:.0f} ms.
         """
 ## How many replicas
 
-Measured, int8, two requests at one time for each replica:
+Measured with int8, two clients per replica:
 """,
         table(
-            ["replicas", "threads of each", "pictures a second", "a second and core"],
+            ["replicas", "threads of each", "pictures per second", "per second and core"],
             [
                 [replicas, threads, f"{rate:.1f}", f"{rate / replicas / threads:.1f}"]
                 for replicas, threads, rate in results["scale"]
@@ -470,36 +468,36 @@ Measured, int8, two requests at one time for each replica:
     parts[1:1] = [
         f"""## The model that ships
 
-SSD MobileNetV2, {5 * TURNS} requests of one client. LiteRT with XNNPACK computes the same network on as many threads, a
-pass after each request. A request takes {statistics.median(small["whole"]):.0f} ms in the median; the server was ready after
-{small["ready"]:.2f} s, and has {small["resident"]:.0f} MiB resident.
+SSD MobileNetV2, {5 * TURNS} requests of one client. LiteRT with XNNPACK computes the same network on as many threads,
+one pass after each request. The median request takes {statistics.median(small["whole"]):.0f} ms. The server was ready
+after {small["ready"]:.2f} s and has {small["resident"]:.0f} MiB of resident memory.
 """,
         table(
-            ["forward pass", "median, ms", "least, ms", "against LiteRT"],
+            ["forward pass", "median, ms", "minimum, ms", "against LiteRT"],
             [
                 [name, f"{(median := statistics.median(times)):.1f}", f"{min(times):.1f}", f"{median / rival:.2f}x"]
                 for name, times in passes
             ],
         ),
-        "\nEverything below is measured with full-size SSD300 weights.\n",
+        "\nThe figures below are those of full-size SSD300 weights.\n",
     ]
     parts += [
         f"""
-Computed from the least of these, {per_core:.1f} pictures a second and core, at 70 % of what they can do, so that bursts
-find room:
+Computed from the lowest of these, {per_core:.1f} pictures per second and core, at 70 % of the capacity, which leaves
+room for bursts:
 """,
         table(
-            ["pictures a second", "cores", "replicas of 2 cores"],
+            ["pictures per second", "cores", "replicas of 2 cores"],
             [
                 [rate, cores := math.ceil(rate / per_core / 0.7), math.ceil(cores / 2)]
                 for rate in (10, 50, 100, 500)
             ],
         ),
         """
-## What eight bits cost, layer by layer
+## Error of int8, layer by layer
 
-The mean distance of each map from single precision over that map's mean, on the photograph of a cat; full-size
-seeded weights, calibrated on the three sample pictures:
+The mean difference of each feature map from f32, divided by that map's mean, on the photograph of a cat. The weights
+are full-size, from a seed, and calibrated on the three sample pictures:
 """,
         table(["layer", "error"], [[f"`{layer}`", f"{error} %"] for layer, error in results["errors"]]),
     ]
@@ -511,15 +509,15 @@ seeded weights, calibrated on the three sample pictures:
 def write_readme(results):
     """The few figures that README.md shows."""
     single = {row["name"]: row for row in results["single"]}
-    crowd = {row["name"]: row for row in results["loads"] if row["concurrency"] == QUEUE}
+    loaded = {row["name"]: row for row in results["loads"] if row["concurrency"] == QUEUE}
     names = {"flask": "Flask and PyTorch", **{name: f"this server, {name}" for name in PRECISIONS}}
     text = table(
-        ["", "pictures a second", f"p99 with {QUEUE} clients", "memory"],
+        ["", "pictures per second", f"p99 with {QUEUE} clients", "memory"],
         [
             [
                 names[name],
                 f"{single[name]['ratio']:.1f}x",
-                f"{crowd[name]['p99'] / 1e3:.1f} s",
+                f"{loaded[name]['p99'] / 1e3:.1f} s",
                 f"{single[name]['resident']:.0f} MiB",
             ]
             for name in names

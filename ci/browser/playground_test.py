@@ -1,6 +1,6 @@
-"""Uses the playground as people do, in a headless Chromium. ci/browser.sh runs it.
+"""Tests the playground in a headless Chromium. ci/browser.sh runs it.
 
-Whatever a test does, the page must log no error, break no Content-Security-Policy and ask no other server.
+After each test, the page must have logged no error, kept its Content-Security-Policy, and used no other server.
 """
 
 import base64
@@ -22,9 +22,9 @@ from selenium.webdriver.support.wait import WebDriverWait
 ROOT = pathlib.Path(__file__).parents[2]
 SAMPLES = ROOT / "data/samples"
 PICTURES = ROOT / "server/tests/data/pictures"
-# Not the default: the page must not know the login, nor show it.
+# Not the default login: the page must neither know nor show it.
 LOGIN = {"SECRET_USERNAME": "somebody", "SECRET_PASSWORD": "pass:word"}
-PATIENCE = 60  # Seconds; only a test that fails waits so long.
+TIMEOUT = 60  # Seconds.
 
 
 class Server:
@@ -32,7 +32,7 @@ class Server:
 
     def __init__(self):
         weights = "weights/ssd_mobilenet_v2_oidv4.safetensors"
-        # In the precision that every processor has: what is found depends on it a little.
+        # The precision that every processor has: the scores depend on it a little.
         environment = {"PATH": os.environ["PATH"], "PORT": "0", "PRECISION": "f32", "WEIGHTS_PATH": weights, **LOGIN}
         self.process = subprocess.Popen(
             [ROOT / os.environ["SERVER"]], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
@@ -43,7 +43,7 @@ class Server:
                 break
         else:
             sys.exit("the server did not start")
-        # Else it would block when the pipe is full.
+        # Without a reader, the server would block when the pipe is full.
         self.log = subprocess.Popen(["cat"], stdin=self.process.stderr, stdout=subprocess.DEVNULL)
 
     def url(self, user="somebody", password="pass%3Aword"):
@@ -51,8 +51,8 @@ class Server:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(PATIENCE)
-        self.log.wait(PATIENCE)
+        self.process.wait(TIMEOUT)
+        self.log.wait(TIMEOUT)
 
 
 def browser():
@@ -65,7 +65,7 @@ def browser():
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(os.environ["DRIVER"]))
-    driver.set_script_timeout(PATIENCE)
+    driver.set_script_timeout(TIMEOUT)
     return driver
 
 
@@ -86,7 +86,7 @@ class PlaygroundTest(unittest.TestCase):
         cls.addClassCleanup(cls.driver.quit)
 
     def setUp(self):
-        self.refused = 0  # How many answers that are errors, which Chromium logs, the test has asked for.
+        self.refused = 0  # How many error responses, which Chromium logs, the test expects.
         screen(self.driver, 1280, 800)
         self.events()
         self.driver.get_log("browser")
@@ -94,16 +94,16 @@ class PlaygroundTest(unittest.TestCase):
 
     def tearDown(self):
         log = [entry["message"] for entry in self.driver.get_log("browser")]
-        # Swagger UI's page names no icon, and so browsers look for one.
+        # Swagger UI's page has no icon, so browsers look for one.
         log = [message for message in log if "/favicon.ico" not in message]
         errors = [message for message in log if "Failed to load resource" not in message]
         self.assertEqual(errors, [])
         self.assertEqual(len(log) - len(errors), self.refused, log)
-        asked = [event["params"]["request"]["url"] for event in self.events() if event["method"] == "Network.requestWillBeSent"]
+        requested = [event["params"]["request"]["url"] for event in self.events() if event["method"] == "Network.requestWillBeSent"]
         own = ("blob:", "data:", f"http://{self.server.address}/", self.server.url())
-        self.assertEqual([url for url in asked if not url.startswith(own)], [])
+        self.assertEqual([url for url in requested if not url.startswith(own)], [])
 
-    # ---- what one does, and sees ----
+    # ---- actions and what the page shows ----
 
     def events(self):
         return [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
@@ -119,7 +119,7 @@ class PlaygroundTest(unittest.TestCase):
         return [each for each in self.driver.find_elements(By.CSS_SELECTOR, selector) if each.is_displayed()]
 
     def until(self, condition):
-        return WebDriverWait(self.driver, PATIENCE).until(lambda _: condition())
+        return WebDriverWait(self.driver, TIMEOUT).until(lambda _: condition())
 
     def answered(self, name=None):
         self.until(
@@ -156,12 +156,12 @@ class PlaygroundTest(unittest.TestCase):
 
     def run_code(self, command, folder=SAMPLES):
         environment = {"PATH": os.environ["PATH"], **LOGIN}
-        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
         self.assertEqual(run.returncode, 0, run.stderr)
         return run.stdout
 
-    def ask(self, picture, threshold):
-        """What the server answers to a program."""
+    def predict(self, picture, threshold):
+        """The server's response to a request without the page."""
         login = ":".join(LOGIN.values())
         url = f"http://{self.server.address}/predict?threshold={threshold}"
         return json.loads(subprocess.check_output(["curl", "-s", "-u", login, "-F", f"image=@{picture}", url]))
@@ -171,35 +171,35 @@ class PlaygroundTest(unittest.TestCase):
     def test_an_uploaded_picture_shows_the_server_s_boxes_where_they_are(self):
         picture = SAMPLES / "astronaut.jpg"
         self.upload(picture)
-        rows = lambda answer: [(each["label"], f"{each['probability'] * 100:.1f} %") for each in answer["predictions"]]
-        # With the threshold that the weights name; then with one at which there is more than one object.
-        self.assertEqual(self.rows(), rows(self.ask(picture, 0.5)))
+        rows = lambda response: [(each["label"], f"{each['probability'] * 100:.1f} %") for each in response["predictions"]]
+        # At the threshold in the weights file, and at one that gives more than one detection.
+        self.assertEqual(self.rows(), rows(self.predict(picture, 0.5)))
         self.threshold(20)
-        answer = self.ask(picture, 0.2)
-        found = answer["predictions"]
-        self.assertGreaterEqual(len(found), 3)
-        self.assertEqual(self.rows(), rows(answer))
+        response = self.predict(picture, 0.2)
+        detections = response["predictions"]
+        self.assertGreaterEqual(len(detections), 3)
+        self.assertEqual(self.rows(), rows(response))
         frame = self.find("#shown").rect
         shown = sorted((box.rect["x"], box.rect["y"], box.rect["width"], box.rect["height"]) for box in self.visible(".edge"))
-        scale = frame["width"] / answer["image"]["width"]
-        places = [each["box"] for each in found]
-        expected = sorted((frame["x"] + box["x"] * scale, frame["y"] + box["y"] * scale, box["width"] * scale, box["height"] * scale) for box in places)
+        scale = frame["width"] / response["image"]["width"]
+        boxes = [each["box"] for each in detections]
+        expected = sorted((frame["x"] + box["x"] * scale, frame["y"] + box["y"] * scale, box["width"] * scale, box["height"] * scale) for box in boxes)
         self.assertEqual(len(shown), len(expected))
         for one, other in zip(shown, expected, strict=True):
             for length, wanted in zip(one, other, strict=True):
                 self.assertAlmostEqual(length, wanted, delta=3)  # Half of a line, and rounding.
-        self.assertEqual(self.find("#summary").text, f"{len(found)} objects")
+        self.assertEqual(self.find("#summary").text, f"{len(detections)} objects")
 
-    def test_every_sample_is_answered_by_a_click(self):
+    def test_a_click_on_a_sample_shows_its_detections(self):
         for name, label in (("cat.png", "cat"), ("astronaut.jpg", "person"), ("coffee.jpg", "cup")):
             self.sample(name)
             self.threshold(5)
-            found = self.ask(SAMPLES / name, 0.05)["predictions"]
-            self.assertEqual(found[0]["label"], label)
-            self.assertEqual([label for label, _ in self.rows()], [each["label"] for each in found])
-            self.assertEqual(len(self.visible(".edge")), len(found))
+            detections = self.predict(SAMPLES / name, 0.05)["predictions"]
+            self.assertEqual(detections[0]["label"], label)
+            self.assertEqual([label for label, _ in self.rows()], [each["label"] for each in detections])
+            self.assertEqual(len(self.visible(".edge")), len(detections))
 
-    def test_a_picture_in_which_nothing_is_found_has_no_objects(self):
+    def test_a_response_without_detections_shows_no_objects(self):
         nothing = {"model": "any", "image": {"width": 451, "height": 300}, "predictions": []}
         self.driver.execute_script("window.fetch = async () => Response.json(arguments[0])", nothing)
         self.upload(SAMPLES / "cat.png")
@@ -211,7 +211,7 @@ class PlaygroundTest(unittest.TestCase):
             script = """
                 const [event, field, done] = arguments;
                 const data = new DataTransfer();
-                fetch(`${location.origin}/playground/astronaut.jpg`).then((answer) => answer.blob()).then((blob) => {
+                fetch(`${location.origin}/playground/astronaut.jpg`).then((response) => response.blob()).then((blob) => {
                   data.items.add(new File([blob], `${event}.jpg`, { type: "image/jpeg" }));
                   const Kind = { paste: ClipboardEvent, drop: DragEvent }[event];
                   document.body.dispatchEvent(new Kind(event, { [field]: data, bubbles: true, cancelable: true }));
@@ -220,7 +220,7 @@ class PlaygroundTest(unittest.TestCase):
             self.driver.execute_async_script(script, event, field)
             self.answered(f"{event}.jpg")
 
-    def test_the_camera_s_picture_is_taken_and_the_camera_is_off_then(self):
+    def test_the_camera_takes_a_picture_and_is_then_off(self):
         self.find("#camera").click()
         self.until(lambda: self.driver.execute_script("return document.getElementById('video').videoWidth"))
         self.find("#shoot").click()
@@ -231,7 +231,7 @@ class PlaygroundTest(unittest.TestCase):
         self.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
         self.assertEqual(self.visible("#video"), [])
 
-    def test_where_the_browser_gives_no_camera_the_page_says_why(self):
+    def test_the_page_says_why_there_is_no_camera(self):
         self.driver.execute_script("Object.defineProperty(navigator, 'mediaDevices', { value: undefined })")
         self.find("#camera").click()
         self.assertIn("https and on localhost only", self.notice())
@@ -258,14 +258,14 @@ class PlaygroundTest(unittest.TestCase):
                 difference = sum(abs(a - b) for a, b in zip(shown[2:], reference[2:], strict=True)) / len(shown)
                 self.assertLess(difference, 12)
 
-    # ---- what was found ----
+    # ---- detections ----
 
-    def test_the_slider_shows_what_the_server_would_answer_and_asks_nothing(self):
+    def test_the_slider_shows_the_same_detections_as_the_server_without_a_request(self):
         self.sample("coffee.jpg")
         self.assertEqual(self.requests(), 1)
         for percent in (5, 12, 30, 99, 100):
             self.threshold(percent)
-            labels = [each["label"] for each in self.ask(SAMPLES / "coffee.jpg", percent / 100)["predictions"]]
+            labels = [each["label"] for each in self.predict(SAMPLES / "coffee.jpg", percent / 100)["predictions"]]
             self.assertEqual([label for label, _ in self.rows()], labels)
             self.assertEqual(len(self.visible(".edge")), len(labels))
             self.assertIn(f"threshold={percent / 100:g}", self.code("curl"))
@@ -280,7 +280,7 @@ class PlaygroundTest(unittest.TestCase):
         row = next(row for row in self.visible("#rows tr") if "bottle" in row.text)
         ActionChains(self.driver).move_to_element(row).perform()
         self.assertEqual((lit(".name"), len(lit(".box"))), (["bottle"], 1))
-        # Of the boxes one above the other, the smallest, which lies above: a shoe on the person.
+        # The smallest of overlapping boxes is on top: a shoe on the person.
         box = min(self.visible(".box"), key=lambda box: box.rect["width"] * box.rect["height"])
         ActionChains(self.driver).move_to_element(box).perform()
         self.assertEqual((lit(".name"), len(lit("tr")), lit("tr")[0][:8]), (["Footwear"], 1, "Footwear"))
@@ -296,7 +296,7 @@ class PlaygroundTest(unittest.TestCase):
                 label = element.find_element(By.CSS_SELECTOR, "text, td").get_attribute("textContent")
                 colour = self.driver.execute_script("return getComputedStyle(arguments[0]).getPropertyValue('--colour')", element)
                 colours.setdefault(label, set()).add(colour)
-        self.assertEqual({label for label, held in colours.items() if len(held) != 1}, set())
+        self.assertEqual({label for label, used in colours.items() if len(used) != 1}, set())
         self.assertGreater(len(set.union(*colours.values())), 3)
 
     def test_the_time_of_every_stage_is_shown(self):
@@ -306,11 +306,11 @@ class PlaygroundTest(unittest.TestCase):
             names, ["Decode", "Preprocess", "Wait", "Forward pass", "Postprocess", "Sending, receiving", "Round trip"]
         )
         times = [float(time.text.removesuffix(" ms")) for time in self.visible("#times dd:last-child")]
-        self.assertAlmostEqual(sum(times[:-1]), times[-1], delta=4)  # As each is rounded.
+        self.assertAlmostEqual(sum(times[:-1]), times[-1], delta=4)  # Each is rounded.
 
-    # ---- what goes wrong ----
+    # ---- errors ----
 
-    def test_a_broken_picture_is_told_in_the_server_s_words_and_the_next_one_works(self):
+    def test_a_damaged_picture_shows_the_server_s_message_and_the_next_one_works(self):
         with tempfile.TemporaryDirectory() as folder:
             broken = pathlib.Path(folder, "broken.jpg")
             broken.write_bytes((SAMPLES / "astronaut.jpg").read_bytes()[:5000])
@@ -323,15 +323,15 @@ class PlaygroundTest(unittest.TestCase):
         self.sample("cat.png")
         self.assertEqual(self.visible("#notice"), [])
 
-    def test_a_picture_above_the_limit_is_not_even_sent(self):
+    def test_a_picture_above_the_limit_is_not_sent(self):
         with tempfile.NamedTemporaryFile(suffix=".jpg") as large:
             large.truncate(11 << 20)
             self.choose(large.name)
             self.assertIn("It has 11 MiB; this server takes up to 10 MiB.", self.notice())
         self.assertEqual(self.requests(), 0)
 
-    def test_every_refusal_is_told_in_words(self):
-        answer = "window.fetch = async () => new Response(arguments[0], { status: arguments[1], headers: arguments[2] })"
+    def test_every_error_response_shows_a_message(self):
+        respond = "window.fetch = async () => new Response(arguments[0], { status: arguments[1], headers: arguments[2] })"
         problem = json.dumps({"title": "What was wrong", "detail": "What to do."})
         for status, headers, more in (
             (401, {}, "Reload the page to log in."),
@@ -340,15 +340,15 @@ class PlaygroundTest(unittest.TestCase):
             (500, {"X-Request-Id": "an-id"}, "Request an-id"),
             (503, {"Retry-After": "1"}, "Try again in 1 s."),
         ):
-            self.driver.execute_script(answer, problem, status, headers)
+            self.driver.execute_script(respond, problem, status, headers)
             self.choose(SAMPLES / "cat.png")
             self.until(lambda: "What to do." in self.notice() and more in self.notice())
             self.assertEqual(len(self.visible("#notice button")), 0 if status == 413 else 1)
-        self.driver.execute_script(answer, "<html>", 502, {})
+        self.driver.execute_script(respond, "<html>", 502, {})
         self.choose(SAMPLES / "cat.png")
-        self.until(lambda: "502" in self.notice() and "not ssd's own answer" in self.notice())
+        self.until(lambda: "502" in self.notice() and "not ssd's own response" in self.notice())
 
-    def test_a_server_that_is_gone_is_told_and_can_be_tried_again(self):
+    def test_an_unreachable_server_shows_a_message_with_a_button_to_retry(self):
         network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
         self.driver.execute_cdp_cmd("Network.enable", {})
         self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {**network, "offline": True})
@@ -359,7 +359,7 @@ class PlaygroundTest(unittest.TestCase):
         self.answered()
         self.refused = 1
 
-    def test_a_wrong_password_gets_nowhere(self):
+    def test_a_wrong_password_does_not_open_the_page(self):
         stranger = browser()
         self.addCleanup(stranger.quit)
         for login in ({}, {"password": "wrong"}):
@@ -369,7 +369,7 @@ class PlaygroundTest(unittest.TestCase):
 
     # ---- the request as code ----
 
-    def test_the_copied_curl_line_works_in_a_shell_whatever_the_picture_is_called(self):
+    def test_the_copied_curl_line_works_in_a_shell_for_any_file_name(self):
         permission = {"origin": f"http://{self.server.address}", "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
         self.driver.execute_cdp_cmd("Browser.grantPermissions", permission)
         with tempfile.TemporaryDirectory() as folder:
@@ -381,8 +381,8 @@ class PlaygroundTest(unittest.TestCase):
                 self.until(lambda: self.find("#copy").text == "Copied")
                 copied = self.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
                 self.assertNotIn("pass:word", self.driver.page_source)
-                found = json.loads(self.run_code(["sh", "-c", copied], folder))["predictions"]
-                self.assertEqual([each["label"] for each in found], [label for label, _ in self.rows()])
+                detections = json.loads(self.run_code(["sh", "-c", copied], folder))["predictions"]
+                self.assertEqual([each["label"] for each in detections], [label for label, _ in self.rows()])
 
     def test_the_python_code_works(self):
         self.sample("astronaut.jpg")
@@ -397,9 +397,9 @@ class PlaygroundTest(unittest.TestCase):
         output = self.run_code(["node", "--input-type=module", "--eval", self.code("javascript")])
         self.assertEqual(len(re.findall(r"0\.\d+ \{", output)), len(self.rows()))
 
-    # ---- for everybody ----
+    # ---- accessibility ----
 
-    def test_the_keyboard_is_enough(self):
+    def test_the_page_works_with_the_keyboard_alone(self):
         def press(*keys):
             ActionChains(self.driver).send_keys(*keys).perform()
             return self.driver.switch_to.active_element
@@ -436,7 +436,7 @@ class PlaygroundTest(unittest.TestCase):
         self.assertIn("import requests", self.find("#code").text)
         self.assertEqual(visited(3), ["copy", "pre", "download"])
 
-    def test_what_happens_is_said_to_who_does_not_see_it(self):
+    def test_screen_readers_get_names_and_announcements(self):
         self.assertEqual(self.find("#summary").get_attribute("role"), "status")
         self.assertEqual(self.find("#notice").get_dom_attribute("role"), "alert")
         self.sample("cat.png")
@@ -450,7 +450,7 @@ class PlaygroundTest(unittest.TestCase):
             self.driver.refresh()
             self.assertEqual(wider(), 0)
             self.sample("astronaut.jpg")
-            # Without the labels, of which there are too many, and with them.
+            # With too many detections to show labels, and with few enough.
             for percent in (5, 12):
                 self.threshold(percent)
                 self.assertEqual(wider(), 0)
@@ -462,13 +462,13 @@ class PlaygroundTest(unittest.TestCase):
             self.refused += 1
             self.assertEqual(wider(), 0)
 
-    def test_nothing_moves_for_who_wants_no_motion(self):
+    def test_reduced_motion_stops_the_animation(self):
         animation = "document.body.dataset.state = 'busy'; return getComputedStyle(document.getElementById('stage'), '::after').animationName"
         self.assertEqual(self.driver.execute_script(animation), "busy")
         screen(self.driver, 1280, 800, motion="reduce")
         self.assertEqual(self.driver.execute_script(animation), "none")
 
-    def test_the_documentation_is_a_click_away(self):
+    def test_the_header_links_to_the_documentation(self):
         self.find("header a").click()
         self.until(lambda: self.visible(".opblock-summary"))
         self.assertTrue(self.driver.current_url.endswith("/docs"))
@@ -481,11 +481,11 @@ def screenshot():
     try:
         screen(driver, 1200, 765)
         driver.get(server.url())
-        # The first one warms the server up.
+        # The first request is slower.
         for name in ("astronaut.jpg", "cat.png"):
             driver.find_element(By.CSS_SELECTOR, f"[data-sample='{name}']").click()
             shown = (By.XPATH, f"//body[@data-state='answered']//a[.='{name}']")
-            WebDriverWait(driver, PATIENCE).until(lambda _, shown=shown: driver.find_elements(*shown))
+            WebDriverWait(driver, TIMEOUT).until(lambda _, shown=shown: driver.find_elements(*shown))
         picture = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "webp", "quality": 85})
         (ROOT / "docs/playground.webp").write_bytes(base64.b64decode(picture["data"]))
     finally:

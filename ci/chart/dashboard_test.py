@@ -1,6 +1,6 @@
-"""Checks how the Grafana dashboard is built, and prints its expressions as rules for promtool to check.
+"""Checks the layout of the Grafana dashboard, and prints its expressions as rules for promtool.
 
-That its metrics and labels are the server's, server/tests/api/metrics.rs checks.
+server/tests/api/metrics.rs checks that the server has its metrics and labels.
 """
 
 import itertools
@@ -32,7 +32,7 @@ def cells(panel):
 
 
 check(variables == ["datasource", "namespace", "service", "pod"], f"the variables are {variables}")
-check(len({panel["id"] for panel in panels}) == len(panels), "two panels have one id")
+check(len({panel["id"] for panel in panels}) == len(panels), "two panels have the same id")
 taken = [cell for panel in panels for cell in cells(panel)]
 check(len(set(taken)) == len(taken), "two panels overlap")
 check(max(x for x, _ in taken) == 23, "the panels do not fill the width of 24")
@@ -44,7 +44,7 @@ for panel in drawn:
     check(len(panel["description"]) > 30, f"{title} is not described")
     check(panel["type"] == "table" or "unit" in panel["fieldConfig"]["defaults"], f"{title} has no unit")
     refs = [target["refId"] for target in panel["targets"]]
-    check(refs and len(set(refs)) == len(refs), f"{title} has two targets of one name, or none")
+    check(refs and len(set(refs)) == len(refs), f"{title} has no targets, or two with the same name")
     for target in panel["targets"]:
         expression = target["expr"]
         check(target["datasource"] == DATASOURCE, f"a target of {title} names a data source")
@@ -55,7 +55,7 @@ for panel in drawn:
                 check(f'{name}=~"${name}"' in selector[1], f"{title}: {selector[0]} is not selected by ${name}")
         for by in re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")):
             check(re.search(rf"by \([^)]*\b{by}\b", expression), f"{title}: the legend's {by} is not in the series")
-# An alert's default, where a panel turns red.
+# Panels turn red at the default threshold of their alert.
 for alert, value in {
     "SsdErrors": defaults["errorRatio"],
     "SsdRefuses": defaults["refusedRatio"],
@@ -63,7 +63,7 @@ for alert, value in {
     "SsdSlow": defaults["latencySeconds"],
 }.items():
     named = [panel for panel in drawn if alert in panel["description"]]
-    check(named, f"no panel shows the line of {alert}")
+    check(named, f"no panel shows the threshold of {alert}")
     for panel in named:
         steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
         check(steps[-1]["value"] == value, f"{panel['title']} turns red at another value than {alert}")

@@ -16,28 +16,28 @@ SHA256 = hashlib.sha256(MODEL).hexdigest()
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Serves MODEL. The class's attributes say how badly."""
+    """Serves MODEL. Tests make it fail by the attributes."""
 
     protocol_version = "HTTP/1.1"
-    ranges, cut_after, body, asked = True, None, MODEL, []
+    ranges, cut_after, body, requests = True, None, MODEL, []
 
     def do_GET(self):
-        Server.asked.append((self.path, dict(self.headers)))
+        Server.requests.append((self.path, dict(self.headers)))
         if self.path == "/moved":
-            self.answer(302, b"", {"Location": "/model"})
+            self.respond(302, b"", {"Location": "/model"})
         elif self.path != "/model":
-            self.answer(404, b"not here")
+            self.respond(404, b"not here")
         elif Server.ranges and (match := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))):
             start = int(match[1])
             if start >= len(Server.body):
-                self.answer(416, b"")
+                self.respond(416, b"")
             else:
                 last = len(Server.body) - 1
-                self.answer(206, Server.body[start:], {"Content-Range": f"bytes {start}-{last}/{last + 1}"})
+                self.respond(206, Server.body[start:], {"Content-Range": f"bytes {start}-{last}/{last + 1}"})
         else:
-            self.answer(200, Server.body)
+            self.respond(200, Server.body)
 
-    def answer(self, status, body, headers=None):
+    def respond(self, status, body, headers=None):
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         for name, value in (headers or {}).items():
@@ -53,9 +53,9 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 class DownloadModel(unittest.TestCase):
     def setUp(self):
-        Server.ranges, Server.cut_after, Server.body, Server.asked = True, None, MODEL, []
+        Server.ranges, Server.cut_after, Server.body, Server.requests = True, None, MODEL, []
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-        self.server.handle_error = lambda *_: None  # of clients that hang up
+        self.server.handle_error = lambda *_: None  # Clients hang up.
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.addCleanup(self.server.server_close)
         self.addCleanup(self.server.shutdown)
@@ -86,18 +86,18 @@ class DownloadModel(unittest.TestCase):
     def test_follows_a_redirect(self):
         self.assert_downloaded(self.run_script("/moved"))
 
-    def test_asks_nobody_when_the_file_is_there(self):
+    def test_sends_no_request_when_the_file_exists(self):
         self.assert_downloaded(self.run_script())
-        Server.asked.clear()
+        Server.requests.clear()
         self.assert_downloaded(self.run_script())
-        self.assertEqual(Server.asked, [])
+        self.assertEqual(Server.requests, [])
 
-    def test_downloads_again_when_the_file_there_is_another(self):
+    def test_downloads_again_when_the_file_has_another_hash(self):
         self.file.parent.mkdir(parents=True)
         self.file.write_bytes(b"half")
         self.assert_downloaded(self.run_script())
 
-    def test_refuses_a_file_with_another_hash_and_keeps_nothing_of_it(self):
+    def test_refuses_and_deletes_a_download_with_another_hash(self):
         Server.body = b"a trojan"
         result = self.run_script()
         self.assertEqual(result.returncode, 1)
@@ -106,15 +106,15 @@ class DownloadModel(unittest.TestCase):
         self.assertIn(hashlib.sha256(b"a trojan").hexdigest(), result.stderr)
         self.assertEqual(list(self.file.parent.iterdir()), [])
 
-    def test_goes_on_where_a_cut_connection_stopped(self):
+    def test_resumes_after_a_cut_connection(self):
         Server.cut_after = 100_000
         self.assertNotEqual(self.run_script().returncode, 0)
         self.assertEqual(self.partial.stat().st_size, 100_000)
         Server.cut_after = None
         self.assert_downloaded(self.run_script())
-        self.assertEqual(Server.asked[-1][1]["Range"], "bytes=100000-")
+        self.assertEqual(Server.requests[-1][1]["Range"], "bytes=100000-")
 
-    def test_starts_again_where_the_server_cannot_go_on(self):
+    def test_starts_again_when_the_server_supports_no_ranges(self):
         self.leave_partial(MODEL[:1000])
         Server.ranges = False
         self.assert_downloaded(self.run_script())
@@ -129,28 +129,28 @@ class DownloadModel(unittest.TestCase):
         self.assertEqual(self.run_script().returncode, 1)
         self.assert_downloaded(self.run_script())
 
-    def test_takes_a_whole_partial_file_without_asking(self):
+    def test_uses_a_complete_partial_file_without_a_request(self):
         self.leave_partial(MODEL)
         self.assert_downloaded(self.run_script())
-        self.assertEqual(Server.asked, [])
+        self.assertEqual(Server.requests, [])
 
-    def test_keeps_what_it_has_when_the_server_fails(self):
+    def test_keeps_the_partial_file_when_the_server_fails(self):
         self.leave_partial(MODEL[:1000])
         result = self.run_script("/gone")
         self.assertEqual(result.returncode, 22)
         self.assertIn("404", result.stderr)
         self.assertEqual(self.partial.read_bytes(), MODEL[:1000])
 
-    def test_sends_the_header_and_shows_it_nowhere(self):
+    def test_sends_the_header_and_does_not_print_it(self):
         result = self.run_script(MODEL_HEADER="Authorization: Bearer s3cret\n")
         self.assert_downloaded(result)
-        self.assertEqual(Server.asked[0][1]["Authorization"], "Bearer s3cret")
+        self.assertEqual(Server.requests[0][1]["Authorization"], "Bearer s3cret")
         self.assertNotIn("s3cret", result.stdout + result.stderr)
 
-    def test_reads_no_file_of_the_container(self):
+    def test_refuses_a_file_url(self):
         self.assertNotEqual(self.run_script(MODEL_URL=SCRIPT.as_uri()).returncode, 0)
 
-    def test_removes_what_pods_long_gone_left(self):
+    def test_removes_old_files_of_deleted_pods(self):
         self.leave_partial(b"")
         old = self.partial.with_name(".pod-0.partial")
         old.write_bytes(b"old")

@@ -1,4 +1,4 @@
-"""Runs what the pods of `helm test` run, against a server on loopback that can be made to misbehave."""
+"""Runs the commands of the pods of `helm test` against a server on loopback."""
 
 import base64
 import http.server
@@ -17,24 +17,24 @@ GOOD = {"Authorization": "Basic " + base64.b64encode(b"me:pass: word").decode()}
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Answers as the real server does, but for what a test puts into these attributes."""
+    """Responds as the real server does. Tests make it misbehave by the attributes."""
 
     protocol_version = "HTTP/1.1"
     ready, refusal, challenge, label = 200, 401, 'Basic realm="ssd", charset="UTF-8"', "cat"
 
     def do_GET(self):
-        self.answer(Server.ready if self.path == "/readyz" else 404, {})
+        self.respond(Server.ready if self.path == "/readyz" else 404, {})
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Authorization") != GOOD["Authorization"]:
-            self.answer(Server.refusal, {}, {"WWW-Authenticate": Server.challenge})
+            self.respond(Server.refusal, {}, {"WWW-Authenticate": Server.challenge})
         elif self.path != "/predict" or b'name="image"' not in body or b"\xff\xd8\xff" not in body:
-            self.answer(400, {"detail": "no picture"})
+            self.respond(400, {"detail": "no picture"})
         else:
-            self.answer(200, {"model": "ssd_mobilenet_v2_oidv4", "predictions": [{"label": Server.label, "probability": 0.98}]})
+            self.respond(200, {"model": "ssd_mobilenet_v2_oidv4", "predictions": [{"label": Server.label, "probability": 0.98}]})
 
-    def answer(self, status, content, headers=None):
+    def respond(self, status, content, headers=None):
         body = json.dumps(content, separators=(",", ":")).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -69,7 +69,7 @@ class TestPods(unittest.TestCase):
 
     def run_pod(self, name, username="me", password="pass: word"):
         container = self.pods[name]["spec"]["containers"][0]
-        # What a retry waits for is not what is tested here.
+        # One retry, since the waiting is not tested.
         script = container["args"][0].replace("/etc/ssd-test/sample.jpg", str(self.sample)).replace("--retry 10", "--retry 1")
         return subprocess.run(
             [*container["command"], script], capture_output=True, text=True, timeout=60, check=False,
@@ -94,11 +94,11 @@ class TestPods(unittest.TestCase):
         Server.ready = 503
         self.assert_fails(self.run_pod("ssd-test-ready"))
 
-    def test_fails_when_anyone_may_predict(self):
+    def test_fails_when_a_prediction_needs_no_credentials(self):
         Server.refusal = 200
         self.assert_fails(self.run_pod("ssd-test-unauthorized"))
 
-    def test_fails_when_the_refusal_does_not_say_how_to_log_in(self):
+    def test_fails_when_the_401_does_not_ask_for_basic_authentication(self):
         Server.challenge = "Bearer"
         self.assert_fails(self.run_pod("ssd-test-unauthorized"))
 
@@ -106,10 +106,10 @@ class TestPods(unittest.TestCase):
         Server.label = "dog"
         self.assert_fails(self.run_pod("ssd-test-prediction"))
 
-    def test_fails_when_the_credentials_are_not_the_servers(self):
+    def test_fails_when_the_credentials_are_wrong(self):
         self.assert_fails(self.run_pod("ssd-test-prediction", password="other"))
 
-    def test_fails_when_nobody_answers(self):
+    def test_fails_when_no_server_listens(self):
         self.url = "http://127.0.0.1:1"
         for name in self.pods:
             with self.subTest(name):

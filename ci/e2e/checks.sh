@@ -1,10 +1,10 @@
-# What each check of ci/e2e.sh does: sourced by it.
+# The checks of ci/e2e.sh, which sources this file.
 # shellcheck shell=bash disable=SC2154 # variables of ci/e2e.sh
 
-# ---- every way to install it -------------------------------------------------------------------
+# ---- every installation ------------------------------------------------------------------------
 
-# push_model FILE: the local registry also serves any file, by its SHA-256, from which some values of
-# charts/ssd/ci download the model.
+# push_model FILE: pushes FILE to the local registry as a blob. Some values of charts/ssd/ci download the model from
+# there, by its SHA-256.
 push_model() {
     local sha256 location
     sha256=$({ sha256sum "$1" 2>/dev/null || shasum -a 256 "$1"; } | cut -d' ' -f1)
@@ -22,19 +22,19 @@ every_installation() {
 
 # ---- one installation --------------------------------------------------------------------------
 
-# A new namespace that lets in only pods that obey the restricted profile.
+# A new namespace that enforces the restricted profile.
 make_namespace() {
     kubectl delete namespace "$namespace" --ignore-not-found --timeout 120s
     kubectl create namespace "$namespace"
     kubectl label namespace "$namespace" pod-security.kubernetes.io/enforce=restricted
-    # Its default ServiceAccount comes a moment later, and pods need it.
+    # Pods need the default ServiceAccount, which is created a moment later.
     soon 30 kubectl get serviceaccount default
 }
 
-# Always from the chart's values and those of ci/e2e: nothing stays from an earlier call.
+# Starts from the values of the chart and of ci/e2e: values of an earlier call are not kept.
 begin_upgrade() { helm upgrade --install ssd charts/ssd --values ci/e2e/values.yaml --set "image.digest=$digest" "$@" >/dev/null; }
 
-# Helm waits for the new pods only; the old ones still answer while they drain, with their password.
+# Helm waits only for the new pods. The old pods still respond while they drain, with the old password.
 upgrade() { begin_upgrade --wait --timeout 3m "$@" && soon 60 settled; }
 
 refuses_privileged() {
@@ -52,7 +52,7 @@ server_pods() { kubectl get pods --selector app.kubernetes.io/instance=ssd --out
 
 spread() {
     kubectl get pods --output wide
-    same "nodes with a pod of the server" 2 "$(server_pods spec.nodeName | wc -l)"
+    same "nodes with a server pod" 2 "$(server_pods spec.nodeName | wc -l)"
 }
 
 # get OBJECT JSONPATH
@@ -69,7 +69,7 @@ lab_objects() {
     same "password" ugain "$(get secret/ssd '{.data.password}' | base64 -d)"
 }
 
-# The lab's own line, from outside the cluster.
+# The curl line of the lab, from outside the cluster.
 lab_curl() {
     local port=18080 forward result=0
     cp charts/ssd/files/sample.jpg "$work/cat.jpg"
@@ -93,7 +93,7 @@ credentials() {
 
 lets_in() {
     expect 200 client http://ssd/readyz
-    # The kubelet's probes too: otherwise no pod were ready.
+    # Without the kubelet's probes, no pod would be ready.
     same "ready replicas" 2 "$(get deployment/ssd '{.status.readyReplicas}')"
 }
 
@@ -103,8 +103,8 @@ keeps_out() {
     expect 000 stranger http://ssd/readyz
 }
 
-# The server itself has no shell. Its twin reaches out until it gets the server's labels, and with them
-# its NetworkPolicy; it has no port that the Service asks for.
+# The server's image has no shell. A second pod can connect until it gets the server's labels, and with them its
+# NetworkPolicy. The Service sends it nothing, because it has no port of the right name.
 lets_nothing_out() {
     local web labels
     web=$(get pod/web '{.status.podIP}')
@@ -123,7 +123,7 @@ lets_nothing_out() {
 
 # ---- changes -----------------------------------------------------------------------------------
 
-# No pod of before is left.
+# rolled PODS: none of PODS is left.
 rolled() {
     local now
     now=$(server_pods metadata.name) && [ -n "$now" ] && [ -z "$(comm -12 <(echo "$1") <(echo "$now"))" ]
@@ -132,7 +132,7 @@ rolled() {
 moves_port() {
     local before
     before=$(server_pods metadata.name)
-    # Over when the probes find the server there.
+    # Returns when the probes succeed on that port.
     upgrade --set server.port=8000
     rolled "$before"
     same "PORT" 8000 "$(get configmap/ssd-env-vars '{.data.PORT}')"
@@ -141,7 +141,7 @@ moves_port() {
     predict 200 client ugain:ugain
 }
 
-# The kubelet's probes speak it too: otherwise no pod were ready.
+# The kubelet's probes use HTTPS too: otherwise no pod would be ready.
 speaks_tls() {
     trap 'kubectl delete secret certificate >/dev/null' EXIT
     openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=ssd -addext subjectAltName=DNS:ssd \
@@ -154,13 +154,13 @@ speaks_tls() {
     upgrade
 }
 
-# As many labels as the model has classes are taken by their order: so each is renamed.
+# A list with as many labels as the model has classes is matched by position, so it renames every class.
 changes_labels() {
     local classes
     upgrade
     classes=$(kubectl logs deployment/ssd | grep -o '"classes":[0-9]*' | head -n 1 | cut -d: -f2)
     labels | grep -v '^renamed ' || {
-        echo "nothing is found in the sample picture"
+        echo "the response for the sample picture has no detections"
         return 1
     }
     seq -f 'renamed %g' "$classes" >"$work/labels.txt"
@@ -182,7 +182,7 @@ rotates_secret() {
     predict 401 client ugain:ugain
 }
 
-# What Prometheus would do, from a pod that it might be.
+# A scrape, as Prometheus does it.
 serves_metrics() {
     upgrade --set metrics.enabled=true
     predict 200 client ugain:ugain
@@ -191,7 +191,7 @@ serves_metrics() {
     expect 404 client http://ssd/metrics
 }
 
-# One place and eight at the door, again and again: each is served or told when to come back.
+# Five times eight requests at once, without a queue: each gets 200, or 429 with Retry-After.
 refuses_when_full() {
     upgrade --set server.queueLength=0
     # shellcheck disable=SC2016 # for the shell in the pod
@@ -203,14 +203,14 @@ refuses_when_full() {
             done
             wait
         done
-    ' >"$work/answers"
-    sort "$work/answers" | uniq -c
-    same "answers" 40 "$(wc -l <"$work/answers")"
-    grep -q '^200 $' "$work/answers" && grep -qE '^429 [1-9][0-9]*$' "$work/answers" &&
-        ! grep -qvE '^(200 |429 [1-9][0-9]*)$' "$work/answers"
+    ' >"$work/responses"
+    sort "$work/responses" | uniq -c
+    same "responses" 40 "$(wc -l <"$work/responses")"
+    grep -q '^200 $' "$work/responses" && grep -qE '^429 [1-9][0-9]*$' "$work/responses" &&
+        ! grep -qvE '^(200 |429 [1-9][0-9]*)$' "$work/responses"
 }
 
-# Only a cluster can tell: elsewhere `lookup` finds nothing.
+# Needs a cluster: otherwise `lookup` finds nothing.
 keeps_generated() {
     trap 'helm uninstall kept --wait >/dev/null 2>&1 || true' EXIT
     local args=(kept charts/ssd --values ci/e2e/values.yaml --wait --timeout 3m
@@ -222,7 +222,7 @@ keeps_generated() {
     helm upgrade "${args[@]}" --set server.threshold=0.5
     same "password is the first one" yes "$([ "$first" = "$(get secret/kept-ssd '{.data.password}' | base64 -d)" ] && echo yes)"
     expect 401 client --user ugain:ugain --form image=@$sample http://kept-ssd/predict
-    # Standard input, so that the password is on no command line.
+    # By standard input, so that the password is not on a command line.
     same "status with it" 200 "$(kubectl exec --stdin client -- curl --silent --output /dev/null \
         --write-out '%{http_code}' --config - --form image=@$sample http://kept-ssd/predict <<<"user = \"ugain:$first\"")"
 }
@@ -237,7 +237,7 @@ roll() {
 
 roll_back() { helm rollback ssd --wait --timeout 3m; }
 
-# Until the pod is gone and another is ready.
+# Returns when the pod is gone and another is ready.
 lose_pod() {
     kubectl delete "$(kubectl get pods --selector app.kubernetes.io/instance=ssd --output name | head -n 1)" --wait &&
         kubectl rollout status deployment/ssd --timeout 120s
@@ -247,33 +247,33 @@ drain_worker() {
     server_pods spec.nodeName | grep -qx "$worker" &&
         kubectl drain "$worker" --ignore-daemonsets --delete-emptydir-data --timeout 180s &&
         kubectl rollout status deployment/ssd --timeout 120s &&
-        same "nodes with a pod of the server" "$control_plane" "$(server_pods spec.nodeName)"
+        same "nodes with a server pod" "$control_plane" "$(server_pods spec.nodeName)"
 }
 
 # ---- the end -----------------------------------------------------------------------------------
 
-# The file is there, but it is another one than model.sha256 names.
+# The file exists, but does not have the SHA-256 model.sha256.
 refuses_model() {
     helm install wrong charts/ssd --values ci/e2e/values.yaml --set "image.digest=$digest,replicaCount=1" \
         --values charts/ssd/ci/model-url-values.yaml --set "model.sha256=$(printf 'a%.0s' {1..64})"
     local result=0
-    soon 90 said_refused && soon 60 backs_off || result=1
+    soon 90 logs_refusal && soon 60 backs_off || result=1
     same "started servers" '' "$(kubectl get pods --selector app.kubernetes.io/instance=wrong \
         --output 'jsonpath={.items[*].status.containerStatuses[?(@.started==true)].name}')" || result=1
     [ $result = 0 ] || kubectl describe pods --selector app.kubernetes.io/instance=wrong
     helm uninstall wrong --wait
     return $result
 }
-said_refused() {
+logs_refusal() {
     kubectl logs --selector app.kubernetes.io/instance=wrong --container download-model |
-        grep 'REFUSED: the file at model.url is not the one that model.sha256 names'
+        grep 'REFUSED: the SHA-256 of the file at model.url is not model.sha256'
 }
 backs_off() {
     kubectl get events --field-selector type=Warning,reason=BackOff --output 'jsonpath={range .items[*]}{.message}{"\n"}{end}' |
         grep 'download-model'
 }
 
-# Every object in the namespace, of whatever kind; events and measurements come and go.
+# All objects in the namespace, except events and measurements, which come and go.
 everything() {
     kubectl get "$(kubectl api-resources --verbs list --namespaced --output name |
         grep -vE '^events(\.|$)|\.metrics\.k8s\.io$' | paste -sd , -)" --ignore-not-found --output name | sort

@@ -1,10 +1,10 @@
-# What goes wrong in a cluster, and what it costs: sourced by ci/e2e.sh. docs/faults.md says the same in words.
-# They run under a load, as a condition, in which bash goes on when a line fails: hence every &&.
+# Faults of a cluster, as docs/faults.md lists them. Sourced by ci/e2e.sh.
+# The functions run under load, as conditions, in which bash continues after a failed line: hence the &&.
 # shellcheck shell=bash disable=SC2154 # variables of ci/e2e.sh
 
-# ---- a bad roll --------------------------------------------------------------------------------
+# ---- a failed rollout --------------------------------------------------------------------------
 
-# What any pod of the server waits for or ended by, and what the cluster warns of.
+# Why the server's pods wait or ended, and the cluster's warnings.
 reasons() {
     local state
     for state in state.waiting state.terminated lastState.terminated; do
@@ -14,40 +14,40 @@ reasons() {
     done
     kubectl get events --field-selector type=Warning --output 'jsonpath={range .items[*]}{.message}{"\n"}{end}'
 }
-tells() { reasons | grep -E "$1"; }
+reports() { reasons | grep -E "$1"; }
 
-# bad_roll REASON HELM-ARGUMENT...: an upgrade that cannot end well, given up when the cluster says why. The
-# pods of before still serve, and a rollback needs no new one.
-bad_roll() {
+# failed_rollout REASON HELM-ARGUMENT...: starts an upgrade that must fail, and rolls it back when the cluster reports
+# REASON. The old pods still serve, and the rollback starts no new pod.
+failed_rollout() {
     local reason=$1 before
     shift
     before=$(server_pods metadata.name)
-    # Of this time only.
+    # Earlier events would match too.
     kubectl delete events --all >/dev/null
     begin_upgrade "$@" &&
-        soon 120 tells "$reason" &&
+        soon 120 reports "$reason" &&
         same "available replicas" 2 "$(get deployment/ssd '{.status.availableReplicas}')" &&
         helm rollback ssd --wait --timeout 2m &&
         soon 60 settled &&
         same "pods" "$before" "$(server_pods metadata.name)"
 }
 
-# Less than libtorch alone takes.
+# Less than libtorch alone needs.
 too_little_memory() {
-    bad_roll 'OOM-?[Kk]illed' --set resources.requests.memory=32Mi,resources.limits.memory=32Mi
+    failed_rollout 'OOM-?[Kk]illed' --set resources.requests.memory=32Mi,resources.limits.memory=32Mi
 }
 
 no_volume() {
-    bad_roll 'persistentvolumeclaim "nowhere" not found' --set model.existingClaim=nowhere,model.path=ssd_mobilenet_v2_oidv4.safetensors
+    failed_rollout 'persistentvolumeclaim "nowhere" not found' --set model.existingClaim=nowhere,model.path=ssd_mobilenet_v2_oidv4.safetensors
 }
 
 no_such_model() {
-    bad_roll CrashLoopBackOff --set model.path=nowhere.safetensors
+    failed_rollout CrashLoopBackOff --set model.path=nowhere.safetensors
 }
 
-# ---- what others lose --------------------------------------------------------------------------
+# ---- a running server --------------------------------------------------------------------------
 
-# kill_container NODE CONTAINER-ID: its process, as the kernel would: no signal that it could answer.
+# kill_container NODE CONTAINER-ID: sends SIGKILL, as the kernel does when memory runs out.
 kill_container() { docker exec "$1" ctr --namespace k8s.io tasks kill --signal SIGKILL "${2#containerd://}"; }
 
 # restarts POD
@@ -65,7 +65,7 @@ kill_server() {
         same "exit code" 137 "$(get "pod/$pod" '{.status.containerStatuses[0].lastState.terminated.exitCode}')"
 }
 
-# Pods that must pull wait until the registry is back, and the roll then ends by itself.
+# Pods that must pull wait for the registry; when it is back, the rollout finishes by itself.
 registry_away() {
     local before
     before=$(server_pods metadata.name)
@@ -73,14 +73,14 @@ registry_away() {
     docker stop kind-registry >/dev/null
     trap 'docker start kind-registry >/dev/null' EXIT
     begin_upgrade --set image.pullPolicy=Always &&
-        soon 120 tells 'ErrImagePull|ImagePullBackOff' &&
+        soon 120 reports 'ErrImagePull|ImagePullBackOff' &&
         same "available replicas" 2 "$(get deployment/ssd '{.status.availableReplicas}')" &&
         docker start kind-registry >/dev/null &&
         kubectl rollout status deployment/ssd --timeout 180s &&
         soon 60 rolled "$before"
 }
 
-# The API server's container, as the API server itself tells.
+# The id of the API server's container.
 api_server() {
     kubectl --namespace kube-system get "pod/kube-apiserver-$control_plane" \
         --output 'jsonpath={.status.containerStatuses[0].containerID}'
@@ -98,19 +98,19 @@ restart_api_server() {
     local before container
     before=$(pods_and_restarts)
     container=$(api_server)
-    # Then for what the controllers do when they see the cluster again.
+    # After the restart, the controllers get ten seconds to act.
     kill_container "$control_plane" "$container" &&
         soon 120 another_api_server "$container" &&
         sleep 10 &&
         same "pods and their restarts" "$before" "$(pods_and_restarts)"
 }
 
-# Those that run have read it; a new one waits for it. An upgrade makes it again.
+# Running pods have read the Secret already, a new pod waits for it, and an upgrade creates it again.
 delete_secret() {
     kubectl delete events --all >/dev/null
     kubectl delete secret ssd &&
         kubectl delete "pod/$(server_pods metadata.name | head -n 1)" --wait &&
-        soon 60 tells 'secret "ssd" not found' &&
+        soon 60 reports 'secret "ssd" not found' &&
         same "ready replicas" 1 "$(get deployment/ssd '{.status.readyReplicas}')" &&
         upgrade &&
         kubectl rollout status deployment/ssd --timeout 120s

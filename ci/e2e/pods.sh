@@ -1,9 +1,9 @@
-# The pods that talk to the server, and what they say: sourced by ci/e2e.sh.
+# The pods that send requests to the server. Sourced by ci/e2e.sh.
 # shellcheck shell=bash disable=SC2154 # ci/e2e.sh sets $work and $control_plane
 
 sample=/sample/sample.jpg
 
-# run_pod NAME LABELS IMAGE COMMAND...: on the control plane, where they stay when the worker is drained.
+# run_pod NAME LABELS IMAGE COMMAND...: runs a pod on the control plane, so that it stays when the worker is drained.
 run_pod() {
     local name=$1 labels=$2 image=$3
     shift 3
@@ -34,9 +34,9 @@ YAML
 
 curl_image() { sed -n '/^curl:/,/^[a-z]*:/s/^  \(repository\|tag\): //p' charts/ssd/values.yaml | paste -sd : -; }
 
-# client    the one that the NetworkPolicy of ci/e2e/values.yaml lets in
-# stranger  any other
-# web       something that a pod could reach
+# client    the client that the NetworkPolicy of ci/e2e/values.yaml allows
+# stranger  a client that it blocks
+# web       a web server to which pods could connect
 run_pods() {
     kubectl create configmap sample --from-file charts/ssd/files/sample.jpg
     run_pod client 'app: client' "$(curl_image)" sleep 10000
@@ -45,7 +45,7 @@ run_pods() {
     kubectl wait --for condition=Ready pod/client pod/stranger pod/web --timeout 120s
 }
 
-# status POD CURL-ARGUMENT...: the HTTP status; 000 without an answer.
+# status POD CURL-ARGUMENT...: the HTTP status; 000 without a response.
 status() {
     local pod=$1
     shift
@@ -62,20 +62,19 @@ predict() { # STATUS POD USER:PASSWORD
     expect "$1" "$2" --user "$3" --form image=@$sample http://ssd/predict
 }
 
-# The labels in the answer for the sample picture, one a line.
+# The labels in the response for the sample picture, one per line.
 labels() {
     kubectl exec client -- curl --silent --fail --max-time 10 --user ugain:ugain --form image=@$sample http://ssd/predict |
         grep -o '"label": *"[^"]*"' | sed 's/.*: *"\(.*\)"/\1/' | sort -u
 }
 
-# As many pods as replicas: none drains any more.
+# There are as many pods as replicas: none is draining.
 settled() { [ "$(server_pods metadata.name | wc -l)" = 2 ]; }
 
-# under_load COMMAND...: runs it under a steady load, two requests at a time, which outlasts both the command
-# and the last pod that drains; and then fails if any request was not answered with 200. With $insist, curl's
-# options, clients try again. The load ends by itself after 2000 requests. It runs in the client's pod, whether
-# the API server answers or not, and names the Service by its address, since the cluster's own resolver may be
-# among what a drain moves.
+# under_load COMMAND...: runs COMMAND under a steady load of two requests at once, until no pod is draining any more.
+# Fails if any response is not 200. $retry: curl's options with which clients retry. The load ends by itself after
+# 2000 requests. It runs in the client's pod, so it does not need the API server. It uses the Service's address,
+# because a drain may move the cluster's DNS server.
 under_load() {
     local address result=0
     address=$(kubectl get service ssd --output 'jsonpath={.spec.clusterIP}')
@@ -91,38 +90,38 @@ under_load() {
             done
         }
         { load "$@" & load "$@" & wait; touch /tmp/ended; } >/tmp/load 2>&1 </dev/null &
-    ' load "$address" "${insist-}"
+    ' load "$address" "${retry-}"
     sleep 3
     "$@" || result=$?
     soon 60 settled || result=1
     sleep 3
     if kubectl exec client -- test -e /tmp/ended; then
-        echo "the load ended first"
+        echo "the load ended before the command"
         result=1
     fi
     kubectl exec client -- touch /tmp/stop
     soon 60 kubectl exec client -- test -e /tmp/ended || result=1
     kubectl exec client -- cat /tmp/load >"$work/load"
-    echo "answers by status:"
+    echo "responses by status:"
     sort "$work/load" | uniq -c
     [ "$(grep -c '^200$' "$work/load")" -ge 20 ] || {
-        echo "there was hardly any load"
+        echo "fewer than 20 requests got 200"
         return 1
     }
-    # What curl says of an attempt that it repeats is no status.
+    # curl also prints messages about attempts that it repeats.
     if grep -E '^[0-9]{3}$' "$work/load" | grep -qv '^200$'; then
         return 1
     fi
     return $result
 }
 
-# lossless COMMAND...: the same, and pods are replaced.
+# lossless COMMAND...: as under_load, and COMMAND must replace pods.
 lossless() {
     local before result=0
     before=$(server_pods metadata.name)
     under_load "$@" || result=$?
     [ "$before" != "$(server_pods metadata.name)" ] || {
-        echo "the same pods as before: $before"
+        echo "no pod was replaced: $before"
         return 1
     }
     return $result

@@ -1,16 +1,16 @@
-# Named checks: sourced by ci/e2e.sh.
+# Runs and reports named checks. Sourced by ci/e2e.sh.
 # shellcheck shell=bash disable=SC2154 # ci/e2e.sh sets $work
 
 passed=0
 failed=0
 
-# check NAME COMMAND...: prints PASS or FAIL, the name and the time; and when the command fails, what it
-# said and what the cluster has to say.
+# check NAME COMMAND...: prints PASS or FAIL, the name and the time. If COMMAND fails, also prints its output and the
+# state of the cluster.
 check() {
     local name=$1 start=$SECONDS status
     shift
     set +e
-    (set -euo pipefail && "$@") >"$work/said" 2>&1
+    (set -euo pipefail && "$@") >"$work/output" 2>&1
     status=$?
     set -e
     if [ $status = 0 ]; then
@@ -19,11 +19,11 @@ check() {
     else
         failed=$((failed + 1))
         printf 'FAIL  %-76s %4d s\n' "$name" $((SECONDS - start))
-        { tail -n 400 "$work/said"; explain; } | sed 's/^/      | /' || true
+        { tail -n 400 "$work/output"; explain; } | sed 's/^/      | /' || true
     fi
 }
 
-# must NAME COMMAND...: as check; without it, what follows makes no sense.
+# must NAME COMMAND...: as check, but a failure ends the run: later checks depend on it.
 must() {
     local before=$failed
     check "$@"
@@ -33,7 +33,7 @@ must() {
     fi
 }
 
-# What people would type to find out.
+# Prints the state of the cluster.
 explain() {
     echo "--- kubectl get nodes,pods"
     kubectl get nodes,pods --output wide
@@ -43,11 +43,11 @@ explain() {
     kubectl get events --sort-by .lastTimestamp | tail -n 25
     echo "--- kubectl logs"
     kubectl logs --selector app.kubernetes.io/name=ssd --all-containers --prefix --tail 15
-    echo "--- kubectl logs --previous, of pods that started again"
+    echo "--- kubectl logs --previous, of restarted containers"
     kubectl logs --selector app.kubernetes.io/name=ssd --all-containers --prefix --tail 15 --previous 2>/dev/null || true
 } 2>&1
 
-# The last line, in a form that CI reads.
+# The last line of the output.
 summary() { echo "$passed passed, $failed failed"; }
 
 same() { # WHAT EXPECTED ACTUAL

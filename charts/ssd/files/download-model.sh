@@ -1,13 +1,13 @@
-# Downloads MODEL_URL to MODEL_FILE, unless the file with MODEL_SHA256 is there already.
-# MODEL_HEADER may hold one header to send. Whatever fails is tried again by the kubelet, and goes on
-# where it stopped.
+# Downloads MODEL_URL to MODEL_FILE, unless MODEL_FILE already has the SHA-256 MODEL_SHA256.
+# MODEL_HEADER may contain one header to send. After a failure the kubelet runs this script again, and the
+# download resumes.
 folder=$(dirname "$MODEL_FILE")
-# One for each pod: pods that share a cache do not write into each other's file.
+# A file for each pod, because pods may share a cache.
 partial=$folder/.$POD_NAME.partial
 
 is_the_model() { echo "$MODEL_SHA256  $1" | sha256sum -c >/dev/null 2>&1; }
 
-# Not an argument, which other processes could list.
+# As curl's standard input, because other processes can list arguments.
 header() {
     test -z "${MODEL_HEADER-}" || printf 'header = "%s"\n' "$(printf %s "$MODEL_HEADER" | tr -d '\r\n')"
 }
@@ -20,18 +20,18 @@ download() {
 }
 
 mkdir -p "$folder"
-# What pods that are gone left behind.
+# Files of deleted pods.
 find "$folder" -name '.*.partial' -mtime +0 -exec rm -f {} +
 
 if is_the_model "$MODEL_FILE"; then
-    echo "the model is there already, and its SHA-256 is right"
+    echo "the model was downloaded before; its SHA-256 matches"
     exit 0
 fi
 
 if ! is_the_model "$partial"; then
     result=0
     http_status=$(download) || result=$?
-    # The server cannot go on in the middle (curl's 33), or has nothing after it: from the start.
+    # The server does not support ranges (curl's 33), or the partial file is too long: start again.
     if [ "$result" = 33 ] || [ "$http_status" = 416 ]; then
         rm -f "$partial"
         result=0
@@ -41,11 +41,11 @@ if ! is_the_model "$partial"; then
 fi
 
 if ! is_the_model "$partial"; then
-    echo "REFUSED: the file at model.url is not the one that model.sha256 names" >&2
+    echo "REFUSED: the SHA-256 of the file at model.url is not model.sha256" >&2
     echo "  expected $MODEL_SHA256" >&2
     echo "  received $(sha256sum "$partial" | cut -d' ' -f1)" >&2
     rm -f "$partial"
     exit 1
 fi
 mv "$partial" "$MODEL_FILE"
-echo "the model is downloaded, and its SHA-256 is right"
+echo "the model is downloaded; its SHA-256 matches"

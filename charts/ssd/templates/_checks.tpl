@@ -1,6 +1,5 @@
 {{/*
-Combinations of values that mean nothing, each with the sentence that says so. What one value may be
-is in values.schema.json.
+Refuses values that contradict each other, each with a sentence. values.schema.json checks single values.
 */}}
 {{- define "ssd.checks" -}}
 {{- $wrong := concat
@@ -22,13 +21,13 @@ is in values.schema.json.
 {{- $one := include "ssd.bytes" .bodyLimit | int64 }}
 {{- $all := include "ssd.bytes" .bodiesLimit | int64 }}
 {{- if gt $one (include "ssd.bytes" "1GiB" | int64) }}
-{{- $wrong = append $wrong (printf "server.bodyLimit is %v: at most 1GiB." .bodyLimit) }}
+{{- $wrong = append $wrong (printf "server.bodyLimit is %v; the maximum is 1GiB." .bodyLimit) }}
 {{- end }}
 {{- if gt $all (include "ssd.bytes" "64GiB" | int64) }}
-{{- $wrong = append $wrong (printf "server.bodiesLimit is %v: at most 64GiB." .bodiesLimit) }}
+{{- $wrong = append $wrong (printf "server.bodiesLimit is %v; the maximum is 64GiB." .bodiesLimit) }}
 {{- end }}
 {{- if lt $all $one }}
-{{- $wrong = append $wrong (printf "server.bodiesLimit (%v) is what all bodies may take together: it cannot be less than one may, server.bodyLimit (%v)." .bodiesLimit .bodyLimit) }}
+{{- $wrong = append $wrong (printf "server.bodiesLimit (%v) limits all bodies together: it cannot be less than server.bodyLimit (%v), the limit of one." .bodiesLimit .bodyLimit) }}
 {{- end }}
 {{- end }}
 {{- toJson $wrong }}
@@ -48,16 +47,16 @@ The bytes of a size such as 10MiB.
 {{- $wrong := list }}
 {{- with .Values.auth }}
 {{- if and .existingSecret (or .username .password .generate) }}
-{{- $wrong = append $wrong "auth.existingSecret holds the credentials already: remove auth.username, auth.password and auth.generate." }}
+{{- $wrong = append $wrong "auth.existingSecret already contains the credentials: remove auth.username, auth.password and auth.generate." }}
 {{- end }}
 {{- if eq .existingSecret (include "ssd.fullname" $) }}
 {{- $secret := lookup "v1" "Secret" $.Release.Namespace .existingSecret }}
 {{- if eq (dig "metadata" "annotations" "meta.helm.sh/release-name" "" $secret) $.Release.Name }}
-{{- $wrong = append $wrong "auth.existingSecret names the Secret that this release made and that Helm would now delete: copy it to another name first." }}
+{{- $wrong = append $wrong "auth.existingSecret names the Secret that this release created, and Helm would now delete it: copy it to another name first." }}
 {{- end }}
 {{- end }}
 {{- if and .generate .password }}
-{{- $wrong = append $wrong "auth.generate makes a password: remove auth.password, or set auth.generate to false." }}
+{{- $wrong = append $wrong "auth.generate creates a password: remove auth.password, or set auth.generate to false." }}
 {{- end }}
 {{- end }}
 {{- toJson $wrong }}
@@ -66,7 +65,7 @@ The bytes of a size such as 10MiB.
 {{- define "ssd.checkLabels" -}}
 {{- $wrong := list }}
 {{- if and .Values.cocoLabels.inline .Values.cocoLabels.existingConfigMap }}
-{{- $wrong = append $wrong "cocoLabels.inline and cocoLabels.existingConfigMap both give the labels: keep one." }}
+{{- $wrong = append $wrong "cocoLabels.inline and cocoLabels.existingConfigMap both set the labels: keep one." }}
 {{- end }}
 {{- toJson $wrong }}
 {{- end }}
@@ -75,34 +74,34 @@ The bytes of a size such as 10MiB.
 {{- $wrong := list }}
 {{- with .Values.model }}
 {{- if gt (list .url .existingClaim .image.reference | compact | len) 1 }}
-{{- $wrong = append $wrong "model.url, model.existingClaim and model.image.reference each give the model: keep one." }}
+{{- $wrong = append $wrong "model.url, model.existingClaim and model.image.reference each set the model: keep one." }}
 {{- end }}
 {{- if and .url (not .sha256) }}
-{{- $wrong = append $wrong "model.url needs model.sha256, the SHA-256 of the file there (sha256sum FILE): what is downloaded is compared with it." }}
+{{- $wrong = append $wrong "model.url needs model.sha256, the SHA-256 of that file (sha256sum FILE): the download is compared with it." }}
 {{- end }}
 {{- if and .url (not .path) (has (base (urlParse .url).path) (list "." "/")) }}
-{{- $wrong = append $wrong "model.url ends without a file's name: model.path must say what to save it as." }}
+{{- $wrong = append $wrong "model.url does not end with a file name: set model.path to the name to save the file as." }}
 {{- end }}
 {{- if and .sha256 (not .url) }}
-{{- $wrong = append $wrong "model.sha256 is compared with a download: it needs model.url." }}
+{{- $wrong = append $wrong "model.sha256 needs model.url, the download that it is compared with." }}
 {{- end }}
 {{- if and .headerSecret (not .url) }}
-{{- $wrong = append $wrong "model.headerSecret is for a download: it needs model.url." }}
+{{- $wrong = append $wrong "model.headerSecret needs model.url, the download that the header is sent with." }}
 {{- end }}
 {{- if and .cache.enabled (not .url) }}
-{{- $wrong = append $wrong "model.cache keeps a download: it needs model.url. A claim that holds the file already is model.existingClaim." }}
+{{- $wrong = append $wrong "model.cache needs model.url, the download to keep. For a claim that already contains the file, set model.existingClaim." }}
 {{- end }}
 {{- if and .cache.existingClaim (not .cache.enabled) }}
 {{- $wrong = append $wrong "model.cache.existingClaim needs model.cache.enabled." }}
 {{- end }}
 {{- if and (or .existingClaim .image.reference) (not .path) }}
-{{- $wrong = append $wrong "model.path must say which file of the volume to load." }}
+{{- $wrong = append $wrong "model.path must name the file of the volume to load." }}
 {{- end }}
 {{- if and (ne (include "ssd.modelSource" $) "image") (or (hasPrefix "/" (toString .path)) (has ".." (splitList "/" (toString .path)))) }}
-{{- $wrong = append $wrong "model.path is below the volume's root: without a / in front and without .." }}
+{{- $wrong = append $wrong "model.path must be below the volume's root: no leading / and no .." }}
 {{- end }}
 {{- if and .image.reference (semverCompare "<1.31-0" $.Capabilities.KubeVersion.Version) }}
-{{- $wrong = append $wrong (printf "model.image needs volumes from OCI images, which Kubernetes %s does not have." $.Capabilities.KubeVersion.Version) }}
+{{- $wrong = append $wrong (printf "model.image needs OCI image volumes, which Kubernetes %s does not have." $.Capabilities.KubeVersion.Version) }}
 {{- end }}
 {{- end }}
 {{- if and (include "ssd.modelCacheIsExclusive" .) (gt (include "ssd.mostReplicas" . | int) 1) }}
@@ -114,17 +113,17 @@ The bytes of a size such as 10MiB.
 {{- define "ssd.checkScaling" -}}
 {{- $wrong := list }}
 {{- if and .Values.autoscaling.enabled .Values.keda.enabled }}
-{{- $wrong = append $wrong "autoscaling and keda would both set the number of pods: enable one." }}
+{{- $wrong = append $wrong "autoscaling and keda both set the number of pods: enable only one." }}
 {{- end }}
 {{- with .Values.autoscaling }}
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) }}
-{{- $wrong = append $wrong "autoscaling.minReplicas is above autoscaling.maxReplicas." }}
+{{- $wrong = append $wrong "autoscaling.minReplicas is greater than autoscaling.maxReplicas." }}
 {{- end }}
 {{- if and .enabled (not (or .targetCPUUtilizationPercentage .targetQueueDepth .metrics)) }}
-{{- $wrong = append $wrong "autoscaling needs something to look at: targetCPUUtilizationPercentage, targetQueueDepth or metrics." }}
+{{- $wrong = append $wrong "autoscaling needs a target: targetCPUUtilizationPercentage, targetQueueDepth or metrics." }}
 {{- end }}
 {{- if and .enabled .targetCPUUtilizationPercentage (not (include "ssd.hasCpuRequest" $)) }}
-{{- $wrong = append $wrong "autoscaling.targetCPUUtilizationPercentage is a share of resources.requests.cpu, which is not set." }}
+{{- $wrong = append $wrong "autoscaling.targetCPUUtilizationPercentage is a share of resources.requests.cpu: set that request." }}
 {{- end }}
 {{- if and .enabled .targetQueueDepth (not $.Values.metrics.enabled) }}
 {{- $wrong = append $wrong "autoscaling.targetQueueDepth needs metrics.enabled." }}
@@ -132,13 +131,13 @@ The bytes of a size such as 10MiB.
 {{- end }}
 {{- with .Values.keda }}
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) }}
-{{- $wrong = append $wrong "keda.minReplicas is above keda.maxReplicas." }}
+{{- $wrong = append $wrong "keda.minReplicas is greater than keda.maxReplicas." }}
 {{- end }}
 {{- if and .enabled (not (or .prometheusAddress .triggers)) }}
-{{- $wrong = append $wrong "keda needs something to look at: prometheusAddress or triggers." }}
+{{- $wrong = append $wrong "keda needs a trigger: prometheusAddress or triggers." }}
 {{- end }}
 {{- if and .enabled (eq (int .minReplicas) 0) (not .triggers) }}
-{{- $wrong = append $wrong "keda.minReplicas is 0 and nothing but the pods' own queue is looked at: no pod would ever come back. Set it to 1, or add to keda.triggers what tells of work while there is none." }}
+{{- $wrong = append $wrong "keda.minReplicas is 0, but only the pods' own queue triggers scaling: no pod would ever start again. Set it to 1, or add a trigger to keda.triggers that does not depend on the pods." }}
 {{- end }}
 {{- if and .enabled .prometheusAddress (not $.Values.metrics.enabled) }}
 {{- $wrong = append $wrong "keda.prometheusAddress needs metrics.enabled." }}
@@ -153,7 +152,7 @@ The bytes of a size such as 10MiB.
 {{- $wrong = append $wrong "service.nodePort needs service.type NodePort or LoadBalancer." }}
 {{- end }}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
-{{- $wrong = append $wrong "httpRoute needs httpRoute.parentRefs, the Gateways to attach to." }}
+{{- $wrong = append $wrong "httpRoute.enabled needs httpRoute.parentRefs, the Gateways to attach to." }}
 {{- end }}
 {{- if and .Values.metrics.enabled (eq (int .Values.metrics.port) (int .Values.server.port)) }}
 {{- $wrong = append $wrong "metrics.port and server.port must differ." }}
@@ -171,7 +170,7 @@ The bytes of a size such as 10MiB.
 {{- toJson $wrong }}
 {{- end }}
 
-{{/* Not empty when the pods ask for CPU: a limit without a request is one too. */}}
+{{/* Not empty if the pods request CPU. Kubernetes takes a limit without a request as the request. */}}
 {{- define "ssd.hasCpuRequest" -}}
 {{- $resources := .Values.resources | default dict }}
 {{- dig "requests" "cpu" (dig "limits" "cpu" "" $resources) $resources }}

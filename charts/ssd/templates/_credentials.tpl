@@ -1,4 +1,4 @@
-{{/* The user name and password of POST /predict. */}}
+{{/* User name and password for POST /predict. */}}
 
 {{- define "ssd.secretName" -}}
 {{- .Values.auth.existingSecret | default (include "ssd.fullname" .) }}
@@ -27,7 +27,7 @@
 {{- end }}
 
 {{/*
-{username, password} of the Secret that the chart makes. Kept in .Values after the first call: a
+{username, password} of the Secret that the chart creates. Stored in .Values by the first call, because a
 random password must be the same in the Secret and in the checksum that rolls the pods.
 */}}
 {{- define "ssd.credentials" -}}
@@ -42,12 +42,12 @@ random password must be the same in the Secret and in the checksum that rolls th
 {{- toYaml $auth.resolved }}
 {{- end }}
 
-{{/* Marks a Secret whose password `generate` made: any other password is not a random one to keep. */}}
+{{/* Marks a Secret whose password `auth.generate` created: only such a password is kept. */}}
 {{- define "ssd.generatedMark" -}}
 ssd/password: generated
 {{- end }}
 
-{{/* The password of the release's Secret where `generate` made it, otherwise a new one. */}}
+{{/* The password of the release's Secret if it has that mark, otherwise a new one. */}}
 {{- define "ssd.generatedPassword" -}}
 {{- $secret := lookup "v1" "Secret" .Release.Namespace (include "ssd.fullname" .) }}
 {{- $kept := "" }}
@@ -56,7 +56,7 @@ ssd/password: generated
 {{- end }}
 {{- if $kept }}
 {{- $kept }}
-{{- else if or $secret (include "ssd.clusterAnswers" .) }}
+{{- else if or $secret (include "ssd.clusterIsReachable" .) }}
 {{- randAlphaNum 32 }}
 {{- else }}
 {{- fail (include "ssd.generateNeedsCluster" .) }}
@@ -64,10 +64,10 @@ ssd/password: generated
 {{- end }}
 
 {{/*
-Not empty where `lookup` reaches a cluster. The namespace may not exist yet (--create-namespace);
-asking for the other one is left to that case, since a user of one namespace may not read it.
+Not empty if `lookup` reaches a cluster. The release's namespace may not exist yet (--create-namespace).
+kube-system is read only in that case, because a user of one namespace may not read it.
 */}}
-{{- define "ssd.clusterAnswers" -}}
+{{- define "ssd.clusterIsReachable" -}}
 {{- if lookup "v1" "ServiceAccount" .Release.Namespace "default" }}yes
 {{- else if lookup "v1" "Namespace" "" "kube-system" }}yes
 {{- end }}
@@ -75,15 +75,15 @@ asking for the other one is left to that case, since a user of one namespace may
 
 {{- define "ssd.generateNeedsCluster" }}
 
-auth.generate needs to read the cluster, to keep the password that it made before; here nothing can
-be read (helm template, --dry-run=client, or a tool that only renders, such as Argo CD). Each render
-would make another password, so this one stops. Instead, make the Secret outside the chart, once:
+auth.generate must read the cluster to keep the password that it created before. Here the cluster cannot
+be read (helm template, --dry-run=client, or a tool that only renders, such as Argo CD), and each render
+would create another password. Instead, create the Secret once, outside the chart:
 
   kubectl -n {{ .Release.Namespace }} create secret generic {{ include "ssd.fullname" . }}-credentials \
     --type kubernetes.io/basic-auth --from-literal username={{ .Values.auth.username | default "ugain" }} \
     --from-literal password="$(openssl rand -base64 24)"
 
-(or let External Secrets or Sealed Secrets make it) and set:
+(or with External Secrets or Sealed Secrets) and set:
 
   auth.generate: false
   auth.existingSecret: {{ include "ssd.fullname" . }}-credentials

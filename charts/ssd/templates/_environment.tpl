@@ -1,7 +1,4 @@
-{{/*
-What the server reads from its environment, beside the credentials: the one place where a value
-becomes a variable.
-*/}}
+{{/* The server's settings as environment variables, without the credentials. `ci/chart.sh settings` reads this mapping. */}}
 {{- define "ssd.environment" -}}
 HOST: {{ .Values.server.host | quote }}
 PORT: {{ .Values.server.port | int | quote }}
@@ -20,13 +17,14 @@ BODY_LIMIT: {{ include "ssd.wholeNumberOrText" .Values.server.bodyLimit | quote 
 BODIES_LIMIT: {{ include "ssd.wholeNumberOrText" .Values.server.bodiesLimit | quote }}
 PIXEL_LIMIT: {{ .Values.server.pixelLimit | int64 | quote }}
 PRECISION: {{ .Values.server.precision | quote }}
-{{- $paysForGPU := and .Values.gpu.enabled (eq .Values.server.device "auto") }}
-DEVICE: {{ ternary "cuda:0" .Values.server.device $paysForGPU | quote }}
+{{- $mustUseGPU := and .Values.gpu.enabled (eq .Values.server.device "auto") }}
+DEVICE: {{ ternary "cuda:0" .Values.server.device $mustUseGPU | quote }}
 WORKERS: {{ .Values.server.workers | int | quote }}
 THREADS: {{ include "ssd.wholeNumberOrText" .Values.server.threads | quote }}
 BATCH: {{ include "ssd.wholeNumberOrText" .Values.server.batch | quote }}
 QUEUE_LENGTH: {{ .Values.server.queueLength | int | quote }}
 REQUEST_TIMEOUT: {{ .Values.server.requestTimeout | quote }}
+FORWARD_TIMEOUT: {{ .Values.server.forwardTimeout | quote }}
 CONNECTION_LIMIT: {{ .Values.server.connectionLimit | int | quote }}
 IDLE_TIMEOUT: {{ .Values.server.idleTimeout | quote }}
 HEADER_TIMEOUT: {{ .Values.server.headerTimeout | quote }}
@@ -39,7 +37,7 @@ LOG_FILTER: {{ .Values.server.logFilter | quote }}
 MANAGEMENT_PORT: {{ ternary (.Values.metrics.port | int) "off" .Values.metrics.enabled | quote }}
 {{- end }}
 
-{{/* 10485760 and not 1.048576e+07, which is how a template prints a large number. */}}
+{{/* 10485760, where a template would print 1.048576e+07. */}}
 {{- define "ssd.wholeNumberOrText" -}}
 {{- if kindIs "string" . }}{{ . }}{{ else }}{{ int64 . }}{{ end }}
 {{- end }}

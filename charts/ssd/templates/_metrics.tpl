@@ -1,14 +1,14 @@
-{{/* The label selector that finds this release's series in Prometheus, with more matchers if given. */}}
+{{/* The label selector of this release's series in Prometheus. */}}
 {{- define "ssd.metricsSelector" -}}
 {namespace="{{ .Release.Namespace }}",service="{{ include "ssd.nameWith" (list . "metrics") }}"}
 {{- end }}
 
-{{/* (list $ MATCHERS) */}}
+{{/* The same with more matchers. (list $ MATCHERS) */}}
 {{- define "ssd.metricsSelectorWith" -}}
 {{- include "ssd.metricsSelector" (first .) | trimSuffix "}" }},{{ last . }}}
 {{- end }}
 
-{{/* (list $ SEVERITY): the labels of an alert. Its expression has lost those of the series, by which Alertmanager routes. */}}
+{{/* Labels of an alert. Alertmanager routes by labels that the alert's expression has aggregated away. (list $ SEVERITY) */}}
 {{- define "ssd.alertLabels" -}}
 {{- $root := first . -}}
 {{- $own := dict "severity" (last .) "namespace" $root.Release.Namespace "service" (include "ssd.nameWith" (list $root "metrics")) -}}

@@ -1,4 +1,4 @@
-{{/* Where the labels and the weights come from, and the paths at which the server finds them. */}}
+{{/* The sources of the labels and the weights, and their paths in the server's container. */}}
 
 {{- define "ssd.labelsPath" -}}
 /etc/ssd/{{ if .Values.cocoLabels.existingConfigMap }}{{ .Values.cocoLabels.key }}{{ else }}coco_labels.txt{{ end }}
@@ -8,13 +8,13 @@
 {{- .Values.cocoLabels.existingConfigMap | default (include "ssd.nameWith" (list . "coco-labels")) }}
 {{- end }}
 
-{{/* The contents of the list of labels. A file that is not there would be an empty text. */}}
+{{/* The contents of the labels file. Helm reads a missing file as an empty text. */}}
 {{- define "ssd.labelsText" -}}
 {{- $file := "files/coco_labels.txt" }}
 {{- .Values.cocoLabels.inline | default (.Files.Get $file) | required (printf "The chart has no %s: copy data/coco_labels.txt there, or set cocoLabels.inline or cocoLabels.existingConfigMap." $file) }}
 {{- end }}
 
-{{/* image, url, claim or oci. _checks.tpl sees to it that only one is asked for. */}}
+{{/* image, url, claim or oci. _checks.tpl refuses more than one. */}}
 {{- define "ssd.modelSource" -}}
 {{- if .Values.model.url }}url
 {{- else if .Values.model.existingClaim }}claim
@@ -23,13 +23,13 @@
 {{- end }}
 {{- end }}
 
-{{/* The file that the server loads; empty, the server chooses. */}}
+{{/* The path of the weights. If empty, the server chooses. */}}
 {{- define "ssd.weightsPath" -}}
 {{- $source := include "ssd.modelSource" . }}
 {{- if eq $source "image" }}
 {{- .Values.model.path }}
 {{- else if eq $source "url" }}
-{{- /* One folder for each SHA-256: a cache never answers for another file. */}}
+{{- /* A folder for each SHA-256, so that a cache never returns another file. */}}
 {{- printf "/models/%s/%s" (lower .Values.model.sha256) (.Values.model.path | default (urlParse .Values.model.url).path | base) }}
 {{- else }}
 {{- printf "/models/%s" .Values.model.path }}
@@ -40,7 +40,7 @@
 {{- .Values.model.cache.existingClaim | default (include "ssd.nameWith" (list . "model-cache")) }}
 {{- end }}
 
-{{/* A cache that only one node can mount at a time. */}}
+{{/* Not empty if only one node at a time can mount the cache. */}}
 {{- define "ssd.modelCacheIsExclusive" -}}
 {{- $cache := .Values.model.cache }}
 {{- if and .Values.model.url $cache.enabled (ne $cache.accessMode "ReadWriteMany") }}yes{{ end }}
@@ -77,7 +77,7 @@
   args:
     - |
       {{- $script := .Files.Get "files/download-model.sh" | required "The chart has no files/download-model.sh." }}
-      {{- /* Without its empty lines, which would be indented. */}}
+      {{- /* Without empty lines, which nindent would fill with spaces. */}}
       {{- regexReplaceAll "\n+" $script "\n" | trim | nindent 6 }}
   env:
     - name: MODEL_URL
@@ -110,7 +110,7 @@
       mountPath: /models
 {{- end }}
 
-{{/* The port that a download connects to. */}}
+{{/* The port of the model's URL. */}}
 {{- define "ssd.modelUrlPort" -}}
 {{- $url := urlParse .Values.model.url }}
 {{- with regexFind ":[0-9]+$" $url.host }}

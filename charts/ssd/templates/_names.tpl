@@ -1,11 +1,11 @@
 {{/* Names, labels and annotations of the objects. */}}
 
-{{/* The chart's name; under an alias, the alias, which may be nightShift where names must be nightshift. */}}
+{{/* The chart's name or alias, in lower case: an alias may be nightShift, but a name must be nightshift. */}}
 {{- define "ssd.name" -}}
 {{- .Values.nameOverride | default (.Chart.Name | lower | replace "_" "-") | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The name that all objects start with. A release named like the chart is not repeated: `ssd`. */}}
+{{/* The start of every object's name: RELEASE-ssd, or the release's name alone if it contains the chart's name. */}}
 {{- define "ssd.fullname" -}}
 {{- $name := include "ssd.name" . }}
 {{- if .Values.fullnameOverride }}
@@ -18,33 +18,33 @@
 {{- $name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The full name with a suffix, 63 characters at most with it. (list $ "suffix") */}}
+{{/* The full name with a suffix, at most 63 characters together. (list $ "suffix") */}}
 {{- define "ssd.nameWith" -}}
 {{- $suffix := last . }}
-{{- $room := sub 62 (len $suffix) | int }}
-{{- printf "%s-%s" (include "ssd.fullname" (first .) | trunc $room | trimSuffix "-") $suffix }}
+{{- $length := sub 62 (len $suffix) | int }}
+{{- printf "%s-%s" (include "ssd.fullname" (first .) | trunc $length | trimSuffix "-") $suffix }}
 {{- end }}
 
-{{/* What the Service, the Deployment and the others find the server's pods by. It can never change. */}}
+{{/* Labels by which the Service, the Deployment and others select the server's pods. An upgrade cannot change them. */}}
 {{- define "ssd.selectorLabels" -}}
 app.kubernetes.io/component: server
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/name: {{ include "ssd.name" . }}
 {{- end }}
 
-{{/* What `helm test` pods carry instead, so that no Service sends them requests. */}}
+{{/* Labels of the pods of `helm test`, which the Service must not select. */}}
 {{- define "ssd.testLabels" -}}
 app.kubernetes.io/component: test
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/name: {{ include "ssd.nameWith" (list . "test") }}
 {{- end }}
 
-{{/* The version in labels, which begin and end with a letter or a digit, as tags need not. */}}
+{{/* The version as a label. Unlike a tag, a label must begin and end with a letter or a digit. */}}
 {{- define "ssd.versionLabel" -}}
 {{- .Values.image.tag | default .Chart.AppVersion | replace "+" "_" | trimAll "-_." | trunc 63 | trimAll "-_." }}
 {{- end }}
 
-{{/* Labels of the server's pods: without the chart's version, which would replace them for nothing. */}}
+{{/* Labels of the server's pods, without the chart's version: a new version alone must not replace pods. */}}
 {{- define "ssd.podLabels" -}}
 {{- $labels := dict "app.kubernetes.io/version" (include "ssd.versionLabel" .) }}
 {{- $labels = mergeOverwrite $labels (.Values.commonLabels | default dict) (.Values.podLabels | default dict) }}
@@ -65,7 +65,7 @@ app.kubernetes.io/name: {{ include "ssd.nameWith" (list . "test") }}
 {{- mergeOverwrite $labels (include "ssd.selectorLabels" $root | fromYaml) | toYaml }}
 {{- end }}
 
-{{/* The common annotations and an object's own; nothing when there are none. (list $ ADDITIONAL…) */}}
+{{/* The common annotations and an object's own, or nothing. (list $ ADDITIONAL…) */}}
 {{- define "ssd.annotations" -}}
 {{- $annotations := dict }}
 {{- range prepend (rest .) (first .).Values.commonAnnotations | compact }}
@@ -80,7 +80,7 @@ app.kubernetes.io/name: {{ include "ssd.nameWith" (list . "test") }}
 {{- .Values.serviceAccount.name | default (ternary (include "ssd.fullname" .) "default" .Values.serviceAccount.create) }}
 {{- end }}
 
-{{/* The reference of an image. (list IMAGE-VALUES "tag without a value") */}}
+{{/* The reference of an image. (list IMAGE-VALUES DEFAULT-TAG) */}}
 {{- define "ssd.image" -}}
 {{- $image := first . }}
 {{- if $image.digest }}

@@ -1,6 +1,6 @@
-{{/* Parts of the pods' specification that are derived from values. */}}
+{{/* Parts of the pods' specification. */}}
 
-{{/* What every pod of the chart has, tests included. */}}
+{{/* Fields of every pod of the chart, tests included. */}}
 {{- define "ssd.podDefaults" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -24,12 +24,12 @@ securityContext:
 {{- mul $number (get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000) $unit) }}
 {{- end }}
 
-{{/* Seconds of one, rounded up. */}}
+{{/* Seconds of a duration, rounded up. */}}
 {{- define "ssd.seconds" -}}
 {{- div (add (include "ssd.milliseconds" .) 999) 1000 }}
 {{- end }}
 
-{{/* The server's own drain, and 5 seconds to write its last lines. */}}
+{{/* The server's drain, and 5 seconds for its last log lines. */}}
 {{- define "ssd.gracePeriodSeconds" -}}
 {{- add (include "ssd.seconds" .Values.server.drainDelay) (include "ssd.seconds" .Values.server.drainTimeout) 5 }}
 {{- end }}
@@ -42,8 +42,8 @@ securityContext:
 {{- end }}
 
 {{/*
-A new pod is ready before an old one goes. Where the two cannot run at once, since the one GPU or the
-cache's volume is taken, that would wait for ever: there the old pod goes first.
+By default a new pod must be ready before an old one is removed. If the two cannot run at once, because one
+GPU or one cache volume is in use, the rollout would never end: then the old pod goes first.
 */}}
 {{- define "ssd.updateStrategy" -}}
 {{- $exclusive := or .Values.gpu.enabled (include "ssd.modelCacheIsExclusive" .) }}
@@ -60,9 +60,9 @@ rollingUpdate:
 {{- end }}
 
 {{/*
-Spread over nodes as far as possible: a constraint that must hold would leave pods pending in a small
-cluster. Zones have no constraint beside it: the scheduler passes over nodes that lack the key of any one
-constraint, so in a cluster without zones neither of the two would spread anything.
+Spread over nodes as far as possible: a hard constraint would leave pods pending in a small cluster. There is
+no second constraint for zones: the scheduler ignores nodes that lack the key of any constraint, so without
+zones neither constraint would apply.
 */}}
 {{- define "ssd.topologySpreadConstraints" -}}
 {{- $constraints := .Values.topologySpreadConstraints | default list }}
@@ -75,7 +75,7 @@ constraint, so in a cluster without zones neither of the two would spread anythi
 {{- end }}
 {{- end }}
 
-{{/* Another zone than the other pods', where nodes have zones. */}}
+{{/* Prefers a zone that has no other pod of the release, if nodes have zones. */}}
 {{- define "ssd.affinity" -}}
 {{- if .Values.affinity }}
 {{- toYaml .Values.affinity }}
@@ -103,7 +103,7 @@ podAntiAffinity:
 {{- end }}
 {{- end }}
 
-{{/* Requests and limits, the GPU among the limits: a request of the same number follows from it. */}}
+{{/* Requests and limits. The GPU is a limit: Kubernetes sets the request to the same number. */}}
 {{- define "ssd.resources" -}}
 {{- $resources := deepCopy (.Values.resources | default dict) }}
 {{- if .Values.gpu.enabled }}
@@ -114,7 +114,7 @@ podAntiAffinity:
 {{- end }}
 {{- end }}
 
-{{/* What rolls the pods when it changes. What is not made by the chart, it cannot see: see `reloader`. */}}
+{{/* A change of these checksums rolls the pods. The chart cannot see changes of existing objects: see `reloader`. */}}
 {{- define "ssd.checksums" -}}
 checksum/env-vars: {{ include "ssd.environment" . | sha256sum }}
 {{- if not .Values.cocoLabels.existingConfigMap }}
@@ -125,7 +125,7 @@ checksum/credentials: {{ include "ssd.credentials" . | sha256sum }}
 {{- end }}
 {{- end }}
 
-{{/* Annotations for Stakater's Reloader, which does see them. */}}
+{{/* Annotations for Stakater's Reloader, which watches existing objects. */}}
 {{- define "ssd.reloaderAnnotations" -}}
 {{- if .Values.reloader }}
 {{- with .Values.auth.existingSecret }}
@@ -137,12 +137,12 @@ configmap.reloader.stakater.com/reload: {{ . | quote }}
 {{- end }}
 {{- end }}
 
-{{/* What the server speaks, after which its port is named. */}}
+{{/* The server's protocol, which is also the name of its port. */}}
 {{- define "ssd.scheme" -}}
 {{ ternary "https" "http" (not (empty .Values.tls.secretName)) }}
 {{- end }}
 
-{{/* The server is alive while it loads the model: that it has started, only its readiness says. */}}
+{{/* The startup probe uses /readyz, because /livez succeeds while the model still loads. */}}
 {{- define "ssd.probes" -}}
 {{- $paths := dict "startup" "/readyz" "liveness" "/livez" "readiness" "/readyz" }}
 {{- range $kind := list "startup" "liveness" "readiness" }}
@@ -159,7 +159,7 @@ configmap.reloader.stakater.com/reload: {{ . | quote }}
 {{- end }}
 {{- end }}
 
-{{/* Where the server's pods run. */}}
+{{/* The nodes on which the server's pods run. */}}
 {{- define "ssd.scheduling" -}}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . | quote }}

@@ -1,9 +1,8 @@
-// Command pod-security compares the pods of rendered manifests with a Pod Security profile, with the
-// code that Kubernetes itself refuses pods by.
+// Command pod-security checks the pods in rendered manifests against a Pod Security profile, with Kubernetes' own code.
 //
 //	pod-security [baseline|restricted] <manifests.yaml
 //
-// The exit code is 1 when a pod breaks a rule, and when there is no pod at all.
+// The exit code is 1 if a pod breaks a rule, or if there is no pod.
 package main
 
 import (
@@ -21,7 +20,7 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
-// object is any manifest, as far as it matters here.
+// object has the fields of a manifest that contain a pod template.
 type object struct {
 	Kind     string            `json:"kind"`
 	Metadata metav1.ObjectMeta `json:"metadata"`
@@ -35,7 +34,7 @@ type object struct {
 	} `json:"spec"`
 }
 
-// pod gives the metadata and the specification of the pods that a manifest makes, or nil.
+// pod returns the metadata and the specification of the manifest's pods, or nil.
 func pod(manifest []byte) (name string, meta *metav1.ObjectMeta, spec *corev1.PodSpec, err error) {
 	var header struct{ Kind string }
 	if err := sigsyaml.Unmarshal(manifest, &header); err != nil {
@@ -94,7 +93,7 @@ func run(level api.Level, manifests io.Reader) error {
 		}
 	}
 	if pods == 0 {
-		return errors.New("no pod to look at")
+		return errors.New("the manifests contain no pod")
 	}
 	if broken > 0 {
 		return fmt.Errorf("%d rules of the profile %s are broken", broken, level)

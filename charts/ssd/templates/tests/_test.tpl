@@ -1,9 +1,9 @@
 {{/*
-What the objects of `helm test` share. They carry no label by which the Service selects. The pods stay
-after the test, for `helm test --logs` to read.
+Common parts of the objects of `helm test`. The Service does not select their labels. The pods stay after the
+test, so that `helm test --logs` can read their logs.
 */}}
 
-{{/* The metadata of a test's object but for its name. (list $ WEIGHT "WHEN TO DELETE IT") */}}
+{{/* The metadata of a test's object without its name. (list $ WEIGHT DELETE-POLICY) */}}
 {{- define "ssd.testMetadata" -}}
 {{- $root := first . }}
 {{- $hook := dict "helm.sh/hook" "test" "helm.sh/hook-weight" (index . 1 | toString) "helm.sh/hook-delete-policy" (last .) -}}
@@ -14,7 +14,7 @@ annotations:
   {{- include "ssd.annotations" (list $root $hook) | nindent 2 }}
 {{- end }}
 
-{{/* The container's fields but for its name, command and environment. */}}
+{{/* The container's fields without its name, command and environment. */}}
 {{- define "ssd.testContainer" -}}
 image: {{ include "ssd.image" (list .Values.curl "") }}
 imagePullPolicy: {{ .Values.curl.pullPolicy }}
@@ -28,7 +28,7 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{/* It is the server that is tried, not its certificate, which may be for a name outside the cluster. */}}
+{{/* The test does not verify the certificate, which may be for a name outside the cluster. */}}
 {{- define "ssd.testCurl" -}}
 curl{{ if .Values.tls.secretName }} --insecure{{ end }}
 {{- end }}
