@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Checks what clients rely on, the OpenAPI document and docs/clients.md: what `make contract` runs.
+# Checks the OpenAPI document and the programs of docs/clients.md: what `make contract` runs.
 #
 #   ci/contract.sh [CHECK...]    all by default
 #
-#   lint         the document keeps the rules of ci/contract/redocly.yaml
-#   generated    a client that a generator makes from it gets what a plain request gets
-#   clients      so do the programs of docs/clients.md, which wait and give up as they should
-#   fuzz         2,000 requests made from the document are answered as it says
+#   lint         the document follows the rules of ci/contract/redocly.yaml
+#   generated    a client generated from it gets the same response as a plain request
+#   clients      the programs of docs/clients.md print the response, retry and give up
+#   fuzz         2,000 requests generated from the document get responses that it describes
 #
-# What this machine lacks is passed over and said last; with CI=true it fails.
+# A check that needs a missing program is skipped and listed at the end; with CI=true it fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . ci/soon.sh
@@ -22,20 +22,20 @@ die() {
     exit 1
 }
 
-passed_over=()
-# needs PROGRAM... FOR WHAT: whether they are here.
+skipped=()
+# needs "PROGRAM..." CHECK: succeeds if the programs that the check needs are installed.
 needs() {
     local program
     for program in $1; do
         command -v "$program" >/dev/null && continue
-        [ "${CI-}" != true ] || die "$2 needs $program, which is not here"
-        passed_over+=("$2, which needs $program")
+        [ "${CI-}" != true ] || die "$2 needs $program, which is not installed"
+        skipped+=("$2, which needs $program")
         return 1
     done
 }
 
-# A server with the model that ships, on a port that the system picks: exports its address and login. Its
-# threshold is low, so that there is more than one object.
+# Starts a server with the model that ships on a free port, and exports its address and login. Its low
+# threshold gives more than one object.
 serve() {
     cargo build --locked --workspace --bin ssd --example client
     env -i PATH="$PATH" PORT=0 THRESHOLD=0.1 WEIGHTS_PATH=weights/ssd_mobilenet_v2_oidv4.safetensors \
@@ -56,9 +56,9 @@ generated() {
     .tools/bin/openapi-python-client generate --meta none --config ci/contract/generator.yaml \
         --path server/openapi.json --output-path "$work/generated/client" >"$work/generator" 2>&1 ||
         { cat "$work/generator"; return 1; }
-    # Of bodies that are not JSON it knows forms and octet-streams only.
+    # It supports JSON, forms and octet streams, but no other bodies.
     if grep -E '^(Unsupported|Unable|Cannot|Failure)' "$work/generator" | grep -v '^Unsupported content type image/'; then
-        die "the generator leaves that out of its client"
+        die "the generated client lacks that"
     fi
     PYTHONPATH=$work/generated .tools/contract/bin/python ci/contract/generated_test.py
 }
@@ -74,7 +74,7 @@ clients() {
 
 fuzz() {
     local hooks=$PWD/ci/contract/pictures.py schemathesis=$PWD/.tools/bin/schemathesis
-    # It keeps what it found in the folder where it runs.
+    # It writes files to the working directory.
     (cd "$work" && SCHEMATHESIS_HOOKS=$hooks PYTHONDONTWRITEBYTECODE=1 "$schemathesis" run "$SSD_URL/openapi.json" \
         --auth "$SSD_USERNAME:$SSD_PASSWORD" --checks all --max-examples 2000 --seed 20260101 \
         --report har --report-har-path fuzz.har) >"$work/fuzz" || { cat "$work/fuzz"; return 1; }
@@ -83,7 +83,7 @@ import collections, json, sys
 
 entries = json.load(open(sys.argv[1]))["log"]["entries"]
 seen = collections.Counter(entry["response"]["status"] for entry in entries)
-print(len(entries), "requests; answers by status:", ", ".join(f"{status}: {count}" for status, count in sorted(seen.items())))
+print(len(entries), "requests; responses by status:", ", ".join(f"{status}: {count}" for status, count in sorted(seen.items())))
 if len(entries) < 2000:
     sys.exit("fewer than 2,000")
 PYTHON
@@ -96,6 +96,6 @@ for check in "${@:-${checks[@]}}"; do
     echo "contract: $check"
     "$check"
 done
-for each in "${passed_over[@]}"; do
+for each in "${skipped[@]}"; do
     echo "NOT CHECKED: $each" >&2
 done

@@ -1,6 +1,6 @@
-"""Runs a program of docs/clients.md: clients_test.py ENDING.
+"""Runs a program of docs/clients.md: clients_test.py EXTENSION.
 
-Against a real server, which SSD_URL, SSD_USERNAME and SSD_PASSWORD name, and against one that misbehaves.
+Against the server of SSD_URL, SSD_USERNAME and SSD_PASSWORD, and against servers with scripted responses.
 """
 
 import http.server
@@ -28,7 +28,7 @@ FOUND = 200, {}, "application/json", (
     b'{"model": "m", "image": {"width": 9, "height": 9}, "predictions": [{"label": "dining table",'
     b' "probability": 0.5, "box": {"x": 1.25, "y": 2.5, "width": 3.75, "height": 4.0}}]}'
 )
-A_PROXY = 403, {}, "text/html", b"<html>forbidden</html>"
+FROM_A_PROXY = 403, {}, "text/html", b"<html>forbidden</html>"
 
 
 def run(url, username, password):
@@ -37,17 +37,17 @@ def run(url, username, password):
 
 
 def objects(printed):
-    """What was printed, with its numbers as numbers: languages write them differently."""
+    """The printed objects, with parsed numbers: languages print them differently."""
     lines = (line.split("\t") for line in printed.splitlines())
     return [(label, *map(float, numbers)) for label, *numbers in lines]
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Gives each of so many answers, and the last one for ever; keeps what it was asked."""
+    """Sends one response after the other, and the last one forever; keeps the requests."""
 
-    def __init__(self, *answers):
+    def __init__(self, *responses):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.answers, self.asked = list(answers), []
+        self.responses, self.requests = list(responses), []
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def __enter__(self):
@@ -67,8 +67,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response_only(100)
             self.end_headers()
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.asked.append((self.path, self.headers, body))
-        left = self.server.answers
+        self.server.requests.append((self.path, self.headers, body))
+        left = self.server.responses
         status, headers, media, content = left.pop(0) if len(left) > 1 else left[0]
         self.send_response(status)
         for name, value in {"Content-Type": media, "Content-Length": str(len(content)), **headers}.items():
@@ -87,19 +87,19 @@ class Client(unittest.TestCase):
         for text in texts:
             self.assertIn(text, ran.stderr)
 
-    def test_prints_what_the_server_answers(self):
+    def test_prints_the_detections(self):
         url, login = os.environ["SSD_URL"], (os.environ["SSD_USERNAME"], os.environ["SSD_PASSWORD"])
-        answer = requests.post(f"{url}/predict", files={"image": PICTURE.read_bytes()}, auth=login, timeout=60).json()
+        response = requests.post(f"{url}/predict", files={"image": PICTURE.read_bytes()}, auth=login, timeout=60).json()
         ran = run(url, *login)
         self.assertEqual((ran.stderr, ran.returncode), ("", 0))
         expected = [
             (found["label"], found["probability"], *(found["box"][side] for side in ("x", "y", "width", "height")))
-            for found in answer["predictions"]
+            for found in response["predictions"]
         ]
         self.assertGreater(len(expected), 1)
         self.assertEqual(objects(ran.stdout), expected)
 
-    def test_says_what_the_server_refuses(self):
+    def test_prints_the_problem_of_the_server(self):
         ran = run(os.environ["SSD_URL"], "nobody", "secret")
         self.fails(ran, "User and password are missing or wrong: Give the right user and password by HTTP basic")
 
@@ -108,30 +108,30 @@ class Client(unittest.TestCase):
             ran = run(server.url, "grüße", "pass:wörd")
         self.assertEqual((ran.stderr, ran.returncode), ("", 0))
         self.assertEqual(objects(ran.stdout), [("dining table", 0.5, 1.25, 2.5, 3.75, 4.0)])
-        [(path, headers, body)] = server.asked
+        [(path, headers, body)] = server.requests
         self.assertEqual((path, headers["Authorization"]), ("/predict", "Basic Z3LDvMOfZTpwYXNzOnfDtnJk"))
         self.assertTrue(headers["Content-Type"].startswith("multipart/form-data; boundary="))
         self.assertIn(b'name="image"', body)
         self.assertIn(PICTURE.read_bytes(), body)
 
-    def test_comes_back_to_a_server_that_is_busy_or_not_ready(self):
+    def test_retries_if_the_server_is_busy_or_not_ready(self):
         with Server(NOT_READY, BUSY, FOUND) as server:
             ran = run(server.url, "me", "secret")
-        self.assertEqual((ran.returncode, len(server.asked), len(objects(ran.stdout))), (0, 3, 1))
-        self.assertEqual(len({body.count(PICTURE.read_bytes()) for _, _, body in server.asked}), 1)
+        self.assertEqual((ran.returncode, len(server.requests), len(objects(ran.stdout))), (0, 3, 1))
+        self.assertEqual(len({body.count(PICTURE.read_bytes()) for _, _, body in server.requests}), 1)
 
     def test_gives_up_after_five_tries(self):
         with Server(BUSY) as server:
             ran = run(server.url, "me", "secret")
         self.fails(ran, "Busy: Come back later.")
-        self.assertEqual(len(server.asked), 5)
+        self.assertEqual(len(server.requests), 5)
 
-    def test_says_the_status_where_there_are_no_problem_details(self):
-        with Server(A_PROXY) as server:
+    def test_prints_the_status_without_problem_details(self):
+        with Server(FROM_A_PROXY) as server:
             ran = run(server.url, "me", "secret")
         self.fails(ran, "403")
 
-    def test_fails_where_nothing_listens(self):
+    def test_fails_if_nothing_listens(self):
         with Server(FOUND) as server:
             pass
         self.fails(run(server.url, "me", "secret"))

@@ -1,4 +1,4 @@
-"""Calls a running server by the client that was generated from its OpenAPI document."""
+"""Calls a running server with the client generated from its OpenAPI document."""
 
 import base64
 import io
@@ -24,7 +24,7 @@ def call(picture, username=USERNAME, **parameters):
 
 
 class Generated(unittest.TestCase):
-    def test_gets_what_a_plain_request_gets(self):
+    def test_gets_the_response_of_a_plain_request(self):
         for parameters in {}, {"threshold": 0.05, "iou": 0.3, "top_k": 2}:
             plain = requests.post(
                 f"{URL}/predict",
@@ -33,10 +33,10 @@ class Generated(unittest.TestCase):
                 auth=(USERNAME, PASSWORD),
                 timeout=60,
             )
-            answer = call(PICTURE.read_bytes(), **parameters)
-            self.assertIsInstance(answer.parsed, Prediction)
-            self.assertEqual(answer.parsed.to_dict(), plain.json())
-            self.assertGreater(answer.parsed.predictions[0].box.width, 0)
+            response = call(PICTURE.read_bytes(), **parameters)
+            self.assertIsInstance(response.parsed, Prediction)
+            self.assertEqual(response.parsed.to_dict(), plain.json())
+            self.assertGreater(response.parsed.predictions[0].box.width, 0)
 
     def test_has_errors_as_problem_details(self):
         for picture, changes, status, kind in (
@@ -46,10 +46,10 @@ class Generated(unittest.TestCase):
             (b"no picture", {}, 415, "unsupported-picture"),
             (PICTURE.read_bytes()[:1000], {}, 422, "undecodable-picture"),
         ):
-            answer = call(picture, **changes)
-            self.assertIsInstance(answer.parsed, Problem)
-            self.assertEqual((answer.status_code, answer.parsed.status), (status, status))
-            self.assertEqual(answer.parsed.type_.value, f"urn:ssd:problem:{kind}")
+            response = call(picture, **changes)
+            self.assertIsInstance(response.parsed, Problem)
+            self.assertEqual((response.status_code, response.parsed.status), (status, status))
+            self.assertEqual(response.parsed.type_.value, f"urn:ssd:problem:{kind}")
 
 
 unittest.main()

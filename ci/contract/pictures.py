@@ -1,4 +1,4 @@
-"""What schemathesis cannot make up: pictures, of every kind that the document names. And what it should not."""
+"""For schemathesis: pictures of every format in the document, and the requests that it must not generate."""
 
 import pathlib
 
@@ -20,11 +20,11 @@ schemathesis.openapi.format("binary", strategies.sampled_from(pictures("*")))
 
 @schemathesis.hook
 def filter_body(_context, body):
-    """A form may have other fields, but none whose name does not fit into the header of its part."""
+    """A form may have other fields, if their names fit into the header of a part."""
     return not isinstance(body, dict) or all(name.isprintable() for name in body)
 
 
 @schemathesis.hook
 def filter_query(_context, query):
-    """A list is sent as its members are, and nothing as nothing: what was to be refused is then as it should be."""
+    """A list is sent as its members, and None as nothing: an invalid value can become a valid one."""
     return not query or not any(value is None or isinstance(value, (list, tuple, dict)) for value in query.values())

@@ -1,5 +1,4 @@
-//! Compiles the shim to libtorch's operators, and lets the tests find libtorch without any environment
-//! variable.
+//! Compiles the shim that calls libtorch's operators, and lets the tests find libtorch without any environment variable.
 
 use std::path::PathBuf;
 
@@ -11,7 +10,7 @@ fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     let Some(libtorch) = std::env::var_os("LIBTORCH").map(PathBuf::from) else {
         println!(
-            "cargo:error=LIBTORCH is not set: it names the folder of libtorch (`make libtorch`)"
+            "cargo:error=LIBTORCH is not set; set it to the folder of libtorch (`make libtorch` downloads one)"
         );
         return;
     };
@@ -24,7 +23,7 @@ fn main() {
         .std("c++20")
         .file(SHIM)
         .include(libtorch.join("include"))
-        // Warnings are of libtorch's headers.
+        // libtorch's headers have warnings.
         .warnings(false)
         .compile("ssd_shim");
 }

@@ -1,4 +1,4 @@
-// Prints what is in a picture, an object a line: label, probability, and the box's x, y, width and height.
+// Prints the objects in a picture, one per line: label, score, and the box's x, y, width and height.
 //
 //   SSD_URL=http://localhost:5000 SSD_USERNAME=ugain SSD_PASSWORD=ugain node client.mjs cat.jpg
 //
@@ -11,15 +11,15 @@ export async function predict(picture, { url, username, password }) {
   body.append("image", picture);
   for (let retries = 4; ; retries--) {
     const signal = AbortSignal.timeout(60_000);
-    const answer = await fetch(`${url}/predict`, { method: "POST", headers, body, signal });
-    if (answer.ok) return answer.json();
-    // Busy or not ready: again, after the seconds that it asks for.
-    const seconds = answer.headers.get("Retry-After");
+    const response = await fetch(`${url}/predict`, { method: "POST", headers, body, signal });
+    if (response.ok) return response.json();
+    // Busy (429) or not ready (503): retry after the seconds of its Retry-After.
+    const seconds = response.headers.get("Retry-After");
     if (seconds === null || retries === 0) {
-      const problem = await answer.json().catch(() => ({}));
-      throw new Error(problem.title ? `${problem.title}: ${problem.detail}` : `HTTP status ${answer.status}`);
+      const problem = await response.json().catch(() => ({}));
+      throw new Error(problem.title ? `${problem.title}: ${problem.detail}` : `HTTP status ${response.status}`);
     }
-    await answer.body?.cancel();
+    await response.body?.cancel();
     await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
   }
 }

@@ -1,4 +1,4 @@
-"""Prints what is in a picture, an object a line: label, probability, and the box's x, y, width and height.
+"""Prints the objects in a picture, one per line: label, score, and the box's x, y, width and height.
 
     SSD_URL=http://localhost:5000 SSD_USERNAME=ugain SSD_PASSWORD=ugain python3 client.py cat.jpg
 
@@ -14,19 +14,19 @@ from urllib3.util import Retry
 
 url = os.environ["SSD_URL"]
 session = requests.Session()
-# As UTF-8, which the server asks for: requests would encode text as Latin-1.
+# In UTF-8, as the server requires: requests would encode text as Latin-1.
 session.auth = (os.environ["SSD_USERNAME"].encode(), os.environ["SSD_PASSWORD"].encode())
-# Up to four times more where the server is busy (429) or not ready (503), each after the seconds of its
+# Up to four retries if the server is busy (429) or not ready (503), each after the seconds of its
 # Retry-After.
 retries = Retry(total=4, allowed_methods=["POST"], raise_on_status=False)
 session.mount(url, HTTPAdapter(max_retries=retries))
 
 with open(sys.argv[1], "rb") as picture:
-    answer = session.post(f"{url}/predict", files={"image": picture}, timeout=60)
-if answer.headers.get("Content-Type") == "application/problem+json":
-    problem = answer.json()
+    response = session.post(f"{url}/predict", files={"image": picture}, timeout=60)
+if response.headers.get("Content-Type") == "application/problem+json":
+    problem = response.json()
     sys.exit(f"{problem['title']}: {problem['detail']}")
-answer.raise_for_status()
-for found in answer.json()["predictions"]:
+response.raise_for_status()
+for found in response.json()["predictions"]:
     box = found["box"]
     print(found["label"], found["probability"], box["x"], box["y"], box["width"], box["height"], sep="\t")

@@ -1,4 +1,4 @@
-//! Prints what is in a picture, an object a line: label, probability, and the box's x, y, width and height.
+//! Prints the objects in a picture, one per line: label, score, and the box's x, y, width and height.
 //!
 //!     SSD_URL=http://localhost:5000 SSD_USERNAME=ugain SSD_PASSWORD=ugain cargo run -- cat.jpg
 //!
@@ -49,17 +49,17 @@ async fn predict(picture: Vec<u8>) -> Result<Prediction> {
     loop {
         let part = Part::bytes(picture.clone()).file_name("picture");
         let request = client.post(&url).basic_auth(&username, Some(&password));
-        let answer = request.multipart(Form::new().part("image", part));
-        let answer = answer.send().await?;
-        if answer.status().is_success() {
-            return Ok(answer.json().await?);
+        let form = Form::new().part("image", part);
+        let response = request.multipart(form).send().await?;
+        if response.status().is_success() {
+            return Ok(response.json().await?);
         }
-        // Busy (429) or not ready (503): again, after the seconds that it asks for.
-        match retry_after(&answer) {
+        // Busy (429) or not ready (503): retry after the seconds of its Retry-After.
+        match retry_after(&response) {
             Some(wait) if retries > 0 => tokio::time::sleep(wait).await,
             _ => {
-                let status = answer.status();
-                let Ok(Problem { title, detail }) = answer.json().await else {
+                let status = response.status();
+                let Ok(Problem { title, detail }) = response.json().await else {
                     bail!("HTTP status {status}");
                 };
                 bail!("{title}: {detail}");
@@ -69,8 +69,8 @@ async fn predict(picture: Vec<u8>) -> Result<Prediction> {
     }
 }
 
-fn retry_after(answer: &Response) -> Option<Duration> {
-    let seconds = answer.headers().get(RETRY_AFTER)?.to_str().ok()?;
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
     seconds.parse().ok().map(Duration::from_secs)
 }
 
@@ -79,10 +79,10 @@ async fn main() -> Result<()> {
     let path = args().nth(1).context("usage: client PICTURE")?;
     let picture = std::fs::read(&path).context(path)?;
     for found in predict(picture).await?.predictions {
-        let place = found.r#box;
+        let bounds = found.r#box;
         println!(
             "{}\t{}\t{}\t{}\t{}\t{}",
-            found.label, found.probability, place.x, place.y, place.width, place.height
+            found.label, found.probability, bounds.x, bounds.y, bounds.width, bounds.height
         );
     }
     Ok(())

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Prints what is in a picture, an object a line: label, probability, and the box's x, y, width and height.
+# Prints the objects in a picture, one per line: label, score, and the box's x, y, width and height.
 #
 #   SSD_URL=http://localhost:5000 SSD_USERNAME=ugain SSD_PASSWORD=ugain ./client.sh cat.jpg
 #
 # Needs curl 7.66 or later, and jq.
 set -euo pipefail
 
-answer=$(mktemp)
-trap 'rm -f "$answer"' EXIT
-# --retry: up to four times more where the server is busy (429) or not ready (503), each after the
-# seconds of its Retry-After.
+response=$(mktemp)
+trap 'rm -f "$response"' EXIT
+# --retry: up to four retries if the server is busy (429) or not ready (503), each after the seconds of
+# its Retry-After.
 status=$(curl --silent --show-error --retry 4 --max-time 60 --user "$SSD_USERNAME:$SSD_PASSWORD" \
-    --form "image=@$1" --output "$answer" --write-out '%{http_code}' "$SSD_URL/predict")
+    --form "image=@$1" --output "$response" --write-out '%{http_code}' "$SSD_URL/predict")
 if [ "$status" != 200 ]; then
-    jq --raw-output '"\(.title): \(.detail)"' "$answer" >&2 || echo "HTTP status $status" >&2
+    jq --raw-output '"\(.title): \(.detail)"' "$response" >&2 || echo "HTTP status $status" >&2
     exit 1
 fi
-jq --raw-output '.predictions[] | [.label, .probability, (.box | .x, .y, .width, .height)] | @tsv' "$answer"
+jq --raw-output '.predictions[] | [.label, .probability, (.box | .x, .y, .width, .height)] | @tsv' "$response"

@@ -1,4 +1,4 @@
-//! Lets the fuzzers find libtorch without any environment variable: where it was built against.
+//! Lets the fuzzers find libtorch, against which they were built, without any environment variable.
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");

@@ -1,25 +1,22 @@
 //! Typed settings: defaults < file < environment.
 //!
-//! [`ALL`] is the one list of settings: the help texts, the table in the README and the reading all
-//! come from it. Values are text wherever they come from, so that each is checked in one way and a
-//! bad one is answered in one way: where it stands, what it holds, what is accepted.
+//! [`ALL`] is the only list of settings. It states each one's name, default, help and range once: the
+//! parsers, `--help`, the README's table and the error messages use it. Values are text wherever they come
+//! from, so that one check and one error message serve all sources.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
-use std::num::NonZeroUsize;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use config::{Config, Environment, File, FileFormat};
 use secrecy::{ExposeSecret as _, SecretString};
+use state_dict::quote;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
-
-use ssd_detector::precision::{Precision, Requested, RequestedDevice};
-use ssd_detector::{Defaults, family};
-use state_dict::quote;
 
 /// One setting: an environment variable, and in a file the same name in lower case.
 #[derive(Debug)]
@@ -30,14 +27,107 @@ pub struct Setting {
     pub default: &'static str,
     /// What it does.
     pub about: &'static str,
-    /// Which values it takes, to be read after "accepts".
-    pub accepts: &'static str,
+    /// Which values it takes.
+    pub accepts: Accepts,
     /// Whether its value must never be shown.
     pub secret: bool,
 }
 
+/// Which values a setting takes. As text, it follows "accepts".
+#[derive(Debug, Clone, Copy)]
+pub enum Accepts {
+    /// What these words say.
+    Words(&'static str),
+    /// A whole number in a range, or the word.
+    Whole(Option<&'static str>, u64, fn() -> u64),
+    /// A number from 0 to 1, or the word.
+    Fraction(Option<&'static str>),
+    /// A size; the minimum is the setting `BODY_LIMIT` where there is none. Examples.
+    Size(Option<ByteSize>, ByteSize, &'static str),
+    /// A time of at most [`HOUR`]. Examples.
+    Time(Duration, &'static str),
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+const AUTO: Option<&str> = Some("auto");
+const TIMEOUT: Accepts = Accepts::Time(MILLISECOND, "500ms, 10s, 2m");
+const TIME: Accepts = Accepts::Time(Duration::ZERO, "0s, 500ms, 10s");
+
+impl Accepts {
+    fn whole(self, text: &str) -> Option<u64> {
+        let Self::Whole(_, least, most) = self else {
+            return None;
+        };
+        parse(text).filter(|number| (least..=most()).contains(number))
+    }
+
+    fn fraction(self, text: &str) -> Option<f32> {
+        let Self::Fraction(_) = self else {
+            return None;
+        };
+        parse(text).filter(|value| (0.0..=1.0).contains(value))
+    }
+
+    /// In bytes.
+    fn size(self, text: &str, body_limit: u64) -> Option<u64> {
+        let Self::Size(least, most, _) = self else {
+            return None;
+        };
+        let least = least.map_or(body_limit, |size| size.as_u64());
+        let size = parse::<ByteSize>(text)?.as_u64();
+        (least..=most.as_u64()).contains(&size).then_some(size)
+    }
+
+    fn time(self, text: &str) -> Option<Duration> {
+        let Self::Time(least, _) = self else {
+            return None;
+        };
+        let time = humantime::parse_duration(text).ok()?;
+        (least..=HOUR).contains(&time).then_some(time)
+    }
+}
+
+impl fmt::Display for Accepts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Whole(Some(word), ..) | Self::Fraction(Some(word)) = self {
+            write!(f, "{word}, or ")?;
+        }
+        match self {
+            Self::Words(words) => f.write_str(words),
+            Self::Whole(_, least, most) => write!(f, "a whole number from {least} to {}", most()),
+            Self::Fraction(_) => f.write_str("a number from 0 to 1"),
+            Self::Size(least, most, examples) => {
+                let least = least.map_or("BODY_LIMIT".to_owned(), binary);
+                let most = binary(*most);
+                write!(
+                    f,
+                    "a size from {least} to {most}, in bytes or with a unit: {examples}"
+                )
+            }
+            Self::Time(Duration::ZERO, examples) => write!(f, "a time up to 1h: {examples}"),
+            Self::Time(least, examples) => {
+                let least = humantime::format_duration(*least);
+                write!(f, "a time from {least} to 1h: {examples}")
+            }
+        }
+    }
+}
+
+/// A whole number of GiB or KiB.
+fn binary(size: ByteSize) -> String {
+    let bytes = size.as_u64();
+    let gib = ByteSize::gib(1).as_u64();
+    if bytes.is_multiple_of(gib) {
+        format!("{} GiB", bytes / gib)
+    } else {
+        format!("{} KiB", bytes / ByteSize::kib(1).as_u64())
+    }
+}
+
 macro_rules! settings {
-    ($($name:ident = $default:literal, $about:literal, $accepts:literal $(, $secret:ident)?;)*) => {
+    ($($name:ident = $default:literal, $about:literal, $accepts:expr $(, $secret:ident)?;)*) => {
         $(const $name: Setting = Setting {
             variable: stringify!($name),
             default: $default,
@@ -54,65 +144,67 @@ macro_rules! settings {
 
 settings! {
     HOST = "127.0.0.1", "Address to listen on; 0.0.0.0 or :: for all addresses, as in the container image",
-        "an IPv4 or IPv6 address, or localhost";
-    PORT = "5000", "TCP port to listen on; 0 picks a free one", "a whole number from 0 to 65535";
+        Accepts::Words("an IPv4 or IPv6 address, or localhost");
+    PORT = "5000", "TCP port to listen on; 0 picks a free one", Accepts::Whole(None, 0, || 65_535);
     MANAGEMENT_PORT = "off", "TCP port of /metrics for Prometheus, on the same address and without a login; usually 9090",
-        "off, or a whole number from 0 to 65535";
+        Accepts::Whole(Some("off"), 0, || 65_535);
     TLS_CERTIFICATE_PATH = "", "The server's certificate and its intermediate certificates, PEM. With TLS_KEY_PATH, PORT speaks \
-        HTTPS only; MANAGEMENT_PORT stays plain HTTP. Changed files are read again", "the path of a file";
-    TLS_KEY_PATH = "", "The certificate's private key, PEM", "the path of a file";
+        HTTPS only; MANAGEMENT_PORT stays plain HTTP. Changed files are read again", Accepts::Words("the path of a file");
+    TLS_KEY_PATH = "", "The certificate's private key, PEM", Accepts::Words("the path of a file");
     SECRET_USERNAME = "ugain", "User name for /predict and the playground",
-        "a text of at least one character, without ':' and control characters", secret;
+        Accepts::Words("a text of at least one character, without ':' and control characters"), secret;
     SECRET_PASSWORD = "ugain", "The user's password",
-        "a text of at least one character, without control characters", secret;
+        Accepts::Words("a text of at least one character, without control characters"), secret;
     WEIGHTS_PATH = "", "Weights of the model, .pth or .safetensors. If unset: \
         weights/ssd300_mAP_77.43_v2.pth if it exists, else weights/ssd_mobilenet_v2_oidv4.safetensors",
-        "the path of a file";
+        Accepts::Words("the path of a file");
     COCO_LABELS_PATH = "data/coco_labels.txt", "File of class names, one per line",
-        "the path of a file";
+        Accepts::Words("the path of a file");
     THRESHOLD = "auto", "Minimum score of a detection. auto: the threshold that the weights file states (0.5 for the model that ships), else 0.6",
-        "auto, or a number from 0 to 1";
+        Accepts::Fraction(AUTO);
     NMS_IOU = "0.45", "NMS threshold: of two boxes of a class with a greater IoU, only the one with the higher score is kept",
-        "a number from 0 to 1";
-    TOP_K = "200", "Maximum detections per picture", "a whole number from 1 to 8732";
+        Accepts::Fraction(None);
+    TOP_K = "200", "Maximum detections per picture", Accepts::Whole(None, 1, crate::max_detections);
     BODY_LIMIT = "10MiB", "Maximum size of a request body",
-        "a size from 1 KiB to 1 GiB, in bytes or with a unit: 10MiB, 10MB";
+        Accepts::Size(Some(ByteSize::kib(1)), ByteSize::gib(1), "10MiB, 10MB");
     BODIES_LIMIT = "64MiB", "Maximum size of all request bodies in memory together; a request above the limit gets 429",
-        "a size from BODY_LIMIT to 64 GiB, in bytes or with a unit: 64MiB, 1GB";
+        Accepts::Size(None, ByteSize::gib(64), "64MiB, 1GB");
     PIXEL_LIMIT = "50000000", "Maximum pixels per picture; at most 1.5 times that are decoded at once",
-        "a whole number from 1 to 1000000000";
+        Accepts::Whole(None, 1, || 1_000_000_000);
     PRECISION = "auto", "Arithmetic of a forward pass. auto: the fastest on this machine, measured at start-up, of f32, bf16 if \
-        the processor has it, and int8 if the weights are calibrated (`ssd calibrate`)", "auto, f32, bf16 or int8";
+        the processor has it, and int8 if the weights are calibrated (`ssd calibrate`)", Accepts::Words("auto, f32, bf16 or int8");
     DEVICE = "auto", "Device of a forward pass. auto: the first GPU that libtorch finds, else the CPU",
-        "auto, cpu or cuda:N";
+        Accepts::Words("auto, cpu or cuda:N");
     WORKERS = "1", "Forward passes at once; they share the weights. More workers with fewer threads each raise throughput \
-        and latency", "a whole number from 1 to 256";
+        and latency", Accepts::Whole(None, 1, || 256);
     THREADS = "auto", "Threads of a forward pass. auto: the CPU quota (cgroup) divided by WORKERS",
-        "auto, or a whole number from 1 to 1024";
+        Accepts::Whole(AUTO, 1, || 1_024);
     BATCH = "auto", "Maximum pictures in one forward pass, taken from the queue. auto: 1 on a CPU, where a batch takes as long as \
-        its pictures one by one, and 8 on a GPU", "auto, or a whole number from 1 to 64";
+        its pictures one by one, and 8 on a GPU", Accepts::Whole(AUTO, 1, || 64);
     QUEUE_LENGTH = "16", "Maximum queue depth: pictures that wait for a worker. Further requests get 429 with Retry-After",
-        "a whole number from 0 to 10000";
+        Accepts::Whole(None, 0, || 10_000);
     REQUEST_TIMEOUT = "30s", "How long a request may take from its headers to its response; then 504, or 408 if the body is late",
-        "a time from 1ms to 1h: 500ms, 10s, 2m";
+        TIMEOUT;
+    FORWARD_TIMEOUT = "1m", "How long a forward pass may take; a longer one counts as hung, and /readyz and /livez return 503",
+        TIMEOUT;
     CONNECTION_LIMIT = "1000", "Maximum open connections; at the limit the longest-idle one is closed",
-        "a whole number from 1 to 1000000";
+        Accepts::Whole(None, 1, || 1_000_000);
     IDLE_TIMEOUT = "75s", "How long a connection may be idle between requests. The default exceeds the 60 s of proxies such as \
         nginx, so they never send on a connection that the server is closing",
-        "a time from 1ms to 1h: 500ms, 10s, 2m";
+        TIMEOUT;
     HEADER_TIMEOUT = "10s", "How long a client may take to send a request's headers",
-        "a time from 1ms to 1h: 500ms, 10s, 2m";
+        TIMEOUT;
     BODY_TIMEOUT = "30s", "How long a client may take to send a request's body",
-        "a time from 1ms to 1h: 500ms, 10s, 2m";
-    WRITE_TIMEOUT = "30s", "How long a client may go without reading any of the response",
-        "a time from 1ms to 1h: 500ms, 10s, 2m";
+        TIMEOUT;
+    WRITE_TIMEOUT = "30s", "How long a client may take to read the whole response",
+        TIMEOUT;
     DRAIN_DELAY = "0s", "How long connections are still accepted after SIGTERM, while /readyz returns 503",
-        "a time up to 1h: 0s, 500ms, 10s";
+        TIME;
     DRAIN_TIMEOUT = "30s", "After DRAIN_DELAY, how long in-flight requests may take to finish",
-        "a time up to 1h: 0s, 500ms, 10s";
-    LOG_FORMAT = "text", "Format of the log", "text or json";
+        TIME;
+    LOG_FORMAT = "text", "Format of the log", Accepts::Words("text or json");
     LOG_FILTER = "info", "Level of the log, for example debug, or warn,ssd_server=info for one target",
-        "error, warn, info, debug, trace or off, and target=level, separated by commas";
+        Accepts::Words("error, warn, info, debug, trace or off, and target=level, separated by commas");
 }
 
 /// Names the optional file, for people who cannot give `--config`.
@@ -154,7 +246,31 @@ pub enum Weights {
     Default,
 }
 
-/// Everything that can be set, checked.
+/// The arithmetic of a forward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// The fastest on this machine.
+    Auto,
+    /// Single precision.
+    F32,
+    /// bfloat16.
+    Bf16,
+    /// Eight bits.
+    Int8,
+}
+
+/// The device of a forward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// The first GPU, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The CUDA device of that number.
+    Cuda(usize),
+}
+
+/// Every setting, checked.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "`ALL` says what each is")]
 pub struct Settings {
@@ -166,20 +282,25 @@ pub struct Settings {
     pub login: Login,
     pub weights: Weights,
     pub labels_path: PathBuf,
-    pub defaults: Defaults,
+    /// `None` for the threshold of the weights.
+    pub threshold: Option<f32>,
+    pub nms_iou: f32,
+    pub top_k: usize,
     /// In bytes.
     pub body_limit: usize,
     /// In bytes.
     pub bodies_limit: usize,
     pub pixel_limit: u64,
-    pub arithmetic: Requested,
-    pub workers: NonZeroUsize,
+    pub precision: Precision,
+    pub device: Device,
+    pub workers: usize,
     /// Of each worker.
-    pub threads: NonZeroUsize,
-    /// `None` for what suits the device.
+    pub threads: usize,
+    /// `None` for the device's default.
     pub batch: Option<usize>,
     pub queue_length: usize,
     pub request_timeout: Duration,
+    pub forward_timeout: Duration,
     pub connection_limit: usize,
     pub idle_timeout: Duration,
     pub header_timeout: Duration,
@@ -202,9 +323,9 @@ pub enum Error {
         /// What it held, quoted.
         held: String,
         /// What is accepted.
-        accepts: &'static str,
+        accepts: String,
     },
-    /// Of two settings that belong together there is one.
+    /// One of two settings that belong together is missing.
     #[error("{missing} is not set, and {given} is: TLS needs both; unset both for plain HTTP")]
     Half {
         /// The one that is there.
@@ -247,24 +368,15 @@ impl Settings {
         let named = named.filter(|path| !path.is_empty()).map(PathBuf::from);
         let file = file.map(Path::to_owned).or(named);
         let values = Values::read(file.as_deref(), environment)?;
-        let workers = values.get(&WORKERS, |text| {
-            parse(text).filter(|count: &NonZeroUsize| count.get() <= 256)
-        })?;
-        let body_limit = values.get(&BODY_LIMIT, |text| {
-            let size: ByteSize = parse(text)?;
-            let range = ByteSize::kib(1)..=ByteSize::gib(1);
-            range.contains(&size).then(|| size.as_u64() as usize)
-        })?;
+        let workers = values.whole(&WORKERS)?;
+        let body_limit = values.size(&BODY_LIMIT, 0)?;
         Ok(Self {
             host: values.get(&HOST, |text| match text {
                 "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
                 _ => text.parse().ok(),
             })?,
-            port: values.get(&PORT, parse)?,
-            management_port: values.get(&MANAGEMENT_PORT, |text| match text {
-                "off" => Some(None),
-                _ => parse(text).map(Some),
-            })?,
+            port: values.whole(&PORT)?,
+            management_port: values.optional(&MANAGEMENT_PORT, Values::whole)?,
             tls: tls(&values)?,
             login: Login {
                 username: values.get(&SECRET_USERNAME, |text| {
@@ -281,53 +393,29 @@ impl Settings {
             labels_path: values.get(&COCO_LABELS_PATH, |text| {
                 (!text.is_empty()).then(|| text.into())
             })?,
-            defaults: Defaults {
-                threshold: values.get(&THRESHOLD, |text| match text {
-                    "auto" => Some(None),
-                    _ => fraction(text).map(Some),
-                })?,
-                iou: values.get(&NMS_IOU, fraction)?,
-                top_k: values.get(&TOP_K, |text| {
-                    parse(text).filter(|count| (1..=family::most_priors()).contains(count))
-                })?,
-            },
+            threshold: values.optional(&THRESHOLD, Values::fraction)?,
+            nms_iou: values.fraction(&NMS_IOU)?,
+            top_k: values.whole(&TOP_K)?,
             body_limit,
-            bodies_limit: values.get(&BODIES_LIMIT, |text| {
-                let size: ByteSize = parse(text)?;
-                let range = ByteSize::b(body_limit as u64)..=ByteSize::gib(64);
-                range.contains(&size).then(|| size.as_u64() as usize)
-            })?,
-            pixel_limit: values.get(&PIXEL_LIMIT, |text| {
-                parse(text).filter(|count| (1..=1_000_000_000).contains(count))
-            })?,
-            arithmetic: Requested {
-                precision: values.get(&PRECISION, |text| match text {
-                    "auto" => Some(None),
-                    _ => Precision::named(text).map(Some),
-                })?,
-                device: values.get(&DEVICE, RequestedDevice::named)?,
-            },
+            bodies_limit: values.size(&BODIES_LIMIT, body_limit)?,
+            pixel_limit: values.whole(&PIXEL_LIMIT)?,
+            precision: values.get(&PRECISION, precision)?,
+            device: values.get(&DEVICE, device)?,
             workers,
-            threads: values.get(&THREADS, |text| threads(text, workers))?,
-            batch: values.get(&BATCH, |text| match text {
-                "auto" => Some(None),
-                _ => parse(text)
-                    .filter(|count| (1..=64).contains(count))
-                    .map(Some),
-            })?,
-            queue_length: values.get(&QUEUE_LENGTH, |text| {
-                parse(text).filter(|count| *count <= 10_000)
-            })?,
-            request_timeout: values.get(&REQUEST_TIMEOUT, timeout)?,
-            connection_limit: values.get(&CONNECTION_LIMIT, |text| {
-                parse(text).filter(|count| (1..=1_000_000).contains(count))
-            })?,
-            idle_timeout: values.get(&IDLE_TIMEOUT, timeout)?,
-            header_timeout: values.get(&HEADER_TIMEOUT, timeout)?,
-            body_timeout: values.get(&BODY_TIMEOUT, timeout)?,
-            write_timeout: values.get(&WRITE_TIMEOUT, timeout)?,
-            drain_delay: values.get(&DRAIN_DELAY, duration)?,
-            drain_timeout: values.get(&DRAIN_TIMEOUT, duration)?,
+            threads: values
+                .optional(&THREADS, Values::whole)?
+                .unwrap_or_else(|| (cpu_quota() / workers).max(1)),
+            batch: values.optional(&BATCH, Values::whole)?,
+            queue_length: values.whole(&QUEUE_LENGTH)?,
+            request_timeout: values.time(&REQUEST_TIMEOUT)?,
+            forward_timeout: values.time(&FORWARD_TIMEOUT)?,
+            connection_limit: values.whole(&CONNECTION_LIMIT)?,
+            idle_timeout: values.time(&IDLE_TIMEOUT)?,
+            header_timeout: values.time(&HEADER_TIMEOUT)?,
+            body_timeout: values.time(&BODY_TIMEOUT)?,
+            write_timeout: values.time(&WRITE_TIMEOUT)?,
+            drain_delay: values.time(&DRAIN_DELAY)?,
+            drain_timeout: values.time(&DRAIN_TIMEOUT)?,
             log_format: values.get(&LOG_FORMAT, |text| match text {
                 "text" => Some(LogFormat::Text),
                 "json" => Some(LogFormat::Json),
@@ -339,7 +427,7 @@ impl Settings {
         })
     }
 
-    /// Whether the password is the one that everybody knows.
+    /// Whether the password is the well-known default.
     #[must_use]
     pub fn has_default_password(&self) -> bool {
         self.login.password.expose_secret() == SECRET_PASSWORD.default
@@ -365,7 +453,7 @@ impl Variables {
             let value = value.into_string().map_err(|_| Error::Value {
                 place: name.to_owned(),
                 held: "not UTF-8".to_owned(),
-                accepts: "UTF-8 text",
+                accepts: "UTF-8 text".to_owned(),
             })?;
             variables.insert(name.to_owned(), value);
         }
@@ -425,8 +513,44 @@ impl<'a> Values<'a> {
                 Ok(text) => quote(&text),
                 Err(_) => "no single value".to_owned(),
             },
-            accepts: setting.accepts,
+            accepts: setting.accepts.to_string(),
         })
+    }
+
+    fn whole<T: TryFrom<u64>>(&self, setting: &'static Setting) -> Result<T, Error> {
+        self.get(setting, |text| {
+            T::try_from(setting.accepts.whole(text)?).ok()
+        })
+    }
+
+    fn fraction(&self, setting: &'static Setting) -> Result<f32, Error> {
+        self.get(setting, |text| setting.accepts.fraction(text))
+    }
+
+    /// `None` if the value is the setting's word.
+    fn optional<T>(
+        &self,
+        setting: &'static Setting,
+        get: impl FnOnce(&Self, &'static Setting) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        if let Accepts::Whole(Some(word), ..) | Accepts::Fraction(Some(word)) = setting.accepts {
+            let text = self.config.get_string(&setting.key());
+            if text.is_ok_and(|text| text == word) {
+                return Ok(None);
+            }
+        }
+        get(self, setting).map(Some)
+    }
+
+    fn size(&self, setting: &'static Setting, body_limit: usize) -> Result<usize, Error> {
+        self.get(setting, |text| {
+            let bytes = setting.accepts.size(text, body_limit as u64)?;
+            usize::try_from(bytes).ok()
+        })
+    }
+
+    fn time(&self, setting: &'static Setting) -> Result<Duration, Error> {
+        self.get(setting, |text| setting.accepts.time(text))
     }
 
     /// Where a setting's value stands, or may be put where it is the default's.
@@ -496,22 +620,27 @@ fn parse<T: std::str::FromStr>(text: &str) -> Option<T> {
     text.parse().ok()
 }
 
-fn fraction(text: &str) -> Option<f32> {
-    parse(text).filter(|value| (0.0..=1.0).contains(value))
-}
-
 fn secret(text: &str) -> Option<SecretString> {
     let fits = !text.is_empty() && !text.chars().any(char::is_control);
     fits.then(|| text.into())
 }
 
-fn duration(text: &str) -> Option<Duration> {
-    let time = humantime::parse_duration(text).ok()?;
-    (time <= Duration::from_hours(1)).then_some(time)
+fn precision(text: &str) -> Option<Precision> {
+    match text {
+        "auto" => Some(Precision::Auto),
+        "f32" => Some(Precision::F32),
+        "bf16" => Some(Precision::Bf16),
+        "int8" => Some(Precision::Int8),
+        _ => None,
+    }
 }
 
-fn timeout(text: &str) -> Option<Duration> {
-    duration(text).filter(|time| *time >= Duration::from_millis(1))
+fn device(text: &str) -> Option<Device> {
+    match text {
+        "auto" => Some(Device::Auto),
+        "cpu" => Some(Device::Cpu),
+        _ => parse(text.strip_prefix("cuda:")?).map(Device::Cuda),
+    }
 }
 
 /// A bare word is a level here: `EnvFilter` takes a misspelt one for the name of a target, and then
@@ -522,15 +651,9 @@ fn is_log_filter(text: &str) -> bool {
     text.split(',').map(str::trim).all(known) && EnvFilter::builder().parse(text).is_ok()
 }
 
-fn threads(text: &str, workers: NonZeroUsize) -> Option<NonZeroUsize> {
-    match text {
-        // Reads the cgroup's quota, version 1 or 2, beside the CPUs this process may run on.
-        "auto" => {
-            let all = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-            Some(NonZeroUsize::new(all / workers).unwrap_or(NonZeroUsize::MIN))
-        }
-        _ => parse(text).filter(|count: &NonZeroUsize| count.get() <= 1024),
-    }
+/// Whole CPUs of the cgroup's quota (version 1 or 2), or the CPUs that this process may run on.
+fn cpu_quota() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 impl Setting {
@@ -605,10 +728,7 @@ mod tests {
             (settings.host.to_string().as_str(), settings.port),
             ("127.0.0.1", 5000)
         );
-        assert_eq!(
-            (settings.defaults.threshold, settings.defaults.iou),
-            (None, 0.45)
-        );
+        assert_eq!((settings.threshold, settings.nms_iou), (None, 0.45));
         assert_eq!(settings.body_limit, 10 << 20);
         assert_eq!(settings.weights, Weights::Default);
         assert!(settings.has_default_password());
@@ -618,11 +738,7 @@ mod tests {
     fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
         let settings = load_file("port = 1\nthreshold = 0.25\n", &[("PORT", "2")]).unwrap();
         assert_eq!(
-            (
-                settings.port,
-                settings.defaults.threshold,
-                settings.defaults.top_k
-            ),
+            (settings.port, settings.threshold, settings.top_k),
             (2, Some(0.25), 200)
         );
     }

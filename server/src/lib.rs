@@ -14,6 +14,11 @@
 /// The version of libtorch that this was built with.
 pub const LIBTORCH_VERSION: &str = env!("LIBTORCH_VERSION");
 
+/// The maximum number of detections per picture.
+fn max_detections() -> u64 {
+    *ssd_detector::boxes::Criteria::top_k().end() as u64
+}
+
 pub mod api;
 pub mod config;
 pub mod engine;

@@ -9,11 +9,11 @@ use clap::Parser as _;
 use commands::Arguments;
 
 fn main() -> ExitCode {
-    ssd_detector::allocator::share();
+    ssd_detector::allocator::use_one_arena();
     match Arguments::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            commands::complain(&error);
+            commands::print_error(&error);
             ExitCode::FAILURE
         }
     }

@@ -1,4 +1,4 @@
-//! Calibration, precision and device, by the program: what is written, chosen and refused.
+//! Calibration, precision and device in the program: what is written, selected and refused.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -45,7 +45,7 @@ fn calibrated(folder: &Path) -> String {
         said.ends_with("71 tensors, calibrated for int8 on 3 pictures\n"),
         "{said}"
     );
-    // Nobody's weights are replaced unasked.
+    // A file is replaced only with --force.
     let again = ssd(&arguments, &[]);
     assert!(!again.status.success());
     assert!(String::from_utf8_lossy(&again.stderr).contains("--force"));
@@ -53,19 +53,20 @@ fn calibrated(folder: &Path) -> String {
 }
 
 #[test]
-fn calibrated_weights_are_timed_in_eight_bits_and_run_so_where_that_is_asked_for() {
+fn calibrated_weights_are_timed_in_int8_and_run_in_int8_if_requested() {
     let folder = tempfile::tempdir().unwrap();
     let weights = calibrated(folder.path());
     let state = StateDict::open(Path::new(&weights)).unwrap();
-    let scales = ssd_detector::scales(&state).unwrap();
-    assert!(scales.is_some());
     let network = Network::new(&StateDict::open(&repository().join(SMALL)).unwrap()).unwrap();
-    let (_, choice) = inference::prepare(network, scales, Requested::default()).unwrap();
+    let scales = ssd_detector::scales(&state, &network).unwrap();
+    assert!(scales.is_some());
+    let (_, selection) =
+        inference::prepare(network, scales.as_ref(), Requested::default()).unwrap();
     let processor = Processor::of_this_machine();
     if processor.x86 && processor.avx2 {
-        assert!(choice.why.contains("int8"), "{choice:?}");
+        assert!(selection.reason.contains("int8"), "{selection:?}");
     } else {
-        assert_eq!(choice.precision, Precision::F32, "{choice:?}");
+        assert_eq!(selection.precision, Precision::F32, "{selection:?}");
     }
     let found = ssd(
         &["predict", PHOTOGRAPHS[0]],
@@ -75,7 +76,7 @@ fn calibrated_weights_are_timed_in_eight_bits_and_run_so_where_that_is_asked_for
 }
 
 #[test]
-fn calibration_keeps_what_a_file_says_of_itself() {
+fn calibration_keeps_a_file_s_metadata() {
     let folder = tempfile::tempdir().unwrap();
     let small = StateDict::open(&repository().join(SMALL)).unwrap();
     let names: Vec<String> = (1..=20).map(|class| format!("part {class}")).collect();
@@ -100,17 +101,24 @@ fn calibration_keeps_what_a_file_says_of_itself() {
 }
 
 #[test]
-fn scales_that_nobody_could_have_measured_are_refused() {
+fn scales_that_are_not_the_network_s_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let small = StateDict::open(&repository().join(SMALL)).unwrap();
     for (scales, complaint) in [
-        ("{\"vgg.0\": 0}", "a scale that is not a number above zero"),
+        (
+            "{\"vgg.0\": 0}",
+            "the scale 0.0 for layer `vgg.0`, which is not a number above zero",
+        ),
         (
             "{\"vgg.0\": 1e-300}",
-            "a scale that is not a number above zero",
+            "the scale 1e-300 for layer `vgg.0`, which is not a number above zero",
         ),
-        ("[1]", "is no JSON object"),
-        ("{\"vgg.0\": 0.1}", "has no scale for layer"),
+        ("[1]", "is not a JSON object"),
+        (
+            "{\"vgg.0\": 0.1}",
+            "has no scale for layer `vgg.2`, `vgg.5`, ",
+        ),
+        ("{}", "has no scale for layer `vgg.0`, `vgg.2`, "),
     ] {
         let path = folder.path().join("odd.safetensors");
         let mut metadata = small.metadata().clone();
@@ -126,12 +134,16 @@ fn scales_that_nobody_could_have_measured_are_refused() {
         );
         assert!(!refused.status.success());
         let error = String::from_utf8(refused.stderr).unwrap();
-        assert!(error.contains(complaint), "{error}");
+        let metadata = "odd.safetensors: its metadata `int8-scales` ";
+        for part in [metadata, complaint, "run `ssd calibrate`"] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(!error.contains("libtorch"), "{error}");
     }
 }
 
 #[test]
-fn eight_bits_are_refused_with_a_reason_where_a_network_has_no_such_form() {
+fn int8_is_refused_with_a_reason_if_a_network_has_no_int8_form() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out.safetensors");
     let calibrate = [
@@ -157,7 +169,7 @@ fn eight_bits_are_refused_with_a_reason_where_a_network_has_no_such_form() {
 }
 
 #[test]
-fn a_gpu_that_is_not_there_is_an_error_and_not_the_processor() {
+fn a_missing_gpu_is_an_error_and_does_not_fall_back_to_the_cpu() {
     let refused = ssd(
         &["predict", "data/samples/cat.png"],
         &[("DEVICE", "cuda:31")],

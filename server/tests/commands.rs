@@ -234,7 +234,7 @@ fn predict_shows_a_table_on_a_terminal() {
 fn colours_are_for_terminals_and_for_those_who_want_them() {
     let warned = |no_color: Option<&str>| {
         let (mut user, slave) = terminal();
-        // It warns of the password that everybody knows, and then finds no weights.
+        // It warns of the well-known password, and then finds no weights.
         let mut command = ssd(&[]);
         command
             .env("WEIGHTS_PATH", "server")
@@ -342,7 +342,7 @@ fn predict_writes_over_no_picture_that_is_read_or_was_written() {
     let (one, other) = (data("pictures/rgb.bmp"), album.join("elsewhere/rgb.png"));
     std::fs::create_dir(album.join("elsewhere")).unwrap();
     std::fs::copy(data("pictures/reference.png"), &other).unwrap();
-    let taken = format!("rgb.png is that of {} already", one.display());
+    let taken = format!("rgb.png was written for {}", one.display());
     refused(&[&one, &other], &["--force"], &taken);
     assert_eq!(names(album), ["cat.png", "elsewhere", "rgb.png"]);
 }
@@ -603,10 +603,7 @@ fn where_no_weights_are_named_those_in_the_folder_are_sought_and_a_failure_says_
     };
     let (code, _, errors) = started();
     assert_eq!(code, 1);
-    assert!(
-        errors.starts_with("ssd: there is neither weights/"),
-        "{errors}"
-    );
+    assert!(errors.starts_with("ssd: neither weights/"), "{errors}");
     // Whether there are any cannot be told: that is not the same as that there are none.
     std::fs::write(folder.path().join("weights"), "").unwrap();
     let (code, _, errors) = started();
@@ -674,6 +671,25 @@ impl Server {
         let last = self.start_up.last().unwrap();
         let address = last.split("http://").nth(1).unwrap();
         TcpStream::connect(address.trim_end().trim_end_matches('/')).unwrap()
+    }
+
+    fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        self.log.read_line(&mut line).unwrap();
+        line
+    }
+
+    fn metrics(&self) -> String {
+        let mut start_up = self.start_up.iter();
+        let url = start_up.find_map(|line| line.split("metrics on http://").nth(1));
+        let address = url.unwrap().trim_end().trim_end_matches("/metrics");
+        let mut client = TcpStream::connect(address).unwrap();
+        client
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: ssd\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut response = String::new();
+        client.read_to_string(&mut response).unwrap();
+        response
     }
 
     /// The log's line of the next request that it tells, after asking for these paths in turn.
@@ -799,7 +815,8 @@ fn a_threshold_that_weights_cannot_mean_is_refused() {
         let mut command = ssd(&["predict", data("cat.png").to_str().unwrap()]);
         let (code, _, errors) = run(command.env("WEIGHTS_PATH", &path));
         assert_eq!(code, 1);
-        let complaint = format!("its metadata `threshold` is `{threshold}`, no number from 0 to 1");
+        let complaint =
+            format!("its metadata `threshold` is `{threshold}`, which is not a number from 0 to 1");
         assert!(errors.contains(&complaint), "{errors}");
     }
 }
@@ -817,7 +834,7 @@ fn signals_end_the_server_cleanly() {
         server.log.read_to_string(&mut rest).unwrap();
         let last = rest.lines().last().unwrap();
         assert!(
-            last.contains("stopped; every request was answered"),
+            last.contains("stopped; every request got its response"),
             "{rest}"
         );
     }
@@ -837,7 +854,7 @@ fn the_log_of_start_up_tells_the_labels_warns_of_the_known_login_and_ends_with_t
         "{log}"
     );
     assert!(
-        log.contains("finds 20 kinds of objects: airplane, bicycle, bird,"),
+        log.contains("detects 20 classes: airplane, bicycle, bird,"),
         "{log}"
     );
     assert!(log.contains("threshold=0.6"), "{log}");
@@ -852,7 +869,7 @@ fn the_log_of_start_up_tells_the_labels_warns_of_the_known_login_and_ends_with_t
 }
 
 #[test]
-fn the_log_tells_of_tls_and_of_a_renewed_certificate_that_cannot_be_used() {
+fn a_renewed_certificate_that_cannot_be_used_or_read_is_in_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let [certificate, key] = ["tls.crt", "tls.key"].map(|name| folder.path().join(name));
@@ -865,25 +882,24 @@ fn the_log_tells_of_tls_and_of_a_renewed_certificate_that_cannot_be_used() {
             ("TLS_KEY_PATH", key.to_str().unwrap()),
         ],
     );
-    let last = server.start_up.last().unwrap();
-    let address = last.split("https://").nth(1).unwrap().trim_end();
-    let address = address.trim_end_matches('/').to_owned();
     std::fs::write(&key, "not yet").unwrap();
-    // The files are looked at for a connection, and not for each: the log's next line may take a few.
-    let connecting = std::thread::spawn(move || {
-        while TcpStream::connect(&address).is_ok() {
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        }
-    });
-    let mut line = String::new();
-    server.log.read_line(&mut line).unwrap();
+    let line = server.next_line();
     assert!(
-        line.contains("WARN the certificate stays what it was"),
+        line.contains("WARN the certificate was not renewed"),
         "{line}"
     );
     assert!(line.contains("no PRIVATE KEY is in it"), "{line}");
-    drop(server);
-    connecting.join().unwrap();
+
+    // Opening this for reading waits for a writer.
+    let fifo = folder.path().join("fifo");
+    let made = Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    std::fs::rename(&fifo, &key).unwrap();
+    let line = server.next_line();
+    assert!(
+        line.contains("WARN reading the certificate and its key has stalled"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -971,8 +987,8 @@ fn probes_that_find_all_well_are_in_the_log_only_when_it_tells_all() {
 }
 
 #[test]
-fn where_descriptors_run_out_the_idle_make_way() {
-    let server = Server::start(&[("IDLE_TIMEOUT", "1h")]);
+fn without_descriptors_idle_connections_are_closed_and_the_log_and_metrics_tell() {
+    let mut server = Server::start(&[("IDLE_TIMEOUT", "1h"), ("MANAGEMENT_PORT", "0")]);
     let limited = Command::new("prlimit")
         .args(["--nofile=64:64", "--pid", &server.process.id().to_string()])
         .status();
@@ -981,10 +997,48 @@ fn where_descriptors_run_out_the_idle_make_way() {
     let mut last = server.connect();
     last.write_all(b"GET /livez HTTP/1.1\r\nHost: ssd\r\nConnection: close\r\n\r\n")
         .unwrap();
-    let mut answer = String::new();
-    last.read_to_string(&mut answer).unwrap();
-    assert!(answer.ends_with("alive\n"), "{answer}");
+    let mut response = String::new();
+    last.read_to_string(&mut response).unwrap();
+    assert!(response.ends_with("alive\n"), "{response}");
     drop(crowd);
+    let line = server.next_line();
+    assert!(
+        line.contains("WARN cannot accept a connection error="),
+        "{line}"
+    );
+    let metrics = server.metrics();
+    let count = |name: &str| -> u32 {
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name));
+        value.unwrap().trim().parse().unwrap()
+    };
+    assert!(count("ssd_accept_errors_total ") > 1, "{metrics}");
+    assert!(count("ssd_connections_evicted_total ") > 1, "{metrics}");
+    // Most of the warnings are suppressed.
+    let mut warnings = 1;
+    while !server
+        .line_after_asking_for(&["/nowhere"])
+        .contains("status=404")
+    {
+        warnings += 1;
+    }
+    assert!(warnings < count("ssd_accept_errors_total "));
+}
+
+#[test]
+fn a_head_that_is_not_http_is_one_line_in_the_log() {
+    let mut server = Server::start(&[]);
+    let mut client = server.connect();
+    client.write_all(b"BREW\0 / HTTP/1.1\r\n\r\n").unwrap();
+    let mut response = String::new();
+    client.read_to_string(&mut response).unwrap();
+    let line = server.next_line();
+    assert!(
+        line.contains("method=\"_OTHER\" route=\"-\" status=400"),
+        "{line}"
+    );
+    let id = line.split("request_id=\"").nth(1).unwrap();
+    let id = id.split('"').next().unwrap();
+    assert!(response.contains(&format!("x-request-id: {id}\r\n")));
 }
 
 #[test]

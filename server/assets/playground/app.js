@@ -1,4 +1,4 @@
-// The playground: a picture in, one request, what it answered.
+// The playground: sends a picture to /predict once, and shows the response.
 
 import { FLOOR, Refusal, address, ask, sample } from "./ask.js";
 import * as camera from "./camera.js";
@@ -11,7 +11,7 @@ const limits = document.body.dataset;
 const findings = new Findings(at("boxes"), at("rows"));
 const slider = at("threshold");
 
-let current; // The request under way, or the last.
+let current; // The in-flight request, or the last one.
 
 async function look(picture) {
   leave();
@@ -23,15 +23,15 @@ async function look(picture) {
     if (picture.size > limits.bodyLimit) {
       throw new Refusal("The picture is too large", `It has ${size(picture.size)}; this server takes up to ${size(limits.bodyLimit)}.`);
     }
-    mine.answer = await ask(picture, mine.cancel.signal);
-    // Boxes belong on the picture, so it comes first; where the browser cannot show it, they still come.
+    mine.prediction = await ask(picture, mine.cancel.signal);
+    // The picture comes before its boxes; if the browser cannot show it, the boxes still come.
     await at("shown").decode().catch(() => {});
     if (mine !== current) return;
-    place(mine.answer.image);
-    findings.show(mine.answer);
+    place(mine.prediction.image);
+    findings.show(mine.prediction);
     state("answered");
     filter();
-    times(mine.answer);
+    times(mine.prediction);
   } catch (error) {
     if (mine !== current) return;
     state("failed");
@@ -39,13 +39,13 @@ async function look(picture) {
   }
 }
 
-/** empty, busy, answered or failed: style.css shows what belongs to each. */
+/** Sets the state: empty, busy, answered or failed. style.css shows the elements of each. */
 function state(name) {
   document.body.dataset.state = name;
   at("stage").ariaBusy = name === "busy";
   at("findings").hidden = at("request").hidden = name !== "answered";
   at("notice").hidden = true;
-  at("summary").textContent = name === "busy" ? "Looking…" : "";
+  at("summary").textContent = name === "busy" ? "Detecting…" : "";
   if (name !== "answered") at("boxes").replaceChildren();
 }
 
@@ -83,7 +83,7 @@ function refuse(error, again) {
   at("notice").hidden = false;
 }
 
-// ---- the threshold, and what follows from it ----
+// ---- the threshold ----
 
 function filter() {
   const threshold = slider.value / 100;
@@ -91,7 +91,7 @@ function filter() {
   at("percent").value = percent(threshold);
   const all = findings.found.length;
   at("summary").textContent = `${count} ${count === 1 ? "object" : "objects"}`;
-  at("asked").textContent = `The model ${current.answer.model} was asked once, from ${percent(FLOOR)}, and found ${all}. The slider only hides.`;
+  at("asked").textContent = `${all} detections by ${current.prediction.model} with a score of at least ${percent(FLOOR)}, in one request. The slider only hides.`;
   write();
 }
 
@@ -106,7 +106,7 @@ at("languages").onchange = write;
 
 at("copy").onclick = async () => {
   const text = at("code").textContent;
-  // Browsers give the clipboard to https and localhost only; elsewhere by a selection.
+  // Browsers allow the clipboard on https and localhost only; elsewhere copy a selection.
   if (navigator.clipboard) await navigator.clipboard.writeText(text);
   else {
     getSelection().selectAllChildren(at("code"));
@@ -119,7 +119,7 @@ at("copy").onclick = async () => {
   }, 2000);
 };
 
-// ---- where the time went ----
+// ---- times ----
 
 const NAMES = {
   decode: "Decode",
@@ -146,14 +146,14 @@ function times({ stages, total }) {
   at("times").replaceChildren(...parts);
 }
 
-// ---- where pictures come from ----
+// ---- sources of pictures ----
 
 const size = (bytes) => `${(bytes / 2 ** 20).toFixed(1).replace(".0", "")} MiB`;
 at("limits").textContent = `Up to ${size(limits.bodyLimit)} and ${+(limits.pixelLimit / 1e6).toFixed(1)} megapixels.`;
 
 at("file").onchange = ({ target }) => {
   if (target.files[0]) look(target.files[0]);
-  target.value = ""; // So that the same picture can be chosen again.
+  target.value = ""; // The same picture can be chosen again.
 };
 
 for (const button of document.querySelectorAll("[data-sample]")) {

@@ -1,23 +1,23 @@
-// One request to /predict, and in words what may become of it.
+// A request to /predict, and its errors in words.
 
-/** The least probability that is asked for: the page itself hides what is below the slider. */
+/** The threshold of the request: the page itself hides the objects below the slider. */
 export const FLOOR = 0.05;
 
-/** An address of this server. The page's own may hold a login, which must not be shown or sent on. */
+/** An address of this server, without the login that the page's address may hold. */
 function here(path) {
   const at = new URL(path, document.baseURI);
   at.username = at.password = "";
   return at;
 }
 
-/** Where the request goes. */
+/** The address of the request. */
 export function address(threshold) {
   const at = here("predict");
   at.searchParams.set("threshold", threshold);
   return at.href;
 }
 
-/** Why there is no answer; `passing` where the same may work later. */
+/** Why there is no prediction; `passing` if the same request may succeed later. */
 export class Refusal extends Error {
   constructor(title, detail, { more = "", passing = false } = {}) {
     super(title);
@@ -25,18 +25,18 @@ export class Refusal extends Error {
   }
 }
 
-/** The answer to a picture, and how long each part of it took, in milliseconds. */
+/** The prediction for a picture, and the milliseconds that each stage took. */
 export async function ask(picture, signal) {
   const form = new FormData();
   form.append("image", picture, picture.name);
   const begun = performance.now();
   const response = await call(address(FLOOR), { method: "POST", body: form, signal });
-  const answer = await response.json();
+  const prediction = await response.json();
   const total = performance.now() - begun;
-  return { ...answer, stages: stages(response.headers.get("Server-Timing")), total };
+  return { ...prediction, stages: stages(response.headers.get("Server-Timing")), total };
 }
 
-/** A picture that the server has. */
+/** A sample picture. */
 export async function sample(name) {
   const blob = await (await call(here(`playground/${name}`))).blob();
   return new File([blob], name, { type: blob.type });
@@ -54,7 +54,7 @@ async function call(address, options = {}) {
   return response;
 }
 
-/** Problem details (RFC 9457), or what a proxy before the server says in their place. */
+/** Problem details (RFC 9457), or the error of a proxy in front of the server. */
 function refusal(response, text) {
   let problem = {};
   try {
@@ -64,7 +64,7 @@ function refusal(response, text) {
   }
   const { status, headers } = response;
   const title = problem.title ?? `${status} ${response.statusText}`;
-  const detail = problem.detail ?? "That is not ssd's own answer: something between may have refused.";
+  const detail = problem.detail ?? "This is not ssd's own response: a proxy in front of it may have refused the request.";
   const more = [];
   const seconds = Number(headers.get("Retry-After"));
   if (seconds > 0) more.push(`Try again in ${seconds} s.`);

@@ -4,26 +4,26 @@ import { Refusal } from "./ask.js";
 
 const TITLE = "The camera cannot be used";
 const REASONS = {
-  NotAllowedError: "The browser was not allowed to; its address bar can change that.",
-  NotFoundError: "None is connected.",
+  NotAllowedError: "The browser does not allow it. Change that in the address bar.",
+  NotFoundError: "No camera is connected.",
   NotReadableError: "Another program may be using it.",
 };
 
-/** Shows in a `<video>` what the camera sees. */
+/** Shows the camera's picture in a `<video>`. */
 export async function start(video) {
   if (!navigator.mediaDevices) {
     throw new Refusal(TITLE, "Browsers allow it on https and on localhost only.");
   }
   try {
     video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-    // Only then there is a first picture to take.
+    // Before that there is no picture to take.
     await video.play();
   } catch (error) {
     throw new Refusal(TITLE, REASONS[error.name] ?? error.message);
   }
 }
 
-/** What the camera sees now, as a JPEG. */
+/** The camera's picture, as a JPEG. */
 export async function shoot(video) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];

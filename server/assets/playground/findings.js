@@ -1,17 +1,17 @@
-// What was found: boxes over the picture, rows of the table. Each lights up with the other.
+// The detections: boxes over the picture, rows of the table. Each lights up with the other.
 
 // Okabe and Ito's colours, which people of every colour vision tell apart, without black.
 const COLOURS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"];
 const DARK = "#0072b2";
 
-/** The colour of a label, by its hash (FNV-1a): the same in every answer of every server. */
+/** The colour of a label, by its hash (FNV-1a): the same in every response of every server. */
 function colour(label) {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(label)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
   return COLOURS[hash % COLOURS.length];
 }
 
-// Where so many boxes show, labels would hide the picture: only that of the one that is pointed at stays.
+// With more boxes than this, labels would hide the picture: only the lit box shows its label.
 const CROWD = 15;
 
 const svg = (name, attributes = {}, ...children) => {
@@ -30,7 +30,7 @@ export class Findings {
     rows.addEventListener("keydown", (event) => this.#step(event));
   }
 
-  /** Shows an answer in place of the last one. */
+  /** Replaces the detections with those of a prediction. */
   show({ image, predictions }) {
     this.found = predictions.map(({ label, probability, box }) => {
       const [outline, name] = drawn(label, box, image);
@@ -47,7 +47,7 @@ export class Findings {
       return one;
     });
     this.rows.replaceChildren(...this.found.map(({ row }) => row));
-    // The small ones above, so that they can be pointed at.
+    // Small boxes above large ones, where the pointer reaches them.
     const large = this.found.toSorted((a, b) => b.area - a.area);
     this.boxes.replaceChildren(...large.map(({ box }) => box), ...large.map(({ name }) => name));
     // What is not displayed cannot be measured.
@@ -55,7 +55,7 @@ export class Findings {
     for (const { name } of large) fit(name);
   }
 
-  /** Hides what is less probable; gives how many are left. */
+  /** Hides the objects below the threshold; returns the number of the others. */
   filter(threshold) {
     let count = 0;
     for (const { probability, row, box, name } of this.found) {

@@ -1,8 +1,8 @@
-// The request as code. The login stays in the environment: the page does not know it either.
+// The request as code. The login comes from the environment: the page does not know it.
 
 const shell = (text) => (/^[\w./@%+=:,-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`);
 
-// curl takes `;` and `,` in a plain name for its own.
+// curl gives `;` and `,` in a plain name a meaning of their own.
 const curlFile = (name) => (/[;,"\\]/.test(name) ? `"${name.replace(/["\\]/g, String.raw`\$&`)}"` : name);
 
 const write = {
@@ -15,14 +15,14 @@ const write = {
 import requests
 
 with open(${JSON.stringify(name)}, "rb") as picture:
-    answer = requests.post(
+    response = requests.post(
         ${JSON.stringify(address)},
         auth=(os.environ["SECRET_USERNAME"], os.environ["SECRET_PASSWORD"]),
         files={"image": picture},
         timeout=30,
     )
-answer.raise_for_status()
-for found in answer.json()["predictions"]:
+response.raise_for_status()
+for found in response.json()["predictions"]:
     print(found["label"], found["probability"], found["box"])
 `,
 
@@ -32,17 +32,17 @@ const { SECRET_USERNAME, SECRET_PASSWORD } = process.env;
 const login = Buffer.from(\`\${SECRET_USERNAME}:\${SECRET_PASSWORD}\`).toString("base64");
 const form = new FormData();
 form.append("image", await openAsBlob(${JSON.stringify(name)}), "picture");
-const answer = await fetch(${JSON.stringify(address)}, {
+const response = await fetch(${JSON.stringify(address)}, {
   method: "POST",
   headers: { Authorization: \`Basic \${login}\` },
   body: form,
 });
-if (!answer.ok) throw new Error(await answer.text());
-for (const { label, probability, box } of (await answer.json()).predictions) {
+if (!response.ok) throw new Error(await response.text());
+for (const { label, probability, box } of (await response.json()).predictions) {
   console.log(label, probability, box);
 }
 `,
 };
 
-/** Code in a language for a request to that address with the picture of that name. */
+/** The code in a language for a request to that address with the picture of that name. */
 export const snippet = (language, address, name) => write[language](address, name);

@@ -1,5 +1,5 @@
-// The server turns pictures upright by their EXIF orientation. Browsers do so with JPEGs and PNGs; but
-// Chromium shows a WebP as it is stored, where boxes would not fit it.
+// The server turns pictures upright by their EXIF orientation. Browsers do the same with JPEG and PNG, but
+// Chromium shows a WebP as stored, and boxes would not fit.
 
 // The upright picture's axes in the stored one's, by orientation from 1 (a, b, c, d of a canvas' transform).
 const TURNS = [
@@ -7,7 +7,7 @@ const TURNS = [
   [0, 1, 1, 0], [0, 1, -1, 0], [0, -1, -1, 0], [0, -1, 1, 0],
 ];
 
-/** The picture as every browser shows it upright: itself, or a WebP turned. */
+/** The picture as every browser shows it upright: unchanged, or a turned WebP. */
 export async function upright(picture) {
   const turn = TURNS[(await orientation(picture)) - 1];
   if (!turn || turn === TURNS[0]) return picture;
@@ -22,7 +22,7 @@ export async function upright(picture) {
   return new Promise((resolve) => canvas.toBlob((blob) => resolve(blob ?? picture)));
 }
 
-/** The EXIF orientation of a WebP. Of what is none, or is broken, nothing: the server will say so. */
+/** The EXIF orientation of a WebP; undefined for other or damaged files, which the server reports. */
 async function orientation(picture) {
   const webp = /^RIFF[^]{4}WEBP/.test(await picture.slice(0, 12).text());
   if (!webp) return undefined;
@@ -40,6 +40,6 @@ async function orientation(picture) {
     while (view.getUint16(entry, little) !== 0x0112) entry += 12;
     return view.getUint16(entry + 8, little);
   } catch {
-    return undefined; // Read past the end: there is no such chunk, or no such entry.
+    return undefined; // The read went past the end: there is no such chunk or entry.
   }
 }

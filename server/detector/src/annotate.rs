@@ -1,9 +1,9 @@
-//! Detections drawn into their picture: boxes, and labels on plates. What is drawn by [`draw_marks`] has the colours
-//! and texts of the caller.
+//! Draws detections into their picture: boxes, and labels on plates. [`draw_marks`] takes colours and texts from
+//! its caller.
 //!
-//! A class's colour is that of its index, and so the same in every picture, whatever the labels file
-//! calls it. The colours of any nine classes in succession are far apart for whoever does not see all
-//! colours too, and those of any two of the first 80 can be told apart.
+//! A class's colour depends on its index only, and so is the same in every picture and with every labels file.
+//! Any nine successive classes have colours that are far apart, and any two of the first 80 have colours that can
+//! be told apart, for people with colour blindness too.
 
 use std::sync::LazyLock;
 
@@ -13,10 +13,10 @@ use image::{Rgb, RgbImage};
 use super::Detection;
 use super::boxes::Corners;
 
-/// The colours of classes 1 to 80; then they come again. Made by `annotate/palette.py`. Every release
-/// has the same.
+/// The colours of classes 1 to 80; class 81 has the first again. Made by `annotate/palette.py`. They must not
+/// change from release to release.
 #[rustfmt::skip]
-#[expect(clippy::unreadable_literal, reason = "colours are written so everywhere")]
+#[expect(clippy::unreadable_literal, reason = "the usual notation of colours")]
 const PALETTE: [u32; 80] = [
     0xe14b00, 0x1e00ff, 0x78ffff, 0xa596f0, 0x870f78, 0xf0e13c, 0xf09687, 0xa55a96,
     0x3c78ff, 0xc30000, 0x3c0fd2, 0x69e1f0, 0xb487c3, 0x960f4b, 0xd2f096, 0xf0783c,
@@ -33,22 +33,22 @@ const PALETTE: [u32; 80] = [
 const BLACK: Rgb<u8> = Rgb([0, 0, 0]);
 const WHITE: Rgb<u8> = Rgb([255, 255, 255]);
 
-/// Roboto; `annotate/font.sh` says what is left of it.
+/// The part of Roboto that `annotate/font.sh` selects.
 static FONT: LazyLock<FontRef> = LazyLock::new(|| {
     let font = FontRef::try_from_slice(include_bytes!("annotate/Roboto-Medium.ttf"));
     font.expect("a font that ships")
 });
 
-/// The most boxes that are drawn. More would hide each other, and take seconds of a large picture.
-const MOST: usize = 200;
+/// Maximum number of boxes that are drawn. More would hide each other, and take seconds in a large picture.
+const MAX_BOXES: usize = 200;
 
-/// The least height of a line of text that can be read, in pixels.
+/// Minimum height of a readable line of text, in pixels.
 const SMALLEST_TEXT: f32 = 13.0;
 
-/// A dash, and the gap after it, is so many times as long as the line is wide.
+/// Length of a dash, and of the gap after it, in widths of the line.
 const DASH: i64 = 4;
 
-/// Beside a plate's text, of the height of its line.
+/// Space on the left and on the right of a plate's text, in heights of the text's line.
 const PADDING: f32 = 0.2;
 
 /// The colour of a class, by its index from 1.
@@ -58,8 +58,7 @@ pub fn colour(class: usize) -> Rgb<u8> {
     Rgb([red, green, blue])
 }
 
-/// Black or white, whichever contrasts more with a colour: by 4.5 to 1 at least (WCAG 2, contrast
-/// ratio).
+/// Black or white: the one with the higher contrast to a colour, which is at least 4.5 to 1 (WCAG 2).
 #[must_use]
 pub fn ink(colour: Rgb<u8>) -> Rgb<u8> {
     let linear = |level: u8| match f32::from(level) / 255.0 {
@@ -68,22 +67,22 @@ pub fn ink(colour: Rgb<u8>) -> Rgb<u8> {
     };
     let [red, green, blue] = colour.0.map(linear);
     let luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-    // Where both contrast alike: (L + 0.05) / 0.05 = 1.05 / (L + 0.05).
+    // Both contrasts are equal at (L + 0.05) / 0.05 = 1.05 / (L + 0.05).
     if luminance > 0.179 { BLACK } else { WHITE }
 }
 
-/// Draws the detections, which are given best first: the best 200, and the best on top. Lines and text grow with the
-/// picture, which must not be empty. A label that does not fit in it is made smaller, then cut, then left out.
+/// Draws the first 200 detections, the first on top; they come best first. Lines and text grow with the picture,
+/// which must not be empty. A label that does not fit in it is made smaller, then cut, then left out.
 pub fn draw(picture: &mut RgbImage, detections: &[Detection]) {
     let marks: Vec<Mark> = detections
         .iter()
-        .take(MOST)
+        .take(MAX_BOXES)
         .map(|found| Mark {
             corners: found.corners,
             colour: colour(found.class),
             line: Line::Solid,
             label: found.label.clone(),
-            // Downwards: what is not certain is not called so.
+            // Rounded down: only a certain detection shows 100 %.
             ending: format!(" {} %", (found.score * 100.0).floor()),
         })
         .collect();
@@ -94,13 +93,13 @@ pub fn draw(picture: &mut RgbImage, detections: &[Detection]) {
 /// A box to draw, and what to write at it.
 #[derive(Debug, Clone)]
 pub struct Mark {
-    /// Where, in pixels of the picture. What lies outside is moved to its edge.
+    /// The box, in pixels of the picture. Edges outside the picture move to its edge.
     pub corners: Corners,
-    /// Of the box's line and the label's plate.
+    /// The colour of the box's line and the label's plate.
     pub colour: Rgb<u8>,
     /// How the box is drawn.
     pub line: Line,
-    /// Written on a plate, and cut if it does not fit in the picture.
+    /// Written on a plate; cut if it does not fit in the picture.
     pub label: String,
     /// Written after the label, never cut. If both are empty there is no plate.
     pub ending: String,
@@ -109,27 +108,27 @@ pub struct Mark {
 /// How a box is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
-    /// Between two lines, black or white, that contrast with it.
+    /// Between two lines, black or white, for contrast.
     Solid,
-    /// As solid, with gaps. There is a dash at every corner.
+    /// As solid, with gaps; a dash at every corner.
     Dashed,
-    /// One pixel wide, with one outside it that contrasts.
+    /// One pixel wide, with a contrasting pixel outside.
     Thin,
 }
 
-/// Draws boxes with their labels: the first 200, the first on top and with the first choice of a place for its label.
-/// The picture must not be empty.
+/// Draws the first 200 boxes with their labels. The first is on top, and its label takes its position first. The
+/// picture must not be empty.
 pub fn draw_marks(picture: &mut RgbImage, marks: &[Mark], pens: Pens) {
-    let marks = &marks[..marks.len().min(MOST)];
+    let drawn = &marks[..marks.len().min(MAX_BOXES)];
     let whole = Area::whole(picture);
-    for mark in marks.iter().rev() {
+    for mark in drawn.iter().rev() {
         let area = Area::of(&mark.corners, whole);
         pens.outline(picture, area, mark.colour, mark.line);
     }
     let mut plates: Vec<Plate> = Vec::new();
-    for mark in marks {
+    for mark in drawn {
         if let Some(text) = Text::fitting(&mark.label, &mark.ending, pens.text, whole) {
-            let area = place(&text, Area::of(&mark.corners, whole), pens, whole, &plates);
+            let area = position(&text, Area::of(&mark.corners, whole), pens, whole, &plates);
             let colour = mark.colour;
             plates.push(Plate { area, text, colour });
         }
@@ -139,8 +138,7 @@ pub fn draw_marks(picture: &mut RgbImage, marks: &[Mark], pens: Pens) {
     }
 }
 
-/// Writes one line of text, as high as `corners`, which are in pixels of the picture. A text that is wider than they
-/// are is cut.
+/// Writes one line of text into a box in pixels of the picture, as high as the box, and cut if it is wider.
 pub fn write(picture: &mut RgbImage, text: &str, corners: &Corners, colour: Rgb<u8>) {
     let area = Area::of(corners, Area::whole(picture));
     let height = area.height() as f32;
@@ -150,18 +148,17 @@ pub fn write(picture: &mut RgbImage, text: &str, corners: &Corners, colour: Rgb<
     }
 }
 
-/// How wide lines and how high texts are, in pixels.
+/// The width of lines and the height of text, in pixels.
 #[derive(Debug, Clone, Copy)]
 pub struct Pens {
     line: i64,
-    /// On either side of a line.
+    /// The contrasting line on either side.
     casing: i64,
-    /// Of a line of text.
     text: f32,
 }
 
 impl Pens {
-    /// Those that are seen in a picture of this width and height.
+    /// Pens that are easy to see in a picture of this width and height.
     #[must_use]
     pub fn of(width: u32, height: u32) -> Self {
         let side = ((u64::from(width) * u64::from(height)) as f32).sqrt();
@@ -172,7 +169,7 @@ impl Pens {
         }
     }
 
-    /// The line lies inside the box, so that it is seen where the box reaches the picture's edge.
+    /// The line lies inside the box, so that it also shows at the picture's edge.
     fn outline(self, picture: &mut RgbImage, area: Area, colour: Rgb<u8>, line: Line) {
         let side = area.width().min(area.height());
         let width = self.line.min(side / 4).max(1);
@@ -200,7 +197,7 @@ impl Pens {
     }
 }
 
-/// Pixels; those at `right` and `bottom` are the first outside.
+/// A rectangle of pixels; `right` and `bottom` are the first outside.
 #[derive(Debug, Clone, Copy)]
 struct Area {
     left: i64,
@@ -221,9 +218,9 @@ impl Area {
 
     /// At least one pixel of the picture.
     fn of(corners: &Corners, whole: Self) -> Self {
-        let side = |near: f32, far: f32, most: i64| {
-            let near = (near.round() as i64).clamp(0, most - 1);
-            (near, (far.round() as i64).clamp(near + 1, most))
+        let side = |near: f32, far: f32, end: i64| {
+            let first = (near.round() as i64).clamp(0, end - 1);
+            (first, (far.round() as i64).clamp(first + 1, end))
         };
         let (left, right) = side(corners.x1, corners.x2, whole.right);
         let (top, bottom) = side(corners.y1, corners.y2, whole.bottom);
@@ -267,7 +264,7 @@ impl Area {
         common.width().max(0) * common.height().max(0)
     }
 
-    /// What of it lies in the picture is filled.
+    /// Fills the part that lies in the picture.
     fn fill(self, picture: &mut RgbImage, colour: Rgb<u8>) {
         let inside = self.common(Self::whole(picture));
         if inside.left >= inside.right {
@@ -281,14 +278,14 @@ impl Area {
         }
     }
 
-    /// Fills what is less than `width` from its edges.
+    /// Fills its edges, so many pixels wide.
     fn outline(self, picture: &mut RgbImage, width: i64, colour: Rgb<u8>) {
         for side in self.sides(width) {
             side.fill(picture, colour);
         }
     }
 
-    /// What is less than `width` from its top, bottom, left and right edges.
+    /// Its top, bottom, left and right edges, so many pixels wide.
     fn sides(self, width: i64) -> [Self; 4] {
         let Self {
             left,
@@ -317,8 +314,8 @@ impl Area {
         ]
     }
 
-    /// Pieces along its longer side with gaps between them, all of about `length`. The first and the last piece are at
-    /// its ends.
+    /// Pieces along its longer side with gaps between them, all about `length` long. The first and the last piece are
+    /// at its ends.
     fn dashes(self, length: i64) -> impl Iterator<Item = Self> {
         let long = self.width().max(self.height());
         let pieces = (long / length) | 1;
@@ -342,7 +339,7 @@ impl Area {
     }
 }
 
-/// A line of text of a size.
+/// A line of text with its size in pixels.
 #[derive(Debug)]
 struct Text {
     line: String,
@@ -351,20 +348,20 @@ struct Text {
 }
 
 impl Text {
-    /// A label and what follows it, as large as `height` and the picture allow. `None` where nothing fits, or there
-    /// is nothing to write.
+    /// A label and its ending, as large as `height` and the picture allow. `None` if nothing fits, or there is
+    /// nothing to write.
     fn fitting(label: &str, ending: &str, height: f32, whole: Area) -> Option<Self> {
-        let height = height.min(whole.height() as f32);
-        if height < SMALLEST_TEXT || (label.is_empty() && ending.is_empty()) {
+        let highest = height.min(whole.height() as f32);
+        if highest < SMALLEST_TEXT || (label.is_empty() && ending.is_empty()) {
             return None;
         }
-        // What the label may have of the smallest line, in heights of it, as all widths here.
+        // The label's room in the smallest line. All widths here are in heights of the line.
         let room =
             whole.width() as f32 / SMALLEST_TEXT - width(ending, f32::INFINITY) - 2.0 * PADDING;
         let line = cut(label, room)? + ending;
         let wide = width(&line, f32::INFINITY) + 2.0 * PADDING;
         let fits = (whole.width() as f32 / wide).floor();
-        let height = height.min(fits).max(SMALLEST_TEXT);
+        let height = highest.min(fits).max(SMALLEST_TEXT);
         Some(Self {
             line,
             height,
@@ -373,7 +370,7 @@ impl Text {
     }
 }
 
-/// Writes a line of text from its left top corner on.
+/// Writes a line of text with its top left corner at a pixel.
 fn write_line(
     picture: &mut RgbImage,
     line: &str,
@@ -406,15 +403,14 @@ fn write_line(
 }
 
 fn blend(pixel: &mut Rgb<u8>, colour: Rgb<u8>, coverage: f32) {
-    let coverage = coverage.clamp(0.0, 1.0);
+    let share = coverage.clamp(0.0, 1.0);
     for (below, above) in pixel.0.iter_mut().zip(colour.0) {
-        let mixed = f32::from(*below) * (1.0 - coverage) + f32::from(above) * coverage;
+        let mixed = f32::from(*below) * (1.0 - share) + f32::from(above) * share;
         *below = mixed.round() as u8;
     }
 }
 
-/// How wide a text is, in heights of its line. One that is wider than `enough` is not measured to its
-/// end, wherever that is.
+/// The width of a text, in heights of its line. Measuring stops when it exceeds `enough`.
 fn width(text: &str, enough: f32) -> f32 {
     let mut sum = 0.0;
     for character in text.chars() {
@@ -430,7 +426,7 @@ fn advance(character: char) -> f32 {
     FONT.as_scaled(1.0).h_advance(FONT.glyph_id(character))
 }
 
-/// A text, with its end replaced by an ellipsis if it is wider than `room`; `None` where not one character fits.
+/// A text; if it is wider than `room`, its end is replaced by an ellipsis. `None` if no character fits.
 fn cut(text: &str, room: f32) -> Option<String> {
     if width(text, room) > room {
         Some(beginning(text, room - advance('…'))? + "…")
@@ -439,7 +435,7 @@ fn cut(text: &str, room: f32) -> Option<String> {
     }
 }
 
-/// As many of a text's characters as are no wider than `room`; `None` where not even one is.
+/// As many characters of a text as fit in `room`; `None` if no character does.
 fn beginning(text: &str, room: f32) -> Option<String> {
     let mut left = room;
     let fits = |character: &char| {
@@ -450,7 +446,7 @@ fn beginning(text: &str, room: f32) -> Option<String> {
     (!begun.is_empty()).then(|| begun.trim_end().to_owned())
 }
 
-/// A label where it will be drawn.
+/// A label and the area where it will be drawn.
 #[derive(Debug)]
 struct Plate {
     area: Area,
@@ -460,23 +456,23 @@ struct Plate {
 
 impl Plate {
     fn draw(&self, picture: &mut RgbImage, casing: i64) {
-        let ink = ink(self.colour);
-        self.area.grown(casing).fill(picture, ink);
+        let contrast = ink(self.colour);
+        self.area.grown(casing).fill(picture, contrast);
         self.area.fill(picture, self.colour);
         let Text { line, height, .. } = &self.text;
         let left = self.area.left as f32 + height * PADDING;
-        write_line(picture, line, *height, (left, self.area.top), ink);
+        write_line(picture, line, *height, (left, self.area.top), contrast);
     }
 }
 
-/// Where a label hides least of the others': at a corner of its box, outside rather than inside,
-/// above rather than below, left rather than right. Always in the picture.
-fn place(text: &Text, frame: Area, pens: Pens, whole: Area, others: &[Plate]) -> Area {
+/// The area in the picture in which a label hides least of the others: at a corner of its box, outside rather than
+/// inside, above rather than below, left rather than right.
+fn position(text: &Text, frame: Area, pens: Pens, whole: Area, others: &[Plate]) -> Area {
     let width = (text.width.ceil() as i64).min(whole.width());
     let height = (text.height.ceil() as i64).min(whole.height());
-    let at = |left: i64, top: i64| {
-        let left = left.min(whole.right - width).max(0);
-        let top = top.min(whole.bottom - height).max(0);
+    let at = |x: i64, y: i64| {
+        let left = x.min(whole.right - width).max(0);
+        let top = y.min(whole.bottom - height).max(0);
         Area {
             left,
             top,
@@ -485,17 +481,18 @@ fn place(text: &Text, frame: Area, pens: Pens, whole: Area, others: &[Plate]) ->
         }
     };
     let rows = [
-        // The box's own line goes on in the plate.
+        // The plate covers the box's line.
         frame.top + pens.line - height,
         frame.top,
         frame.bottom - pens.line,
         frame.bottom - height,
     ];
     let columns = [frame.left, frame.right - width];
-    let places = columns
+    let hidden =
+        |area: &Area| -> i64 { others.iter().map(|other| other.area.overlap(*area)).sum() };
+    columns
         .into_iter()
-        .flat_map(|left| rows.map(|top| at(left, top)));
-    let hidden = |place: &Area| others.iter().map(|other| other.area.overlap(*place)).sum();
-    let best: Option<Area> = places.min_by_key(|place| -> i64 { hidden(place) });
-    best.expect("there are eight")
+        .flat_map(|left| rows.map(|top| at(left, top)))
+        .min_by_key(hidden)
+        .expect("there are eight")
 }

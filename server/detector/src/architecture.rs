@@ -1,24 +1,24 @@
-//! What a network is made of, as data: every family describes its network in these words.
+//! What a network is made of, as data: every family describes its network in these terms.
 //!
-//! Networks are square: a map of `side` x `side` comes out of each operation.
+//! Feature maps are square, `side` x `side`.
 
-use super::graph::{Graph, Map, Node};
+use super::graph::{Graph, MapId, Node};
 
-/// A network without its weights. The graph's outputs are the heads of each source, the finest source
+/// A network without its weights. The graph's outputs are the heads of each source feature map, the finest
 /// first: offsets, then logits.
 pub(super) type Architecture = Graph<Operation>;
 
-/// What is computed of one map, or of two.
+/// An operation on one feature map, or on two.
 #[derive(Debug, Clone)]
 pub(super) enum Operation {
     Convolution(Convolution),
     MaxPool(Pool),
-    /// The sum of two maps (He et al. 2015, section 3.2).
+    /// The sum of two feature maps (He et al. 2015, section 3.2).
     Add,
-    /// L2 normalisation over the channels, each with a learned scale (Liu et al. 2015, `ParseNet`).
+    /// L2 normalisation over the channels, each with a learned factor (Liu et al. 2015, `ParseNet`).
     L2Norm {
-        /// The scales' name in the file.
-        scale: String,
+        /// The name of the factors' tensor in the file.
+        name: String,
     },
 }
 
@@ -27,15 +27,13 @@ impl Operation {
     /// normalisation's in full.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
-            Self::Convolution(Convolution { name, .. }) | Self::L2Norm { scale: name } => {
-                Some(name)
-            }
+            Self::Convolution(Convolution { name, .. }) | Self::L2Norm { name } => Some(name),
             Self::MaxPool(_) | Self::Add => None,
         }
     }
 }
 
-/// A convolution with a bias, and what follows it.
+/// A convolution with a bias, and the activation after it.
 #[derive(Debug, Clone)]
 pub(super) struct Convolution {
     /// In the file, without `.weight` and `.bias`.
@@ -45,16 +43,16 @@ pub(super) struct Convolution {
     pub activation: Activation,
 }
 
-/// How many channels a convolution puts out.
+/// How many output channels a convolution has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Channels {
-    /// As many as the file says: a narrower network is the same network.
+    /// As many as the file's tensors have: narrower variants of a network are the same network.
     Free,
     /// One for each input channel, which is convolved alone (Howard et al. 2017, section 3.1).
     Depthwise,
     /// Four offsets for each of so many boxes.
     Offsets(usize),
-    /// A logit a class for each of so many boxes.
+    /// A logit per class for each of so many boxes.
     Logits(usize),
 }
 
@@ -63,11 +61,11 @@ pub(super) enum Channels {
 pub(super) enum Activation {
     Linear,
     Relu,
-    /// Cut off at 6 (Sandler et al. 2018).
+    /// Clipped at 6 (Sandler et al. 2018).
     Relu6,
 }
 
-/// How a kernel moves over a map.
+/// How a kernel moves over a feature map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Geometry {
     /// Side of the kernel.
@@ -77,18 +75,18 @@ pub(super) struct Geometry {
     pub dilation: i64,
 }
 
-/// Zeros around a map.
+/// Zeros around a feature map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Padding {
     /// So many rows and columns on every side.
     Each(i64),
-    /// TensorFlow's: as many as give `ceil(side / stride)` outputs; of an odd number the one more
-    /// stands below and on the right.
+    /// TensorFlow's: as many as give `ceil(side / stride)` outputs. If the number is odd, the extra row is
+    /// below and the extra column on the right.
     Same,
 }
 
 impl Geometry {
-    /// A kernel of `side` x `side` that keeps a map's side.
+    /// A kernel of `side` x `side` that keeps a feature map's side.
     pub(super) const fn keeping(side: i64) -> Self {
         Self {
             kernel: side,
@@ -98,13 +96,13 @@ impl Geometry {
         }
     }
 
-    /// Rows of zeros above and below a map, which are also the columns left and right of it.
+    /// Rows of zeros above and below a feature map, which are also the columns left and right of it.
     pub(super) fn padding(self, side: i64) -> (i64, i64) {
         match self.padding {
             Padding::Each(padding) => (padding, padding),
             Padding::Same => {
                 let outputs = (side + self.stride - 1) / self.stride;
-                let total = ((outputs - 1) * self.stride + self.reach() - side).max(0);
+                let total = ((outputs - 1) * self.stride + self.extent() - side).max(0);
                 (total / 2, total - total / 2)
             }
         }
@@ -113,16 +111,16 @@ impl Geometry {
     /// The side of the output.
     pub(super) fn side_after(self, side: i64) -> i64 {
         let (before, after) = self.padding(side);
-        (side + before + after - self.reach()) / self.stride + 1
+        (side + before + after - self.extent()) / self.stride + 1
     }
 
-    /// Side of the square that the kernel sees.
-    fn reach(self) -> i64 {
+    /// Side of the dilated kernel.
+    fn extent(self) -> i64 {
         self.dilation * (self.kernel - 1) + 1
     }
 }
 
-/// A max pool.
+/// A max-pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pool {
     /// Side of the window.
@@ -141,60 +139,33 @@ impl Pool {
     }
 }
 
-/// Writes an architecture down, operation by operation. Each operation takes the map that it is given
-/// and gives its own.
+/// Builds an architecture operation by operation. Each method takes the feature maps that the operation
+/// reads, and returns the one that it computes.
 #[derive(Debug, Default)]
 pub(super) struct Builder {
     nodes: Vec<Node<Operation>>,
-    outputs: Vec<Map>,
+    outputs: Vec<MapId>,
 }
 
 impl Builder {
-    fn push(&mut self, operation: Operation, inputs: &[Map]) -> Map {
+    fn push(&mut self, operation: Operation, inputs: &[MapId]) -> MapId {
         self.nodes.push(Node {
             operation,
             inputs: inputs.to_vec(),
         });
-        Map::after(self.nodes.len())
+        MapId::after(self.nodes.len())
     }
 
     pub(super) fn convolution(
         &mut self,
-        input: Map,
+        input: MapId,
         name: impl Into<String>,
-        geometry: Geometry,
-        activation: Activation,
-    ) -> Map {
-        self.any_convolution(input, name.into(), geometry, Channels::Free, activation)
-    }
-
-    /// A convolution of each channel by itself.
-    pub(super) fn depthwise(
-        &mut self,
-        input: Map,
-        name: impl Into<String>,
-        geometry: Geometry,
-        activation: Activation,
-    ) -> Map {
-        self.any_convolution(
-            input,
-            name.into(),
-            geometry,
-            Channels::Depthwise,
-            activation,
-        )
-    }
-
-    fn any_convolution(
-        &mut self,
-        input: Map,
-        name: String,
         geometry: Geometry,
         channels: Channels,
         activation: Activation,
-    ) -> Map {
+    ) -> MapId {
         let convolution = Convolution {
-            name,
+            name: name.into(),
             geometry,
             channels,
             activation,
@@ -202,23 +173,22 @@ impl Builder {
         self.push(Operation::Convolution(convolution), &[input])
     }
 
-    pub(super) fn max_pool(&mut self, input: Map, pool: Pool) -> Map {
+    pub(super) fn max_pool(&mut self, input: MapId, pool: Pool) -> MapId {
         self.push(Operation::MaxPool(pool), &[input])
     }
 
-    pub(super) fn add(&mut self, one: Map, other: Map) -> Map {
+    pub(super) fn add(&mut self, one: MapId, other: MapId) -> MapId {
         self.push(Operation::Add, &[one, other])
     }
 
-    pub(super) fn l2_norm(&mut self, input: Map, scale: impl Into<String>) -> Map {
-        let scale = scale.into();
-        self.push(Operation::L2Norm { scale }, &[input])
+    pub(super) fn l2_norm(&mut self, input: MapId, name: impl Into<String>) -> MapId {
+        self.push(Operation::L2Norm { name: name.into() }, &[input])
     }
 
-    /// The two heads of a source with `boxes` in each cell: of offsets, and of logits.
+    /// The two heads of a source feature map with `boxes` in each cell: offsets and logits.
     pub(super) fn heads(
         &mut self,
-        source: Map,
+        source: MapId,
         [offsets, logits]: [String; 2],
         geometry: Geometry,
         boxes: usize,
@@ -227,7 +197,7 @@ impl Builder {
             (offsets, Channels::Offsets(boxes)),
             (logits, Channels::Logits(boxes)),
         ] {
-            let output = self.any_convolution(source, name, geometry, channels, Activation::Linear);
+            let output = self.convolution(source, name, geometry, channels, Activation::Linear);
             self.outputs.push(output);
         }
     }
@@ -242,8 +212,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn same_padding_gives_a_stride_s_share_of_outputs_and_pads_below_first() {
-        let geometry = |kernel, stride| Geometry {
+    fn same_padding_divides_the_side_by_the_stride_and_puts_the_extra_row_below() {
+        let same = |kernel, stride| Geometry {
             kernel,
             stride,
             padding: Padding::Same,
@@ -257,7 +227,7 @@ mod tests {
             (19, 3, 1, (1, 1)),
             (19, 1, 1, (0, 0)),
         ] {
-            let geometry = geometry(kernel, stride);
+            let geometry = same(kernel, stride);
             assert_eq!(geometry.padding(side), padding, "{side} {geometry:?}");
             assert_eq!(geometry.side_after(side), (side + stride - 1) / stride);
         }

@@ -1,19 +1,20 @@
-//! From the network's outputs to detections: decoding against the priors and NMS, class by class.
+//! The network's outputs become detections: offsets are decoded with the prior boxes, and NMS runs class by
+//! class.
 
 use std::ops::RangeInclusive;
 
 use super::family::{self, BoxCoder, Family};
 use super::priors::Prior;
 
-/// Scales of the offsets that the network was trained to predict (Liu et al. 2016 and the
-/// original code's "variances"): of the centre, and of the logarithm of the size.
+/// Factors of the offsets (Liu et al. 2016; "variances" in the original code): of the centre's, and of the
+/// logarithm of the size's.
 const CENTRE_VARIANCE: f32 = 0.1;
 const SIZE_VARIANCE: f32 = 0.2;
 
-/// Scores at or below this are background noise and are never candidates, as in the paper.
+/// Scores at or below this are background noise, as in the paper: their boxes never enter NMS.
 pub const SCORE_FLOOR: f32 = 0.01;
 
-/// A box by two corners; the unit is the caller's (fractions here, pixels in the answers).
+/// A bounding box by two corners. The unit is the caller's: fractions of the picture's sides, or pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Corners {
     /// Left edge.
@@ -53,13 +54,13 @@ impl Corners {
         }
     }
 
-    /// Whether it has no area (or is not a number).
+    /// Whether it has no area, or a side is NaN.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !(self.x1 < self.x2 && self.y1 < self.y2)
     }
 
-    /// Intersection over union. NaN where both boxes are empty.
+    /// Intersection over union. NaN if both boxes are empty.
     #[must_use]
     pub fn iou(&self, other: &Self) -> f32 {
         let w = (self.x2.min(other.x2) - self.x1.max(other.x1)).max(0.0);
@@ -69,7 +70,7 @@ impl Corners {
     }
 }
 
-/// One box from its prior and the four offsets predicted for it.
+/// The bounding box, in fractions of the picture's sides, of a prior box and its four offsets.
 #[must_use]
 pub fn decode(prior: &Prior, offsets: &[f32; 4], coder: BoxCoder) -> Corners {
     let [dx, dy, dw, dh] = coder.order.map(|at| offsets[at]);
@@ -87,10 +88,9 @@ pub fn decode(prior: &Prior, offsets: &[f32; 4], coder: BoxCoder) -> Corners {
     }
 }
 
-/// Greedy non-maximum suppression over the `top_k` best scores: the indexes of the boxes kept,
-/// best first. A box is dropped where its `IoU` with a kept one exceeds `iou` (or is not a number:
-/// both are empty). Of equal scores the later index comes first, as in the reference's ascending
-/// sort read from its end.
+/// Greedy non-maximum suppression over the `top_k` best scores: the indexes of the boxes kept, best first. A
+/// box is dropped if its `IoU` with a kept one exceeds `iou`, or is NaN because both are empty. Of equal scores
+/// the later index comes first, as in the reference, which reads an ascending sort from its end.
 #[must_use]
 pub fn nms(boxes: &[Corners], scores: &[f32], iou: f32, top_k: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..boxes.len()).collect();
@@ -108,83 +108,81 @@ pub fn nms(boxes: &[Corners], scores: &[f32], iou: f32, top_k: usize) -> Vec<usi
     kept
 }
 
-/// The network's output for one picture, for each prior.
+/// The network's output for one picture, prior by prior.
 #[derive(Debug, Clone)]
 pub struct RawOutput {
-    /// Offsets, 4 a prior.
+    /// Offsets, 4 per prior.
     pub offsets: Vec<f32>,
-    /// Scores from 0 to 1, `classes` a prior; class 0 is the background.
+    /// Scores from 0 to 1, `classes` per prior; class 0 is the background.
     pub scores: Vec<f32>,
-    /// Classes, the background included.
+    /// The number of classes, the background included.
     pub classes: usize,
 }
 
-/// A detection before it is given a name: class index (never 0), probability, and a box in
-/// fractions of the picture's sides, unclipped.
+/// A detection before it gets a label.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scored {
     /// Class index, 1 or more.
     pub class: usize,
-    /// Probability, 0 to 1.
+    /// 0 to 1.
     pub score: f32,
-    /// Where, in fractions of the picture's sides.
+    /// In fractions of the picture's sides, not clipped to it.
     pub corners: Corners,
 }
 
-/// Which detections a caller wants.
+/// Which detections to return.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Criteria {
-    /// The least probability, 0 to 1. Below the score floor of 0.01 nothing is shown in any case.
+    /// Minimum score, 0 to 1. No detection has a score of [`SCORE_FLOOR`] or less.
     pub threshold: f32,
-    /// Of two boxes of one class whose `IoU` exceeds this, 0 to 1, only the better is kept.
+    /// NMS drops the worse of two boxes of one class whose `IoU` exceeds this, 0 to 1.
     pub iou: f32,
-    /// The most detections of a picture.
+    /// Maximum number of detections in a picture.
     pub top_k: usize,
 }
 
 impl Criteria {
-    /// The range of a threshold.
+    /// The range of `threshold`.
     pub const THRESHOLD: RangeInclusive<f32> = 0.0..=1.0;
-    /// The range of an `IoU`.
+    /// The range of `iou`.
     pub const IOU: RangeInclusive<f32> = 0.0..=1.0;
 
     /// The range of `top_k`: no network has more detections than prior boxes.
     #[must_use]
     pub fn top_k() -> RangeInclusive<usize> {
-        1..=family::most_priors()
+        1..=family::max_priors()
     }
 }
 
-/// Every class of a network by itself: what [`detect`] takes where no two have one label. `classes`
-/// counts the background.
+/// Each class alone: what [`detect`] takes if no two classes have the same label. `classes` counts the
+/// background.
 #[must_use]
 pub fn each_class(classes: usize) -> Vec<Vec<usize>> {
     (1..classes).map(|class| vec![class]).collect()
 }
 
-/// Detections, best first, of one picture, in part at least inside it, chosen as the family's own
-/// implementation does: of each kind the best candidates go through NMS. A kind is a class, or the
-/// classes that have the same label: an object shows under it once.
+/// The detections in one picture, best first, selected as the family's own implementation does. NMS runs for
+/// each label over the boxes of its classes, so that an object shows under a label once. Boxes that lie wholly
+/// outside the picture are left out.
 ///
-/// The reference runs NMS over all candidates above 0.01 and applies the threshold afterwards. A
-/// box never suppresses a better one, so leaving out those below the threshold first gives the
-/// same answer for less work.
+/// The reference runs NMS over all boxes above 0.01 and applies the threshold afterwards. A box never
+/// suppresses a better one, so applying the threshold first gives the same result for less work.
 #[must_use]
 pub fn detect(
     output: &RawOutput,
     priors: &[Prior],
     family: &Family,
-    kinds: &[Vec<usize>],
+    classes_by_label: &[Vec<usize>],
     criteria: &Criteria,
 ) -> Vec<Scored> {
     let mut found = Vec::new();
     let (mut candidates, mut boxes, mut scores) = (Vec::new(), Vec::new(), Vec::new());
     let (offsets, _) = output.offsets.as_chunks::<4>();
-    for kind in kinds {
+    for classes in classes_by_label {
         candidates.clear();
         boxes.clear();
         scores.clear();
-        for &class in kind {
+        for &class in classes {
             let column = output.scores.iter().skip(class).step_by(output.classes);
             for ((&score, offset), prior) in column.zip(offsets).zip(priors) {
                 if score >= criteria.threshold && score > SCORE_FLOOR {
@@ -205,7 +203,7 @@ pub fn detect(
         let kept = nms(&boxes, &scores, criteria.iou, family.candidates);
         found.extend(kept.into_iter().map(|index| candidates[index]));
     }
-    // A box that lies outside the picture shows nothing, and must not take another's place.
+    // Such a box shows nothing, and must not count towards `top_k`.
     found.retain(|found: &Scored| !found.corners.clip(1.0, 1.0).is_empty());
     found.sort_by(|a, b| b.score.total_cmp(&a.score));
     found.truncate(criteria.top_k);

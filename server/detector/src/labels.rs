@@ -1,8 +1,7 @@
-//! Labels: what the classes of a model are called in the answers.
+//! Labels: the names of a model's classes in the detections.
 //!
-//! A labels file belongs to whoever deploys the server, and need not be the model's own: the lab
-//! pairs weights of VOC's 20 classes with COCO's list of 80, where taking labels by position would
-//! name every object wrongly. [`Labels::assign`] says how they are matched.
+//! A labels file is chosen by its user, and may not be the model's own: by position, COCO's list of 80 would give
+//! wrong names to the 20 classes of VOC weights. [`Labels::assign`] tells how labels are matched.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -34,7 +33,7 @@ pub const VOC: [&str; 20] = [
     "tvmonitor",
 ];
 
-/// What COCO calls the classes that VOC calls otherwise: VOC's name, COCO's.
+/// The classes with different names in VOC and COCO: VOC's name, COCO's.
 pub const VOC_TO_COCO: [(&str, &str); 6] = [
     ("aeroplane", "airplane"),
     ("motorbike", "motorcycle"),
@@ -44,8 +43,7 @@ pub const VOC_TO_COCO: [(&str, &str); 6] = [
     ("tvmonitor", "tv"),
 ];
 
-/// What COCO calls the classes of Open Images that it has under another name. Beside these it has
-/// some under the same name in capitals, which match by themselves.
+/// The classes with different names in Open Images and COCO: Open Images' name in lower case, COCO's.
 const OPEN_IMAGES_TO_COCO: [(&str, &str); 7] = [
     ("cattle", "cow"),
     ("coffee cup", "cup"),
@@ -56,13 +54,13 @@ const OPEN_IMAGES_TO_COCO: [(&str, &str); 7] = [
     ("table", "dining table"),
 ];
 
-/// What an id of COCO's is called that no class has.
+/// The name of the ids that COCO skips.
 pub const GAP: &str = "N/A";
 
 /// One of COCO's 80 classes.
 #[derive(Debug)]
 pub struct CocoClass {
-    /// COCO's own number, 1 to 90, with gaps.
+    /// COCO's own id, 1 to 90, with gaps.
     pub id: usize,
     /// Its name.
     pub name: &'static str,
@@ -83,15 +81,15 @@ pub static COCO: LazyLock<Vec<CocoClass>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Bytes of the longest labels file: some ten thousand classes. A name takes many times its size in
+/// Maximum size of a labels file, in bytes: some ten thousand classes. A name takes many times its size in
 /// memory.
-const LONGEST: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 
-/// The lines of a labels file: one name a class.
+/// The names in a labels file, one per class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Labels(Vec<String>);
 
-/// What is wrong with a labels file, and where.
+/// What is wrong with a labels file.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum Error {
     /// A line is not text.
@@ -100,31 +98,31 @@ pub enum Error {
         /// Counted from 1.
         line: usize,
     },
-    /// A line cannot be read.
+    /// A line is malformed.
     #[error(
-        "line {line} is {text}, which {problem}; a line is a class: `name`, or `id,index,name`"
+        "line {line} is {text}, which {problem}; write one class per line: `name`, or `id,index,name`"
     )]
     Line {
         /// Counted from 1.
         line: usize,
-        /// What it holds, quoted.
+        /// Its text, quoted.
         text: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// More than any list of classes.
-    #[error("it has {bytes} bytes; a list of labels has {LONGEST} at most")]
+    /// The file is too large for a list of classes.
+    #[error("it has {bytes} bytes; a labels file has at most {MAX_BYTES}")]
     TooLong {
-        /// Bytes of the file.
+        /// Size of the file.
         bytes: usize,
     },
-    /// No classes.
-    #[error("it has no labels; write one class a line: `name`, or `id,index,name`")]
+    /// There are no labels.
+    #[error("it has no labels; write one class per line: `name`, or `id,index,name`")]
     Empty,
-    /// The labels cannot be those of the model.
+    /// The labels match the model's classes neither by number nor by name.
     #[error(
         "it has {labels} labels, but the model has {classes} classes{}; give a file with one label \
-         a class in the model's order, or one that has the model's names",
+         per class in the model's order, or one that has the model's names",
         if *known { ", and none of their names is in it" } else { ", whose names are not known" }
     )]
     Mismatch {
@@ -140,11 +138,11 @@ pub enum Error {
 /// How labels were matched with a model's classes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Matched {
-    /// As many labels as classes: the first label is the first class.
+    /// The labels are as many as the classes: the first label is for the first class.
     ByPosition,
-    /// By the classes' names.
+    /// The labels have names that the classes have.
     ByName {
-        /// Classes that the file does not name, and which keep their own names.
+        /// Classes that are not in the file: they keep their own names.
         unnamed: Vec<String>,
     },
 }
@@ -162,21 +160,20 @@ impl fmt::Display for Matched {
 }
 
 impl Labels {
-    /// Reads a labels file: one class a line, `name` or `id,index,name` (COCO's id, the position
-    /// from 1, the name). Either line ending, a byte order mark and blank lines at the end are fine.
+    /// Reads a labels file: one class per line, `name` or `id,index,name` (COCO's id, the position from 1, the
+    /// name). Either line ending, a byte order mark and blank lines at the end are accepted.
     ///
     /// # Errors
-    /// Where a line is not UTF-8, blank, malformed, out of place or the name of an earlier one, and
-    /// where there is none, or more than a megabyte of them. Lines are counted from 1.
+    /// If a line is not UTF-8, is blank or malformed, has another index than its position, or repeats a name;
+    /// if there are no lines, or more than 1 MiB of them.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        if bytes.len() > LONGEST {
+        if bytes.len() > MAX_BYTES {
             return Err(Error::TooLong { bytes: bytes.len() });
         }
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut lines = Vec::new();
-        for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let text = std::str::from_utf8(line).map_err(|_| Error::NotUtf8 { line: index + 1 })?;
+        for (line, bytes) in (1..).zip(text.split(|&byte| byte == b'\n')) {
+            let text = std::str::from_utf8(bytes).map_err(|_| Error::NotUtf8 { line })?;
             lines.push(text.trim());
         }
         while lines.last().is_some_and(|line| line.is_empty()) {
@@ -185,20 +182,22 @@ impl Labels {
         let mut first_lines = HashMap::new();
         let mut names = Vec::with_capacity(lines.len());
         for (line, text) in (1..).zip(lines) {
-            let name = name(text, line).and_then(|name| match first_lines.insert(name, line) {
-                Some(first) => Err(format!("repeats line {first}")),
-                None => Ok(name),
-            });
-            let name = name.map_err(|problem| Error::Line {
-                line,
-                text: quote(text),
-                problem,
-            })?;
+            let name = name(text, line)
+                .and_then(|name| match first_lines.insert(name, line) {
+                    Some(first) => Err(format!("repeats line {first}")),
+                    None => Ok(name),
+                })
+                .map_err(|problem| Error::Line {
+                    line,
+                    text: quote(text),
+                    problem,
+                })?;
             names.push(name.to_owned());
         }
-        match names.is_empty() {
-            true => Err(Error::Empty),
-            false => Ok(Self(names)),
+        if names.is_empty() {
+            Err(Error::Empty)
+        } else {
+            Ok(Self(names))
         }
     }
 
@@ -208,16 +207,14 @@ impl Labels {
         &self.0
     }
 
-    /// Whether it is the lab's list, COCO's, which stands for any model that nobody gave a list.
-    #[must_use]
-    pub fn is_the_lab_s(&self) -> bool {
+    /// Whether these are COCO's names, the default labels file.
+    pub(super) fn is_coco(&self) -> bool {
         self.0.iter().eq(COCO.iter().map(|class| class.name))
     }
 
-    /// Gives classes whose `own` names are known their labels by name: a class that the file does not name
-    /// keeps its own.
-    #[must_use]
-    pub fn name(&self, own: &[String]) -> (Vec<String>, Matched) {
+    /// Matches labels by name with classes that have names of their `own`. A class that is not in the file keeps
+    /// its name.
+    pub(super) fn name(&self, own: &[String]) -> (Vec<String>, Matched) {
         let mut unnamed = Vec::new();
         let named = own.iter().map(|class| {
             self.find(class).cloned().unwrap_or_else(|| {
@@ -226,17 +223,17 @@ impl Labels {
             })
         });
         let named = named.collect();
-        // The gaps of COCO's ids are no classes.
+        // The gaps in COCO's ids are not classes.
         unnamed.retain(|class| class != GAP);
         (named, Matched::ByName { unnamed })
     }
 
-    /// Gives each of a model's `classes` (the background not counted) its label. As many labels as
-    /// classes are taken by position; else by name, where the model's `known` names are known. Names of
-    /// VOC and Open Images also match COCO's. A class that the file does not name keeps its own name.
+    /// Matches labels with a model's `classes` (without the background): by position if they are as many, else
+    /// by name if the classes' names are `known`. Names of VOC and Open Images also match COCO's. A class that is
+    /// not in the file keeps its name.
     ///
     /// # Errors
-    /// Where neither is possible: [`Error::Mismatch`] tells both counts.
+    /// If neither is possible: [`Error::Mismatch`] tells both counts.
     pub fn assign(
         &self,
         classes: usize,
@@ -259,11 +256,10 @@ impl Labels {
         Ok(self.name(known))
     }
 
-    /// The label of that name, or of the name that COCO or VOC has for it; case does not matter.
+    /// The label with that name, or with another data set's name for it; case does not matter.
     fn find(&self, class: &str) -> Option<&String> {
         let class = class.to_lowercase();
-        let in_coco = coco_name(&class, &OPEN_IMAGES_TO_COCO);
-        let in_coco = coco_name(in_coco, &VOC_TO_COCO);
+        let in_coco = coco_name(coco_name(&class, &OPEN_IMAGES_TO_COCO), &VOC_TO_COCO);
         let mut lowered = self.0.iter().map(|label| (label, label.to_lowercase()));
         let same = |(label, lowered): (_, String)| (lowered == class).then_some(label);
         let by_coco = |(label, lowered): (_, String)| {
@@ -276,7 +272,7 @@ impl Labels {
     }
 }
 
-/// COCO's name of a class, by a table of other names and COCO's; its own where the table has none.
+/// COCO's name of a class, by a table of other names and COCO's; the class itself if the table has no other.
 fn coco_name<'a>(class: &'a str, table: &[(&str, &'static str)]) -> &'a str {
     let entry = table.iter().find(|(other, _)| *other == class);
     entry.map_or(class, |&(_, coco)| coco)
@@ -289,11 +285,11 @@ fn name(text: &str, line: usize) -> Result<&str, String> {
         [name] => name,
         [id, index, name] => {
             if id.parse::<u32>().is_err() {
-                return Err("has an id that is no number".to_owned());
+                return Err("has an id that is not a number".to_owned());
             }
             if index.parse() != Ok(line) {
                 return Err(format!(
-                    "has another index than {line}: lines are in the order of the index, from 1"
+                    "has another index than {line}: lines are in the order of their index, from 1"
                 ));
             }
             name
@@ -307,8 +303,8 @@ fn name(text: &str, line: usize) -> Result<&str, String> {
     }
 }
 
-/// Whether a text can name a class: it is not empty, and has no control characters, which a terminal or a
-/// log would obey.
+/// Whether a text can name a class: it is not empty, and has no control characters, which a terminal would
+/// obey.
 pub(super) fn is_name(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
 }

@@ -1,4 +1,4 @@
-//! What a network's numbers mean: how a picture becomes its input, and its outputs detections.
+//! What a network's numbers mean: a picture becomes its input, and its outputs become detections.
 
 use image::RgbImage;
 
@@ -8,26 +8,25 @@ use super::labels::{self, Labels, Matched};
 use super::network::{self, Network};
 use super::preprocess::Input;
 use super::priors::Prior;
-use super::quantise::Scales;
+use super::quantise::{self, Scales};
 use state_dict::StateDict;
 use state_dict::quote;
 
-/// Everything of a detector but its network, which one thread owns: shared by all who prepare its
-/// inputs and read its outputs.
+/// A detector without its network, which one thread owns: threads share a `Model` to prepare inputs and to read
+/// outputs.
 #[derive(Debug)]
 pub struct Model {
     name: String,
     family: &'static Family,
     priors: Vec<Prior>,
     labels: Vec<String>,
-    /// The classes of each label.
-    kinds: Vec<Vec<usize>>,
+    classes_by_label: Vec<Vec<usize>>,
     threshold: f32,
-    given: usize,
+    labels_in_file: usize,
     matched: Matched,
 }
 
-/// Why no detector can be made.
+/// Why no detector can be made of weights and labels.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The weights are not those of a family.
@@ -36,58 +35,59 @@ pub enum Error {
     /// The labels do not fit the weights.
     #[error(transparent)]
     Labels(#[from] labels::Error),
-    /// What the weights' file says of itself cannot be right.
-    #[error("{path}: its metadata {problem}")]
+    /// The metadata of the weights' file is wrong.
+    #[error("{path}: its metadata `{key}` {problem}")]
     Metadata {
         /// The weights file.
         path: String,
-        /// What is wrong with it.
+        /// The metadata's key.
+        key: &'static str,
+        /// What is wrong with its value.
         problem: String,
     },
 }
 
-/// What a request that does not say otherwise gets; the threshold may be left to the weights.
+/// The criteria of a request that states none.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Defaults {
-    /// The least score that is shown, 0 to 1; `None` for what suits the weights.
+    /// Minimum score, 0 to 1; `None` for the one that suits the weights.
     pub threshold: Option<f32>,
-    /// Of two boxes of one class whose `IoU` exceeds this, 0 to 1, only the better is kept.
+    /// NMS drops the worse of two boxes of one class whose `IoU` exceeds this, 0 to 1.
     pub iou: f32,
-    /// The most detections of a picture.
+    /// Maximum number of detections in a picture.
     pub top_k: usize,
 }
 
-/// The least width and height of a box, in pixels. Responses round to this.
+/// Minimum width and height of a box, in pixels. Responses round to this.
 const LEAST_SIDE: f32 = 0.01;
 
-/// One object found.
+/// A detected object.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Detection {
     /// The label of its class.
     pub label: String,
     /// Class index, 1 or more.
     pub class: usize,
-    /// Probability, 0 to 1.
+    /// 0 to 1.
     pub score: f32,
-    /// Where, in pixels of the upright picture, inside it and not empty.
+    /// In pixels of the upright picture, inside it and not empty.
     pub corners: Corners,
 }
 
 impl Model {
-    /// Reads a network and what belongs to it from a state dict.
+    /// Reads a network, and what its numbers mean, from a state dict.
     ///
     /// # Errors
-    /// Where the tensors are not those of a family, its metadata cannot be right, or the labels do not
-    /// fit it.
+    /// If the tensors are not those of a family, the metadata is wrong, or the labels do not fit the weights.
     pub fn new(state: &StateDict, labels: &Labels) -> Result<(Self, Network), Error> {
         let network = Network::new(state)?;
         let family = network.family();
         let classes = network.classes() - 1;
         let own = own_class_names(state, classes)?;
-        let given = labels.names().len();
+        let labels_in_file = labels.names().len();
         let (labels, matched) = match own {
-            // Weights that know their own classes need no list, unless somebody gave one.
-            Some(own) if labels.is_the_lab_s() => labels.name(&own),
+            // The default list only adds names to those that the weights state.
+            Some(own) if labels.is_coco() => labels.name(&own),
             own => {
                 let known = own.or_else(|| (family.class_names)(network.classes()));
                 labels.assign(classes, known.as_deref())?
@@ -98,10 +98,10 @@ impl Model {
             name: name.to_string_lossy().into_owned(),
             family,
             priors: family.priors(),
-            kinds: kinds(&labels),
+            classes_by_label: classes_by_label(&labels),
             labels,
             threshold: own_threshold(state)?.unwrap_or(family.threshold),
-            given,
+            labels_in_file,
             matched,
         };
         Ok((model, network))
@@ -119,13 +119,13 @@ impl Model {
         self.family
     }
 
-    /// The labels of its classes in order, the background not counted.
+    /// The labels of its classes in order, without the background.
     #[must_use]
     pub fn labels(&self) -> &[String] {
         &self.labels
     }
 
-    /// The defaults with a threshold: where they have none, what the file says, else the family's.
+    /// The defaults. If they have no threshold it is the file's, else the family's.
     #[must_use]
     pub fn criteria(&self, defaults: Defaults) -> Criteria {
         Criteria {
@@ -135,13 +135,13 @@ impl Model {
         }
     }
 
-    /// How many labels the file has.
+    /// How many labels the labels file has.
     #[must_use]
-    pub fn labels_given(&self) -> usize {
-        self.given
+    pub fn labels_in_file(&self) -> usize {
+        self.labels_in_file
     }
 
-    /// How the labels were matched with its classes.
+    /// How the labels were matched with the classes.
     #[must_use]
     pub fn matched(&self) -> &Matched {
         &self.matched
@@ -153,8 +153,8 @@ impl Model {
         self.family.preprocessing.input(picture)
     }
 
-    /// The detections in a picture of `width` x `height` pixels, best first. Boxes are clipped to
-    /// the picture; one that lies outside it altogether is left out.
+    /// The detections in a picture of `width` x `height` pixels, best first. Boxes are clipped to the picture;
+    /// those outside it are left out.
     #[must_use]
     pub fn detections(
         &self,
@@ -163,106 +163,116 @@ impl Model {
         (width, height): (u32, u32),
     ) -> Vec<Detection> {
         let (width, height) = (width as f32, height as f32);
-        boxes::detect(output, &self.priors, self.family, &self.kinds, criteria)
-            .into_iter()
-            .filter_map(|found| {
-                let corners = found.corners.scale(width, height).clip(width, height);
-                // What is left at the picture's edge may be too thin to be shown.
-                let sides = [corners.x2 - corners.x1, corners.y2 - corners.y1];
-                let shows = sides.iter().all(|side| *side >= LEAST_SIDE);
-                shows.then(|| Detection {
-                    label: self.labels[found.class - 1].clone(),
-                    class: found.class,
-                    score: found.score,
-                    corners,
-                })
+        boxes::detect(
+            output,
+            &self.priors,
+            self.family,
+            &self.classes_by_label,
+            criteria,
+        )
+        .into_iter()
+        .filter_map(|found| {
+            let corners = found.corners.scale(width, height).clip(width, height);
+            // A box clipped at the picture's edge may be too thin to show.
+            let sides = [corners.x2 - corners.x1, corners.y2 - corners.y1];
+            let shows = sides.iter().all(|side| *side >= LEAST_SIDE);
+            shows.then(|| Detection {
+                label: self.labels[found.class - 1].clone(),
+                class: found.class,
+                score: found.score,
+                corners,
             })
-            .collect()
+        })
+        .collect()
     }
 }
 
-/// The classes, from 1, of each label, in the order of the first. Gaps have one name, and are no kind.
-fn kinds(labels: &[String]) -> Vec<Vec<usize>> {
-    let mut kinds: Vec<Vec<usize>> = Vec::new();
+/// The classes, from 1, of each label, in the order of the labels' first classes. The gaps in COCO's ids share a
+/// name but are separate.
+fn classes_by_label(labels: &[String]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
     for (class, label) in (1..).zip(labels) {
-        let same = |kind: &&mut Vec<usize>| labels[kind[0] - 1] == *label && label != labels::GAP;
-        match kinds.iter_mut().find(same) {
-            Some(kind) => kind.push(class),
-            None => kinds.push(vec![class]),
+        let same = |group: &&mut Vec<usize>| labels[group[0] - 1] == *label && label != labels::GAP;
+        match groups.iter_mut().find(same) {
+            Some(group) => group.push(class),
+            None => groups.push(vec![class]),
         }
     }
-    kinds
+    groups
 }
 
-/// The threshold that a safetensors file carries.
+/// The threshold that a safetensors file states.
 fn own_threshold(state: &StateDict) -> Result<Option<f32>, Error> {
     let Some(text) = state.metadata().get("threshold") else {
         return Ok(None);
     };
     match text.parse() {
-        Ok(threshold) if (0.0..=1.0).contains(&threshold) => Ok(Some(threshold)),
-        _ => Err(Error::Metadata {
-            path: state.path().display().to_string(),
-            problem: format!("`threshold` is {}, no number from 0 to 1", quote(text)),
-        }),
+        Ok(threshold) if Criteria::THRESHOLD.contains(&threshold) => Ok(Some(threshold)),
+        _ => Err(wrong(
+            state,
+            "threshold",
+            format!("is {}, which is not a number from 0 to 1", quote(text)),
+        )),
     }
 }
 
-/// The class names that a safetensors file carries: a JSON array, without the background.
+/// The class names that a safetensors file states: a JSON array, without the background.
 fn own_class_names(state: &StateDict, classes: usize) -> Result<Option<Vec<String>>, Error> {
     let Some(text) = state.metadata().get("classes") else {
         return Ok(None);
     };
-    let wrong = |problem: String| Error::Metadata {
-        path: state.path().display().to_string(),
-        problem,
-    };
+    let wrong = |problem| wrong(state, "classes", problem);
     let names: Vec<String> = serde_json::from_str(text)
-        .map_err(|error| wrong(format!("`classes` is no JSON array of names: {error}")))?;
+        .map_err(|error| wrong(format!("is not a JSON array of names: {error}")))?;
     if let Some(name) = names.iter().find(|name| !labels::is_name(name)) {
         return Err(wrong(format!(
-            "`classes` has {}, which is no name",
+            "has {}, but a name is not empty and has no control characters",
             quote(name)
         )));
     }
     if names.len() != classes {
         let count = names.len();
         return Err(wrong(format!(
-            "`classes` names {count} classes, but the tensors are of {classes}"
+            "names {count} classes, but the tensors have {classes}"
         )));
     }
     Ok(Some(names))
 }
 
-/// The scales of a calibrated file; `None` where it is not.
-///
-/// # Errors
-/// Where its metadata is not what calibration writes.
-pub fn scales(state: &StateDict) -> Result<Option<Scales>, Error> {
-    let scales = Scales::from_metadata(state.metadata()).transpose();
-    scales.map_err(|problem| Error::Metadata {
+fn wrong(state: &StateDict, key: &'static str, problem: String) -> Error {
+    Error::Metadata {
         path: state.path().display().to_string(),
+        key,
         problem,
-    })
+    }
 }
 
-/// What can be told of a state dict without building its network.
+/// The int8 scales that a file states for its network; `None` if it is not calibrated.
+///
+/// # Errors
+/// If its metadata is not what calibration writes for that network.
+pub fn scales(state: &StateDict, network: &Network) -> Result<Option<Scales>, Error> {
+    Scales::from_metadata(state.metadata(), network)
+        .map_err(|problem| wrong(state, quantise::METADATA, problem))
+}
+
+/// What a state dict tells without building its network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Description {
     /// Its family.
     pub family: &'static Family,
-    /// The names of its classes in order, without the background, where they are known.
+    /// The names of its classes in order, without the background, if known.
     pub classes: Option<Vec<String>>,
-    /// The threshold for its scores: what the file says, else the family's.
+    /// The default minimum score: the file's, else the family's.
     pub threshold: f32,
 }
 
-/// Tells the family and the classes of a state dict; `None` where it is of no family.
+/// Describes a state dict; `None` if it is of no family.
 #[must_use]
 pub fn describe(state: &StateDict) -> Option<Description> {
     let recognised = Family::recognise(state)?;
     let outputs = recognised.outputs(state)?;
-    // A wrong list is refused where the model is used; here the rest is told all the same.
+    // `Model::new` refuses wrong metadata; here the rest is described all the same.
     let own = own_class_names(state, outputs - 1).ok().flatten();
     Some(Description {
         family: recognised.family,
@@ -279,8 +289,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_of_one_label_are_one_kind_but_for_the_gaps_of_coco_s_ids() {
+    fn classes_with_one_label_are_grouped_except_the_gaps_in_coco_s_ids() {
         let labels = ["cup", labels::GAP, "cat", "cup", labels::GAP].map(str::to_owned);
-        assert_eq!(kinds(&labels), [vec![1, 4], vec![2], vec![3], vec![5]]);
+        let expected = [vec![1, 4], vec![2], vec![3], vec![5]];
+        assert_eq!(classes_by_label(&labels), expected);
     }
 }

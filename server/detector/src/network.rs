@@ -1,45 +1,47 @@
-//! A network with its weights, in single precision: what a file of weights describes, and what is
-//! trained. [`inference`](super::inference) makes it ready to serve.
+//! A network with its weights, in single precision: what a file of weights describes, and what is trained.
+//! [`inference`](super::inference) prepares it for serving.
 //!
 //! Convolutions run in `channels_last`, which libtorch's CPU kernels prefer (about a tenth faster than
-//! NCHW). tch cannot ask for a memory format; a permuted contiguous copy is recognised as one.
+//! NCHW). tch cannot ask for a memory format; libtorch recognises a permuted contiguous copy as one.
 
 use std::collections::HashSet;
+use std::ops::Deref;
 
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::architecture::{Activation, Channels, Convolution, Geometry, Operation, Pool};
 use super::family::{self, Family, Recognised};
-use super::graph::{Graph, Map};
+use super::graph::{Graph, MapId, Node};
 use state_dict::StateDict;
 use state_dict::quote;
 
 /// Why a state dict is not a network of any family.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No tensor has the name of a first layer.
+    /// No tensor has the name of a known network's first tensor.
     #[error(
-        "{path}: not the weights of a known network: none of its {count} tensors is called {first}. \
-         {advice}"
+        "{path}: not the weights of a known network: none of its {count} tensors is called {expected}. \
+         {found}. The known networks are {}",
+        family::ALL.map(|family| family.name).join(", ")
     )]
     Unrecognised {
         /// The weights file.
         path: String,
         /// How many tensors it has.
         count: usize,
-        /// The names that the first tensor of a known network has.
-        first: String,
-        /// What to do next.
-        advice: String,
+        /// The names that the first tensors of the known networks have.
+        expected: String,
+        /// Its own first names.
+        found: String,
     },
     /// Tensors are missing, unknown or of the wrong shape: all are listed.
     #[error("{path}: not the state dict of {family}:{}", list(complaints))]
     Mismatch {
         /// The weights file.
         path: String,
-        /// The family it was taken for.
+        /// The family as which it was recognised.
         family: &'static str,
-        /// One a tensor.
+        /// One per tensor.
         complaints: Vec<String>,
     },
     /// libtorch failed.
@@ -47,7 +49,7 @@ pub enum Error {
     Torch(#[from] TchError),
 }
 
-/// The most complaints that are printed: another network's file has hundreds.
+/// Maximum number of complaints that are printed: the file of another network has hundreds.
 const COMPLAINTS_SHOWN: usize = 100;
 
 fn list(complaints: &[String]) -> String {
@@ -62,14 +64,32 @@ fn list(complaints: &[String]) -> String {
     shown
 }
 
-/// An operation with its weights.
+/// A tensor whose clones share its memory.
 #[derive(Debug)]
+pub(super) struct Shared(pub Tensor);
+
+impl Clone for Shared {
+    fn clone(&self) -> Self {
+        Self(self.0.shallow_clone())
+    }
+}
+
+impl Deref for Shared {
+    type Target = Tensor;
+
+    fn deref(&self) -> &Tensor {
+        &self.0
+    }
+}
+
+/// An operation with its weights.
+#[derive(Debug, Clone)]
 pub(super) enum Layer {
     Convolution {
-        how: Convolution,
-        /// Outputs x inputs (1 where depthwise) x kernel x kernel.
-        weight: Tensor,
-        bias: Tensor,
+        spec: Convolution,
+        /// Outputs x inputs (1 if depthwise) x kernel x kernel.
+        weight: Shared,
+        bias: Shared,
     },
     MaxPool(Pool),
     Add,
@@ -77,7 +97,7 @@ pub(super) enum Layer {
         /// In the file.
         name: String,
         /// One for each channel.
-        scale: Tensor,
+        factors: Shared,
     },
 }
 
@@ -85,7 +105,7 @@ impl Layer {
     /// What its tensors are called in the file: a convolution's without `.weight` and `.bias`.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
-            Self::Convolution { how, .. } => Some(&how.name),
+            Self::Convolution { spec, .. } => Some(&spec.name),
             Self::L2Norm { name, .. } => Some(name),
             Self::MaxPool(_) | Self::Add => None,
         }
@@ -93,48 +113,29 @@ impl Layer {
 
     fn forward(&self, inputs: &[&Tensor]) -> Result<Tensor, TchError> {
         match self {
-            Self::Convolution { how, weight, bias } => {
-                let groups = how.groups(weight);
-                let map = convolve(inputs[0], weight, bias, how.geometry, groups)?;
-                match how.channels {
-                    Channels::Offsets(_) | Channels::Logits(_) => Ok(map),
-                    Channels::Free | Channels::Depthwise => activate(map, how.activation),
-                }
+            Self::Convolution { spec, weight, bias } => {
+                let groups = spec.groups(weight);
+                let sums = convolve(inputs[0], weight, bias, spec.geometry, groups)?;
+                activate(sums, spec.activation)
             }
-            Self::MaxPool(how) => max_pool(inputs[0], *how),
+            Self::MaxPool(pool) => max_pool(inputs[0], *pool),
             Self::Add => inputs[0].f_add(inputs[1]),
-            Self::L2Norm { scale, .. } => l2_norm(inputs[0], scale),
-        }
-    }
-
-    fn shallow_clone(&self) -> Self {
-        match self {
-            Self::Convolution { how, weight, bias } => Self::Convolution {
-                how: how.clone(),
-                weight: weight.shallow_clone(),
-                bias: bias.shallow_clone(),
-            },
-            Self::MaxPool(how) => Self::MaxPool(*how),
-            Self::Add => Self::Add,
-            Self::L2Norm { name, scale } => Self::L2Norm {
-                name: name.clone(),
-                scale: scale.shallow_clone(),
-            },
+            Self::L2Norm { factors, .. } => l2_norm(inputs[0], factors),
         }
     }
 }
 
-/// A convolution by libtorch's own choice of kernel.
+/// A convolution by the kernel that libtorch selects.
 pub(super) fn convolve(
     x: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
-    how: Geometry,
+    geometry: Geometry,
     groups: i64,
 ) -> Result<Tensor, TchError> {
-    let (before, after) = how.padding(x.size()[2]);
+    let (before, after) = geometry.padding(x.size()[2]);
     let by = |x: &Tensor, padding: i64| {
-        let (stride, dilation) = ([how.stride; 2], [how.dilation; 2]);
+        let (stride, dilation) = ([geometry.stride; 2], [geometry.dilation; 2]);
         x.f_conv2d(weight, Some(bias), stride, [padding; 2], dilation, groups)
     };
     if before == after {
@@ -144,40 +145,40 @@ pub(super) fn convolve(
     }
 }
 
-/// So many rows of zeros above and below a map, and columns left and right of it.
+/// Adds rows of zeros above and below a feature map, and as many columns left and right of it.
 pub(super) fn pad(x: &Tensor, (before, after): (i64, i64)) -> Result<Tensor, TchError> {
     x.f_constant_pad_nd([before, after, before, after])
 }
 
-/// What follows a convolution; in place.
-pub(super) fn activate(mut map: Tensor, activation: Activation) -> Result<Tensor, TchError> {
+/// Applies an activation in place.
+pub(super) fn activate(mut x: Tensor, activation: Activation) -> Result<Tensor, TchError> {
     match activation {
-        Activation::Linear => Ok(map),
-        Activation::Relu => map.f_relu_(),
-        Activation::Relu6 => map.f_relu6_(),
+        Activation::Linear => Ok(x),
+        Activation::Relu => x.f_relu_(),
+        Activation::Relu6 => x.f_relu6_(),
     }
 }
 
-/// A max pool, by libtorch's own kernel.
-pub(super) fn max_pool(x: &Tensor, how: Pool) -> Result<Tensor, TchError> {
+/// A max-pool by libtorch's own kernel.
+pub(super) fn max_pool(x: &Tensor, pool: Pool) -> Result<Tensor, TchError> {
     x.f_max_pool2d(
-        [how.window; 2],
-        [how.stride; 2],
-        [how.padding; 2],
+        [pool.window; 2],
+        [pool.stride; 2],
+        [pool.padding; 2],
         [1, 1],
-        how.ceil,
+        pool.ceil,
     )
 }
 
-/// L2 normalisation over the channels in single precision, with a learned scale for each.
-/// torchvision guards against zero in another way, which differs below 1e-10 only.
-pub(super) fn l2_norm(x: &Tensor, scale: &Tensor) -> Result<Tensor, TchError> {
+/// L2 normalisation over the channels in single precision, with a learned factor for each. torchvision guards
+/// against division by zero in another way; the results differ only for norms near 1e-10.
+pub(super) fn l2_norm(x: &Tensor, factors: &Tensor) -> Result<Tensor, TchError> {
     let norm = x
         .f_square()?
         .f_sum_dim_intlist([1i64].as_slice(), true, Kind::Float)?
         .f_sqrt()?;
     x.f_div(&norm.f_add_scalar(1e-10)?)?
-        .f_mul(&scale.f_view([1, -1, 1, 1])?)
+        .f_mul(&factors.f_view([1, -1, 1, 1])?)
 }
 
 /// A network with its weights.
@@ -192,21 +193,19 @@ impl Network {
     /// Builds the network that the tensors of `state` describe.
     ///
     /// # Errors
-    /// Where no tensor has the name of a family's; where a tensor is missing, has no place in the
-    /// network, or has another shape than its neighbours ask for: all of them are listed, with both
-    /// shapes.
+    /// If no tensor has a name by which a family is recognised, or if tensors are missing, unknown, not finite,
+    /// or of another shape than the network or its neighbours need: all of them are listed.
     pub fn new(state: &StateDict) -> Result<Self, Error> {
         let Some(recognised) = Family::recognise(state) else {
             return Err(unrecognised(state));
         };
-        let mut plan = Plan::new(state, &recognised);
-        let graph = plan.layers();
+        let mut loader = Loader::new(state, &recognised);
         let network = Self {
-            graph,
+            graph: loader.layers(),
             family: recognised.family,
-            classes: plan.classes,
+            classes: loader.classes,
         };
-        plan.finish()?;
+        loader.finish()?;
         Ok(network)
     }
 
@@ -216,7 +215,7 @@ impl Network {
         self.family
     }
 
-    /// Classes, the background included.
+    /// The number of classes, the background included.
     #[must_use]
     pub fn classes(&self) -> usize {
         self.classes
@@ -226,24 +225,24 @@ impl Network {
     #[must_use]
     pub fn shallow_clone(&self) -> Self {
         Self {
-            graph: self.graph.convert(Layer::shallow_clone),
+            graph: self.graph.clone(),
             ..*self
         }
     }
 
-    /// Every parameter with its name in the family's state dict. The tensors share the network's
-    /// memory: a trainer asks for their gradients and updates them in place.
+    /// Every parameter with its name in the family's state dict. The tensors share the network's memory: a
+    /// trainer asks for their gradients and updates them in place.
     #[must_use]
     pub fn parameters(&self) -> Vec<(String, Tensor)> {
         let mut parameters = Vec::new();
         for (_, node) in self.graph.nodes() {
             match &node.operation {
-                Layer::Convolution { how, weight, bias } => {
-                    parameters.push((format!("{}.weight", how.name), weight.shallow_clone()));
-                    parameters.push((format!("{}.bias", how.name), bias.shallow_clone()));
+                Layer::Convolution { spec, weight, bias } => {
+                    parameters.push((format!("{}.weight", spec.name), weight.shallow_clone()));
+                    parameters.push((format!("{}.bias", spec.name), bias.shallow_clone()));
                 }
-                Layer::L2Norm { name, scale } => {
-                    parameters.push((name.clone(), scale.shallow_clone()));
+                Layer::L2Norm { name, factors } => {
+                    parameters.push((name.clone(), factors.shallow_clone()));
                 }
                 Layer::MaxPool(_) | Layer::Add => {}
             }
@@ -251,57 +250,62 @@ impl Network {
         parameters
     }
 
-    /// What the tensors of the operation that puts a map out are called in the file; `None` where it has
-    /// none.
-    pub(super) fn own_name(&self, map: Map) -> Option<&str> {
-        self.graph.node(map)?.operation.name()
-    }
-
-    /// The name of the layer that puts a map out; of a sum, that of the layer before it.
-    pub(super) fn name(&self, map: Map) -> Option<&str> {
-        let before = || self.own_name(*self.graph.node(map)?.inputs.first()?);
-        self.own_name(map).or_else(before)
-    }
-
     /// The network's outputs for a batch, N x 3 x side x side: offsets N x priors x 4, and logits
-    /// N x priors x classes. Differentiable where gradients are asked for.
+    /// N x priors x classes. Differentiable if gradients are asked for.
     ///
     /// # Errors
-    /// Where libtorch fails, for lack of memory say.
+    /// If libtorch fails, for example for lack of memory.
     pub fn outputs(&self, batch: &Tensor) -> Result<(Tensor, Tensor), TchError> {
-        let outputs = self.graph.run(batch.shallow_clone(), |_, layer, inputs| {
-            layer.forward(inputs)
-        })?;
-        let of = |head: usize, each: usize| {
-            let outputs = outputs.iter().skip(head).step_by(2);
-            let outputs = outputs.map(|output| by_prior(output, each));
-            Tensor::f_cat(&outputs.collect::<Result<Vec<_>, _>>()?, 1)
+        let outputs = self.run(batch, |_, _| Ok(()))?;
+        let heads = |first: usize, each: usize| {
+            let parts = outputs.iter().skip(first).step_by(2);
+            let by_prior = parts.map(|output| by_prior(output, each));
+            Tensor::f_cat(&by_prior.collect::<Result<Vec<_>, _>>()?, 1)
         };
-        Ok((of(0, 4)?, of(1, self.classes)?))
+        Ok((heads(0, 4)?, heads(1, self.classes)?))
     }
 
-    /// Shows every map of a pass but the heads' to `see`.
+    /// Runs a batch and returns the heads' outputs, offsets and logits in turn. `watch` gets the output of every
+    /// other layer that has tensors, with the layer's name in the file. A sum goes by the name of the layer
+    /// before it, and comes after that layer's own output.
     ///
     /// # Errors
-    /// Where libtorch or `see` fails.
-    pub(super) fn watch(
+    /// If libtorch or `watch` fails.
+    pub(super) fn run(
         &self,
-        batch: Tensor,
-        mut see: impl FnMut(Map, &Tensor) -> Result<(), TchError>,
-    ) -> Result<(), TchError> {
-        self.graph.run(batch, |map, layer, inputs| {
+        batch: &Tensor,
+        mut watch: impl FnMut(&str, &Tensor) -> Result<(), TchError>,
+    ) -> Result<Vec<Tensor>, TchError> {
+        self.graph.run(batch.shallow_clone(), |map, layer, inputs| {
             let output = layer.forward(inputs)?;
-            if !self.graph.outputs().contains(&map) {
-                see(map, &output)?;
+            if !self.graph.outputs().contains(&map)
+                && let Some(name) = self.name(map)
+            {
+                watch(name, &output)?;
             }
-            Ok::<_, TchError>(output)
-        })?;
-        Ok(())
+            Ok(output)
+        })
+    }
+
+    fn name(&self, map: MapId) -> Option<&str> {
+        let node = self.graph.node(map)?;
+        match node.operation {
+            Layer::Add => self.name(node.inputs[0]),
+            _ => node.operation.name(),
+        }
+    }
+
+    /// The names of all layers that have tensors but the heads: those whose outputs are activations.
+    pub(super) fn hidden_layers(&self) -> impl Iterator<Item = &str> {
+        self.graph
+            .nodes()
+            .filter(|(map, _)| !self.graph.outputs().contains(map))
+            .filter_map(|(_, node)| node.operation.name())
     }
 }
 
 impl Convolution {
-    /// Groups of channels that are convolved apart from each other.
+    /// Groups of channels that are convolved separately.
     pub(super) fn groups(&self, weight: &Tensor) -> i64 {
         match self.channels {
             Channels::Depthwise => weight.size()[0],
@@ -310,11 +314,11 @@ impl Convolution {
     }
 }
 
-/// The outputs of a head, prior by prior: from N x (boxes * each) x H x W to N x (H * W * boxes) x
-/// `each`.
+/// The outputs of a head, prior by prior: from N x (boxes * each) x H x W to N x (H * W * boxes) x `each`.
 pub(super) fn by_prior(output: &Tensor, each: usize) -> Result<Tensor, TchError> {
-    let output = output.f_permute([0, 2, 3, 1])?;
-    output.f_reshape([output.size()[0], -1, each as i64])
+    output
+        .f_permute([0, 2, 3, 1])?
+        .f_reshape([output.size()[0], -1, each as i64])
 }
 
 pub(super) fn channels_last(tensor: &Tensor) -> Tensor {
@@ -325,29 +329,32 @@ pub(super) fn channels_last(tensor: &Tensor) -> Tensor {
 }
 
 fn unrecognised(state: &StateDict) -> Error {
-    let mut first: Vec<String> = Vec::new();
+    let mut expected: Vec<String> = Vec::new();
     for tensor in family::ALL.into_iter().filter_map(Family::first_tensor) {
-        let tensor = format!("`{tensor}`");
-        if !first.contains(&tensor) {
-            first.push(tensor);
+        let quoted = format!("`{tensor}`");
+        if !expected.contains(&quoted) {
+            expected.push(quoted);
         }
     }
-    let held = state.tensors().take(3).map(|tensor| quote(tensor.name()));
-    let held: Vec<String> = held.collect();
+    let first: Vec<String> = state
+        .tensors()
+        .take(3)
+        .map(|tensor| quote(tensor.name()))
+        .collect();
     Error::Unrecognised {
         path: state.path().display().to_string(),
         count: state.len(),
-        first: first.join(", "),
-        advice: if held.is_empty() {
-            "It holds no tensors at all".to_owned()
+        expected: expected.join(", "),
+        found: if first.is_empty() {
+            "It has no tensors at all".to_owned()
         } else {
-            format!("Its first are {}", held.join(", "))
+            format!("Its first are {}", first.join(", "))
         },
     }
 }
 
-/// Takes tensors out of a state dict by name and shape, and remembers every disagreement.
-struct Plan<'a> {
+/// Takes tensors out of a state dict by name and shape, and collects every disagreement.
+struct Loader<'a> {
     state: &'a StateDict,
     recognised: &'a Recognised,
     /// The background included.
@@ -356,53 +363,59 @@ struct Plan<'a> {
     complaints: Vec<String>,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> Loader<'a> {
     fn new(state: &'a StateDict, recognised: &'a Recognised) -> Self {
         Self {
             state,
             recognised,
-            // Where the first head cannot say, the fewest, so that its shape is complained of.
+            // If the first head does not tell, the fewest, so that its shape becomes a complaint.
             classes: recognised.outputs(state).unwrap_or(2),
             taken: HashSet::new(),
             complaints: Vec::new(),
         }
     }
 
-    /// Layer after layer; each takes its input channels from those before it.
+    /// All layers in order; each takes its input channels from the layers before it.
     fn layers(&mut self) -> Graph<Layer> {
         let architecture = (self.recognised.family.architecture)();
         let mut layers = Vec::new();
-        architecture.trace(3, |operation, inputs: &[&usize]| {
+        let Ok(_) = architecture.run(3, |_, operation, inputs: &[&usize]| {
             let channels = *inputs[0];
             let (layer, outputs) = match operation {
-                Operation::Convolution(how) => self.convolution(how, channels),
-                Operation::MaxPool(how) => (Layer::MaxPool(*how), channels),
+                Operation::Convolution(spec) => self.convolution(spec, channels),
+                Operation::MaxPool(pool) => (Layer::MaxPool(*pool), channels),
                 Operation::Add => {
                     self.check_sum(&layers, channels, *inputs[1]);
                     (Layer::Add, channels)
                 }
-                Operation::L2Norm { scale } => {
+                Operation::L2Norm { name } => {
                     let layer = Layer::L2Norm {
-                        name: scale.clone(),
-                        scale: self.tensor(scale, &[channels]),
+                        name: name.clone(),
+                        factors: Shared(self.tensor(name, &[channels])),
                     };
                     (layer, channels)
                 }
             };
             layers.push(layer);
-            outputs
+            Ok::<_, std::convert::Infallible>(outputs)
         });
-        let mut layers = layers.into_iter();
-        architecture.convert(|_| layers.next().expect("a layer for each operation"))
+        let outputs = architecture.outputs().to_vec();
+        let nodes = architecture
+            .into_nodes()
+            .zip(layers)
+            .map(|((_, Node { inputs, .. }), operation)| Node { operation, inputs })
+            .collect();
+        Graph::new(nodes, outputs)
     }
 
-    /// Complains where the last layer's map cannot be added to another.
+    /// Complains if the last layer's output cannot be added to another feature map.
     fn check_sum(&mut self, layers: &[Layer], channels: usize, other: usize) {
-        let name = layers.last().and_then(Layer::name).unwrap_or_default();
         if channels != other {
-            let name = quote(&self.in_file(&format!("{name}.weight")));
+            let name = layers.last().and_then(Layer::name).unwrap_or_default();
+            let weight = quote(&self.in_file(&format!("{name}.weight")));
             self.complaints.push(format!(
-                "{name} has {channels} outputs, expected {other}, which they are added to"
+                "{weight} has {channels} outputs, expected {other}: as many as the feature map that they \
+                 are added to"
             ));
         }
     }
@@ -417,60 +430,56 @@ impl<'a> Plan<'a> {
         tensor.shape().first().copied().filter(|&rows| rows > 0)
     }
 
-    /// The tensor of that name; an empty one, and a complaint, where there is none of this shape.
+    /// The tensor of that name, which must be finite and have that shape; otherwise a complaint and an empty
+    /// tensor.
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Tensor {
-        let name = self.in_file(name);
-        let found = self.state.get(&name);
-        self.taken.insert(name.clone());
-        match found.map(|found| (found, found.shape())) {
-            Some((found, is)) if is == shape => {
+        let in_file = self.in_file(name);
+        let quoted = quote(&in_file);
+        let found = self.state.get(&in_file);
+        self.taken.insert(in_file);
+        self.complaints.push(match found {
+            Some(found) if found.shape() == shape => {
                 let values = found.to_f32();
                 if values.iter().all(|value| value.is_finite()) {
                     let dims: Vec<i64> = shape.iter().map(|&dim| dim as i64).collect();
                     return Tensor::from_slice(&values).view(dims.as_slice());
                 }
-                self.complaints.push(format!(
-                    "{} has values that are NaN or infinite",
-                    quote(&name)
-                ));
+                format!("{quoted} has values that are NaN or infinite")
             }
-            Some((_, is)) => self
-                .complaints
-                .push(format!("{} is {is:?}, expected {shape:?}", quote(&name))),
-            None => self
-                .complaints
-                .push(format!("missing: {} {shape:?}", quote(&name))),
-        }
+            Some(found) => format!("{quoted} is {:?}, expected {shape:?}", found.shape()),
+            None => format!("missing: {quoted} {shape:?}"),
+        });
         Tensor::empty([0], (Kind::Float, Device::Cpu))
     }
 
-    /// A convolution and its number of outputs: where it is free, as many as the file has (one where it
-    /// does not say, which is then complained of).
-    fn convolution(&mut self, how: &Convolution, inputs: usize) -> (Layer, usize) {
-        let (weight, bias) = (format!("{}.weight", how.name), format!("{}.bias", how.name));
-        let outputs = match how.channels {
+    /// A convolution and its number of outputs. If that is free, the file tells; if the file does not, it is
+    /// taken as one, so that the shape becomes a complaint.
+    fn convolution(&mut self, spec: &Convolution, inputs: usize) -> (Layer, usize) {
+        let [weight_name, bias_name] =
+            ["weight", "bias"].map(|part| format!("{}.{part}", spec.name));
+        let outputs = match spec.channels {
             Channels::Free => {
-                let rows = self.rows(&weight).or_else(|| self.rows(&bias));
-                rows.unwrap_or(1)
+                let rows = self.rows(&weight_name);
+                rows.or_else(|| self.rows(&bias_name)).unwrap_or(1)
             }
             Channels::Depthwise => inputs,
             Channels::Offsets(boxes) => boxes * 4,
             Channels::Logits(boxes) => boxes * self.classes,
         };
-        let each = match how.channels {
+        let each = match spec.channels {
             Channels::Depthwise => 1,
             Channels::Free | Channels::Offsets(_) | Channels::Logits(_) => inputs,
         };
-        let side = how.geometry.kernel as usize;
-        let weight = self.tensor(&weight, &[outputs, each, side, side]);
+        let side = spec.geometry.kernel as usize;
+        let weight = self.tensor(&weight_name, &[outputs, each, side, side]);
         let layer = Layer::Convolution {
-            how: how.clone(),
-            weight: if weight.dim() == 4 {
+            spec: spec.clone(),
+            weight: Shared(if weight.dim() == 4 {
                 channels_last(&weight)
             } else {
                 weight
-            },
-            bias: self.tensor(&bias, &[outputs]),
+            }),
+            bias: Shared(self.tensor(&bias_name, &[outputs])),
         };
         (layer, outputs)
     }

@@ -1,5 +1,5 @@
-//! Pictures from bytes: recognised by their content, bounded before they are decoded, turned
-//! upright. And to bytes again.
+//! Pictures from bytes: recognised by their content, limited in size before they are decoded, turned upright.
+//! And encoded again.
 
 use std::io::Cursor;
 use std::panic::AssertUnwindSafe;
@@ -8,22 +8,22 @@ use image::codecs::jpeg::JpegEncoder;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
-/// The formats that are read, for people.
+/// The accepted formats, for people.
 pub const FORMATS: &str = "JPEG, PNG, WebP, BMP or GIF";
 
-/// Why bytes are not a picture that can be used.
+/// Why bytes cannot be used as a picture.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
-    /// No bytes at all.
+    /// There are no bytes.
     #[error("the picture is empty (0 bytes)")]
     Empty,
-    /// Not a format that is read.
-    #[error("the bytes are not a picture in a format that is read: {FORMATS}")]
+    /// The format is not accepted.
+    #[error("the bytes are not a picture in an accepted format: {FORMATS}")]
     Unsupported,
-    /// More pixels than allowed, those of more than four bytes counted by their bytes; nothing was
+    /// The picture has more pixels than allowed; those of more than four bytes count by their bytes. Nothing was
     /// decoded.
     #[error(
-        "the picture has {width} x {height} pixels of {bytes} bytes; at most {limit} pixels are read, \
+        "the picture has {width} x {height} pixels of {bytes} bytes; at most {limit} pixels are accepted, \
          of four bytes each"
     )]
     TooManyPixels {
@@ -33,10 +33,10 @@ pub enum Error {
         height: u32,
         /// Bytes of a pixel as the decoder gives it.
         bytes: u64,
-        /// The most pixels in all.
+        /// Maximum number of pixels.
         limit: u64,
     },
-    /// Damaged or cut short.
+    /// The bytes are damaged or cut short.
     #[error("the {format} picture cannot be decoded: {problem}")]
     Undecodable {
         /// The format's name.
@@ -44,7 +44,7 @@ pub enum Error {
         /// What the decoder found.
         problem: String,
     },
-    /// Longer than a picture of the format that is wanted can be; nothing was decoded.
+    /// The picture is too long for the format in which it is to be encoded. Nothing was decoded.
     #[error(
         "the picture has {width} x {height} pixels; a JPEG has at most {LONGEST_JPEG} on a side, a PNG more"
     )]
@@ -56,23 +56,23 @@ pub enum Error {
     },
 }
 
-/// The most pixels on a side of a JPEG picture (ISO/IEC 10918-1, B.2.2: 16 bits).
+/// Maximum pixels on a side of a JPEG (ISO/IEC 10918-1, B.2.2: 16 bits).
 const LONGEST_JPEG: u32 = 65_535;
 
-/// How good a JPEG is, of 100: so good that edges of text show nothing of it.
+/// Quality of a JPEG, up to 100: at this one the edges of text look clean.
 const JPEG_QUALITY: u8 = 90;
 
-/// A format that pictures are written in.
+/// A format in which pictures are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// Small; pixels are nearly what they were.
+    /// Small, with nearly the same pixels.
     Jpeg,
-    /// Every pixel is what it was.
+    /// Lossless.
     Png,
 }
 
 impl Encoding {
-    /// The one that loses nothing that a picture has not lost already: JPEG for a JPEG, else PNG.
+    /// The encoding that suits a picture in these bytes: JPEG for a JPEG, else PNG.
     #[must_use]
     pub fn like(bytes: &[u8]) -> Self {
         match image::guess_format(bytes) {
@@ -81,10 +81,10 @@ impl Encoding {
         }
     }
 
-    /// The bytes of a picture, with nothing of its file but the pixels.
+    /// Encodes a picture, without any metadata.
     ///
     /// # Errors
-    /// Where the picture is longer than the format allows, or the encoder fails.
+    /// If the picture is longer than the format allows, or the encoder fails.
     pub fn encode(self, picture: &RgbImage) -> image::ImageResult<Vec<u8>> {
         let mut bytes = Vec::new();
         match self {
@@ -97,31 +97,31 @@ impl Encoding {
     }
 }
 
-/// A picture whose header has been read, and nothing else.
+/// A picture of which only the header has been read.
 #[derive(Debug, Clone)]
 pub struct Header {
     format: ImageFormat,
     width: u32,
     height: u32,
-    /// Of all pixels as the decoder gives them.
+    /// Of all pixels as the decoder returns them.
     bytes: u64,
-    /// Whether those are three samples of 8 bits.
+    /// Whether the decoder returns three samples of 8 bits per pixel.
     rgb: bool,
     orientation: Orientation,
-    /// Of all that the decoder keeps beside them.
+    /// Bytes that the decoder keeps besides the pixels.
     aside: u64,
 }
 
-/// What a decoder may allocate before it comes to the pixels: for metadata, of which a bomb may be
-/// made as well (a PNG's colour profile is deflated).
+/// What a decoder may allocate for metadata, in bytes: a bomb can hide there too (a PNG's colour profile is
+/// deflated).
 const METADATA: u64 = 8 << 20;
 
 impl Header {
-    /// Recognises the bytes and reads the picture's size, as stored (before it is turned upright).
+    /// Recognises the format and reads the picture's size as stored, before it is turned upright.
     ///
     /// # Errors
-    /// Where there are no bytes, they are no picture of a format that is read, its header cannot be
-    /// read, or it has more than `pixel_limit` pixels.
+    /// If there are no bytes, they are not a picture in an accepted format, the header is damaged, or the picture
+    /// has more than `pixel_limit` pixels.
     pub fn read(bytes: &[u8], pixel_limit: u64) -> Result<Self, Error> {
         if bytes.is_empty() {
             return Err(Error::Empty);
@@ -136,7 +136,7 @@ impl Header {
             limits.max_alloc = Some(METADATA);
             reader.limits(limits);
             let mut decoder = reader.into_decoder()?;
-            // Damaged metadata is no reason to refuse a picture.
+            // Pictures with damaged metadata are accepted.
             let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
             let rgb = decoder.color_type() == ColorType::Rgb8;
             Ok((
@@ -163,7 +163,7 @@ impl Header {
             aside: match format {
                 ImageFormat::Jpeg => jpeg_aside(bytes, pixels),
                 ImageFormat::WebP => webp_aside(bytes, pixels, rgb),
-                // A frame that is not as wide as its picture is decoded beside it.
+                // A frame narrower than its picture is decoded separately.
                 ImageFormat::Gif => 4 * pixels,
                 _ => 0,
             },
@@ -179,10 +179,10 @@ impl Header {
         Ok(header)
     }
 
-    /// Whether the picture can be written in a format.
+    /// Checks that the picture can be encoded in a format.
     ///
     /// # Errors
-    /// Where it is too long.
+    /// If it is too long.
     pub fn fits(&self, encoding: Encoding) -> Result<(), Error> {
         let (width, height) = (self.width, self.height);
         match encoding {
@@ -193,14 +193,14 @@ impl Header {
         }
     }
 
-    /// Bytes of the picture's pixels once they are decoded.
+    /// Size of the decoded picture, in bytes.
     #[must_use]
     pub fn decoded(&self) -> u64 {
         3 * u64::from(self.width) * u64::from(self.height)
     }
 
-    /// The most bytes that [`decode`](Self::decode) holds at one time: three a pixel at least, twelve at
-    /// most (an animated WebP with alpha; a progressive JPEG of four components has eleven).
+    /// Peak memory of [`decode`](Self::decode), in bytes: three to twelve per pixel (an animated WebP with alpha
+    /// takes twelve, a progressive JPEG of four components eleven).
     #[must_use]
     pub fn memory(&self) -> u64 {
         let three = self.decoded();
@@ -209,7 +209,7 @@ impl Header {
         (self.bytes + self.aside.max(converted)).max(turned)
     }
 
-    /// Whether turning the picture upright takes a second one.
+    /// Whether turning the picture upright takes a second copy.
     fn turns(&self) -> bool {
         use Orientation as O;
         matches!(
@@ -218,11 +218,11 @@ impl Header {
         )
     }
 
-    /// Decodes the picture (of an animation the first), 8 bits a sample, upright. What is
-    /// transparent keeps its colour, as in the reference implementations: alpha is dropped.
+    /// Decodes the picture (of an animation the first frame), 8 bits per sample, upright. Alpha is dropped:
+    /// transparent pixels keep their colour, as in the reference implementations.
     ///
     /// # Errors
-    /// Where the bytes are damaged or cut short.
+    /// If the bytes are damaged or cut short.
     pub fn decode(&self, bytes: &[u8]) -> Result<RgbImage, Error> {
         if self.format == ImageFormat::Jpeg {
             jpeg_is_sound(bytes)?;
@@ -234,13 +234,13 @@ impl Header {
         let mut reader = ImageReader::with_format(Cursor::new(bytes), self.format);
         reader.limits(self.limits());
         let decoder = reader.into_decoder()?;
-        // Made small before it is turned, which takes a second copy.
+        // Converted to RGB before it is turned, which takes a second copy.
         let mut picture = DynamicImage::ImageRgb8(DynamicImage::from_decoder(decoder)?.into_rgb8());
         picture.apply_orientation(self.orientation);
         Ok(picture.into_rgb8())
     }
 
-    /// Decoders keep a second copy of the pixels, and tables of their own.
+    /// Decoders may keep a second copy of the pixels, and tables.
     fn limits(&self) -> Limits {
         let mut limits = Limits::no_limits();
         limits.max_image_width = Some(self.width);
@@ -261,7 +261,7 @@ fn name(format: ImageFormat) -> Option<&'static str> {
     })
 }
 
-/// A decoder that panics, on a file that its authors never thought of, has refused it.
+/// Runs a decoder. One that panics has refused the file.
 fn guarded<T>(
     format: ImageFormat,
     decode: impl FnOnce() -> image::ImageResult<T>,
@@ -270,7 +270,7 @@ fn guarded<T>(
         Ok(decoded) => decoded.map_err(|error| undecodable(format, &error)),
         Err(_) => Err(Error::Undecodable {
             format: name(format).unwrap_or_default(),
-            problem: "its decoder gave up".to_owned(),
+            problem: "the decoder panicked".to_owned(),
         }),
     }
 }
@@ -293,15 +293,15 @@ fn undecodable(format: ImageFormat, error: &image::ImageError) -> Error {
     }
 }
 
-/// A decoder's message, of which some have several lines and some show what the file holds.
+/// A decoder's message on one line and without control characters: it can quote the file.
 fn one_line(message: &str) -> String {
     let words = message.split(|letter: char| letter.is_whitespace() || letter.is_control());
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     words.join(" ").chars().take(200).collect()
 }
 
-/// A JPEG's markers and what is in their segments, length first (ISO/IEC 10918-1, B.1.1), up to where
-/// the file is cut short.
+/// A JPEG's markers with their segments, which begin with their length (ISO/IEC 10918-1, B.1.1), as far as the
+/// file goes.
 struct Markers<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -322,12 +322,12 @@ impl<'a> Iterator for Markers<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            // Between segments, and in the scans' data, which escapes 0xff by a zero: the next marker.
+            // The next marker, also in a scan's data, which escapes 0xff by a zero.
             let rest = self.bytes.get(self.at..)?;
             self.at += rest.iter().position(|&byte| byte == 0xff)? + 1;
             let marker = *self.bytes.get(self.at)?;
             match marker {
-                // An escape; a fill byte, which may itself begin a marker; markers that stand alone.
+                // A fill byte, which may begin a marker; an escape; markers without a segment.
                 0xff => {}
                 0x00 | 0x01 | 0xd0..=0xd7 | Self::START => self.at += 1,
                 Self::END => {
@@ -346,13 +346,12 @@ impl<'a> Iterator for Markers<'a> {
     }
 }
 
-/// The most scans of a JPEG file; encoders make about ten. Each costs the decoder a row of blocks at least,
-/// and the file a dozen bytes.
-const MOST_SCANS: usize = 100;
+/// Maximum scans of a JPEG; encoders write about ten. A scan costs the decoder at least a row of blocks, but the
+/// file only a dozen bytes.
+const MAX_SCANS: usize = 100;
 
-/// That a JPEG file goes on to its end marker, as one that was cut short does not (the decoder would fill
-/// what is missing with grey, as a browser does), and that its scans are not too many, which the decoder
-/// counts in progressive files alone.
+/// Checks that a JPEG has its end marker, because the decoder would fill the missing part of a file cut short
+/// with grey; and that its scans are not too many, because the decoder counts them in progressive files only.
 fn jpeg_is_sound(bytes: &[u8]) -> Result<(), Error> {
     let (mut whole, mut scans) = (false, 0);
     for (marker, _) in Markers::new(bytes) {
@@ -360,8 +359,8 @@ fn jpeg_is_sound(bytes: &[u8]) -> Result<(), Error> {
         scans += usize::from(marker == Markers::SCAN);
     }
     let problem = match (whole, scans) {
-        (true, ..=MOST_SCANS) => return Ok(()),
-        (true, _) => format!("it has {scans} scans, more than {MOST_SCANS}"),
+        (true, ..=MAX_SCANS) => return Ok(()),
+        (true, _) => format!("it has {scans} scans; at most {MAX_SCANS} are accepted"),
         (false, _) => "it is cut short: its end is missing".to_owned(),
     };
     Err(Error::Undecodable {
@@ -370,13 +369,13 @@ fn jpeg_is_sound(bytes: &[u8]) -> Result<(), Error> {
     })
 }
 
-/// What the JPEG decoder keeps beside the pixels: the file, twice, and, of one that has not all of a block
-/// in one scan, progressive or not, the coefficients of every component, in 16 bits.
+/// What the JPEG decoder keeps besides the pixels, in bytes: the file twice; and if the components of a block are
+/// in several scans, progressive or not, the coefficients of every component in 16 bits.
 fn jpeg_aside(bytes: &[u8], pixels: u64) -> u64 {
     let (mut frame, mut coefficients) = (None, 0);
     for (marker, segment) in Markers::new(bytes) {
         match marker {
-            // Tables of Huffman codes and arithmetic conditioning, and an extension.
+            // Huffman codes, an extension, and arithmetic conditioning: not frames.
             0xc4 | 0xc8 | 0xcc => {}
             0xc0..=0xcf => {
                 let progressive = matches!(marker, 0xc2 | 0xc6 | 0xca | 0xce);
@@ -397,9 +396,9 @@ fn jpeg_aside(bytes: &[u8], pixels: u64) -> u64 {
     2 * bytes.len() as u64 + coefficients
 }
 
-/// What the WebP decoder keeps beside the pixels (RFC 9649, 2.5 to 2.7): four bytes of each where it drops
-/// the alpha of a lossless picture; brightness and colour of a lossy one, and its alpha, unpacked; of an
-/// animation a frame and the canvas, both with alpha.
+/// What the WebP decoder keeps besides the pixels, in bytes (RFC 9649, 2.5 to 2.7): four per pixel if it drops the
+/// alpha of a lossless picture; luma and chroma of a lossy picture, and its unpacked alpha; the frame and the
+/// canvas of an animation, both with alpha.
 fn webp_aside(bytes: &[u8], pixels: u64, rgb: bool) -> u64 {
     const ANIMATED: u8 = 2;
     let animated = bytes.get(20).is_some_and(|flags| flags & ANIMATED > 0);

@@ -1,26 +1,26 @@
-//! In which arithmetic a network runs and where, and which of them suits this machine.
+//! The precision and the device of a forward pass, and the precision that suits this machine.
 
 use std::fmt;
 use std::time::Duration;
 
 use tch::{Cuda, Device};
 
-/// The arithmetic of a forward pass.
+/// The number format of a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Precision {
     /// Single precision.
     F32,
     /// bfloat16, with sums in single precision.
     Bf16,
-    /// Eight-bit activations and weights, with sums in 32 bits.
+    /// 8-bit activations and weights, with sums in 32 bits.
     Int8,
 }
 
 impl Precision {
-    /// All of them.
+    /// Every precision, the most exact first.
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
 
-    /// As in the setting.
+    /// A stable name: `f32`, `bf16` or `int8`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -45,24 +45,24 @@ impl fmt::Display for Precision {
     }
 }
 
-/// What a processor can do that matters here.
+/// The features of a processor that matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a feature")]
 pub struct Processor {
-    /// x86-64, where oneDNN's operators are.
+    /// x86-64, which has oneDNN's operators.
     pub x86: bool,
     /// Vectors of 256 bits (AVX2).
     pub avx2: bool,
-    /// Products of bfloat16 (AVX512-BF16; AMX comes with it).
+    /// Products of bfloat16 (AVX512-BF16, which AMX implies).
     pub bf16: bool,
-    /// Sums of eight-bit products in 32 bits (AVX512-VNNI or AVX-VNNI). Without it pairs of products
-    /// are summed in 16 bits first, and saturate there.
+    /// Sums of int8 products in 32 bits (AVX512-VNNI or AVX-VNNI). Without it, pairs of products are first
+    /// summed in 16 bits, where they saturate.
     pub vnni: bool,
 }
 
-/// The ceilings that oneDNN may be given, from the least to the last that has no bfloat16.
+/// The instruction sets to which oneDNN can be limited, from the least to the last without bfloat16.
 #[cfg(target_arch = "x86_64")]
-const CEILINGS: [&str; 7] = [
+const LIMITS: [&str; 7] = [
     "SSE41",
     "AVX",
     "AVX2",
@@ -73,26 +73,26 @@ const CEILINGS: [&str; 7] = [
 ];
 
 impl Processor {
-    /// This machine's. `ONEDNN_MAX_CPU_ISA`, or by its older name `DNNL_MAX_CPU_ISA`, is heeded where it
-    /// names less, since oneDNN does.
+    /// This machine's processor, limited by `ONEDNN_MAX_CPU_ISA` (or its older name `DNNL_MAX_CPU_ISA`) as
+    /// oneDNN is.
     #[must_use]
     pub fn of_this_machine() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected;
-            let ceiling = std::env::var("ONEDNN_MAX_CPU_ISA")
+            let limit = std::env::var("ONEDNN_MAX_CPU_ISA")
                 .or_else(|_| std::env::var("DNNL_MAX_CPU_ISA"))
                 .unwrap_or_default()
                 .to_ascii_uppercase();
-            let below = |names: &[&str]| names.contains(&ceiling.as_str());
+            let below = |names: &[&str]| names.contains(&limit.as_str());
             Self {
                 x86: true,
-                avx2: is_x86_feature_detected!("avx2") && !below(&CEILINGS[..2]),
-                bf16: is_x86_feature_detected!("avx512bf16") && !below(&CEILINGS),
-                vnni: is_x86_feature_detected!("avx512vnni") && !below(&CEILINGS[..6])
+                avx2: is_x86_feature_detected!("avx2") && !below(&LIMITS[..2]),
+                bf16: is_x86_feature_detected!("avx512bf16") && !below(&LIMITS),
+                vnni: is_x86_feature_detected!("avx512vnni") && !below(&LIMITS[..6])
                     || is_x86_feature_detected!("avxvnni")
-                        && !below(&CEILINGS[..3])
-                        && ceiling != "AVX512_CORE",
+                        && !below(&LIMITS[..3])
+                        && limit != "AVX512_CORE",
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -104,7 +104,7 @@ impl Processor {
         }
     }
 
-    /// Those of its features that count, for people.
+    /// Its features, for people.
     fn features(self) -> &'static str {
         match (self.bf16, self.vnni, self.avx2) {
             (true, true, _) => "AVX512-BF16 and VNNI",
@@ -116,20 +116,20 @@ impl Processor {
     }
 }
 
-/// Where a network is asked to run.
+/// The device on which a network is asked to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RequestedDevice {
-    /// On the first CUDA device, where libtorch finds one, else on the processor.
+    /// The first CUDA device if libtorch finds one, else the CPU.
     #[default]
     Auto,
-    /// On the processor.
+    /// The CPU.
     Cpu,
-    /// On the CUDA device of that number.
+    /// The CUDA device of that number.
     Cuda(usize),
 }
 
 impl RequestedDevice {
-    /// The place of that name, as in the setting.
+    /// The device of that name: `auto`, `cpu` or `cuda:N`.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -145,7 +145,7 @@ impl RequestedDevice {
     /// The device.
     ///
     /// # Errors
-    /// Where it is a CUDA device that libtorch does not find.
+    /// If it is a CUDA device that libtorch does not find.
     pub fn device(self) -> Result<Device, String> {
         let found = usize::try_from(Cuda::device_count()).unwrap_or(0);
         match self {
@@ -153,113 +153,111 @@ impl RequestedDevice {
             Self::Auto | Self::Cpu => Ok(Device::Cpu),
             Self::Cuda(number) if number < found => Ok(Device::Cuda(number)),
             Self::Cuda(number) => Err(format!(
-                "DEVICE is cuda:{number}, but libtorch finds {found} CUDA devices{}",
-                match Cuda::is_available() {
-                    true => "",
-                    false => ": this one is built without CUDA, or there is no driver",
+                "there is no device cuda:{number}: libtorch finds {found} CUDA devices{}; choose auto or cpu",
+                if Cuda::is_available() {
+                    ", numbered from 0"
+                } else {
+                    ", because it is built without CUDA or there is no driver"
                 }
             )),
         }
     }
 }
 
-/// What is asked of a network's arithmetic. The default leaves everything to this program.
+/// The precision and device on which a network is asked to run. The default leaves both to [`select`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Requested {
     /// `None` for the one that suits.
     pub precision: Option<Precision>,
-    /// Where it runs.
+    /// The device.
     pub device: RequestedDevice,
 }
 
 impl Requested {
-    /// Single precision on the processor: what others are compared with.
+    /// Single precision on the CPU: what others are compared with.
     pub const REFERENCE: Self = Self {
         precision: Some(Precision::F32),
         device: RequestedDevice::Cpu,
     };
 }
 
-/// An arithmetic, and why.
+/// The precision and device on which a network runs.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Choice {
+pub struct Selection {
     /// The precision.
     pub precision: Precision,
-    /// Where.
+    /// The device.
     pub device: Device,
-    /// The reason, for the log.
-    pub why: String,
-    /// What somebody who asked for it should know.
+    /// Why this precision, for the log.
+    pub reason: String,
+    /// What its user should know about this precision.
     pub warning: Option<&'static str>,
 }
 
-/// Chooses what is `wanted`. Where nothing is, the fastest of those that cost no accuracy here: single
-/// precision, bfloat16 where the processor computes it by itself, eight bits where the file is
-/// `calibrated`, with scales measured on pictures that its user vouches for. Each is timed by `measure`;
-/// a less exact one must be faster by a tenth. On a GPU it is single precision.
+/// Selects a precision: the one that is `requested`, else the fastest of those that cost no accuracy here. These
+/// are single precision, bfloat16 if the processor has instructions for it, and int8 if the weights are
+/// `calibrated`, which means that their user has measured scales. `measure` tells how long a pass takes; a less exact
+/// precision must be a tenth faster. On a GPU it is single precision.
 ///
 /// # Errors
 /// Those of `measure`.
-pub fn choose<E>(
-    wanted: Option<Precision>,
+pub fn select<E>(
+    requested: Option<Precision>,
     device: Device,
     processor: Processor,
     calibrated: bool,
     mut measure: impl FnMut(Precision) -> Result<Duration, E>,
-) -> Result<Choice, E> {
-    let on_processor = device == Device::Cpu;
-    if let Some(precision) = wanted {
+) -> Result<Selection, E> {
+    let on_cpu = device == Device::Cpu;
+    let selection = |precision, reason, warning| Selection {
+        precision,
+        device,
+        reason,
+        warning,
+    };
+    if let Some(precision) = requested {
         let warning = match precision {
             Precision::F32 => None,
-            Precision::Bf16 => (on_processor && !processor.bf16).then_some(
-                "this processor has no bfloat16 (AVX512-BF16): it is emulated, and may be twenty \
+            Precision::Bf16 => (on_cpu && !processor.bf16).then_some(
+                "this processor has no bfloat16 instructions (AVX512-BF16): bf16 is emulated, and can be twenty \
                  times slower than f32",
             ),
             Precision::Int8 => (!processor.vnni).then_some(
-                "this processor has no VNNI: int8 is about half as fast as with it, and weights \
-                 have seven bits, so that 16-bit sums do not overflow",
+                "this processor has no VNNI instructions: int8 runs at about half speed, and weights have \
+                 seven bits, so that 16-bit sums do not overflow",
             ),
         };
-        return Ok(Choice {
-            precision,
-            device,
-            why: "asked for by PRECISION".to_owned(),
-            warning,
-        });
+        return Ok(selection(precision, "requested".to_owned(), warning));
     }
-    let chosen = |precision, why| Choice {
-        precision,
-        device,
-        why,
-        warning: None,
+    if !on_cpu {
+        return Ok(selection(
+            Precision::F32,
+            "it runs on a GPU".to_owned(),
+            None,
+        ));
+    }
+    let suits = |precision: &Precision| match precision {
+        Precision::F32 => true,
+        Precision::Bf16 => processor.bf16,
+        Precision::Int8 => processor.avx2 && calibrated,
     };
-    if !on_processor {
-        return Ok(chosen(Precision::F32, "it runs on a GPU".to_owned()));
-    }
-    let fitting = Precision::ALL
-        .into_iter()
-        .filter(|precision| match precision {
-            Precision::F32 => true,
-            Precision::Bf16 => processor.bf16,
-            Precision::Int8 => processor.avx2 && calibrated,
-        });
-    let fitting: Vec<Precision> = fitting.collect();
-    if let [only] = fitting[..] {
-        let has = processor.features();
-        return Ok(chosen(only, format!("the processor has {has}")));
+    let candidates: Vec<Precision> = Precision::ALL.into_iter().filter(suits).collect();
+    if let [only] = candidates[..] {
+        let reason = format!("the processor has {}", processor.features());
+        return Ok(selection(only, reason, None));
     }
     let mut best: Option<(Precision, Duration)> = None;
     let mut passes = Vec::new();
-    for precision in fitting {
+    for precision in candidates {
         let pass = measure(precision)?;
         passes.push(format!("{precision} {:.1} ms", pass.as_secs_f64() * 1e3));
         if best.is_none_or(|(_, best)| pass < best.mul_f64(0.9)) {
             best = Some((precision, pass));
         }
     }
-    let precision = best.map_or(Precision::F32, |(precision, _)| precision);
-    let why = format!("the fastest here, a pass: {}", passes.join(", "));
-    Ok(chosen(precision, why))
+    let fastest = best.map_or(Precision::F32, |(precision, _)| precision);
+    let reason = format!("the fastest here; a pass takes {}", passes.join(", "));
+    Ok(selection(fastest, reason, None))
 }
 
 #[cfg(test)]
@@ -278,19 +276,19 @@ mod tests {
         ..PLAIN
     };
 
-    /// The choice where passes take so many milliseconds in f32, bf16 and int8.
-    fn auto(processor: Processor, calibrated: bool, milliseconds: [u64; 3]) -> Choice {
+    /// The selection if passes take so many milliseconds in f32, bf16 and int8.
+    fn auto(processor: Processor, calibrated: bool, milliseconds: [u64; 3]) -> Selection {
         let measure = |precision| {
             let index = Precision::ALL.iter().position(|&other| other == precision);
             index
                 .map(|index| Duration::from_millis(milliseconds[index]))
                 .ok_or(())
         };
-        choose(None, Device::Cpu, processor, calibrated, measure).unwrap()
+        select(None, Device::Cpu, processor, calibrated, measure).unwrap()
     }
 
     #[test]
-    fn the_fastest_is_chosen_and_of_equals_the_most_exact() {
+    fn the_fastest_is_selected_and_of_equals_the_most_exact() {
         for (milliseconds, expected) in [
             ([100, 50, 40], Precision::Int8),
             ([100, 50, 60], Precision::Bf16),
@@ -298,14 +296,14 @@ mod tests {
             ([100, 95, 91], Precision::F32),
             ([100, 50, 49], Precision::Bf16),
         ] {
-            let choice = auto(ALL, true, milliseconds);
-            assert_eq!(choice.precision, expected, "{milliseconds:?}");
-            assert!(choice.why.contains("ms"), "{choice:?}");
+            let selection = auto(ALL, true, milliseconds);
+            assert_eq!(selection.precision, expected, "{milliseconds:?}");
+            assert!(selection.reason.contains("ms"), "{selection:?}");
         }
     }
 
     #[test]
-    fn nothing_emulated_or_uncalibrated_is_chosen_however_fast_it_is() {
+    fn an_emulated_or_uncalibrated_precision_is_never_selected() {
         assert_eq!(auto(PLAIN, false, [9, 1, 1]).precision, Precision::F32);
         assert_eq!(auto(ALL, false, [9, 5, 1]).precision, Precision::Bf16);
         let arm = Processor {
@@ -317,15 +315,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_done_with_a_warning_where_it_costs() {
-        let asked = |precision, processor| {
-            choose(Some(precision), Device::Cpu, processor, false, |_| Err(())).unwrap()
+    fn a_requested_precision_is_selected_with_a_warning_if_it_costs() {
+        let requested = |precision, processor| {
+            select(Some(precision), Device::Cpu, processor, false, |_| Err(())).unwrap()
         };
         for precision in Precision::ALL {
-            let choice = asked(precision, PLAIN);
-            assert_eq!(choice.precision, precision);
-            assert_eq!(choice.warning.is_some(), precision != Precision::F32);
-            assert_eq!(asked(precision, ALL).warning, None);
+            let selection = requested(precision, PLAIN);
+            assert_eq!(selection.precision, precision);
+            assert_eq!(selection.warning.is_some(), precision != Precision::F32);
+            assert_eq!(requested(precision, ALL).warning, None);
         }
     }
 }

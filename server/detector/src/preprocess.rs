@@ -1,19 +1,18 @@
-//! A picture of any size to the network's input: a square, RGB.
+//! A picture of any size becomes the network's input: a square of RGB pixels.
 //!
-//! The original weights were trained and published with `OpenCV`'s 8-bit bilinear resize: no
-//! anti-aliasing, half-pixel centres, 11-bit fixed-point weights. Resizers that average the
-//! pixels in between, or round between the two passes, give inputs these weights never saw, and a
-//! general one that also reproduces the rounding does not exist; hence these few lines. torchvision
-//! resizes in floating point, with the same centres. Either way four pixels are read for each one
-//! of the input, so the cost does not grow with the picture.
+//! The original weights were trained and published with `OpenCV`'s 8-bit bilinear resize: no anti-aliasing,
+//! half-pixel centres, 11-bit fixed-point weights. Resizers that average the pixels in between, or round
+//! between the two passes, give inputs that these weights never saw, and no crate reproduces the rounding.
+//! torchvision resizes in floating point, with the same centres. Both read four pixels for each pixel of the
+//! input, so the cost does not grow with the picture.
 
 use image::RgbImage;
 
 /// Fixed-point one: `OpenCV`'s `INTER_RESIZE_COEF_SCALE`.
 const ONE: i32 = 1 << 11;
 
-/// The network's input, one picture: side x side x 3 numbers, row by row, red, green and blue of each
-/// pixel, normalised as the family of weights asks.
+/// The network's input for one picture: side x side x 3 numbers, row by row, red, green and blue of each
+/// pixel, normalised as the family's weights need.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Input {
     values: Vec<f32>,
@@ -21,33 +20,33 @@ pub struct Input {
 }
 
 impl Input {
-    /// The numbers, row, column, channel.
+    /// The numbers: row, column, channel.
     #[must_use]
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// Pixels in a row, and rows.
+    /// Rows of pixels, and pixels in a row.
     #[must_use]
     pub fn side(&self) -> usize {
         self.side
     }
 }
 
-/// From a picture to the network's input.
+/// How a picture becomes the network's input.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Preprocessing {
     /// Side of the square input, in pixels.
     pub side: usize,
-    /// How the picture is resized, and what its samples are then.
+    /// How the picture is resized, and the range of its samples afterwards.
     pub samples: Samples,
-    /// Taken off the samples: red, green, blue.
+    /// Subtracted from the samples: red, green, blue.
     pub mean: [f32; 3],
-    /// What the rest is divided by: red, green, blue.
+    /// Divides the difference: red, green, blue.
     pub deviation: [f32; 3],
 }
 
-/// How a picture is resized, and what its samples are then.
+/// How a picture is resized, and the range of its samples afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Samples {
     /// Resized in 8 bits: levels from 0 to 255.
@@ -57,7 +56,7 @@ pub enum Samples {
 }
 
 impl Preprocessing {
-    /// The least and the largest number that an input can hold.
+    /// The least and the largest number in an input.
     #[must_use]
     pub fn range(&self) -> (f32, f32) {
         let most = match self.samples {
@@ -75,7 +74,7 @@ impl Preprocessing {
         (sample - self.mean[channel]) / self.deviation[channel]
     }
 
-    /// Resizes to a square, ignoring the aspect ratio, as the networks were trained, and normalises.
+    /// Resizes to a square without regard to the aspect ratio, as in the networks' training, and normalises.
     /// The picture must not be empty.
     #[must_use]
     pub fn input(&self, picture: &RgbImage) -> Input {
@@ -98,7 +97,7 @@ impl Preprocessing {
         }
     }
 
-    /// The mean picture of the training, for a first forward pass that warms libtorch up.
+    /// The mean picture of the training, for a forward pass that warms libtorch up.
     #[must_use]
     pub fn blank(&self) -> Input {
         Input {
@@ -108,7 +107,7 @@ impl Preprocessing {
     }
 }
 
-/// Where one output sample takes its two source samples along an axis, and the far one's weight.
+/// The two source samples of an output sample along an axis, and the weight of the far one.
 struct Tap {
     near: usize,
     far: usize,

@@ -1,9 +1,7 @@
-//! Prior boxes (default boxes): the reference shapes that a network's offsets are relative to (Liu et
-//! al. 2016, section 2.2). Each family gives the shapes of its maps; here they are laid out.
+//! Prior boxes (default boxes): the reference boxes to which a network's offsets are relative (Liu et al.
+//! 2016, section 2.2). Each family has the shapes for its source feature maps; here they are laid out.
 
-use std::ops::Range;
-
-/// A box by its centre, in fractions of the picture's sides, 0 to 1.
+/// A prior box by its centre, in fractions of the picture's sides, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Prior {
     /// Centre, from the left.
@@ -16,31 +14,31 @@ pub struct Prior {
     pub h: f32,
 }
 
-/// The prior boxes of one source feature map: the same shapes at every cell.
+/// The prior boxes of one source feature map: the same shapes in every cell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PriorMap {
-    /// Cells in a row and rows of the map.
+    /// Rows of cells, and cells in a row.
     pub side: usize,
-    /// Cells to a side of the picture, which some families do not take from the map: the centres are at
-    /// `(index + 0.5) / cells`.
+    /// Cells per side of the picture, by which centres are placed: at `(index + 0.5) / cells`. In some
+    /// families it is not exactly `side`.
     pub cells: f64,
-    /// Width and height of each box, in fractions of the picture's sides.
+    /// Width and height of each box in a cell, in fractions of the picture's sides.
     pub shapes: Vec<(f64, f64)>,
 }
 
-/// What is cut off at the picture's edges.
+/// Which numbers of a prior box are clamped to 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clamp {
-    /// Nothing.
+    /// None.
     Nothing,
-    /// Widths and heights above 1.
+    /// Width and height.
     Sizes,
-    /// Those, and centres beyond the picture.
+    /// Width, height and centre.
     SizesAndCentres,
 }
 
 impl PriorMap {
-    /// Its boxes, row by row, at each cell in the order of the shapes.
+    /// Its boxes, row by row, in each cell in the order of the shapes.
     fn boxes(&self, clamp: Clamp) -> impl Iterator<Item = Prior> {
         let clamped = |value: f64| value.clamp(0.0, 1.0) as f32;
         let centre = move |index: usize| {
@@ -66,20 +64,8 @@ impl PriorMap {
     }
 }
 
-/// All boxes of some maps, in the order of the network's outputs.
+/// The prior boxes of all source feature maps, in the order of the network's outputs.
 #[must_use]
 pub fn lay_out(maps: &[PriorMap], clamp: Clamp) -> Vec<Prior> {
     maps.iter().flat_map(|map| map.boxes(clamp)).collect()
-}
-
-/// Which of all boxes are each map's.
-#[must_use]
-pub fn by_map(maps: &[PriorMap]) -> Vec<Range<usize>> {
-    let mut end = 0;
-    let ranges = maps.iter().map(|map| {
-        let begin = end;
-        end += map.side * map.side * map.shapes.len();
-        begin..end
-    });
-    ranges.collect()
 }

@@ -1,81 +1,98 @@
-//! Eight bits: what scale each map and each weight gets.
+//! int8: the scale of each layer's activations and weights.
 //!
-//! Maps after a `ReLU` are u8 with zero at 0; weights are i8, symmetric, with a scale for each output
-//! channel. A map's scale is chosen on sample pictures: of all the values at which it could be cut
-//! off, the one with the least mean square error over what was seen there.
+//! Activations after a `ReLU` are u8 with zero at 0. Weights are i8, symmetric, with a scale for each output
+//! channel. The scale of activations is measured on sample pictures: of the values at which they could be
+//! clipped, it is that with the least mean square error over these pictures.
 
 use std::collections::BTreeMap;
 
+use state_dict::quote;
 use tch::{Kind, TchError, Tensor};
 
-use super::inference::{numbers, tensor};
+use super::inference::{Error, numbers, tensor};
 use super::network::Network;
 use super::onednn::Scale;
 use super::preprocess::Input;
 
-/// Where a safetensors file keeps the scales: a JSON object of layers' names and numbers.
+/// The key under which a safetensors file's metadata has the scales: a JSON object of layers' names and numbers.
 pub const METADATA: &str = "int8-scales";
 /// Levels of a u8.
 const LEVELS: f64 = 255.0;
-/// Bins of a histogram between zero and the largest value seen.
+/// Bins of a histogram, from zero to the largest value.
 const BINS: usize = 2048;
 
-/// The scale of each map, by the name of the layer that puts it out.
+/// The scale of each layer's activations, by the layer's name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scales(BTreeMap<String, f64>);
 
 impl Scales {
-    /// From a file's metadata: `None` where there is none.
+    /// The scales of a network from a file's metadata; `None` if there are none.
     ///
     /// # Errors
-    /// Where it is not what [`to_metadata`](Self::to_metadata) writes.
-    #[must_use]
-    pub fn from_metadata(metadata: &BTreeMap<String, String>) -> Option<Result<Self, String>> {
-        let text = metadata.get(METADATA)?;
-        let scales: Result<BTreeMap<String, f64>, _> = serde_json::from_str(text);
-        Some(match scales {
-            Ok(scales)
-                if scales
-                    .values()
-                    .all(|scale| (*scale as f32).is_normal() && *scale > 0.0) =>
-            {
-                Ok(Self(scales))
-            }
-            Ok(_) => Err(format!(
-                "`{METADATA}` has a scale that is not a number above zero in single precision"
-            )),
-            Err(error) => Err(format!(
-                "`{METADATA}` is no JSON object of layers and numbers: {error}"
-            )),
-        })
+    /// If they are not what [`to_metadata`](Self::to_metadata) writes for that network.
+    pub fn from_metadata(
+        metadata: &BTreeMap<String, String>,
+        network: &Network,
+    ) -> Result<Option<Self>, String> {
+        let Some(text) = metadata.get(METADATA) else {
+            return Ok(None);
+        };
+        serde_json::from_str(text)
+            .map(Self)
+            .map_err(|error| format!("is not a JSON object of layers and numbers: {error}"))
+            .and_then(|scales| scales.check(network).map(|()| Some(scales)))
+            .map_err(|problem| {
+                format!("{problem}; run `ssd calibrate`, which writes the scales anew")
+            })
     }
 
     /// As a file's metadata.
     #[must_use]
     pub fn to_metadata(&self) -> String {
-        let scales = self.0.iter();
-        let scales: serde_json::Map<_, _> = scales
-            .map(|(layer, scale)| (layer.clone(), (*scale).into()))
-            .collect();
-        serde_json::Value::Object(scales).to_string()
+        serde_json::json!(self.0).to_string()
     }
 
-    /// The scale of a layer's map.
-    pub(super) fn of(&self, layer: &str) -> Result<Scale, TchError> {
-        match self.0.get(layer) {
-            Some(&scale) => Ok(Scale {
-                scale,
-                zero_point: 0,
-            }),
-            None => Err(TchError::Torch(format!(
-                "{METADATA} has no scale for layer {layer}: calibrate the weights again"
-            ))),
+    /// Checks that each layer of a network has a scale, and no other layer.
+    ///
+    /// # Errors
+    /// If not, tells which layers are affected.
+    pub(super) fn check(&self, network: &Network) -> Result<(), String> {
+        let usable = |scale: f64| scale > 0.0 && (scale as f32).is_normal();
+        if let Some((name, scale)) = self.0.iter().find(|(_, scale)| !usable(**scale)) {
+            return Err(format!(
+                "has the scale {scale:?} for layer {}, which is not a number above zero in single precision",
+                quote(name)
+            ));
+        }
+        let layers: Vec<&str> = network.hidden_layers().collect();
+        let missing: Vec<String> = layers
+            .iter()
+            .filter(|layer| !self.0.contains_key(**layer))
+            .map(|layer| quote(layer))
+            .collect();
+        if !missing.is_empty() {
+            return Err(format!("has no scale for layer {}", missing.join(", ")));
+        }
+        match self.0.keys().find(|name| !layers.contains(&name.as_str())) {
+            Some(name) => Err(format!(
+                "has a scale for {}, which is not a layer of the network with activations",
+                quote(name)
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// The scale of a layer's activations. The network was checked.
+    pub(super) fn of(&self, layer: &str) -> Scale {
+        Scale {
+            scale: self.0[layer],
+            zero_point: 0,
         }
     }
 }
 
-/// A weight in eight bits: the numbers, and the scale of each output channel. `most` is the largest
-/// number that is used: 127, or 63 where two products are summed in 16 bits.
+/// A weight in int8, and the scale of each output channel. `most` is the largest number that is used: 127, or
+/// 63 if two products are summed in 16 bits.
 pub(super) fn weight(weight: &Tensor, most: i64) -> Result<(Tensor, Tensor), TchError> {
     let largest = weight
         .f_abs()?
@@ -86,8 +103,8 @@ pub(super) fn weight(weight: &Tensor, most: i64) -> Result<(Tensor, Tensor), Tch
     Ok((numbers, scales.f_reshape([-1])?))
 }
 
-/// Numbers in eight bits, unsigned.
-pub(super) fn map(x: &Tensor, scale: Scale) -> Result<Tensor, TchError> {
+/// Activations in u8.
+pub(super) fn activations(x: &Tensor, scale: Scale) -> Result<Tensor, TchError> {
     x.f_mul_scalar(1.0 / scale.scale)?
         .f_add_scalar_(scale.zero_point as f64)?
         .f_round_()?
@@ -95,71 +112,61 @@ pub(super) fn map(x: &Tensor, scale: Scale) -> Result<Tensor, TchError> {
         .f_to_kind(Kind::Uint8)
 }
 
-/// The scale of numbers from `low` to `high`, both sides of zero.
+/// The scale of values from `low`, below zero, to `high`, above it.
 pub(super) fn around_zero(low: f32, high: f32) -> Scale {
-    let (low, high) = (f64::from(low), f64::from(high));
-    let scale = (high - low) / LEVELS;
+    let scale = (f64::from(high) - f64::from(low)) / LEVELS;
     Scale {
         scale,
-        zero_point: (-low / scale).round() as i64,
+        zero_point: (-f64::from(low) / scale).round() as i64,
     }
 }
 
-/// Chooses the scales of a network's maps on some inputs. Each is run twice; `progress` hears of every
-/// run.
+/// Measures the scales of a network's activations on some inputs. Each input runs twice; `progress` is called
+/// after every run.
 ///
 /// # Errors
-/// Where libtorch fails, or a map is not finite.
+/// If the network has no int8 form, activations are not finite, or libtorch fails.
 pub fn calibrate(
     network: &Network,
     inputs: &[Input],
     mut progress: impl FnMut(),
-) -> Result<Scales, TchError> {
-    let mut all: BTreeMap<String, Seen> = BTreeMap::new();
-    for see in [Seen::measure, Seen::count] {
+) -> Result<Scales, Error> {
+    network.check_int8()?;
+    let mut histograms: BTreeMap<String, Histogram> = BTreeMap::new();
+    for add in [Histogram::measure, Histogram::count] {
         for input in inputs {
             tch::no_grad(|| {
-                network.watch(tensor(&[input])?, |map, values| {
-                    if let Some(name) = network.own_name(map) {
-                        see(all.entry(name.to_owned()).or_default(), &numbers(values)?);
-                    }
+                network.run(&tensor(&[input])?, |layer, output| {
+                    let histogram = histograms.entry(layer.to_owned()).or_default();
+                    add(histogram, &numbers(output)?);
                     Ok(())
                 })
             })?;
             progress();
         }
     }
-    let scale = |(name, seen): (String, Seen)| {
-        if !seen.largest.is_finite() {
-            return Err(TchError::Torch(format!(
-                "what {name} puts out is not finite"
-            )));
-        }
-        // Of a map that was zero throughout, any scale will do.
-        let scale = match seen.largest > 0.0 {
-            true => cut_off(&seen.histogram, f64::from(seen.largest) / BINS as f64) / LEVELS,
-            false => 1.0,
-        };
-        Ok((name, scale.max(f64::from(f32::MIN_POSITIVE))))
-    };
-    Ok(Scales(
-        all.into_iter().map(scale).collect::<Result<_, _>>()?,
-    ))
+    let scales = histograms
+        .into_iter()
+        .map(|(layer, histogram)| match histogram.scale() {
+            Some(scale) => Ok((layer, scale)),
+            None => Err(Error::NotFinite { layer }),
+        });
+    scales.collect::<Result<_, _>>().map(Scales)
 }
 
-/// What was seen of the values of a map, over all inputs.
+/// The values of a layer's activations over all inputs.
 #[derive(Debug, Default)]
-struct Seen {
+struct Histogram {
     largest: f32,
-    /// Between zero and the largest; zeros, which are exact in any scale, not counted.
-    histogram: Vec<u64>,
+    /// From zero to the largest. Zeros, which are exact in any scale, are not counted.
+    bins: Vec<u64>,
 }
 
-impl Seen {
+impl Histogram {
+    /// Signs do not matter: only a normalisation with a factor below zero gives values below zero. `f32::max`
+    /// would skip a NaN.
     fn measure(&mut self, values: &[f32]) {
-        // Below zero is only what a factor below zero has normalised. `max` would pass over a NaN.
-        for value in values {
-            let value = value.abs();
+        for value in values.iter().map(|value| value.abs()) {
             if value > self.largest || value.is_nan() {
                 self.largest = value;
             }
@@ -167,26 +174,39 @@ impl Seen {
     }
 
     fn count(&mut self, values: &[f32]) {
-        self.histogram.resize(BINS, 0);
-        let bins = BINS as f32 / self.largest;
+        self.bins.resize(BINS, 0);
+        let per_unit = BINS as f32 / self.largest;
         for value in values.iter().filter(|value| **value != 0.0) {
-            self.histogram[((value.abs() * bins) as usize).min(BINS - 1)] += 1;
+            self.bins[((value.abs() * per_unit) as usize).min(BINS - 1)] += 1;
         }
+    }
+
+    /// `None` if a value was not finite.
+    fn scale(&self) -> Option<f64> {
+        if !self.largest.is_finite() {
+            return None;
+        }
+        let scale = if self.largest > 0.0 {
+            clip_at(&self.bins, f64::from(self.largest) / BINS as f64) / LEVELS
+        } else {
+            // Any scale suits activations that are always zero.
+            1.0
+        };
+        Some(scale.max(f64::from(f32::MIN_POSITIVE)))
     }
 }
 
-/// The value at which to cut a histogram off, whose bins are so wide, so that the square error of
-/// [`LEVELS`] levels below it is the least.
-fn cut_off(histogram: &[u64], width: f64) -> f64 {
+/// The value at which to clip a histogram with bins of this width, so that the square error of [`LEVELS`]
+/// levels below it is the least.
+fn clip_at(histogram: &[u64], width: f64) -> f64 {
     // Within a step the error is spread evenly; beyond the last one it is the distance.
     let error = |bins: usize| {
-        let (top, step) = (bins as f64 * width, bins as f64 * width / LEVELS);
+        let step = bins as f64 * width / LEVELS;
         let beyond = histogram[bins..].iter().enumerate().map(|(past, &count)| {
             let distance = (past as f64 + 0.5) * width;
             count as f64 * distance * distance
         });
         let within: u64 = histogram[..bins].iter().sum();
-        debug_assert!(top > 0.0);
         within as f64 * step * step / 12.0 + beyond.sum::<f64>()
     };
     let best = (LEVELS as usize / 2..=histogram.len())
@@ -200,37 +220,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_few_outliers_are_cut_off_and_what_is_common_is_not() {
+    fn a_few_outliers_are_clipped_and_common_values_are_not() {
         let mut histogram = vec![100_000; BINS / 4];
         histogram.resize(BINS, 0);
         histogram[BINS - 1] = 1;
-        let cut = cut_off(&histogram, 1.0);
+        let cut = clip_at(&histogram, 1.0);
         assert!((500.0..700.0).contains(&cut), "{cut}");
-        // Where many are that large, they are kept.
+        // Many values of that size are kept.
         histogram[BINS - 1] = 10_000_000;
-        assert!(cut_off(&histogram, 1.0) > 2000.0);
+        assert!(clip_at(&histogram, 1.0) > 2000.0);
     }
 
     #[test]
-    fn a_file_s_scales_are_numbers_above_zero_in_single_precision() {
-        let read = |text: &str| {
-            let metadata = BTreeMap::from([(METADATA.to_owned(), text.to_owned())]);
-            Scales::from_metadata(&metadata).unwrap().is_ok()
-        };
-        assert!(read(r#"{"vgg.0": 0.5}"#));
-        for scale in ["0", "-1", "1e-300", "1e-40", "1e300", "null", "[1]"] {
-            assert!(!read(&format!(r#"{{"vgg.0": {scale}}}"#)), "{scale}");
-        }
-    }
-
-    #[test]
-    fn values_of_both_signs_are_seen_and_one_that_is_no_number_is_not_passed_over() {
-        let mut seen = Seen::default();
+    fn values_of_both_signs_count_and_a_nan_leaves_no_scale() {
+        let mut seen = Histogram::default();
         seen.measure(&[-3.0, 2.0]);
         seen.count(&[-3.0, 2.0, 0.0]);
-        assert_eq!((seen.largest, seen.histogram.iter().sum()), (3.0, 2));
+        assert_eq!((seen.largest, seen.bins.iter().sum()), (3.0, 2));
+        assert!(seen.scale().is_some());
         seen.measure(&[f32::NAN, 1.0]);
-        assert!(!seen.largest.is_finite());
+        assert_eq!(seen.scale(), None);
     }
 
     #[test]
@@ -247,11 +256,10 @@ mod tests {
     }
 
     #[test]
-    fn numbers_on_both_sides_of_zero_use_all_levels() {
+    fn values_on_both_sides_of_zero_use_all_levels() {
         let scale = around_zero(-123.0, 151.0);
-        let ends = map(&Tensor::from_slice(&[-123.0f32, 0.0, 151.0]), scale).unwrap();
-        let ends = Vec::<u8>::try_from(ends).unwrap();
-        assert_eq!((ends[0], ends[2]), (0, 255));
-        assert!((f64::from(ends[1]) - scale.zero_point as f64).abs() < 1e-9);
+        let ends = activations(&Tensor::from_slice(&[-123.0f32, 0.0, 151.0]), scale).unwrap();
+        let zero = u8::try_from(scale.zero_point).unwrap();
+        assert_eq!(Vec::<u8>::try_from(ends).unwrap(), [0, zero, 255]);
     }
 }

@@ -1,9 +1,9 @@
-//! The pictures that ship: for weights that nobody has calibrated, and for the playground.
+//! The pictures that ship, for weights without measured scales and for the playground.
 
 use super::family::Family;
 use super::preprocess::Input;
 
-/// Each with its name and media type.
+/// Each picture's name, media type and bytes.
 pub const SAMPLES: [(&str, &str, &[u8]); 3] = [
     (
         "cat.png",
@@ -22,7 +22,7 @@ pub const SAMPLES: [(&str, &str, &[u8]); 3] = [
     ),
 ];
 
-/// Each as a network's input.
+/// The pictures as a network's inputs.
 pub(super) fn inputs(family: &Family) -> Vec<Input> {
     SAMPLES
         .into_iter()

@@ -15,7 +15,7 @@ fn found(class: usize, label: &str, [x1, y1, x2, y2]: [f32; 4]) -> Detection {
     }
 }
 
-/// No two neighbours are alike, and none has the colour of a class, black or white.
+/// No two neighbouring pixels are alike, and none is black, white or of a class's colour.
 fn photograph(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         Rgb([100 + (x % 32) as u8, 100 + (y % 32) as u8, 117])
@@ -55,7 +55,7 @@ fn the_edges_of_a_box_have_the_colour_of_its_class_inside_a_casing_that_contrast
 }
 
 #[test]
-fn everything_away_from_boxes_and_labels_is_the_picture_s_own() {
+fn pixels_away_from_boxes_and_labels_do_not_change() {
     let (before, after) = (
         photograph(640, 480),
         annotated(640, 480, &[found(3, "car", [200.0, 150.0, 440.0, 330.0])]),
@@ -73,7 +73,7 @@ fn everything_away_from_boxes_and_labels_is_the_picture_s_own() {
 }
 
 #[test]
-fn a_box_at_the_picture_s_edges_is_seen_on_all_four_and_so_is_its_label() {
+fn a_box_at_the_picture_s_edges_shows_on_all_four_and_so_does_its_label() {
     let shown = annotated(640, 480, &[found(1, "person", [0.0, 0.0, 640.0, 480.0])]);
     for (x, y) in [(0, 240), (639, 240), (320, 479), (639, 0)] {
         assert_eq!(*shown.get_pixel(x, y), colour(1), "{x}, {y}");
@@ -83,12 +83,14 @@ fn a_box_at_the_picture_s_edges_is_seen_on_all_four_and_so_is_its_label() {
 }
 
 #[test]
-fn labels_do_not_hide_each_other_while_there_is_room() {
-    let place = [200.0, 150.0, 440.0, 330.0];
-    let detections: Vec<Detection> = (1..=6).map(|class| found(class, "person", place)).collect();
+fn labels_do_not_hide_each_other_if_there_is_room() {
+    let corners = [200.0, 150.0, 440.0, 330.0];
+    let detections: Vec<Detection> = (1..=6)
+        .map(|class| found(class, "person", corners))
+        .collect();
     let alone = annotated(640, 480, &detections[..1]);
     let together = annotated(640, 480, &detections);
-    // The boxes are one above the other, so a class's colour is that of its plate.
+    // The boxes hide each other, so a class's colour is that of its plate.
     let plates: Vec<usize> = (2..=6)
         .map(|class| count(&together, colour(class)))
         .collect();
@@ -111,7 +113,7 @@ fn pictures_of_any_shape_keep_their_size_and_take_boxes_of_any_size() {
         let whole = [0.0, 0.0, right, bottom];
         let thin = [right / 2.0, 0.0, right / 2.0 + 0.1, bottom];
         let corner = [right - 0.2, bottom - 0.2, right, bottom];
-        let detections = [whole, thin, corner].map(|place| found(7, "train", place));
+        let detections = [whole, thin, corner].map(|corners| found(7, "train", corners));
         let shown = annotated(width, height, &detections);
         assert_eq!(shown.dimensions(), (width, height));
         assert_eq!(*shown.get_pixel(width - 1, height - 1), colour(7));
@@ -119,7 +121,7 @@ fn pictures_of_any_shape_keep_their_size_and_take_boxes_of_any_size() {
 }
 
 #[test]
-fn nothing_found_is_the_picture() {
+fn a_picture_without_detections_does_not_change() {
     assert!(annotated(64, 48, &[]) == photograph(64, 48));
 }
 
@@ -136,7 +138,7 @@ fn the_best_two_hundred_are_drawn() {
 }
 
 #[test]
-fn a_label_wider_than_the_picture_is_cut_and_keeps_its_probability() {
+fn a_label_wider_than_the_picture_is_cut_and_keeps_its_score() {
     let whole = [0.0, 0.0, 100.0, 80.0];
     let shown = |label: &str| annotated(100, 80, &[found(5, label, whole)]);
     let long = "a hovercraft full of eels and ".repeat(1000);
@@ -151,7 +153,7 @@ fn a_label_wider_than_the_picture_is_cut_and_keeps_its_probability() {
 }
 
 #[test]
-fn latin_greek_and_cyrillic_are_drawn_and_every_other_character_is_seen_to_be_missing() {
+fn latin_greek_and_cyrillic_are_drawn_and_other_characters_show_as_missing() {
     let shown = |label: &str| annotated(640, 480, &[found(2, label, [50.0, 99.0, 600.0, 400.0])]);
     let scripts = [
         "кошка",
@@ -172,13 +174,13 @@ fn latin_greek_and_cyrillic_are_drawn_and_every_other_character_is_seen_to_be_mi
 }
 
 #[test]
-fn a_class_has_its_colour_in_every_picture_and_under_every_name() {
-    let place = [10.0, 30.0, 80.0, 70.0];
+fn a_class_has_the_same_colour_in_every_picture_and_with_every_label() {
+    let corners = [10.0, 30.0, 80.0, 70.0];
     for (class, colour_of_every_release) in
         [(1, [225, 75, 0]), (20, [105, 15, 165]), (80, [30, 105, 45])]
     {
         for label in ["cat", "кошка"] {
-            let shown = annotated(100, 100, &[found(class, label, place)]);
+            let shown = annotated(100, 100, &[found(class, label, corners)]);
             assert_eq!(shown.get_pixel(10, 50).0, colour_of_every_release);
         }
     }
@@ -200,7 +202,7 @@ fn the_text_of_every_plate_contrasts_as_wcag_asks() {
 }
 
 #[test]
-fn classes_are_told_apart_by_people_without_any_one_kind_of_cones() {
+fn colours_can_be_told_apart_with_colour_blindness() {
     // Machado, Oliveira and Fernandes 2009, severity 1: of linear red, green and blue.
     const VISIONS: [(&str, [[f64; 3]; 3]); 4] = [
         ("all", [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),

@@ -1,4 +1,5 @@
-//! Decompression bombs cost no memory, and pictures what they are counted for. In a process of its own, whose peak memory nothing else moves.
+//! Decompression bombs take no memory, and pictures no more than `Header::memory` tells. A process of its own,
+//! because it measures the process's peak memory.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use image::{ExtendedColorType, ImageFormat};
 use ssd_detector::picture::Header;
 
-/// One after the other: the memory is the process's.
+/// Tests run one after the other, because they measure the process's memory.
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -14,7 +15,7 @@ fn a_bomb_in_the_metadata_is_refused_without_inflating_it() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/pictures");
     let picture = folder.join("reference.png");
-    // A colour profile of 64 MB of zeros, deflated: stored blocks would be as long as it.
+    // A deflated colour profile of 64 MB of zeros.
     let mut png = std::fs::read(picture).unwrap();
     let profile = deflate_zeros(64 << 20);
     let mut chunk = b"iCCPp\0\0".to_vec();
@@ -31,7 +32,7 @@ fn a_bomb_in_the_metadata_is_refused_without_inflating_it() {
 }
 
 #[test]
-fn a_frame_that_is_larger_than_its_picture_is_refused_without_room_for_it() {
+fn a_frame_larger_than_its_picture_is_refused_without_allocating_it() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     // A GIF of one pixel, whose only frame has 7000 x 7000.
     let gif =
@@ -43,7 +44,7 @@ fn a_frame_that_is_larger_than_its_picture_is_refused_without_room_for_it() {
 }
 
 #[test]
-fn a_picture_takes_no_more_memory_than_it_is_counted_for() {
+fn a_picture_takes_no_more_memory_than_its_header_tells() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/large");
     let pixels = |bytes: usize| vec![0; 2000 * 1500 * bytes];
@@ -75,7 +76,7 @@ fn a_picture_takes_no_more_memory_than_it_is_counted_for() {
         let header = Header::read(&file, 50_000_000).unwrap();
         let megabytes = (header.memory() as f64 / 3e6).round() as usize;
         assert_eq!(megabytes, counted, "{name}");
-        forget_peak();
+        reset_peak();
         let before = peak_memory();
         header.decode(&file).unwrap();
         let grown = (peak_memory() - before) as u64 * 1024;
@@ -101,12 +102,12 @@ fn animated(still: &[u8]) -> Vec<u8> {
     chunk(b"RIFF", &[&b"WEBP"[..], &chunks.concat()].concat())
 }
 
-/// From here on, the most memory is counted anew.
-fn forget_peak() {
+/// Resets the peak memory.
+fn reset_peak() {
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
 }
 
-/// A zlib stream of so many zero bytes.
+/// A zlib stream of `count` zero bytes.
 fn deflate_zeros(count: usize) -> Vec<u8> {
     use std::io::Write as _;
     let mut stream = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
@@ -116,7 +117,7 @@ fn deflate_zeros(count: usize) -> Vec<u8> {
     stream.finish().unwrap()
 }
 
-/// The most memory that this process has had, in KiB.
+/// The peak memory of this process, in KiB.
 fn peak_memory() -> i64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status

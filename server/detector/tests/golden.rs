@@ -1,5 +1,5 @@
 //! The detector against a plain `PyTorch` implementation of SSD300, against torchvision's, and against
-//! LiteRT with the model that ships (tests/data; tests/reference, how they were made).
+//! LiteRT with the model that ships. Their outputs are in tests/data; tests/reference tells how they were made.
 
 use std::path::PathBuf;
 
@@ -47,7 +47,7 @@ fn cat() -> image::RgbImage {
 }
 
 #[test]
-fn priors_equal_the_reference() {
+fn prior_boxes_equal_the_reference() {
     for (family, file, name) in [
         (&VOC, "golden.safetensors", "priors.voc"),
         (&COCO_ORIGINAL, "golden.safetensors", "priors.coco"),
@@ -59,8 +59,8 @@ fn priors_equal_the_reference() {
             .iter()
             .flat_map(|p| [p.cx, p.cy, p.w, p.h])
             .collect();
-        let theirs = StateDict::open(&data(file)).unwrap();
-        let theirs = theirs.get(name).unwrap().to_f32();
+        let reference = StateDict::open(&data(file)).unwrap();
+        let theirs = reference.get(name).unwrap().to_f32();
         assert!(worst(&ours, &theirs) <= 1e-6, "{name}");
     }
 }
@@ -138,36 +138,38 @@ fn nms_keeps_the_same_boxes_in_the_same_order() {
 }
 
 #[test]
-fn classes_of_one_label_show_an_object_once() {
+fn an_object_of_two_classes_with_one_label_is_detected_once() {
     let priors = MOBILENET_V2.priors();
     let mut output = RawOutput {
         offsets: vec![0.0; priors.len() * 4],
         scores: vec![0.0; priors.len() * 4],
         classes: 4,
     };
-    // One prior that looks like three classes.
+    // One prior box that scores for three classes.
     output.scores[4000 + 1] = 0.7;
     output.scores[4000 + 2] = 0.9;
     output.scores[4000 + 3] = 0.8;
-    let found = |kinds: &[Vec<usize>]| {
-        let found = boxes::detect(&output, &priors, &MOBILENET_V2, kinds, &CRITERIA);
-        found.iter().map(|found| found.class).collect::<Vec<_>>()
+    let detected = |classes_by_label: &[Vec<usize>]| {
+        boxes::detect(&output, &priors, &MOBILENET_V2, classes_by_label, &CRITERIA)
+            .iter()
+            .map(|found| found.class)
+            .collect::<Vec<_>>()
     };
-    assert_eq!(found(&each_class(4)), [2, 3, 1]);
-    assert_eq!(found(&[vec![1, 2], vec![3]]), [2, 3]);
+    assert_eq!(detected(&each_class(4)), [2, 3, 1]);
+    assert_eq!(detected(&[vec![1, 2], vec![3]]), [2, 3]);
 }
 
 #[test]
 fn the_detections_of_the_cat_equal_the_reference() {
     let state = StateDict::open(&data("small.safetensors")).unwrap();
     let network = Network::new(&state).unwrap();
-    let (family, kinds) = (network.family(), each_class(network.classes()));
+    let (family, classes) = (network.family(), each_class(network.classes()));
     let (inference, _) = inference::prepare(network, None, Requested::REFERENCE).unwrap();
     let picture = cat();
     let output = inference
         .forward_one(&family.preprocessing.input(&picture))
         .unwrap();
-    let mut ours = boxes::detect(&output, &family.priors(), family, &kinds, &CRITERIA);
+    let mut ours = boxes::detect(&output, &family.priors(), family, &classes, &CRITERIA);
     ours.sort_by(|a, b| a.class.cmp(&b.class).then(b.score.total_cmp(&a.score)));
     let reference: serde_json::Value =
         serde_json::from_slice(&std::fs::read(data("golden-detections.json")).unwrap()).unwrap();
@@ -200,10 +202,10 @@ fn torchvision_s_weights_give_torchvision_s_detections() {
     let (inference, _) = inference::prepare(network, None, Requested::REFERENCE).unwrap();
     let output = inference.forward_one(&model.input(&picture)).unwrap();
     let ours = model.detections(&output, &CRITERIA, picture.dimensions());
-    let theirs: serde_json::Value =
+    let reference: serde_json::Value =
         serde_json::from_slice(&std::fs::read(data("torchvision-detections.json")).unwrap())
             .unwrap();
-    let theirs = theirs["detections"].as_array().unwrap();
+    let theirs = reference["detections"].as_array().unwrap();
     assert_eq!(ours.len(), theirs.len());
     assert!(ours.len() > 20);
     for (ours, theirs) in ours.iter().zip(theirs) {
@@ -216,7 +218,7 @@ fn torchvision_s_weights_give_torchvision_s_detections() {
     }
 }
 
-/// The model that ships, with its classes' own names.
+/// The model that ships, with its own class names.
 fn shipped() -> (Model, Network) {
     let file = data("../../../weights/ssd_mobilenet_v2_oidv4.safetensors");
     let names = (MOBILENET_V2.class_names)(MOBILENET_V2.outputs).unwrap();
@@ -236,8 +238,8 @@ fn photograph(name: &str) -> image::RgbImage {
 /// LiteRT's detections of a photograph: label, score, box.
 fn litert_detections(name: &str) -> Vec<(String, f32, Corners)> {
     let file = std::fs::read(data("mobilenet/golden-detections.json")).unwrap();
-    let file: serde_json::Value = serde_json::from_slice(&file).unwrap();
-    let found = file[name].as_array().unwrap().iter().map(|found| {
+    let golden: serde_json::Value = serde_json::from_slice(&file).unwrap();
+    let found = golden[name].as_array().unwrap().iter().map(|found| {
         let side = |index: usize| found["box"][index].as_f64().unwrap() as f32;
         let [x1, y1, x2, y2] = [0, 1, 2, 3].map(side);
         let label = found["label"].as_str().unwrap().to_owned();
@@ -286,14 +288,14 @@ fn the_model_that_ships_gives_litert_s_outputs_and_detections() {
 }
 
 #[test]
-fn the_model_that_ships_finds_in_photographs_what_litert_finds() {
+fn the_model_that_ships_detects_in_photographs_what_litert_detects() {
     let (model, network) = shipped();
     let (inference, _) = inference::prepare(network, None, Requested::REFERENCE).unwrap();
     let golden = StateDict::open(&data("mobilenet/golden.safetensors")).unwrap();
     for name in PHOTOGRAPHS {
         let input = model.input(&photograph(name));
         let theirs = golden.get(&format!("{name}.input")).unwrap().to_f32();
-        // A level of 8 bits: JPEG's and PNG's decoders and resizers may round otherwise.
+        // One level of 8 bits: decoders and resizers may round differently.
         assert!(worst(input.values(), &theirs) <= 1.01 / 127.5, "{name}");
         let output = inference.forward_one(&input).unwrap();
         assert_detections(&model, &output, name, 0.02);

@@ -1,4 +1,4 @@
-//! Labels files, and how their labels are given to a model's classes.
+//! Labels files, and how their labels are matched with a model's classes.
 
 use ssd_detector::family::MOBILENET_V2;
 use ssd_detector::labels::{COCO, Error, Labels, Matched, VOC};
@@ -20,7 +20,7 @@ fn both_forms_of_line_give_the_same_labels() {
 }
 
 #[test]
-fn windows_line_endings_a_byte_order_mark_and_blank_last_lines_are_fine() {
+fn windows_line_endings_a_byte_order_mark_and_blank_last_lines_are_accepted() {
     let file = b"\xef\xbb\xbfperson\r\nstop sign\r\n\r\n  \r\n";
     assert_eq!(
         Labels::parse(file).unwrap().names(),
@@ -29,7 +29,7 @@ fn windows_line_endings_a_byte_order_mark_and_blank_last_lines_are_fine() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_line() {
+fn an_error_tells_the_line_and_what_is_wrong_with_it() {
     let cases: [(&[u8], &str); 10] = [
         (b"cat\ndog\ncat\n", "line 3 is `cat`, which repeats line 1;"),
         (
@@ -40,7 +40,7 @@ fn what_is_wrong_is_told_with_its_line() {
         (b"cat\n\ndog\n", "line 2 is ``, which has no name;"),
         (b"1,cat\n", "line 1 is `1,cat`, which has 2 fields;"),
         (b"1,2,3,cat\n", "line 1 is `1,2,3,cat`, which has 4 fields;"),
-        (b"x,1,cat\n", "which has an id that is no number;"),
+        (b"x,1,cat\n", "which has an id that is not a number;"),
         (b"1,1,cat\n2,3,dog\n", "which has another index than 2:"),
         (b"c\x07t\n", "which has a control character;"),
         (b"\n\n", "it has no labels;"),
@@ -52,7 +52,7 @@ fn what_is_wrong_is_told_with_its_line() {
 }
 
 #[test]
-fn no_message_is_longer_than_a_line_of_a_log_whatever_the_file_holds() {
+fn an_error_fits_on_a_line_of_a_log_for_every_file() {
     let long = "x".repeat(10_000);
     for file in [
         format!("1,{long},cat\n"),
@@ -66,7 +66,7 @@ fn no_message_is_longer_than_a_line_of_a_log_whatever_the_file_holds() {
 }
 
 #[test]
-fn as_many_labels_as_classes_are_taken_by_position() {
+fn as_many_labels_as_classes_are_matched_by_position() {
     let labels = parse("chat\nchien\n");
     let expected = (names(&["chat", "chien"]), Matched::ByPosition);
     assert_eq!(labels.assign(2, None).unwrap(), expected);
@@ -77,7 +77,7 @@ fn as_many_labels_as_classes_are_taken_by_position() {
 }
 
 #[test]
-fn the_lab_s_list_of_80_names_the_20_voc_classes_rightly() {
+fn coco_s_list_gives_the_20_voc_classes_their_coco_names() {
     let text = include_str!("../../../data/coco_labels.txt");
     let (assigned, matched) = parse(text).assign(20, Some(&names(&VOC))).unwrap();
     assert_eq!(matched, Matched::ByName { unnamed: vec![] });
@@ -107,14 +107,14 @@ fn the_lab_s_list_of_80_names_the_20_voc_classes_rightly() {
 }
 
 #[test]
-fn a_voc_list_names_coco_classes_by_voc_s_names() {
+fn a_voc_list_gives_coco_classes_their_voc_names() {
     let labels = parse("tvmonitor\nAeroplane\nsofa\nperson\n");
     let (assigned, _) = labels.assign(2, Some(&names(&["airplane", "tv"]))).unwrap();
     assert_eq!(assigned, names(&["Aeroplane", "tvmonitor"]));
 }
 
 #[test]
-fn a_coco_list_names_the_classes_of_open_images_that_it_has_and_the_others_keep_their_names() {
+fn a_coco_list_gives_names_to_the_open_images_classes_that_it_has() {
     let lines: Vec<&str> = COCO.iter().map(|class| class.name).collect();
     let known = (MOBILENET_V2.class_names)(MOBILENET_V2.outputs).unwrap();
     let (assigned, matched) = parse(&lines.join("\n")).assign(23, Some(&known)).unwrap();
@@ -148,20 +148,20 @@ fn a_coco_list_names_the_classes_of_open_images_that_it_has_and_the_others_keep_
         matched.to_string(),
         "by name; not in the file: Boot, Box, Stationary bicycle, High heels, Vehicle, Footwear, Camera"
     );
-    // The monitor is VOC's by way of COCO's name.
+    // VOC's monitor matches through COCO's name.
     let (assigned, _) = parse("tvmonitor\ncow\n").assign(23, Some(&known)).unwrap();
     assert_eq!(
         (assigned[9].as_str(), assigned[5].as_str()),
         ("tvmonitor", "cow")
     );
-    // As many lines as classes are the user's own names, whatever they say.
+    // As many lines as classes are the user's own names.
     let own: Vec<String> = (0..23).map(|class| format!("class {class}")).collect();
     let (assigned, matched) = parse(&own.join("\n")).assign(23, Some(&known)).unwrap();
     assert_eq!((assigned, matched), (own, Matched::ByPosition));
 }
 
 #[test]
-fn a_class_that_the_file_does_not_name_keeps_its_own_name_and_is_told() {
+fn a_class_that_is_not_in_the_file_keeps_its_name_and_is_reported() {
     let labels = parse("Dog\nfox\nwolf\n");
     let (assigned, matched) = labels.assign(2, Some(&names(&["cat", "dog"]))).unwrap();
     assert_eq!(assigned, names(&["cat", "Dog"]));
@@ -175,7 +175,7 @@ fn a_class_that_the_file_does_not_name_keeps_its_own_name_and_is_told() {
 }
 
 #[test]
-fn labels_that_cannot_be_the_model_s_are_refused_with_both_counts() {
+fn labels_that_match_neither_by_number_nor_by_name_are_refused_with_both_counts() {
     let labels = parse("fox\nwolf\n");
     let unknown = labels.assign(3, None).unwrap_err();
     assert_eq!(
@@ -195,7 +195,7 @@ fn labels_that_cannot_be_the_model_s_are_refused_with_both_counts() {
 }
 
 #[test]
-fn coco_has_80_classes_with_the_gaps_of_its_ids() {
+fn coco_has_80_classes_and_gaps_in_its_ids() {
     assert_eq!(COCO.len(), 80);
     let known = |id: usize| {
         COCO.iter()

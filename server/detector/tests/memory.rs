@@ -1,5 +1,5 @@
-//! However a file is made, reading it takes no more memory than twice its size and 64 MiB. In a process of
-//! its own, whose allocator counts.
+//! Reading any file takes no more memory than twice its size and 64 MiB. A process of its own, whose allocator
+//! counts.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,13 +10,13 @@ use state_dict::StateDict;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Held by each test from its beginning: the memory is the process's.
+/// Tests run one after the other, because they measure the process's memory.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads a file, which is part of what is counted.
+/// Asserts the bound. The file itself counts too.
 #[track_caller]
 fn assert_bounded<T>(what: &str, file: &[u8], read: impl FnOnce(Vec<u8>) -> T) {
     MEMORY.reset_peak_usage();
@@ -53,7 +53,7 @@ fn a_pickle_of_many_values_takes_bounded_memory() {
         ("marks", b"("),
     ] {
         let many = part.repeat(1 << 21);
-        // Both pickles are held at one time.
+        // Both pickles are in memory at the same time.
         let half = [&part.repeat((1 << 17) / part.len()), b"].".as_slice()].concat();
         for file in [legacy(&many, b""), legacy(&half, &many)] {
             assert_bounded(what, &file, StateDict::from_bytes);
@@ -101,7 +101,7 @@ fn a_pickle_of_long_names_and_shapes_takes_bounded_memory() {
 }
 
 #[test]
-fn a_long_header_takes_bounded_memory() {
+fn a_long_safetensors_header_takes_bounded_memory() {
     let _alone = alone();
     let many = |each: &dyn Fn(usize) -> String, size: usize| {
         let mut all = each(0);

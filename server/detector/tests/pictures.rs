@@ -27,8 +27,8 @@ fn difference(a: &RgbImage, b: &RgbImage) -> f64 {
     sum as f64 / a.as_raw().len() as f64
 }
 
-/// File, the reference it shows, and by how many levels it may differ from it on average: none
-/// where the format keeps every sample.
+/// A file, its reference, and by how many levels it may differ from that on average: 0 if the format is
+/// lossless.
 const PICTURES: [(&str, &str, f64); 27] = [
     ("baseline.jpg", "reference.png", 2.5),
     ("subsampled.jpg", "reference.png", 4.0),
@@ -61,13 +61,13 @@ const PICTURES: [(&str, &str, f64); 27] = [
 
 #[test]
 fn every_format_gives_the_photograph_upright() {
-    for (name, reference, most) in PICTURES {
+    for (name, reference, tolerance) in PICTURES {
         let shown = decode(&bytes(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let expected = image::load_from_memory(&bytes(reference))
             .unwrap()
             .into_rgb8();
         let by = difference(&shown, &expected);
-        assert!(by <= most, "{name} differs by {by}");
+        assert!(by <= tolerance, "{name} differs by {by}");
     }
 }
 
@@ -81,7 +81,7 @@ fn greys_of_every_depth_give_their_levels() {
         let mut expected = image::load_from_memory(&bytes("reference-grey.png"))
             .unwrap()
             .into_rgb8();
-        // Quantised as make.py does, and back to 8 bits.
+        // Reduced to the depth as make.py does, and back to 8 bits.
         let most = (1_u32 << depth) - 1;
         for sample in expected.iter_mut() {
             let level = (u32::from(*sample) * most + 127) / 255;
@@ -118,7 +118,7 @@ fn a_picture_cut_short_anywhere_is_refused_as_damaged() {
         "animated.gif",
     ] {
         let whole = bytes(name);
-        // Of an animation only the first picture counts; it ends before the middle of this one.
+        // Of an animation only the first frame counts; it ends before the middle of this file.
         let end = if name == "animated.gif" {
             whole.len() / 3
         } else {
@@ -138,15 +138,15 @@ fn a_picture_cut_short_anywhere_is_refused_as_damaged() {
 }
 
 #[test]
-fn what_is_wrong_with_a_picture_is_told_on_one_line() {
-    // A segment, and no marker after it.
+fn an_error_has_no_control_characters() {
+    // A segment without a marker after it.
     let jpeg = [b"\xff\xd8\xff\xe0\0\x10".as_slice(), &[0; 14]].concat();
     let message = decode(&jpeg).unwrap_err().to_string();
     assert!(!message.contains(char::is_control), "{message:?}");
 }
 
 #[test]
-fn flipped_bytes_are_refused_or_read_but_never_panic() {
+fn flipped_bytes_are_read_or_refused_without_a_panic() {
     for (name, ..) in PICTURES {
         let whole = bytes(name);
         for step in 0..60 {
@@ -159,7 +159,7 @@ fn flipped_bytes_are_refused_or_read_but_never_panic() {
 }
 
 #[test]
-fn what_is_no_picture_is_unsupported_whatever_it_claims() {
+fn other_files_are_unsupported() {
     let other: [&[u8]; 6] = [
         b"hello, world",
         b"<!doctype html><title>403</title>",
@@ -175,8 +175,8 @@ fn what_is_no_picture_is_unsupported_whatever_it_claims() {
 }
 
 #[test]
-fn a_picture_with_too_many_pixels_is_refused_by_its_header_alone() {
-    // A PNG of 60,000 x 60,000 pixels whose data would be 10.8 GB; there is none here.
+fn a_picture_with_too_many_pixels_is_refused_after_its_header() {
+    // A PNG of 60,000 x 60,000 pixels, which would take 10.8 GB, without any data.
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\xea\x60\0\0\xea\x60\x08\x02\0\0\0".to_vec();
     let checksum = crc32fast::hash(&png[12..]);
     png.extend(checksum.to_be_bytes());
@@ -189,7 +189,7 @@ fn a_picture_with_too_many_pixels_is_refused_by_its_header_alone() {
     });
     assert_eq!(decode(&png), refused);
 
-    // The JPEG's own size, overwritten by the largest there is.
+    // A JPEG whose size is replaced by the largest one.
     let mut jpeg = bytes("baseline.jpg");
     let frame = jpeg
         .windows(2)
@@ -206,7 +206,7 @@ fn a_picture_with_too_many_pixels_is_refused_by_its_header_alone() {
 }
 
 #[test]
-fn the_pixel_limit_takes_a_picture_of_exactly_that_size() {
+fn a_picture_of_exactly_the_pixel_limit_is_accepted() {
     let png = bytes("reference.png");
     assert!(Header::read(&png, 90 * 60).is_ok());
     assert!(Header::read(&png, 90 * 60 - 1).is_err());
@@ -215,7 +215,7 @@ fn the_pixel_limit_takes_a_picture_of_exactly_that_size() {
 #[test]
 fn pixels_of_16_bit_samples_count_by_their_bytes() {
     let png = bytes("rgb16.png");
-    // Six bytes a pixel, where four count as one.
+    // A pixel has six bytes; four count as one pixel.
     let limit = 90 * 60 * 6 / 4;
     assert!(Header::read(&png, limit).is_ok());
     let refused = Header::read(&png, limit - 1).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! What holds of every box and every picture, tried on many.
+//! Properties of all boxes and all pictures, tested on random ones.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -15,9 +15,9 @@ use ssd_detector::priors::Prior;
 use ssd_detector::{Detection, Model};
 use state_dict::StateDict;
 
-/// The same cases in every run, unless `PROPTEST_RNG_SEED` says which: no change is blamed for what another
-/// left. A case that fails becomes a test of its own, not a file of seeds.
-fn tried(cases: u32) -> ProptestConfig {
+/// The same cases in every run, unless `PROPTEST_RNG_SEED` is set, so that a failure comes from the change under
+/// test. A case that fails becomes a test of its own, not a file of seeds.
+fn random(cases: u32) -> ProptestConfig {
     let default = ProptestConfig::default();
     ProptestConfig {
         cases,
@@ -36,7 +36,7 @@ fn cells() -> impl Strategy<Value = [u16; 4]> {
     (side(), side()).prop_map(|((x1, x2), (y1, y2))| [x1, y1, x2, y2])
 }
 
-/// Whether two boxes overlap by more than so many 64ths of their union, or have no union; in whole numbers.
+/// Whether two boxes overlap by more than `of_64` 64ths of their union, or have no union; in whole numbers.
 fn overlap(a: [u16; 4], b: [u16; 4], of_64: u16) -> bool {
     let inside = |area: [u16; 4], x, y| area[0] <= x && x < area[2] && area[1] <= y && y < area[3];
     let (mut both, mut either) = (0_u32, 0_u32);
@@ -48,8 +48,8 @@ fn overlap(a: [u16; 4], b: [u16; 4], of_64: u16) -> bool {
     either == 0 || both * 64 > either * u32::from(of_64)
 }
 
-/// By its definition: of the `top_k` best, one is kept unless a better one that is kept overlaps it. Of
-/// equal ones the later is the better.
+/// NMS by its definition: of the `top_k` best, a box is kept unless a better one that is kept overlaps it. Of
+/// equal ones the later is better.
 fn kept_by_definition(boxes: &[[u16; 4]], levels: &[u8], of_64: u16, top_k: usize) -> Vec<usize> {
     let better = |a: usize, b: usize| (levels[a], a) > (levels[b], b);
     let rank = |index: usize| {
@@ -75,7 +75,7 @@ fn corners(cells: [u16; 4]) -> Corners {
     Corners { x1, y1, x2, y2 }
 }
 
-/// Any prior of any family.
+/// Any prior box of any family.
 fn prior() -> impl Strategy<Value = (&'static Family, Prior)> {
     prop::sample::select(family::ALL.to_vec()).prop_flat_map(|family| {
         let priors = prop::sample::select(family.priors());
@@ -83,8 +83,8 @@ fn prior() -> impl Strategy<Value = (&'static Family, Prior)> {
     })
 }
 
-/// Liu et al. 2016, equation 2, with the original code's variances; in TensorFlow's order where the family
-/// has that.
+/// Liu et al. 2016, equation 2, with the original code's variances; in TensorFlow's order if the family has
+/// that.
 fn encode(family: &Family, prior: &Prior, corners: &Corners) -> [f32; 4] {
     let [x1, y1, x2, y2] = [corners.x1, corners.y1, corners.x2, corners.y2].map(f64::from);
     let [cx, cy, w, h] = [prior.cx, prior.cy, prior.w, prior.h].map(f64::from);
@@ -101,7 +101,7 @@ fn encode(family: &Family, prior: &Prior, corners: &Corners) -> [f32; 4] {
     offsets.map(|offset| offset as f32)
 }
 
-/// The sides of a picture: any shape up to a long strip.
+/// The sides of a picture of any shape, also a long strip.
 fn sides() -> impl Strategy<Value = (u32, u32)> {
     prop_oneof![
         2 => (1..=700_u32, 1..=700_u32),
@@ -111,7 +111,7 @@ fn sides() -> impl Strategy<Value = (u32, u32)> {
     ]
 }
 
-/// What looks like noise, the same for the same seed.
+/// Noise, the same for the same seed.
 fn noise((width, height): (u32, u32), seed: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         let mixed = (x ^ seed).wrapping_mul(0x9e37_79b1) ^ y.wrapping_mul(0x85eb_ca77);
@@ -144,7 +144,7 @@ fn check(found: &[Detection], criteria: &Criteria, (width, height): (u32, u32)) 
     } in found
     {
         assert!((criteria.threshold..=1.0).contains(score));
-        // No thinner than what the responses round to.
+        // Responses round to this.
         assert!(x2 - x1 >= 0.01 && y2 - y1 >= 0.01);
         assert!(0.0 <= *x1 && *x2 <= width as f32, "{x1} to {x2}");
         assert!(0.0 <= *y1 && *y2 <= height as f32, "{y1} to {y2}");
@@ -152,10 +152,10 @@ fn check(found: &[Detection], criteria: &Criteria, (width, height): (u32, u32)) 
 }
 
 proptest! {
-    #![proptest_config(tried(256))]
+    #![proptest_config(random(256))]
 
     #[test]
-    fn nms_keeps_what_its_definition_says(
+    fn nms_equals_its_definition(
         (boxes, levels) in prop::collection::vec((cells(), 0..12_u8), 0..24).prop_map(|all| {
             all.into_iter().unzip::<_, _, Vec<_>, Vec<_>>()
         }),
@@ -171,7 +171,7 @@ proptest! {
     }
 
     #[test]
-    fn decoding_what_was_encoded_gives_the_box_back(
+    fn decoding_an_encoded_box_gives_the_box_back(
         (family, prior) in prior(),
         (x1, y1) in (-0.5..1.5_f32, -0.5..1.5_f32),
         (w, h) in (0.001..1.5_f32, 0.001..1.5_f32),
@@ -186,10 +186,10 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(tried(24))]
+    #![proptest_config(random(24))]
 
     #[test]
-    fn a_picture_of_any_size_gives_an_input_of_what_is_in_it(
+    fn the_input_of_a_picture_of_any_size_has_its_colours(
         size in sides(),
         seed in any::<u32>(),
         colour in any::<[u8; 3]>(),
@@ -199,8 +199,8 @@ proptest! {
             let input = family.preprocessing.input(&noise(size, seed));
             prop_assert_eq!(input.values().len(), 300 * 300 * 3);
             // Sums of fractions round.
-            let (least, largest) = (least - 1e-3, largest + 1e-3);
-            prop_assert!(input.values().iter().all(|value| (least..=largest).contains(value)));
+            let range = least - 1e-3..=largest + 1e-3;
+            prop_assert!(input.values().iter().all(|value| range.contains(value)));
         }
         let plain = RgbImage::from_pixel(size.0, size.1, Rgb(colour));
         let mean = family::VOC.preprocessing.mean;
@@ -212,7 +212,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_a_network_says_boxes_are_inside_the_picture(
+    fn boxes_of_any_network_output_are_inside_the_picture(
         size in sides(),
         criteria in criteria(),
         offsets in prop::collection::vec(prop_oneof![
@@ -244,7 +244,7 @@ fn boxes_in_a_picture_of_any_size_are_inside_it() {
         top_k: 200,
     };
     let seen = Cell::new(0);
-    proptest!(tried(12), |(size in sides(), seed in any::<u32>())| {
+    proptest!(random(12), |(size in sides(), seed in any::<u32>())| {
         let output = inference.forward_one(&model.input(&noise(size, seed))).unwrap();
         let found = model.detections(&output, &criteria, size);
         check(&found, &criteria, size);

@@ -1,4 +1,4 @@
-//! Any bytes are labels or an error; labels are names apart, and fit a model or do not.
+//! Any bytes are labels or an error. Labels are distinct names, and match a model or are refused.
 
 #![no_main]
 

@@ -1,12 +1,12 @@
-//! Pickles of up to a megabyte, made of short ones: the first byte tells how often a part of the rest is
-//! repeated, as a power of two, the second and third where that part begins and how long it is.
+//! Pickles of up to a megabyte, made from short ones. The first byte is the power of two by which a part of the rest
+//! is repeated, the second and third are the start and the length of that part.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use ssd_fuzz::pth::read_both;
 
-/// Bytes of what the longest has repeated.
+/// Maximum bytes of the repeated part.
 const LONGEST: usize = 1 << 20;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,5 +1,5 @@
-//! Any bytes are a picture or an error; a picture has the size that its header tells, and takes no more
-//! memory to decode than it is counted for.
+//! Any bytes are a picture or an error. A picture has the size in its header, and decoding it takes no more memory
+//! than `Header::memory` tells.
 
 #![no_main]
 
@@ -10,8 +10,8 @@ use ssd_fuzz::{assert_fit_for_a_log, bounded, measured};
 /// Pixels.
 const LIMIT: u64 = 500_000;
 
-/// Bytes for metadata and decoders' tables, and for a part of a lossy WebP, which may announce 16 MiB that
-/// it has not.
+/// Bytes for metadata, decoders' tables, and a part of a lossy WebP, which can announce 16 MiB that it does not
+/// have.
 const SLACK: u64 = 24 << 20;
 
 fuzz_target!(
@@ -32,7 +32,7 @@ fn look_at(bytes: &[u8]) -> Result<(), Error> {
     let counted = header.memory();
     assert!(
         grown as u64 <= counted + SLACK,
-        "{grown} bytes, counted for {counted}"
+        "{grown} bytes, {counted} expected"
     );
     let pixels = pixels?;
     assert_eq!(pixels.as_raw().len() as u64, header.decoded());

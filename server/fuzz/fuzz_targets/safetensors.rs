@@ -1,4 +1,4 @@
-//! A safetensors header and, after a zero byte, the tensors' bytes; the length before them is right.
+//! A safetensors header and, after a zero byte, the tensors' bytes. The length before the header is correct.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Records, which are put together to an archive whose numbers are right; then bytes that are changed in
-//! that: after a record without a name, places counted from the end (2 bytes) and what is put there.
+//! Records, from which an archive with correct numbers is built. After a record without a name: bytes to change in
+//! it, each as its position from the end (2 bytes) and its value.
 
 #![no_main]
 
@@ -18,8 +18,8 @@ fuzz_target!(|bytes: &[u8]| {
     let mut file = archive(&records);
     for &[low, high, byte] in input.get(1..).unwrap_or_default().as_chunks().0 {
         let back = usize::from(u16::from_le_bytes([low, high]));
-        if let Some(place) = file.len().checked_sub(back + 1) {
-            file[place] = byte;
+        if let Some(at) = file.len().checked_sub(back + 1) {
+            file[at] = byte;
         }
     }
     let _ = read(&file);

@@ -1,6 +1,6 @@
-"""Writes the seeds beside this file: what ../../tests/data has, as the targets take it, and a few of its own.
+"""Writes the seeds beside this file: the files of ../../tests/data in the form that each target takes, and a few more.
 
-Usage: make.py. What a target takes is told at the top of its file in ../fuzz_targets.
+Usage: make.py. The top of a target's file in ../fuzz_targets tells the form.
 """
 import io
 import pathlib
@@ -39,9 +39,9 @@ def storage(kind='FloatStorage', key='0', count=16, view=b''):
     return b'(' + text('storage') + f'ctorch\n{kind}\n'.encode() + text(key) + text('cpu') + integer(count) + view + b'tQ'
 
 
-def tensor(*more, version='_rebuild_tensor_v2', held=None, offset=0, shape=(2, 3), strides=(3, 1)):
-    held = held or storage()
-    return call('torch._utils', version, held, integer(offset), integers(*shape), integers(*strides), *more)
+def tensor(*more, version='_rebuild_tensor_v2', source=None, offset=0, shape=(2, 3), strides=(3, 1)):
+    source = source or storage()
+    return call('torch._utils', version, source, integer(offset), integers(*shape), integers(*strides), *more)
 
 
 def second(*more, **how):
@@ -60,13 +60,13 @@ pickles = {
     'dict': mapping(text('a'), second(), text('b'), second(offset=4, shape=(3,), strides=(2,))),
     'first-version': mapping(text('a'), tensor(version='_rebuild_tensor')),
     'third-version': mapping(text('a'), second(b'ctorch\nfloat16\n', version='_rebuild_tensor_v3',
-                                               held=storage('UntypedStorage', count=64))),
+                                               source=storage('UntypedStorage', count=64))),
     'parameter': mapping(text('a'), call('torch._utils', '_rebuild_parameter', second(), b'\x88', b'}')),
     'subclass': mapping(text('a'), call('torch._tensor', '_rebuild_from_type_v2', b'ctorch._utils\n_rebuild_tensor_v2\n',
                                         b'ctorch\nTensor\n', b'(' + storage() + integer(0) + integers(1) + integers(1)
                                         + b'\x89}t', b'}')),
     'metadata': mapping(text('a'), second(mapping(text('neg'), b'\x89'))),
-    'view': mapping(text('a'), second(held=storage(view=b'(' + text('1') + integer(4) + integer(8) + b't'))),
+    'view': mapping(text('a'), second(source=storage(view=b'(' + text('1') + integer(4) + integer(8) + b't'))),
     'expanded': mapping(text('a'), second(shape=(9, 2), strides=(0, 1))),
     'nested': mapping(text('a'), b'](' + second() + b'q\x01(h\x01h\x01te', integer(7), b'h\x01'),
     'pairs': call('collections', 'OrderedDict', b'](](' + text('a') + second() + b'ee'),
@@ -78,7 +78,7 @@ pickles = {
 }
 for name, value in pickles.items():
     seed('pickle', name, whole(value))
-# Part of each is repeated: pushes, containers, entries of the memo, copies, names.
+# A part of each is repeated: pushes, containers, memo entries, copies, names.
 for name, before, part, after in [
     ('lists', b'', b']', b''),
     ('tuples', b'', b'K\x01\x85', b''),
@@ -112,7 +112,6 @@ def record(name, content, oddities=0):
 
 for path in sorted(data.glob('variants-zip-*.pth')):
     archive = zipfile.ZipFile(path)
-    # Those that its tensors use, and no more: it has one for every type.
     seed('zip', path.stem.split('-')[-1], b''.join(record(name, archive.read(name)) for name in archive.namelist()))
 for oddity in range(8):
     records = record('a/data.pkl', whole(pickles['dict'])), record('a/data/0', bytes(64), 1 << oddity)

@@ -1,5 +1,5 @@
-//! What the targets share: bounds on memory and time, what must hold of a state dict and of an error,
-//! and the files around the parts that are fuzzed.
+//! Shared by the targets: bounds on memory and time, properties of a state dict and of an error, and the files
+//! around the fuzzed parts.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,24 +10,24 @@ use state_dict::StateDict;
 
 pub mod pth;
 
-/// Counts what Rust allocates; of a block that grows, the old one and the new.
+/// Counts Rust's allocations. A growing block counts as the old one and the new one.
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// The most that a run has taken so far.
-static MOST: AtomicUsize = AtomicUsize::new(0);
+/// The most memory of a run so far, in bytes.
+static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-/// Reads something of `size` bytes, which may take twice as much memory and 64 MiB, and time in
-/// proportion. The time is the processor's: others may keep it busy.
+/// Reads something of `size` bytes, which may take twice as much memory and 64 MiB, and time in proportion. The
+/// time is this process's CPU time, so that other processes do not matter.
 ///
 /// # Panics
-/// Where it takes more.
+/// If it takes more.
 pub fn bounded<T>(size: usize, read: impl FnOnce() -> T) -> T {
     let begun = ProcessTime::now();
     let (value, grown) = measured(read);
     let took = begun.elapsed();
-    let most = MOST.fetch_max(grown, Ordering::Relaxed);
-    if grown >> 20 > most >> 20 {
+    let peak = PEAK.fetch_max(grown, Ordering::Relaxed);
+    if grown >> 20 > peak >> 20 {
         eprintln!("memory: {} MiB for {size} bytes", grown >> 20);
     }
     assert!(
@@ -35,14 +35,13 @@ pub fn bounded<T>(size: usize, read: impl FnOnce() -> T) -> T {
         "{grown} bytes of memory for {size} bytes"
     );
     // Instrumented code is some twenty times slower than the server's.
-    let patience =
-        Duration::from_secs(4) + Duration::from_micros(10) * u32::try_from(size).unwrap();
-    assert!(took <= patience, "{took:?} for {size} bytes");
+    let limit = Duration::from_secs(4) + Duration::from_micros(10) * u32::try_from(size).unwrap();
+    assert!(took <= limit, "{took:?} for {size} bytes");
     value
 }
 
-/// Does something, and tells the most memory that it has beside what there is already. Of two that are
-/// one inside the other, the outer sees what comes after the inner begins.
+/// Does some work, and returns the peak of the memory that it adds. Of nested measurements, the outer sees the peak
+/// since the inner began.
 pub fn measured<T>(work: impl FnOnce() -> T) -> (T, usize) {
     MEMORY.reset_peak_usage();
     let before = MEMORY.current_usage();
@@ -50,10 +49,10 @@ pub fn measured<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (value, MEMORY.peak_usage().saturating_sub(before))
 }
 
-/// One line of text, not too long.
+/// Asserts that a message is one line of text, and not too long.
 ///
 /// # Panics
-/// Where it is not.
+/// If it is not.
 pub fn assert_fit_for_a_log(message: &str) {
     assert!(
         !message.contains(char::is_control) && message.len() < 2000,
@@ -62,10 +61,10 @@ pub fn assert_fit_for_a_log(message: &str) {
     );
 }
 
-/// Reads a file of weights, and everything in it.
+/// Reads a file of weights, and everything in it. `None` if it is refused.
 ///
 /// # Panics
-/// Where something is not as it must be.
+/// If a property does not hold.
 #[must_use]
 pub fn read(file: &[u8]) -> Option<StateDict> {
     match bounded(file.len(), || StateDict::from_bytes(file.to_vec())) {
@@ -83,7 +82,7 @@ pub fn read(file: &[u8]) -> Option<StateDict> {
 fn look_at(weights: &StateDict) {
     let mut elements = 0;
     for tensor in weights.tensors() {
-        // Small files may describe 64 MiB: enough of that has been asked for.
+        // Small files may describe 64 MiB; this is enough of it.
         elements += tensor.element_count();
         if elements > 1 << 16 {
             break;

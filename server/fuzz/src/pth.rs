@@ -1,25 +1,25 @@
-//! Files of both `.pth` formats around a part that is fuzzed.
+//! Files of both `.pth` formats around a fuzzed part.
 
 use state_dict::{Dtype, StateDict};
 
 use crate::read;
 
-/// The pickle that every file of the pre-1.6 format begins with.
+/// The pickle at the beginning of every file of the format before `PyTorch` 1.6.
 pub const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 
-/// What follows it: the version, and a system of which nothing is said.
+/// The pickles after it: the version, and an empty description of the system.
 const SYSTEM: &[u8] = b"\x80\x02M\xe9\x03.\x80\x02}.";
 
 /// The list of the one storage, `0`.
 const KEYS: &[u8] = b"\x80\x02]U\x010a.";
 
-/// Of the one storage.
+/// Elements of the one storage.
 const FLOATS: usize = 16;
 
 /// Reads a pickle in a file of either format.
 ///
 /// # Panics
-/// Where both are read, and have not the same tensors.
+/// If both files are accepted and have different tensors.
 pub fn read_both(pickle: &[u8]) {
     let tensors = |weights: StateDict| -> Vec<(String, Dtype, Vec<usize>, Vec<usize>)> {
         let told = weights.tensors().map(|tensor| {
@@ -33,13 +33,13 @@ pub fn read_both(pickle: &[u8]) {
     }
 }
 
-/// A file of the pre-1.6 format around its object.
+/// A file of the format before `PyTorch` 1.6 around its object.
 fn legacy(object: &[u8]) -> Vec<u8> {
     let count = (FLOATS as u64).to_le_bytes();
     [MAGIC, SYSTEM, object, KEYS, &count, &[0; 4 * FLOATS]].concat()
 }
 
-/// A file of today's format around its `data.pkl`.
+/// A file of the zip format around its `data.pkl`.
 fn zip(object: &[u8]) -> Vec<u8> {
     archive(&[
         Record::stored("a/data.pkl", object),
@@ -47,11 +47,11 @@ fn zip(object: &[u8]) -> Vec<u8> {
     ])
 }
 
-/// A record of a zip archive, right but for what is said otherwise.
+/// A record of a zip archive, correct except for its oddities.
 pub struct Record<'a> {
     name: &'a [u8],
     bytes: &'a [u8],
-    /// See the constants.
+    /// A sum of the constants.
     oddities: u8,
 }
 
@@ -95,14 +95,16 @@ impl<'a> Record<'a> {
 
     fn crc(&self) -> u32 {
         let right = crc32fast::hash(self.bytes);
-        match (self.is(Self::NO_CRC), self.is(Self::WRONG_CRC)) {
-            (true, _) => 0,
-            (false, true) => !right,
-            (false, false) => right,
+        if self.is(Self::NO_CRC) {
+            0
+        } else if self.is(Self::WRONG_CRC) {
+            !right
+        } else {
+            right
         }
     }
 
-    /// What both headers of the record have in common, and whether their numbers are in the extra field.
+    /// The common part of the record's two headers. If it is `wide`, the numbers are in the extra field.
     fn header(&self, signature: &[u8], extra: usize, wide: bool) -> Vec<u8> {
         let length = u32::try_from(self.bytes.len()).unwrap();
         let packed = if wide { u32::MAX } else { length };
@@ -143,9 +145,9 @@ impl<'a> Record<'a> {
         let wide = self.is(Self::WIDE);
         let extra = if wide { 4 + 3 * 8 } else { 0 };
         let mut entry = self.header(b"PK\x01\x02\0\0\0\0", extra, wide);
-        let place = u32::try_from(offset).unwrap();
+        let short = u32::try_from(offset).unwrap();
         entry.extend([0; 10]);
-        entry.extend(if wide { u32::MAX } else { place }.to_le_bytes());
+        entry.extend(if wide { u32::MAX } else { short }.to_le_bytes());
         entry.extend(self.name);
         if wide {
             entry.extend(b"\x01\0\x18\0");
@@ -160,7 +162,7 @@ impl<'a> Record<'a> {
 /// A zip archive of these records.
 ///
 /// # Panics
-/// Where there are more records, or bytes, than its numbers can tell.
+/// If there are more records or bytes than its numbers can express.
 #[must_use]
 pub fn archive(records: &[Record]) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
@@ -184,17 +186,15 @@ pub fn archive(records: &[Record]) -> Vec<u8> {
         file.extend(end.to_le_bytes());
         file.extend([0; 4]);
     }
-    let short = |number: u64| match wide {
-        true => u16::MAX.to_le_bytes(),
-        false => u16::try_from(number).unwrap().to_le_bytes(),
-    };
-    let long = |number: u64| match wide {
-        true => u32::MAX.to_le_bytes(),
-        false => u32::try_from(number).unwrap().to_le_bytes(),
-    };
+    // The largest numbers stand for "see the zip64 record".
+    let narrow = |number: u64, largest: u64| if wide { largest } else { number };
+    let entries = u16::try_from(narrow(count, u16::MAX.into())).unwrap();
     file.extend(b"PK\x05\x06\0\0\0\0");
-    file.extend([short(count), short(count)].concat());
-    file.extend([long(length), long(offset)].concat());
+    file.extend([entries.to_le_bytes(); 2].concat());
+    for number in [length, offset] {
+        let bytes = u32::try_from(narrow(number, u32::MAX.into())).unwrap();
+        file.extend(bytes.to_le_bytes());
+    }
     file.extend([0; 2]);
     file
 }

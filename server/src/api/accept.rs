@@ -1,94 +1,109 @@
-//! What form of answer a client would rather have: proactive negotiation (RFC 9110, section 12.5.1).
+//! Which representation a client prefers: proactive negotiation (RFC 9110, section 12.5.1).
 
 use std::cmp::Reverse;
 
 use poem::http::{HeaderMap, header};
-
-use super::problem::Problem;
 use ssd_detector::picture::Encoding;
 use state_dict::quote;
 
-/// A form of an answer.
+use super::problem::Problem;
+
+/// A representation of detections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Numbers and names.
+pub enum Representation {
+    /// Labels, scores and boxes.
     Json,
-    /// The picture, annotated.
+    /// The annotated picture.
     Picture(Encoding),
 }
 
-/// The media types that there are; of those that a client likes alike it gets the first.
-const OFFERS: [(&str, &str, Form); 3] = [
-    ("application", "json", Form::Json),
-    ("image", "jpeg", Form::Picture(Encoding::Jpeg)),
-    ("image", "png", Form::Picture(Encoding::Png)),
+/// The media types that the server can send; of those with equal weight the first is sent.
+const OFFERS: [(&str, Representation); 3] = [
+    ("application/json", Representation::Json),
+    ("image/jpeg", Representation::Picture(Encoding::Jpeg)),
+    ("image/png", Representation::Picture(Encoding::Png)),
 ];
 
-/// Chooses what a request's `Accept` likes best. A header that is missing or empty accepts all.
+/// Chooses the representation with the greatest weight in `Accept`. A header that is missing or empty
+/// accepts all.
 ///
-/// What a media range says beside its weight is left out: `application/json; charset=utf-8` asks for
-/// what there is. Of several ranges for one type the most precise counts.
+/// Parameters of a media range other than its weight are ignored: `application/json; charset=utf-8` is
+/// `application/json`. Of several ranges that match a type the most precise counts.
 ///
 /// # Errors
-/// 406 where it accepts none of them. Problem details are sent whatever it says.
-pub fn choose(headers: &HeaderMap) -> Result<Form, Problem> {
-    // One that is no text accepts nothing that there is.
+/// 406 if it accepts none of them. Problem details are sent whatever it accepts.
+pub fn choose(headers: &HeaderMap) -> Result<Representation, Problem> {
+    // A line that is not text matches nothing.
     let lines = headers.get_all(header::ACCEPT).iter();
-    let lines: Vec<&str> = lines.map(|line| line.to_str().unwrap_or("?")).collect();
-    let asked = lines.join(", ");
-    let elements = asked.split(',').map(str::trim);
-    let elements: Vec<&str> = elements.filter(|element| !element.is_empty()).collect();
+    let accept = lines
+        .map(|line| line.to_str().unwrap_or("?"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let elements: Vec<&str> = accept
+        .split(',')
+        .map(str::trim)
+        .filter(|element| !element.is_empty())
+        .collect();
     if elements.is_empty() {
-        return Ok(Form::Json);
+        return Ok(Representation::Json);
     }
     let ranges: Vec<Range> = elements.into_iter().filter_map(Range::parse).collect();
-    let liked = OFFERS.map(|(kind, subtype, form)| {
-        let matching = ranges
-            .iter()
-            .filter_map(|range| Some((range.precision(kind, subtype)?, range.weight)));
-        let weight = matching.max().map_or(0, |(_, weight)| weight);
-        (weight, form)
-    });
-    let best = liked.into_iter().min_by_key(|(weight, _)| Reverse(*weight));
-    match best {
-        Some((weight, form)) if weight > 0 => Ok(form),
-        _ => Err(Problem::not_acceptable(format!(
-            "The header Accept is {}; there are application/json, image/jpeg and image/png.",
-            quote(&asked)
-        ))),
-    }
+    OFFERS
+        .into_iter()
+        .map(|(media, representation)| (weight(&ranges, media), representation))
+        .filter(|(weight, _)| *weight > 0)
+        .min_by_key(|(weight, _)| Reverse(*weight))
+        .map(|(_, representation)| representation)
+        .ok_or_else(|| not_acceptable(&accept))
+}
+
+/// The header `Accept` matches no representation.
+pub fn not_acceptable(accept: &str) -> Problem {
+    let offers = OFFERS.map(|(media, _)| media).join(", ");
+    Problem::not_acceptable(format!(
+        "The header Accept is {}; the server can send {offers}.",
+        quote(accept)
+    ))
+}
+
+/// The weight of a media type, in thousandths: that of the most precise range that matches it.
+fn weight(ranges: &[Range], media: &str) -> u16 {
+    let matching = ranges
+        .iter()
+        .filter_map(|range| Some((range.precision(media)?, range.weight)));
+    matching.max().map_or(0, |(_, weight)| weight)
 }
 
 /// A media range with its weight, in thousandths.
 #[derive(Debug)]
 struct Range {
-    kind: String,
-    subtype: String,
+    media: String,
     weight: u16,
 }
 
 impl Range {
-    /// `None` where it is none.
+    /// `None` if it is not a media range.
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(';').map(|part| part.trim().to_ascii_lowercase());
-        let range = parts.next()?;
-        let (kind, subtype) = range.split_once('/')?;
-        let weight = parts.find_map(|part| Some(part.strip_prefix("q=")?.parse::<f32>()));
-        let weight = weight.unwrap_or(Ok(1.0)).ok()?;
+        let media = parts.next()?;
+        let weight = parts
+            .find_map(|part| Some(part.strip_prefix("q=")?.parse::<f32>()))
+            .unwrap_or(Ok(1.0))
+            .ok()?;
         (0.0..=1.0).contains(&weight).then(|| Self {
-            kind: kind.to_owned(),
-            subtype: subtype.to_owned(),
+            media,
             weight: (weight * 1000.0).round() as u16,
         })
     }
 
-    /// How precisely it names a type; `None` where it does not.
-    fn precision(&self, kind: &str, subtype: &str) -> Option<u8> {
-        match (self.kind.as_str(), self.subtype.as_str()) {
-            (own, exact) if own == kind && exact == subtype => Some(2),
-            (own, "*") if own == kind => Some(1),
-            ("*", "*") => Some(0),
-            _ => None,
+    /// How precisely it names a media type; `None` if it does not match.
+    fn precision(&self, media: &str) -> Option<u8> {
+        if self.media == media {
+            return Some(2);
+        }
+        match self.media.strip_suffix("/*")? {
+            "*" => Some(0),
+            kind => media.strip_prefix(kind)?.starts_with('/').then_some(1),
         }
     }
 }

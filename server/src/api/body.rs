@@ -1,26 +1,29 @@
-//! The picture out of a request's body, in memory, bounded in size and time.
+//! The picture in a request's body, bounded in size and time.
 
 use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _, future, stream};
+use futures_util::{StreamExt as _, future, stream};
 use poem::http::header;
 use poem::{Body, Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
-use tokio::time::Instant;
-
-use super::budget::{Budget, Share};
-use super::deadline::Deadline;
-use super::problem::{Kind, Problem};
-use super::request_log::Notes;
+use ssd_detector::picture::FORMATS;
 use state_dict::quote;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use super::context::Context;
+use super::problem::{Kind, Problem};
+use super::request_log::Record;
 
 /// The form's field that holds the picture.
 const FIELD: &str = "image";
 
-/// The media types of pictures, for the document. What the bytes are is told from the bytes.
+/// The media types of pictures, for the document. The format is detected from the bytes.
 const PICTURES: [&str; 5] = [
     "image/jpeg",
     "image/png",
@@ -29,14 +32,8 @@ const PICTURES: [&str; 5] = [
     "image/gif",
 ];
 
-/// Bounds on a body.
-#[derive(Debug, Clone, Copy)]
-pub struct BodyLimits {
-    /// Bytes of the whole body.
-    pub size: usize,
-    /// From the first byte that is asked for to the last.
-    pub time: Duration,
-}
+/// When to retry after other requests' bodies have filled the memory for bodies.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The bytes of the picture: the field `image` of a form (`multipart/form-data`), or the whole body
 /// (`image/*`).
@@ -53,20 +50,17 @@ impl<'a> ApiExtractor<'a> for Picture {
     fn request_meta() -> Option<MetaRequest> {
         let binary = || MetaSchema::new_with_format("string", "binary");
         let inline = |schema| MetaSchemaRef::Inline(Box::new(schema));
-        let form = MetaSchema {
-            required: vec![FIELD],
-            properties: vec![(
-                FIELD,
-                inline(MetaSchema {
-                    description: Some("The picture: JPEG, PNG, WebP, BMP or GIF."),
-                    ..binary()
-                }),
-            )],
-            ..MetaSchema::new("object")
+        let field = MetaSchema {
+            description: Some(FORMATS),
+            ..binary()
         };
         let form = MetaMediaType {
             content_type: "multipart/form-data",
-            schema: inline(form),
+            schema: inline(MetaSchema {
+                required: vec![FIELD],
+                properties: vec![(FIELD, inline(field))],
+                ..MetaSchema::new("object")
+            }),
         };
         let pictures = PICTURES.map(|content_type| MetaMediaType {
             content_type,
@@ -74,8 +68,8 @@ impl<'a> ApiExtractor<'a> for Picture {
         });
         Some(MetaRequest {
             description: Some(
-                "The picture, as the field `image` of a form or as the whole body. Its kind is told \
-                 from its bytes, not from its name or its media type.",
+                "The picture, as the field `image` of a form or as the whole body. The server detects \
+                 its format from its bytes; the name and the media type of the picture do not matter.",
             ),
             content: [form].into_iter().chain(pictures).collect(),
             required: true,
@@ -87,151 +81,151 @@ impl<'a> ApiExtractor<'a> for Picture {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let limits: &BodyLimits = request.data().expect("given with the routes");
-        let notes = request.data().cloned().unwrap_or_default();
-        let form = Shape::of(request)?;
-        let left = Deadline::of(request).duration_since(Instant::now());
-        let limits = BodyLimits {
-            time: limits.time.min(left),
-            ..*limits
+        let media = Media::of(request)?;
+        let (whole, permit) = read(request, body.take()?).await?;
+        let bytes = match media {
+            Media::Form { boundary } => field(whole, boundary).await?,
+            Media::Picture => whole,
         };
-        let budget: &Budget = request.data().expect("given with the routes");
-        let share = budget.open();
-        let chunks = bounded(body.take()?, limits, notes, share.clone());
-        let whole = gather(chunks).await?;
-        let picture = match form {
-            Shape::Form { boundary } => field(whole, boundary).await?,
-            Shape::Picture => whole,
-        };
-        Ok(Self(share.keep(picture)))
+        Ok(Self(Bytes::from_owner(Permitted {
+            bytes,
+            _permit: permit,
+        })))
+    }
+}
+
+/// Bytes with the permit for their memory, which is released when the last clone is dropped.
+struct Permitted {
+    bytes: Bytes,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Permitted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
 /// What the Content-Type announces.
-enum Shape {
+enum Media {
     Form { boundary: String },
     Picture,
 }
 
-impl Shape {
+impl Media {
     fn of(request: &Request) -> Result<Self, Problem> {
-        let advice = "Send the picture as the field `image` of a form (curl -F image=@cat.jpg), or as \
-                      the body with its own type (curl -H 'Content-Type: image/jpeg' \
-                      --data-binary @cat.jpg).";
-        let unsupported =
-            |is: String| Problem::new(Kind::UnsupportedMediaType, format!("{is} {advice}"));
-        let Some(value) = request.headers().get(header::CONTENT_TYPE) else {
-            return Err(unsupported("The request has no Content-Type.".to_owned()));
+        let unsupported = |what: &str| {
+            let detail = format!(
+                "{what} Send the picture as the field `image` of a form (curl -F image=@cat.jpg), or as \
+                 the body with its own type (curl -H 'Content-Type: image/jpeg' --data-binary @cat.jpg)."
+            );
+            Problem::new(Kind::UnsupportedMediaType, detail)
         };
-        let media: Option<mime::Mime> = value.to_str().ok().and_then(|text| text.parse().ok());
-        let Some(media) = media else {
-            return Err(unsupported("The Content-Type cannot be read.".to_owned()));
-        };
+        let value = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .ok_or_else(|| unsupported("The request has no Content-Type."))?;
+        let media: mime::Mime = value
+            .to_str()
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| unsupported("The Content-Type is not a media type."))?;
         match (media.type_(), media.subtype()) {
-            (mime::MULTIPART, mime::FORM_DATA) => match media.get_param(mime::BOUNDARY) {
-                Some(boundary) => Ok(Self::Form {
-                    boundary: boundary.as_str().to_owned(),
-                }),
-                None => Err(Problem::new(
-                    Kind::MalformedBody,
-                    "The Content-Type is multipart/form-data without its `boundary`; let the HTTP \
-                     client write that header.",
-                )),
-            },
             (mime::IMAGE, _) => Ok(Self::Picture),
-            _ => Err(unsupported(format!(
-                "The Content-Type is {}.",
-                media.essence_str()
-            ))),
+            (mime::MULTIPART, mime::FORM_DATA) => {
+                let boundary = media.get_param(mime::BOUNDARY).ok_or_else(|| {
+                    malformed(
+                        "The Content-Type is multipart/form-data without its `boundary`; let the HTTP \
+                         client write that header.",
+                    )
+                })?;
+                Ok(Self::Form {
+                    boundary: boundary.to_string(),
+                })
+            }
+            _ => {
+                let given = media.essence_str();
+                Err(unsupported(&format!("The Content-Type is {given}.")))
+            }
         }
     }
 }
 
-fn too_large(limits: &BodyLimits) -> Problem {
-    let most = limits.size;
-    Problem::new(
-        Kind::BodyTooLarge,
-        format!("The body is larger than {most} bytes, the most that is taken."),
-    )
+fn malformed(detail: impl Into<String>) -> Problem {
+    Problem::new(Kind::MalformedBody, detail)
 }
 
-/// Refuses a body by what its head announces, before a byte of it is asked for, and before anybody is told to
-/// come back with it when there is room.
-pub fn refuse_announced(request: &Request) -> Result<(), Problem> {
-    Shape::of(request)?;
-    let limits: &BodyLimits = request.data().expect("given with the routes");
-    let announced = request.headers().get(header::CONTENT_LENGTH);
-    let length: Option<u64> = announced.and_then(|text| text.to_str().ok()?.parse().ok());
-    match length {
-        Some(length) if length > limits.size as u64 => Err(too_large(limits)),
-        _ => Ok(()),
+/// The body is larger than so many bytes.
+pub fn too_large(limit: usize) -> Problem {
+    let detail = format!("The body is larger than the limit of {limit} bytes.");
+    Problem::new(Kind::BodyTooLarge, detail)
+}
+
+/// The body took longer than this.
+pub fn timed_out(timeout: Duration) -> Problem {
+    // The rest of the request's own timeout is no round number.
+    let seconds = (timeout.as_secs_f64() * 100.0).round() / 100.0;
+    let detail = format!("The body did not arrive within {seconds} seconds.");
+    Problem::new(Kind::BodyTimeout, detail)
+}
+
+/// Refuses a body by its headers, before a byte of it is asked for.
+pub fn check_headers(request: &Request) -> Result<(), Problem> {
+    Media::of(request)?;
+    let limit = Context::of(request).options.body_limit;
+    let announced: Option<u64> = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(too_large(limit));
     }
+    Ok(())
 }
 
-/// How long to wait for others' bodies to be done with.
-const SOON: Duration = Duration::from_secs(1);
-
-/// The body's chunks until it ends, or an error where it is too large or too slow, or there are too
-/// many others.
-fn bounded(
-    body: Body,
-    limits: BodyLimits,
-    notes: Notes,
-    share: Share,
-) -> impl Stream<Item = Result<Bytes, Problem>> + Send + 'static {
-    let deadline = Instant::now() + limits.time;
-    let chunks = Box::pin(body.into_bytes_stream());
-    stream::try_unfold(
-        (chunks, notes, share, 0),
-        move |(mut chunks, notes, share, before)| async move {
-            let next = tokio::time::timeout_at(deadline, chunks.next()).await;
-            let chunk = match next {
-                Err(_) => {
-                    // Rounded: of the request's own time a little has gone by.
-                    let seconds = (limits.time.as_secs_f64() * 100.0).round() / 100.0;
-                    let detail = format!("The body did not arrive within {seconds} seconds.");
-                    return Err(Problem::new(Kind::BodyTimeout, detail));
-                }
-                Ok(None) => {
-                    notes.received_all();
-                    return Ok(None);
-                }
-                Ok(Some(Err(error))) => {
-                    let detail = format!("The body ended early: {error}.");
-                    return Err(Problem::new(Kind::MalformedBody, detail));
-                }
-                Ok(Some(Ok(chunk))) => chunk,
-            };
-            notes.received(chunk.len());
-            let size = before + chunk.len();
-            if size > limits.size {
-                return Err(too_large(&limits));
-            }
-            if !share.take(chunk.len()) {
-                let detail = "The bodies of others take all the memory that there is for bodies.";
-                return Err(Problem::busy(detail, SOON));
-            }
-            Ok(Some((chunk, (chunks, notes, share, size))))
-        },
-    )
-}
-
-async fn gather(chunks: impl Stream<Item = Result<Bytes, Problem>>) -> Result<Bytes, Problem> {
-    let mut chunks = std::pin::pin!(chunks);
-    let mut all = BytesMut::new();
-    while let Some(chunk) = chunks.next().await {
-        all.extend_from_slice(&chunk?);
+/// Reads the whole body. Its bytes take permits as they arrive, not as they are announced: a client that
+/// announces much and sends little keeps no other out.
+async fn read(request: &Request, body: Body) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+    let (context, record) = (Context::of(request), Record::of(request));
+    let (limit, now) = (context.options.body_limit, Instant::now());
+    let timeout = context
+        .options
+        .body_timeout
+        .min(context.deadline(request).duration_since(now));
+    let mut chunks = pin!(body.into_bytes_stream());
+    let mut whole = BytesMut::new();
+    let mut permit = acquire(&context.body_bytes, 0)?;
+    while let Some(next) = timeout_at(now + timeout, chunks.next())
+        .await
+        .map_err(|_| timed_out(timeout))?
+    {
+        let chunk = next.map_err(|error| malformed(format!("The body ended early: {error}.")))?;
+        record.received(chunk.len());
+        if whole.len() + chunk.len() > limit {
+            return Err(too_large(limit));
+        }
+        permit.merge(acquire(&context.body_bytes, chunk.len())?);
+        whole.extend_from_slice(&chunk);
     }
-    Ok(all.freeze())
+    record.received_all();
+    Ok((whole.freeze(), permit))
 }
 
-/// The one field `image` of a form, which has come whole: a parser that is fed while a body arrives
-/// begins anew with every piece. Other fields are skipped.
+/// A permit for so many bytes in memory, at most `u32::MAX`.
+fn acquire(budget: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    budget
+        .clone()
+        .try_acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX))
+        .map_err(|_| Problem::busy("The memory for request bodies is full.", RETRY_AFTER))
+}
+
+/// The one field `image` of a form. Other fields are skipped. The form is whole: multer would parse it
+/// anew with every chunk.
 async fn field(form: Bytes, boundary: String) -> Result<Bytes, Problem> {
     let whole = stream::once(future::ready(Ok::<_, Infallible>(form)));
     let mut form = multer::Multipart::new(whole, boundary);
     let (mut picture, mut others) = (None, Vec::new());
-    while let Some(field) = form.next_field().await.map_err(malformed)? {
+    while let Some(field) = form.next_field().await.map_err(unreadable)? {
         if field.name() != Some(FIELD) {
             if others.len() < 5 {
                 others.push(quote(field.name().unwrap_or_default()));
@@ -241,15 +235,16 @@ async fn field(form: Bytes, boundary: String) -> Result<Bytes, Problem> {
         if picture.is_some() {
             return Err(Problem::new(
                 Kind::NoImage,
-                "The form has more than one field `image`; send one picture a request.",
+                "The form has more than one field `image`; send one picture per request.",
             ));
         }
-        picture = Some(field.bytes().await.map_err(malformed)?);
+        picture = Some(field.bytes().await.map_err(unreadable)?);
     }
     picture.ok_or_else(|| {
-        let has = match others.is_empty() {
-            true => "no fields at all".to_owned(),
-            false => format!("the fields {}", others.join(", ")),
+        let has = if others.is_empty() {
+            "no fields at all".to_owned()
+        } else {
+            format!("the fields {}", others.join(", "))
         };
         let detail = format!("The form has {has}, and no field `image` (curl -F image=@cat.jpg).");
         Problem::new(Kind::NoImage, detail)
@@ -257,11 +252,30 @@ async fn field(form: Bytes, boundary: String) -> Result<Bytes, Problem> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
-fn malformed(error: multer::Error) -> Problem {
+fn unreadable(error: multer::Error) -> Problem {
     // Some show a name from the form, escaped and as long as it is.
     let problem: String = error.to_string().chars().take(200).collect();
-    Problem::new(
-        Kind::MalformedBody,
-        format!("The multipart form cannot be read: {problem}."),
-    )
+    malformed(format!("The multipart form cannot be read: {problem}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permits_are_released_with_the_last_of_the_bytes() {
+        let budget = Arc::new(Semaphore::new(10));
+        let mut permit = acquire(&budget, 6).unwrap();
+        permit.merge(acquire(&budget, 3).unwrap());
+        assert!(acquire(&budget, 2).is_err());
+        let bytes = Bytes::from_owner(Permitted {
+            bytes: Bytes::from_static(b"picture"),
+            _permit: permit,
+        });
+        let part = bytes.slice(1..3);
+        drop(bytes);
+        assert_eq!(budget.available_permits(), 1);
+        drop(part);
+        assert_eq!(budget.available_permits(), 10);
+    }
 }

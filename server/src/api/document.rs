@@ -1,11 +1,31 @@
 //! The OpenAPI document: poem-openapi's, mended where readers and generators of clients stumble.
 
-use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService, ServerObject};
-use serde_json::{Value, json};
+use std::time::Duration;
 
-use super::predict::Predict;
-use super::problem;
+use poem::endpoint::BoxEndpoint;
+use poem::http::header;
+use poem::{EndpointExt as _, IntoEndpoint as _, Request, Response};
+use poem_openapi::registry::{
+    MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
+};
+use poem_openapi::types::{ToJSON as _, Type as _};
+use poem_openapi::{ApiResponse, ExtraHeader, LicenseObject, OpenApiService, ServerObject};
+use serde_json::{Value, json};
 use ssd_detector::boxes::Criteria;
+use ssd_detector::picture;
+
+use super::context::Context;
+use super::predict::Predict;
+use super::problem::{Details, Kind, MEDIA_TYPE, Problem};
+use super::query::{Bounded as _, Threshold};
+use super::{accept, body, routes};
+use crate::engine::{Full, QUEUE_FULL};
+
+/// Swagger UI is one page with its script and style inside, so those may be inline; nothing is of another
+/// origin. Its icons are `data:`, responses that it shows `blob:`.
+const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; \
+    style-src 'unsafe-inline'; img-src 'self' blob: data:; connect-src 'self'; \
+    frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// The operations, and what the document says of all of them.
 pub fn service() -> OpenApiService<Predict, ()> {
@@ -14,47 +34,171 @@ pub fn service() -> OpenApiService<Predict, ()> {
         .license(
             LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"),
         )
-        .server(ServerObject::new("/").description("The server that shows this document"))
+        .server(ServerObject::new("/").description("The server of this document"))
         .extra_response_header::<String, _>(ExtraHeader::new("X-Request-Id").description(
-            "This request's id in the server's log: the client's own where it sent a plain one.",
+            "The request's id in the server's log: the client's `X-Request-Id` if it is plain text, else a new one.",
         ))
 }
 
-/// The document as `/openapi.json` serves it; with the defaults that are in force, where they are known.
+/// The document as `/openapi.json` serves it; with the defaults of the query parameters if they are known.
 ///
 /// # Panics
 /// Where poem-openapi writes no JSON, which every test would find.
 #[must_use]
-pub fn document(in_force: Option<&Criteria>) -> String {
+pub fn document(defaults: Option<&Criteria>) -> String {
     let mut document = serde_json::from_str(&service().spec()).expect("poem-openapi writes JSON");
     name_once(&mut document);
     give_examples(&mut document);
-    if let Some(criteria) = in_force {
+    if let Some(criteria) = defaults {
         give_defaults(&mut document, criteria);
     }
     format!("{document:#}\n")
 }
 
-/// The document as a page to read and to try it on.
-pub fn page(in_force: Option<&Criteria>) -> String {
-    let service = service();
-    let page = service.swagger_ui_html();
-    page.replace(&service.spec(), document(in_force).trim_end())
+/// The operations.
+pub fn operations() -> BoxEndpoint<'static> {
+    service().into_endpoint().map_to_response().boxed()
 }
 
-/// Where a described field has a schema with a name, poem-openapi merges (`allOf`) that schema with one
-/// of nothing but the description, which stands beside them already. Generators make a second type of
-/// such a merger, or none where the schema is an enumeration.
-fn name_once(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            if let Some(Value::Array(merged)) = members.get_mut("allOf") {
-                merged.retain(|schema| schema.get("$ref").is_some());
-            }
-            members.values_mut().for_each(name_once);
+/// `GET /openapi.json`.
+pub fn openapi(request: &Request) -> Response {
+    let criteria = Context::of(request).criteria().ok();
+    Response::builder()
+        .content_type("application/json")
+        .body(document(criteria.as_ref()))
+}
+
+/// `GET /docs`: the document as a page to read and to try it on.
+pub fn docs(request: &Request) -> Response {
+    let criteria = Context::of(request).criteria().ok();
+    let service = service();
+    let page = service
+        .swagger_ui_html()
+        .replace(&service.spec(), document(criteria.as_ref()).trim_end());
+    Response::builder()
+        .content_type("text/html; charset=utf-8")
+        .header(header::CONTENT_SECURITY_POLICY, DOCS_POLICY)
+        .body(page)
+}
+
+/// What each error status of `POST /predict` means, with an example.
+fn errors() -> [(&'static str, Problem); 12] {
+    [
+        (
+            "A query parameter is not accepted, the body is malformed, the form does not have exactly one field `image`, or the picture is empty.",
+            Threshold::refused("threshold", "1.5"),
+        ),
+        (
+            "User and password are missing or wrong. The body was not read.",
+            Problem::unauthorized(),
+        ),
+        (
+            "The header `Accept` names no media type that the server can send, and the body was not read; or the picture is too long for a JPEG.",
+            accept::not_acceptable("text/html"),
+        ),
+        (
+            "The body did not arrive in time.",
+            body::timed_out(Duration::from_secs(30)),
+        ),
+        (
+            "The body is too large, and was not read to its end; or the picture has too many pixels, and was not decoded.",
+            body::too_large(10 << 20),
+        ),
+        (
+            "The body is neither a form nor a picture, or the picture's format is not supported.",
+            picture::Error::Unsupported.into(),
+        ),
+        (
+            "The picture is damaged or cut short.",
+            Problem::from(picture::Error::Undecodable {
+                format: "JPEG",
+                problem: "it is cut short: its end is missing".to_owned(),
+            }),
+        ),
+        (
+            "The queue is full, or a memory budget: for large pictures, for request bodies, or for annotated pictures that clients have not read yet. `detail` says which. If the headers showed it, the body was not read. Retry after the number of seconds in `Retry-After`.",
+            Problem::from(Full {
+                cause: QUEUE_FULL,
+                retry_after: Duration::ZERO,
+            }),
+        ),
+        (
+            "The server failed. Its log shows the cause under this response's `X-Request-Id`.",
+            Problem::internal("an example"),
+        ),
+        (
+            "The model is loading or fails, or the server is stopping. Retry after the number of seconds in `Retry-After`.",
+            Problem::not_ready(),
+        ),
+        ("The server did not respond in time.", Problem::late()),
+        (
+            "Other paths and methods: 404 if nothing is at the path; 405, with `Allow`, if the path does not support the method. Invalid HTTP gets 400, 414 or 431 on any path, and the connection is closed.",
+            routes::nothing_there(),
+        ),
+    ]
+}
+
+/// The status, or `None` for the default: the errors of other paths and methods.
+fn documented_status(problem: &Problem) -> Option<u16> {
+    (problem.kind != Kind::NotFound).then(|| problem.kind.status().as_u16())
+}
+
+impl ApiResponse for Problem {
+    fn meta() -> MetaResponses {
+        let responses = errors().map(|(description, problem)| MetaResponse {
+            description,
+            status: documented_status(&problem),
+            status_range: None,
+            content: vec![MetaMediaType {
+                content_type: MEDIA_TYPE,
+                schema: Details::schema_ref(),
+            }],
+            headers: header_of(problem.kind).into_iter().collect(),
+        });
+        MetaResponses {
+            responses: responses.into(),
         }
-        Value::Array(items) => items.iter_mut().for_each(name_once),
-        _ => {}
+    }
+
+    fn register(registry: &mut Registry) {
+        Details::register(registry);
+    }
+}
+
+/// The header that documented problems of a type have.
+fn header_of(kind: Kind) -> Option<MetaHeader> {
+    let (name, value, description) = match kind {
+        Kind::Unauthorized => (
+            "WWW-Authenticate",
+            "string",
+            "Basic authentication in UTF-8",
+        ),
+        Kind::NotAcceptable => ("Vary", "string", "`Accept`"),
+        Kind::Busy | Kind::NotReady => ("Retry-After", "integer", "Seconds until a retry"),
+        Kind::NotFound => (
+            "Allow",
+            "string",
+            "The methods of the path, if the status is 405",
+        ),
+        _ => return None,
+    };
+    Some(MetaHeader {
+        name: name.to_owned(),
+        description: Some(description.to_owned()),
+        required: kind != Kind::NotFound,
+        deprecated: false,
+        schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new(value))),
+    })
+}
+
+/// Each error's own example: that of the schema, which they share, fits one of them only.
+fn give_examples(document: &mut Value) {
+    let responses = &mut document["paths"]["/predict"]["post"]["responses"];
+    for (_, problem) in errors() {
+        let status =
+            documented_status(&problem).map_or("default".to_owned(), |status| status.to_string());
+        responses[status]["content"][MEDIA_TYPE]["example"] =
+            json!(Details::from(&problem).to_json());
     }
 }
 
@@ -80,10 +224,18 @@ fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
-/// Each error's own example: that of the schema, which they share, fits one of them only.
-fn give_examples(document: &mut Value) {
-    let responses = &mut document["paths"]["/predict"]["post"]["responses"];
-    for (status, example) in problem::examples() {
-        responses[status]["content"][problem::MEDIA_TYPE]["example"] = example;
+/// Where a described field has a schema with a name, poem-openapi merges (`allOf`) that schema with a
+/// second one that holds only the description, which already stands beside them. Generators make a second
+/// type of such a merger, or none where the schema is an enumeration.
+fn name_once(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            if let Some(Value::Array(merged)) = members.get_mut("allOf") {
+                merged.retain(|schema| schema.get("$ref").is_some());
+            }
+            members.values_mut().for_each(name_once);
+        }
+        Value::Array(items) => items.iter_mut().for_each(name_once),
+        _ => {}
     }
 }

@@ -3,15 +3,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Health};
 
-/// Answers as long as the process does.
+/// Returns 200 unless the process should be restarted.
 pub const LIVENESS: &str = "/livez";
-/// Answers with 200 when new requests should be sent here.
+/// Returns 200 while the server should get requests.
 pub const READINESS: &str = "/readyz";
 
-/// Whether the server can answer: the engine once it has started, until the server stops. Clones
-/// share it.
+/// The engine once it has started, and whether the server is stopping. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
     shared: Arc<Shared>,
@@ -24,21 +23,37 @@ struct Shared {
 }
 
 impl Readiness {
-    /// The engine has started, and its first forward pass is over.
+    /// The engine has started, and its first forward pass succeeded.
     pub fn ready(&self, engine: Engine) {
-        // Started once; a second engine would be a mistake of this program and is not taken.
+        // It starts once; a second engine would be a mistake of this program and is not taken.
         let _ = self.shared.engine.set(engine);
     }
 
-    /// The server stops: not ready from now on, though requests are still answered.
+    /// The server stops: not ready from now on, but requests are still served.
     pub fn drain(&self) {
         self.shared.draining.store(true, Ordering::Release);
     }
 
-    /// Whether new requests should be sent here.
+    /// Whether the server should get requests. After a failed forward pass this runs another one, since
+    /// without requests there would be none that could succeed.
+    pub async fn is_ready(&self) -> bool {
+        let Some(engine) = self.engine() else {
+            return false;
+        };
+        if self.shared.draining.load(Ordering::Acquire) {
+            return false;
+        }
+        if let Health::Failing(_) = engine.health() {
+            engine.probe().await;
+        }
+        engine.health().is_ready()
+    }
+
+    /// Whether the model can recover without a restart of the process. A model that is still loading can.
     #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.engine().is_some() && !self.shared.draining.load(Ordering::Acquire)
+    pub fn is_alive(&self) -> bool {
+        self.engine()
+            .is_none_or(|engine| engine.health().is_alive())
     }
 
     /// The engine, once it has started; also while the server stops.

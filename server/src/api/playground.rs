@@ -1,21 +1,16 @@
 //! The playground: a page at `/` that tries `/predict` in a browser, and the files it loads. It needs
 //! no other server, and no file beside the program.
 
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
-use poem::endpoint::make_sync;
 use poem::error::NotFoundError;
 use poem::http::{StatusCode, header};
-use poem::{Endpoint, EndpointExt as _, Request, Response, get};
+use poem::{Request, Response};
 use sha2::{Digest as _, Sha256};
-
-use super::problem::Problem;
-use super::{Options, auth, in_force, not_ready};
 use ssd_detector::samples::SAMPLES;
 
-/// Where the page's files are, for poem.
-pub const FILES: &str = "/playground/:file";
+use super::context::Context;
 
 /// Nothing of another origin, and no code or style that does not stand in a file of this one. Pictures
 /// of the user's own are `blob:`.
@@ -50,40 +45,32 @@ const ASSETS: [(&str, &str, &[u8]); 8] = [
     file!("icon.svg", "image/svg+xml"),
 ];
 
-/// The page, which knows what this server accepts and, once the model is there, the threshold.
-pub fn page(options: &Options) -> impl Endpoint + use<> {
-    let template = PAGE
+/// `GET /`: the page, with the limits of this server and, once the model is loaded, the threshold.
+pub fn page(request: &Request) -> poem::Result<Response> {
+    let context = Context::of(request);
+    let (criteria, options) = (context.criteria()?, &context.options);
+    let page = PAGE
         .replace("{{body_limit}}", &options.body_limit.to_string())
-        .replace("{{pixel_limit}}", &options.pixel_limit.to_string());
-    let page = OnceLock::new();
-    let answer = move |request: Request| -> Result<Response, Problem> {
-        let criteria = in_force(&request).ok_or_else(not_ready)?;
-        let page = page.get_or_init(|| {
-            let page = template.replace("{{threshold}}", &criteria.threshold.to_string());
-            File::new(HTML, page.into())
-        });
-        Ok(page.answer(&request))
-    };
-    get(make_sync(answer).before(auth::admit))
+        .replace("{{pixel_limit}}", &options.pixel_limit.to_string())
+        .replace("{{threshold}}", &criteria.threshold.to_string());
+    Ok(File::new(HTML, page.into()).response(request))
 }
 
-/// The files of the page.
-pub fn files() -> impl Endpoint {
-    let all = ASSETS.into_iter().chain(SAMPLES);
-    let files: Vec<_> = all
-        .map(|(name, media, content)| (name, File::new(media, Bytes::from_static(content))))
-        .collect();
-    let find = move |request: Request| -> poem::Result<Response> {
-        // A path that is no UTF-8 names no file.
-        let asked: String = request.path_params().map_err(|_| NotFoundError)?;
-        let found = files.iter().find(|(name, _)| *name == asked);
-        let (_, file) = found.ok_or(NotFoundError)?;
-        Ok(file.answer(&request))
-    };
-    get(make_sync(find).before(auth::admit))
+/// `GET /playground/:file`.
+pub fn file(request: &Request) -> poem::Result<Response> {
+    static FILES: LazyLock<Vec<(&str, File)>> = LazyLock::new(|| {
+        let all = ASSETS.into_iter().chain(SAMPLES);
+        all.map(|(name, media, content)| (name, File::new(media, Bytes::from_static(content))))
+            .collect()
+    });
+    // A path that is not UTF-8 names no file.
+    let asked: String = request.path_params().map_err(|_| NotFoundError)?;
+    let found = FILES.iter().find(|(name, _)| *name == asked);
+    let (_, file) = found.ok_or(NotFoundError)?;
+    Ok(file.response(request))
 }
 
-/// A file as it is served, the same as long as the process lives.
+/// A file as it is served.
 struct File {
     media: &'static str,
     content: Bytes,
@@ -99,23 +86,26 @@ impl File {
         }
     }
 
-    /// Browsers ask each time whether theirs is still right, since another version of the server may
-    /// have another.
-    fn answer(&self, request: &Request) -> Response {
+    /// Browsers revalidate their copy each time, since another version of the server may have another.
+    fn response(&self, request: &Request) -> Response {
         // RFC 9110, section 13.1.2: a list, compared weakly.
-        let known = request.headers().get(header::IF_NONE_MATCH);
-        let known = known.and_then(|tags| tags.to_str().ok()).unwrap_or("");
-        let mut tags = known.split(',').map(str::trim);
-        let has_it = tags.any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == self.tag);
+        let mut tags = request
+            .headers()
+            .get(header::IF_NONE_MATCH)
+            .and_then(|tags| tags.to_str().ok())
+            .unwrap_or_default()
+            .split(',')
+            .map(str::trim);
+        let is_known = tags.any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == self.tag);
         let response = Response::builder()
             .header(header::CACHE_CONTROL, "private, no-cache")
             .header(header::CONTENT_SECURITY_POLICY, POLICY)
             .header(header::REFERRER_POLICY, "no-referrer")
-            .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
             .header(header::ETAG, &self.tag);
-        match has_it {
-            true => response.status(StatusCode::NOT_MODIFIED).finish(),
-            false => response.content_type(self.media).body(self.content.clone()),
+        if is_known {
+            response.status(StatusCode::NOT_MODIFIED).finish()
+        } else {
+            response.content_type(self.media).body(self.content.clone())
         }
     }
 }

@@ -1,198 +1,212 @@
-//! Errors as RFC 9457 problem details: one type each, one place that knows them all.
+//! Errors as RFC 9457 problem details.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use poem::error::ResponseError;
 use poem::http::{HeaderName, HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
-use poem_openapi::registry::{
-    MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
-};
-use poem_openapi::types::{Example, ToJSON as _, Type as _};
-use poem_openapi::{ApiResponse, Enum, Object};
+use poem_openapi::types::Example;
+use poem_openapi::{Enum, Object};
+use ssd_detector::picture;
+
+use crate::engine::{self, Full};
 
 /// The media type of problem details.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// What went wrong; each is a problem type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[oai(rename = "ProblemType")]
-pub enum Kind {
-    /// A query parameter is unknown, given twice, or has a value that is not accepted.
-    #[oai(rename = "urn:ssd:problem:bad-query")]
-    BadQuery,
-    /// The body is not what its Content-Type says.
-    #[oai(rename = "urn:ssd:problem:malformed-body")]
-    MalformedBody,
-    /// The form has no field `image`, or more than one.
-    #[oai(rename = "urn:ssd:problem:no-image")]
-    NoImage,
-    /// The picture is empty.
-    #[oai(rename = "urn:ssd:problem:empty-image")]
-    EmptyImage,
-    /// User and password are missing or wrong.
-    #[oai(rename = "urn:ssd:problem:unauthorized")]
-    Unauthorized,
-    /// Nothing is at this path.
-    #[oai(rename = "urn:ssd:problem:not-found")]
-    NotFound,
-    /// This path takes other methods.
-    #[oai(rename = "urn:ssd:problem:method-not-allowed")]
-    MethodNotAllowed,
-    /// The answer cannot be given in any form that the client accepts.
-    #[oai(rename = "urn:ssd:problem:not-acceptable")]
-    NotAcceptable,
-    /// The body did not arrive in time.
-    #[oai(rename = "urn:ssd:problem:body-timeout")]
-    BodyTimeout,
-    /// The body is larger than the server takes.
-    #[oai(rename = "urn:ssd:problem:body-too-large")]
-    BodyTooLarge,
-    /// The picture has more pixels than the server decodes.
-    #[oai(rename = "urn:ssd:problem:too-many-pixels")]
-    TooManyPixels,
-    /// The body is neither a form nor a picture.
-    #[oai(rename = "urn:ssd:problem:unsupported-media-type")]
-    UnsupportedMediaType,
-    /// The bytes are not a picture of a format that is read.
-    #[oai(rename = "urn:ssd:problem:unsupported-picture")]
-    UnsupportedPicture,
-    /// The picture is damaged or cut short.
-    #[oai(rename = "urn:ssd:problem:undecodable-picture")]
-    UndecodablePicture,
-    /// Too many requests are before this one.
-    #[oai(rename = "urn:ssd:problem:busy")]
-    Busy,
-    /// The server failed.
-    #[oai(rename = "urn:ssd:problem:internal")]
-    Internal,
-    /// The model is not loaded yet, or the server is stopping.
-    #[oai(rename = "urn:ssd:problem:not-ready")]
-    NotReady,
-    /// The answer did not come in time.
-    #[oai(rename = "urn:ssd:problem:late")]
-    Late,
+/// How a 401 asks for the login (RFC 7617: user and password are UTF-8).
+const CHALLENGE: &str = "Basic realm=\"ssd\", charset=\"UTF-8\"";
+
+macro_rules! kinds {
+    ($($kind:ident = $urn:tt, $status:ident, $title:tt;)*) => {
+        /// The type of a problem.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+        #[oai(rename = "ProblemType")]
+        pub enum Kind {
+            $(#[doc = $title] #[oai(rename = $urn)] $kind,)*
+        }
+
+        impl Kind {
+            /// Its URN, status and title.
+            fn declared(self) -> (&'static str, StatusCode, &'static str) {
+                match self {
+                    $(Self::$kind => ($urn, StatusCode::$status, $title),)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    BadQuery = "urn:ssd:problem:bad-query", BAD_REQUEST, "A query parameter is not accepted";
+    MalformedRequest = "urn:ssd:problem:malformed-request", BAD_REQUEST, "The request is malformed";
+    TargetTooLong = "urn:ssd:problem:target-too-long", URI_TOO_LONG, "The path with the query is too long";
+    HeadersTooLarge = "urn:ssd:problem:headers-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large";
+    MalformedBody = "urn:ssd:problem:malformed-body", BAD_REQUEST, "The body is malformed";
+    NoImage = "urn:ssd:problem:no-image", BAD_REQUEST, "The form does not have exactly one field `image`";
+    EmptyImage = "urn:ssd:problem:empty-image", BAD_REQUEST, "The picture is empty";
+    Unauthorized = "urn:ssd:problem:unauthorized", UNAUTHORIZED, "User and password are missing or wrong";
+    NotFound = "urn:ssd:problem:not-found", NOT_FOUND, "Nothing is at this path";
+    MethodNotAllowed = "urn:ssd:problem:method-not-allowed", METHOD_NOT_ALLOWED, "The path does not support this method";
+    NotAcceptable = "urn:ssd:problem:not-acceptable", NOT_ACCEPTABLE, "The client accepts no representation that the server can send";
+    BodyTimeout = "urn:ssd:problem:body-timeout", REQUEST_TIMEOUT, "The body did not arrive in time";
+    BodyTooLarge = "urn:ssd:problem:body-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
+    TooManyPixels = "urn:ssd:problem:too-many-pixels", PAYLOAD_TOO_LARGE, "The picture has too many pixels";
+    UnsupportedMediaType = "urn:ssd:problem:unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body is neither a form nor a picture";
+    UnsupportedPicture = "urn:ssd:problem:unsupported-picture", UNSUPPORTED_MEDIA_TYPE, "The picture's format is not supported";
+    UndecodablePicture = "urn:ssd:problem:undecodable-picture", UNPROCESSABLE_ENTITY, "The picture is damaged or cut short";
+    Busy = "urn:ssd:problem:busy", TOO_MANY_REQUESTS, "The server is busy";
+    Internal = "urn:ssd:problem:internal", INTERNAL_SERVER_ERROR, "The server failed";
+    NotReady = "urn:ssd:problem:not-ready", SERVICE_UNAVAILABLE, "The server is not ready";
+    Late = "urn:ssd:problem:late", GATEWAY_TIMEOUT, "The server did not respond in time";
 }
 
 impl Kind {
-    /// Its status and title.
-    fn facts(self) -> (StatusCode, &'static str) {
-        use StatusCode as S;
-        match self {
-            Self::BadQuery => (S::BAD_REQUEST, "A query parameter is not accepted"),
-            Self::MalformedBody => (S::BAD_REQUEST, "The body is malformed"),
-            Self::NoImage => (S::BAD_REQUEST, "There is not one field `image`"),
-            Self::EmptyImage => (S::BAD_REQUEST, "The picture is empty"),
-            Self::Unauthorized => (S::UNAUTHORIZED, "User and password are missing or wrong"),
-            Self::NotFound => (S::NOT_FOUND, "Nothing is at this path"),
-            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "This path takes other methods"),
-            Self::NotAcceptable => (
-                S::NOT_ACCEPTABLE,
-                "The answer has no form that the client accepts",
-            ),
-            Self::BodyTimeout => (S::REQUEST_TIMEOUT, "The body did not arrive in time"),
-            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "The body is too large"),
-            Self::TooManyPixels => (S::PAYLOAD_TOO_LARGE, "The picture has too many pixels"),
-            Self::UnsupportedMediaType => (
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "The body is neither a form nor a picture",
-            ),
-            Self::UnsupportedPicture => (
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "The picture's format is not read",
-            ),
-            Self::UndecodablePicture => (
-                S::UNPROCESSABLE_ENTITY,
-                "The picture is damaged or cut short",
-            ),
-            Self::Busy => (
-                S::TOO_MANY_REQUESTS,
-                "Too many requests are before this one",
-            ),
-            Self::Internal => (S::INTERNAL_SERVER_ERROR, "The server failed"),
-            Self::NotReady => (S::SERVICE_UNAVAILABLE, "The server is not ready"),
-            Self::Late => (S::GATEWAY_TIMEOUT, "The answer did not come in time"),
-        }
-    }
-
-    /// What its URN ends with.
-    #[must_use]
-    pub fn name(self) -> String {
-        let urn = self.to_json_string();
-        let name = urn.trim_matches('"').rsplit(':').next();
-        name.unwrap_or_default().to_owned()
+    /// The last part of its URN.
+    pub fn name(self) -> &'static str {
+        let (urn, ..) = self.declared();
+        urn.rsplit(':').next().unwrap_or(urn)
     }
 
     /// Its HTTP status.
-    #[must_use]
     pub fn status(self) -> StatusCode {
-        self.facts().0
+        let (_, status, _) = self.declared();
+        status
     }
 }
 
-/// One error, on its way to becoming an answer.
+/// One error, on its way to becoming a response.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Problem {
-    kind: Kind,
+    /// Its type.
+    pub kind: Kind,
     detail: String,
     header: Option<(HeaderName, HeaderValue)>,
+    /// Why the server failed. Only the log shows it.
+    pub cause: Option<Box<str>>,
 }
 
 impl Problem {
     /// A problem; `detail` says what was wrong with this request, what is accepted, what to do.
-    #[must_use]
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        let header = match kind {
-            // RFC 7617: the user and password are UTF-8.
-            Kind::Unauthorized => Some((
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static("Basic realm=\"ssd\", charset=\"UTF-8\""),
-            )),
-            Kind::NotReady => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
-            _ => None,
-        };
         Self {
             kind,
             detail: detail.into(),
-            header,
+            header: None,
+            cause: None,
         }
     }
 
-    /// A fault of the server. The client is told where the cause stands, and not the cause.
-    #[must_use]
-    pub fn internal() -> Self {
-        let detail = "Something failed in the server; its log says what, by this X-Request-Id.";
-        Self::new(Kind::Internal, detail)
+    fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
     }
 
-    /// A 429 that says when to come back (RFC 9110, section 10.2.3: whole seconds).
-    #[must_use]
-    pub fn busy(detail: impl Into<String>, retry_after: Duration) -> Self {
-        let seconds = retry_after.as_secs_f64().ceil().max(1.0) as u64;
-        let mut problem = Self::new(Kind::Busy, detail);
-        problem.header = Some((header::RETRY_AFTER, seconds.into()));
-        problem
+    /// A 401 that asks for the login.
+    pub fn unauthorized() -> Self {
+        Self::new(
+            Kind::Unauthorized,
+            "Give the right user and password by HTTP basic authentication (curl -u USER:PASSWORD).",
+        )
+        .with_header(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static(CHALLENGE),
+        )
     }
 
-    /// A 406 that says what the answer's form depends on.
-    #[must_use]
+    /// A 404 that lists the paths that there are.
+    pub fn not_found(paths: &[&str]) -> Self {
+        let paths = paths.join(", ");
+        Self::new(Kind::NotFound, format!("The paths of this port: {paths}."))
+    }
+
+    /// A 405 that lists the methods of the path (RFC 9110, section 15.5.6).
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        let detail = format!("The methods of this path: {allow}.");
+        Self::new(Kind::MethodNotAllowed, detail)
+            .with_header(header::ALLOW, HeaderValue::from_static(allow))
+    }
+
+    /// A 406 that says which header selects the representation.
     pub fn not_acceptable(detail: impl Into<String>) -> Self {
-        let mut problem = Self::new(Kind::NotAcceptable, detail);
-        problem.header = Some((header::VARY, HeaderValue::from_static("Accept")));
-        problem
+        Self::new(Kind::NotAcceptable, detail)
+            .with_header(header::VARY, HeaderValue::from_static("Accept"))
     }
 
-    /// A 405 that says which methods the path takes (RFC 9110, section 15.5.6).
-    #[must_use]
-    pub fn method_not_allowed(allowed: &'static str) -> Self {
-        let mut problem = Self::new(
-            Kind::MethodNotAllowed,
-            format!("This path takes {allowed} only."),
-        );
-        problem.header = Some((header::ALLOW, HeaderValue::from_static(allowed)));
-        problem
+    /// A 429 that says when to retry (RFC 9110, section 10.2.3: whole seconds). `reason` is a sentence.
+    pub fn busy(reason: &str, retry_after: Duration) -> Self {
+        let seconds = retry_after.as_secs_f64().ceil().max(1.0) as u64;
+        let detail = format!("{reason} Retry after the number of seconds in `Retry-After`.");
+        Self::new(Kind::Busy, detail).with_header(header::RETRY_AFTER, seconds.into())
     }
+
+    /// A 500. The client learns where to find the cause, but not the cause.
+    pub fn internal(cause: impl Display) -> Self {
+        let detail = "The server's log shows the cause under this response's X-Request-Id.";
+        Self {
+            cause: Some(cause.to_string().into()),
+            ..Self::new(Kind::Internal, detail)
+        }
+    }
+
+    /// A 503 that says when to retry.
+    pub fn not_ready() -> Self {
+        Self::new(
+            Kind::NotReady,
+            "The model is loading or fails, or the server is stopping. Retry after the number of seconds in \
+             `Retry-After`.",
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// A 504.
+    pub fn late() -> Self {
+        Self::new(
+            Kind::Late,
+            "The response was not ready in time: the server is overloaded, or the picture is very large.",
+        )
+    }
+}
+
+impl From<Full> for Problem {
+    fn from(full: Full) -> Self {
+        Self::busy(&sentence(full.cause), full.retry_after)
+    }
+}
+
+impl From<engine::Error> for Problem {
+    fn from(error: engine::Error) -> Self {
+        match error {
+            engine::Error::Picture(error) => error.into(),
+            engine::Error::Full(full) => full.into(),
+            engine::Error::Internal(cause) => Self::internal(cause),
+        }
+    }
+}
+
+impl From<picture::Error> for Problem {
+    fn from(error: picture::Error) -> Self {
+        use picture::Error as E;
+        let detail = sentence(&error.to_string());
+        let kind = match error {
+            E::TooLong { .. } => return Self::not_acceptable(detail),
+            E::Empty => Kind::EmptyImage,
+            E::Unsupported => Kind::UnsupportedPicture,
+            E::TooManyPixels { .. } => Kind::TooManyPixels,
+            E::Undecodable { .. } => Kind::UndecodablePicture,
+        };
+        Self::new(kind, detail)
+    }
+}
+
+/// A message as a sentence: a capital, a full stop.
+fn sentence(message: &str) -> String {
+    let mut characters = message.chars();
+    let first = characters.next().into_iter().flat_map(char::to_uppercase);
+    let stop = if message.ends_with('.') { "" } else { "." };
+    first.chain(characters).chain(stop.chars()).collect()
 }
 
 impl ResponseError for Problem {
@@ -207,13 +221,12 @@ impl ResponseError for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let details = Details::new(self.kind, self.detail);
-        let mut response = poem_openapi::payload::Json(details).into_response();
-        response.set_data(self.kind);
+        let mut response = poem_openapi::payload::Json(Details::from(&self)).into_response();
         response.set_status(self.kind.status());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        headers.extend(self.header);
+        headers.extend(self.header.clone());
+        response.set_data(self);
         response
     }
 }
@@ -221,11 +234,11 @@ impl IntoResponse for Problem {
 /// Problem details (RFC 9457).
 #[derive(Debug, Object)]
 #[oai(rename = "Problem", example)]
-struct Details {
-    /// What went wrong, for programs.
+pub struct Details {
+    /// The type of the problem, for programs.
     #[oai(rename = "type")]
     kind: Kind,
-    /// What went wrong, for people; the same for every problem of a type.
+    /// The type of the problem, for people.
     title: String,
     /// The HTTP status.
     #[oai(validator(minimum(value = "400"), maximum(value = "599")))]
@@ -234,160 +247,20 @@ struct Details {
     detail: String,
 }
 
-impl Details {
-    fn new(kind: Kind, detail: String) -> Self {
-        let (status, title) = kind.facts();
+impl From<&Problem> for Details {
+    fn from(problem: &Problem) -> Self {
+        let (_, status, title) = problem.kind.declared();
         Self {
-            kind,
+            kind: problem.kind,
             title: title.to_owned(),
             status: status.as_u16(),
-            detail,
+            detail: problem.detail.clone(),
         }
     }
 }
 
 impl Example for Details {
     fn example() -> Self {
-        let detail = "The query parameter `threshold` is `1.5`; it accepts a number from 0 to 1.";
-        Self::new(Kind::BadQuery, detail.to_owned())
+        Self::from(&Problem::unauthorized())
     }
-}
-
-/// Documents every problem by its status: those of this operation one by one, those of paths and
-/// methods, which no operation can answer, as the default.
-impl ApiResponse for Problem {
-    fn meta() -> MetaResponses {
-        let mut responses: Vec<MetaResponse> = Vec::new();
-        for (status, description, ..) in DOCUMENTED {
-            responses.push(MetaResponse {
-                description,
-                status: *status,
-                status_range: None,
-                content: vec![MetaMediaType {
-                    content_type: MEDIA_TYPE,
-                    schema: Details::schema_ref(),
-                }],
-                headers: headers(*status),
-            });
-        }
-        MetaResponses { responses }
-    }
-
-    fn register(registry: &mut Registry) {
-        Details::register(registry);
-    }
-}
-
-/// An example of each documented status.
-pub fn examples() -> impl Iterator<Item = (String, serde_json::Value)> {
-    DOCUMENTED.iter().map(|(status, _, kind, detail)| {
-        let status = status.map_or("default".to_owned(), |status| status.to_string());
-        let example = Details::new(*kind, (*detail).to_owned());
-        (status, example.to_json().expect("an object"))
-    })
-}
-
-/// What there is, for who asks for something else.
-pub const PATHS: &str = "There are /, /predict, /docs, /openapi.json, /livez and /readyz.";
-
-/// What the OpenAPI document says of each status, and an example of it.
-const DOCUMENTED: &[(Option<u16>, &str, Kind, &str)] = &[
-    (
-        Some(400),
-        "A query parameter is not accepted; or the body is malformed, has not one field `image`, or the picture is empty.",
-        Kind::BadQuery,
-        "The query parameter `threshold` is `1.5`; it accepts a number from 0 to 1.",
-    ),
-    (
-        Some(401),
-        "User and password are missing or wrong. Nothing of the body was read.",
-        Kind::Unauthorized,
-        "Give the right user and password by HTTP basic authentication (curl -u USER:PASSWORD).",
-    ),
-    (
-        Some(406),
-        "The header `Accept` names nothing that there is; or the picture is longer than a JPEG can be. In the first case nothing of the body was read.",
-        Kind::NotAcceptable,
-        "The header Accept is `text/html`; there are application/json, image/jpeg and image/png.",
-    ),
-    (
-        Some(408),
-        "The body did not arrive in time.",
-        Kind::BodyTimeout,
-        "The body did not arrive within 30 seconds.",
-    ),
-    (
-        Some(413),
-        "The body is too large, or the picture has too many pixels. It was neither read to its end nor decoded.",
-        Kind::BodyTooLarge,
-        "The body is larger than 10485760 bytes, the most that is taken.",
-    ),
-    (
-        Some(415),
-        "The body is neither a form nor a picture, or the picture's format is not read.",
-        Kind::UnsupportedPicture,
-        "The bytes are not a picture in a format that is read: JPEG, PNG, WebP, BMP or GIF.",
-    ),
-    (
-        Some(422),
-        "The picture is damaged or cut short.",
-        Kind::UndecodablePicture,
-        "The JPEG picture cannot be decoded: it is cut short: its end is missing.",
-    ),
-    (
-        Some(429),
-        "As many pictures wait, or are held, as may: `detail` says which. Where that is known from the headers, nothing of the body was read.",
-        Kind::Busy,
-        "Others are before, as many as may wait; come back after the seconds of Retry-After.",
-    ),
-    (
-        Some(500),
-        "The server failed. Its log has the cause, with this request's `X-Request-Id`.",
-        Kind::Internal,
-        "Something failed in the server; its log says what, by this X-Request-Id.",
-    ),
-    (
-        Some(503),
-        "The model is not loaded yet.",
-        Kind::NotReady,
-        "The model is not loaded yet, or the server is stopping; try again soon.",
-    ),
-    (
-        Some(504),
-        "The answer did not come in time.",
-        Kind::Late,
-        "The answer did not come in time: the server has too much to do, or the picture is very large.",
-    ),
-    (
-        None,
-        "Elsewhere on this server: 404 where nothing is at the path; 405, with `Allow`, where the path takes other methods. What is no HTTP request is answered by 400, 414 or 431 without a body.",
-        Kind::NotFound,
-        PATHS,
-    ),
-];
-
-fn headers(status: Option<u16>) -> Vec<MetaHeader> {
-    let (name, about) = match status {
-        Some(401) => (
-            "WWW-Authenticate",
-            "`Basic realm=\"ssd\", charset=\"UTF-8\"`",
-        ),
-        Some(406) => ("Vary", "`Accept`"),
-        Some(429 | 503) => ("Retry-After", "Seconds to wait"),
-        None => (
-            "Allow",
-            "The methods that the path takes, where the status is 405",
-        ),
-        _ => return Vec::new(),
-    };
-    vec![MetaHeader {
-        name: name.to_owned(),
-        description: Some(about.to_owned()),
-        required: status.is_some(),
-        deprecated: false,
-        schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new(match name {
-            "Retry-After" => "integer",
-            _ => "string",
-        }))),
-    }]
 }

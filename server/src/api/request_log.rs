@@ -1,4 +1,4 @@
-//! One log line a request, its id and its span, and what is counted of it.
+//! One log line, one span and the metrics of each request, and its id.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,36 +7,32 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use poem::{Endpoint, IntoResponse, Middleware, PathPattern, Request, Response, Result};
+use poem::{Endpoint, IntoResponse as _, Middleware, Request, Response, Result};
 use tracing::{debug, error, info};
 use uuid::Uuid;
 
-use super::health::{LIVENESS, READINESS};
 use super::problem::{Kind, Problem};
+use super::routes::is_probe;
 use crate::engine::{Detections, Stages};
-use crate::telemetry::{Ended, InFlight, Metrics, RequestSpan};
+use crate::telemetry::{Ended, Extractor, InFlight, Metrics, RequestSpan};
 
 /// The header that carries a request's id, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What Kubernetes asks every few seconds.
-const PROBES: [&str; 2] = [LIVENESS, READINESS];
-
-/// The longest id that is taken from a client.
+/// The longest id that is taken from a client, in bytes.
 const LONGEST_ID: usize = 128;
 
-/// What is learnt of a request on its way, for its log line.
+/// What is learned of a request while it is served, for its log line. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Notes(Arc<Shared>);
+pub struct Record(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     begun: Instant,
     received: AtomicU64,
-    whole: AtomicBool,
-    route: OnceLock<Arc<str>>,
-    outcome: OnceLock<Outcome>,
-    failure: OnceLock<String>,
+    is_complete: AtomicBool,
+    route: OnceLock<&'static str>,
+    detected: OnceLock<Detected>,
 }
 
 impl Default for Shared {
@@ -44,22 +40,26 @@ impl Default for Shared {
         Self {
             begun: Instant::now(),
             received: AtomicU64::default(),
-            whole: AtomicBool::default(),
+            is_complete: AtomicBool::default(),
             route: OnceLock::default(),
-            outcome: OnceLock::default(),
-            failure: OnceLock::default(),
+            detected: OnceLock::default(),
         }
     }
 }
 
 #[derive(Debug)]
-struct Outcome {
+struct Detected {
     size: (u32, u32),
     objects: usize,
     stages: Stages,
 }
 
-impl Notes {
+impl Record {
+    /// The record of a request; a new one if the request is not logged.
+    pub fn of(request: &Request) -> Self {
+        request.data().cloned().unwrap_or_default()
+    }
+
     /// When the request's headers had come.
     pub fn begun(&self) -> Instant {
         self.0.begun
@@ -72,22 +72,17 @@ impl Notes {
 
     /// Notes that the whole body has come.
     pub fn received_all(&self) {
-        self.0.whole.store(true, Ordering::Relaxed);
+        self.0.is_complete.store(true, Ordering::Relaxed);
     }
 
-    /// Notes which route it took, for where there will be no answer that tells.
-    pub fn took(&self, route: Arc<str>) {
+    /// Notes which route the request took.
+    pub fn took(&self, route: &'static str) {
         let _ = self.0.route.set(route);
     }
 
-    /// Notes why the server failed to answer. Only the log tells it.
-    pub fn failed(&self, cause: String) {
-        let _ = self.0.failure.set(cause);
-    }
-
-    /// Notes how a picture was answered.
-    pub fn answered(&self, detections: &Detections) {
-        let _ = self.0.outcome.set(Outcome {
+    /// Notes what was detected in the picture.
+    pub fn detected(&self, detections: &Detections) {
+        let _ = self.0.detected.set(Detected {
             size: (detections.width, detections.height),
             objects: detections.objects.len(),
             stages: detections.stages,
@@ -95,8 +90,8 @@ impl Notes {
     }
 }
 
-/// Logs every request when its answer is ready to be sent, or nobody waits for it any more; probes
-/// that find all well at the level of debugging. Counts each.
+/// Logs and counts every request when its response is ready, or when the client has gone. Probes with
+/// status 200 are logged at the level debug.
 #[derive(Debug, Clone)]
 pub struct RequestLog(pub Metrics);
 
@@ -122,130 +117,107 @@ impl<E: Endpoint> Endpoint for Logged<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> Result<Response> {
-        let notes = Notes::default();
-        request.set_data(notes.clone());
-        let mut line = Line {
-            method: known(request.method()),
-            route: None,
-            status: None,
-            id: id(&request),
-            span: match PROBES.contains(&request.uri().path()) {
-                true => RequestSpan::none(),
-                false => RequestSpan::begin(request.headers()),
-            },
-            notes: notes.clone(),
-            metrics: self.metrics.clone(),
-            _in_flight: self.metrics.begin(),
-        };
+        let record = Record::default();
+        request.set_data(record.clone());
+        let mut line = Line::begin(&request, record, &self.metrics);
         let has_body = has_body(request.headers());
-        let answering = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
-        let mut response = match answering.await {
-            Ok(Ok(response)) => response.into_response(),
-            Ok(Err(error)) => error.into_response(),
-            Err(_) => {
-                notes.failed("a panic, told above".to_owned());
-                Problem::internal().into_response()
-            }
-        };
-        line.status = Some(response.status().as_u16());
-        if let Some(problem) = response
-            .data::<Kind>()
-            .filter(|kind| **kind != Kind::Internal)
-        {
-            self.metrics.rejection(&problem.name());
-        }
-        // Never the path that was sent: it may be anything, and of any length.
-        line.route = response
-            .data::<PathPattern>()
-            .map(|pattern| pattern.0.clone());
+        let mut response = AssertUnwindSafe(self.inner.get_response(request))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Problem::internal("a panic, logged above").into_response());
+        line.finish(&response);
         let headers = response.headers_mut();
         if let Ok(value) = HeaderValue::from_str(&line.id) {
             headers.insert(REQUEST_ID, value);
         }
-        if has_body && !notes.0.whole.load(Ordering::Relaxed) {
-            // The rest of the body stands between this answer and another request: no client or
-            // proxy should send one here.
+        if has_body && !line.record.0.is_complete.load(Ordering::Relaxed) {
+            // The unread rest of the body comes before the next request: no client or proxy should send
+            // one on this connection.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
     }
 }
 
-/// The log line of a request, written when it is dropped: also where the client has gone, and with
-/// it the request.
+/// The log line of a request, written when it is dropped: also when the client has gone, and the request
+/// with it.
 struct Line {
     method: &'static str,
-    route: Option<Arc<str>>,
-    status: Option<u16>,
+    status: u16,
+    failure: Option<Box<str>>,
     id: String,
     span: RequestSpan,
-    notes: Notes,
+    record: Record,
     metrics: Metrics,
     _in_flight: InFlight,
 }
 
-/// What the log says in place of a status where nobody waited for the answer (nginx's number).
+/// The status in the log if the client has gone before the response (nginx's number).
 const CLIENT_GONE: u16 = 499;
 
-impl Drop for Line {
-    /// Fields of what did not happen are left out.
-    fn drop(&mut self) {
-        let method = self.method;
-        let route = self.route.as_ref().or_else(|| self.notes.0.route.get());
-        let route = route
-            .map(|route| &**route)
-            .filter(|route| !route.is_empty());
-        let route = route.unwrap_or("-");
-        let status = self.status.unwrap_or(CLIENT_GONE);
-        let total = self.notes.begun().elapsed();
-        let ms = milliseconds(total);
-        self.metrics.request(route, status);
-        if let Some(outcome) = self.notes.0.outcome.get().filter(|_| status == 200) {
-            self.metrics.answer(outcome.size, &outcome.stages, total);
+impl Line {
+    fn begin(request: &Request, record: Record, metrics: &Metrics) -> Self {
+        Self {
+            method: known(request.method()),
+            status: CLIENT_GONE,
+            failure: None,
+            id: id(request),
+            span: if is_probe(request.uri().path()) {
+                RequestSpan::none()
+            } else {
+                RequestSpan::begin(&Headers(request.headers()))
+            },
+            record,
+            metrics: metrics.clone(),
+            _in_flight: metrics.begin(),
         }
-        let request_id = self.id.as_str();
-        let trace_id = self.span.trace_id();
-        let notes = &self.notes.0;
-        self.span.end(&Ended {
-            method,
-            route,
-            status,
-            id: request_id,
-            stages: notes.outcome.get().map(|outcome| &outcome.stages),
-        });
-        let bytes = notes.received.load(Ordering::Relaxed);
-        if let Some(cause) = notes.failure.get() {
+    }
+
+    fn finish(&mut self, response: &Response) {
+        self.status = response.status().as_u16();
+        if let Some(problem) = response.data::<Problem>() {
+            self.failure.clone_from(&problem.cause);
+            if problem.kind != Kind::Internal {
+                self.metrics.rejection(problem.kind.name());
+            }
+        }
+    }
+
+    /// Fields of what did not happen are left out.
+    fn write(&self, route: &str, total: Duration) {
+        let (method, status, ms) = (self.method, self.status, milliseconds(total));
+        let (request_id, trace_id) = (self.id.as_str(), self.span.trace_id());
+        let record = &self.record.0;
+        let bytes = record.received.load(Ordering::Relaxed);
+        if let Some(cause) = &self.failure {
             error!(
                 method,
                 route, status, bytes, ms, cause, request_id, trace_id, "request"
             );
             return;
         }
-        // Kubernetes asks every few seconds: that all is well is worth a line only to who wants all.
-        if status == 200 && PROBES.contains(&route) {
+        if status == 200 && is_probe(route) {
             debug!(method, route, status, ms, request_id, "request");
             return;
         }
-        let outcome = notes.outcome.get();
-        let stage =
-            |of: fn(&Stages) -> Duration| outcome.map(|outcome| milliseconds(of(&outcome.stages)));
+        let detected = record.detected.get();
+        let stages = detected.map(|detected| &detected.stages);
+        let stage = |of: fn(&Stages) -> Duration| stages.map(|stages| milliseconds(of(stages)));
         info!(
             method,
             route,
             status,
             bytes,
             ms,
-            width = outcome.map(|outcome| outcome.size.0),
-            height = outcome.map(|outcome| outcome.size.1),
-            objects = outcome.map(|outcome| outcome.objects),
+            width = detected.map(|detected| detected.size.0),
+            height = detected.map(|detected| detected.size.1),
+            objects = detected.map(|detected| detected.objects),
             decode_ms = stage(|stages| stages.decode),
             preprocess_ms = stage(|stages| stages.preprocess),
             wait_ms = stage(|stages| stages.wait),
             forward_ms = stage(|stages| stages.forward),
             postprocess_ms = stage(|stages| stages.postprocess),
-            annotate_ms = outcome
-                .and_then(|outcome| outcome.stages.annotate)
-                .map(milliseconds),
+            annotate_ms = stages.and_then(|stages| stages.annotate).map(milliseconds),
             request_id,
             trace_id,
             "request"
@@ -253,8 +225,31 @@ impl Drop for Line {
     }
 }
 
-/// A method's name. Anybody may make one up, and make it as long as a head may be: those are one to the
-/// log and to traces, by the name that OpenTelemetry gives them.
+impl Drop for Line {
+    fn drop(&mut self) {
+        let record = &self.record.0;
+        let total = record.begun.elapsed();
+        // Never the path that was sent: it may be anything, and of any length.
+        let route = record.route.get().copied().unwrap_or("-");
+        self.metrics.request(route, self.status);
+        let detected = record.detected.get();
+        if let Some(detected) = detected.filter(|_| self.status == 200) {
+            self.metrics
+                .prediction(detected.size, &detected.stages, total);
+        }
+        self.span.end(&Ended {
+            method: self.method,
+            route,
+            status: self.status,
+            id: &self.id,
+            stages: detected.map(|detected| &detected.stages),
+        });
+        self.write(route, total);
+    }
+}
+
+/// A method's name. A client may invent one as long as a head may be: the log and the traces call each of
+/// those by the name that OpenTelemetry gives them.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -276,7 +271,7 @@ fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }
 
-/// The client's id where it is one that can stand in a log, else a new one.
+/// The client's id if it is fit for a log, else a new one.
 fn id(request: &Request) -> String {
     let fits = |id: &&str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
@@ -292,4 +287,17 @@ fn id(request: &Request) -> String {
 /// Milliseconds to a thousandth.
 pub fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Headers, for traces.
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(HeaderName::as_str).collect()
+    }
 }

@@ -1,4 +1,4 @@
-//! The answer of `/predict` as JSON, or as an annotated picture.
+//! The response of `/predict` as JSON, or as an annotated picture.
 
 use bytes::Bytes;
 use poem_openapi::payload::{Binary, Json};
@@ -7,27 +7,27 @@ use poem_openapi::{ApiResponse, Object, ResponseContent};
 
 use crate::engine::Detections;
 
-/// The answer to a picture.
+/// The response to a picture.
 #[derive(Debug, ApiResponse)]
 pub enum PredictResponse {
-    /// What was found: as JSON, an empty list where nothing was; or the picture itself, with a box, a
-    /// label and a probability for each object.
+    /// The detections. As JSON: a list, empty if nothing was detected. As a picture: the picture with a
+    /// box, a label and a score for each object.
     #[oai(status = 200)]
     Detections(
         Content,
         /// How long each stage took, in milliseconds (W3C Server Timing).
         #[oai(header = "Server-Timing")]
         String,
-        /// `Accept`: what the form of the answer depends on.
+        /// `Accept`, the header that selects the representation.
         #[oai(header = "Vary")]
         String,
     ),
 }
 
-/// The forms of an answer.
+/// The representations of a response.
 #[derive(Debug, ResponseContent)]
 pub enum Content {
-    /// Numbers and names.
+    /// Labels, scores and boxes.
     #[oai(content_type = "application/json")]
     Json(Json<Prediction>),
     /// The annotated picture, small.
@@ -38,19 +38,19 @@ pub enum Content {
     Png(Binary<Bytes>),
 }
 
-/// What was found in a picture.
+/// The detections of a picture.
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(example)]
 pub struct Prediction {
-    /// The model that answered: the name of its weights file.
+    /// The model: the name of its weights file.
     pub model: String,
     /// The picture that boxes refer to.
     pub image: Size,
-    /// The objects found, the most probable first.
+    /// The detected objects, the highest score first.
     pub predictions: Vec<DetectedObject>,
 }
 
-/// The size of the picture as it is shown upright (EXIF orientation obeyed), in pixels.
+/// The size in pixels of the upright picture (EXIF orientation applied).
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(rename = "ImageSize")]
 pub struct Size {
@@ -62,20 +62,20 @@ pub struct Size {
     pub height: u32,
 }
 
-/// One object.
+/// A detected object.
 #[derive(Debug, Clone, PartialEq, Object)]
 pub struct DetectedObject {
     /// The label of its class.
     pub label: String,
-    /// How sure the model is.
+    /// The score of its class.
     #[oai(validator(minimum(value = "0"), maximum(value = "1")))]
     pub probability: f64,
-    /// Where it is.
+    /// Its bounding box.
     #[oai(rename = "box")]
-    pub place: BoundingBox,
+    pub bounding_box: BoundingBox,
 }
 
-/// A box in pixels of the upright picture, from its top left corner; it lies inside the picture.
+/// A box inside the upright picture, in pixels from the picture's top left corner.
 #[derive(Debug, Clone, PartialEq, Object)]
 pub struct BoundingBox {
     /// From the picture's left edge to the box's.
@@ -93,8 +93,8 @@ pub struct BoundingBox {
 }
 
 impl Prediction {
-    /// The answer of the model of that name. Probabilities are rounded to a millionth, boxes to a
-    /// hundredth of a pixel: more says nothing.
+    /// The detections of the model of that name. Scores are rounded to a millionth, boxes to a
+    /// hundredth of a pixel.
     #[must_use]
     pub fn new(model: &str, detections: &Detections) -> Self {
         let predictions = detections.objects.iter().map(|found| {
@@ -104,7 +104,7 @@ impl Prediction {
             DetectedObject {
                 label: found.label.clone(),
                 probability: (f64::from(found.score) * 1e6).round() / 1e6,
-                place: BoundingBox {
+                bounding_box: BoundingBox {
                     x: x1 / 100.0,
                     y: y1 / 100.0,
                     width: (x2 - x1) / 100.0,
@@ -138,7 +138,7 @@ impl Example for Prediction {
             predictions: vec![DetectedObject {
                 label: "cat".to_owned(),
                 probability: 0.987_654,
-                place: BoundingBox {
+                bounding_box: BoundingBox {
                     x: 60.25,
                     y: 4.5,
                     width: 301.75,

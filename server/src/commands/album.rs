@@ -1,4 +1,4 @@
-//! The folder that annotated pictures are written to.
+//! The folder for annotated pictures.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -9,18 +9,18 @@ use state_dict::files;
 
 use super::STANDARD_INPUT;
 
-/// Keeps pictures that are read, or were just written, from being written over.
+/// Never overwrites a picture that is read, nor one that it has just written.
 #[derive(Debug)]
 pub struct Album {
     folder: PathBuf,
     force: bool,
     inputs: HashSet<PathBuf>,
-    /// What was written, and of which picture.
+    /// Each file that was written, and the picture that it came from.
     written: HashMap<PathBuf, PathBuf>,
 }
 
 impl Album {
-    /// Makes the folder where it is not there.
+    /// Makes the folder if it does not exist.
     pub fn open(folder: &Path, force: bool, inputs: &[PathBuf]) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
@@ -33,41 +33,41 @@ impl Album {
         })
     }
 
-    /// Where the picture of that name goes: a file of the same name, which ends as its format is
-    /// called.
-    pub fn place(&self, picture: &Path, encoding: Encoding) -> anyhow::Result<PathBuf> {
-        let name = match picture == Path::new(STANDARD_INPUT) {
-            true => Path::new("stdin"),
-            false => Path::new(picture.file_name().unwrap_or_default()),
+    /// The path for an annotated picture: the picture's name, with the extension of the encoding.
+    pub fn path(&self, picture: &Path, encoding: Encoding) -> anyhow::Result<PathBuf> {
+        let name = if picture == Path::new(STANDARD_INPUT) {
+            Path::new("stdin")
+        } else {
+            Path::new(picture.file_name().unwrap_or_default())
         };
-        let place = self.folder.join(name).with_extension(match encoding {
+        let path = self.folder.join(name).with_extension(match encoding {
             Encoding::Jpeg => "jpg",
             Encoding::Png => "png",
         });
-        let shown = place.display();
-        if let Some(other) = self.written.get(&place) {
+        let shown = path.display();
+        if let Some(other) = self.written.get(&path) {
             let other = other.display();
-            anyhow::bail!("{shown} is that of {other} already; give them folders of their own");
+            anyhow::bail!("{shown} was written for {other}; give them separate folders");
         }
-        let is_input = place
+        let is_input = path
             .canonicalize()
-            .is_ok_and(|place| self.inputs.contains(&place));
+            .is_ok_and(|file| self.inputs.contains(&file));
         ensure!(
             !is_input,
             "{shown} is one of the pictures to read; give another folder"
         );
         ensure!(
-            self.force || place.symlink_metadata().is_err(),
+            self.force || path.symlink_metadata().is_err(),
             "{shown} exists; give --force to replace it"
         );
-        Ok(place)
+        Ok(path)
     }
 
-    /// Writes a picture's annotated one: a whole file or none.
-    pub fn write(&mut self, picture: &Path, place: PathBuf, bytes: &[u8]) -> anyhow::Result<()> {
-        let written = files::replace(&place, |file| file.write_all(bytes));
-        written.with_context(|| format!("cannot write {}", place.display()))?;
-        self.written.insert(place, picture.to_owned());
+    /// Writes the annotated copy of a picture: a whole file or none.
+    pub fn write(&mut self, picture: &Path, path: PathBuf, bytes: &[u8]) -> anyhow::Result<()> {
+        files::replace(&path, |file| file.write_all(bytes))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        self.written.insert(path, picture.to_owned());
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use indicatif::{ProgressBar, ProgressStyle};
-use ssd_detector::inference::{How, Inference, LayerError};
+use ssd_detector::inference::{Arithmetic, Inference, LayerError};
 use ssd_detector::network::Network;
 use ssd_detector::preprocess::Input;
 use ssd_detector::quantise::{self, Scales};
@@ -42,7 +42,7 @@ impl Calibrate {
         let settings = self.settings.load()?;
         let state = StateDict::open(&self.weights)?;
         let network = Network::new(&state)?;
-        network.check_eight_bits()?;
+        network.check_int8()?;
         let read = |path: &PathBuf| -> anyhow::Result<Input> {
             let picture =
                 read(path, settings.pixel_limit).with_context(|| path.display().to_string())?;
@@ -69,7 +69,7 @@ impl Calibrate {
 /// How far each map is from single precision on an input, as a table.
 fn errors(state: &StateDict, input: &Input, scales: &Scales) -> anyhow::Result<Table> {
     let exact = Network::new(state)?;
-    let how = How::Int8(scales.clone());
+    let how = Arithmetic::Int8(scales.clone());
     let inference = Inference::new(exact.shallow_clone(), &how, Device::Cpu)?;
     let mut table = Table::new();
     table.load_preset(NOTHING);

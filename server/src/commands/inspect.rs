@@ -24,7 +24,7 @@ pub struct Inspect {
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     format: &'static str,
-    /// What the pickle tells about its writer, for people.
+    /// The format and the version of its writer, for people.
     dialect: String,
     family: Option<&'static str>,
     classes: Option<Vec<String>>,
@@ -47,10 +47,11 @@ struct Row<'a> {
 
 impl Inspect {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let weights = match self.weights == Path::new(STANDARD_INPUT) {
-            true => StateDict::from_bytes(contents(&self.weights)?)
-                .map_err(|error| anyhow!("standard input: {}", error.kind()))?,
-            false => StateDict::open(&self.weights)?,
+        let weights = if self.weights == Path::new(STANDARD_INPUT) {
+            StateDict::from_bytes(contents(&self.weights)?)
+                .map_err(|error| anyhow!("standard input: {}", error.kind()))?
+        } else {
+            StateDict::open(&self.weights)?
         };
         let known = describe(&weights);
         let tensors = weights.tensors().map(|tensor| {
@@ -74,9 +75,10 @@ impl Inspect {
             metadata: weights.metadata(),
             tensors: tensors.collect(),
         };
-        match self.json {
-            true => print(&(serde_json::to_string_pretty(&report)? + "\n")),
-            false => print(&report.text()),
+        if self.json {
+            print(&(serde_json::to_string_pretty(&report)? + "\n"))
+        } else {
+            print(&report.text())
         }
     }
 }

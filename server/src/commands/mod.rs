@@ -42,18 +42,18 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the API over HTTP (what happens without a command).
+    /// Serve the API over HTTP (the default command).
     #[command(after_help = config::help())]
     Serve(serve::Serve),
     /// Find objects in picture files, without a server.
     Predict(predict::Predict),
-    /// Tell what is in a file of weights: any state dict, .pth or .safetensors.
+    /// Show the tensors and metadata of a weights file: any state dict, .pth or .safetensors.
     Inspect(inspect::Inspect),
-    /// Convert a file of weights to safetensors.
+    /// Convert a weights file to safetensors.
     Convert(convert::Convert),
-    /// Measure on pictures how to run weights in eight bits, and keep it with them.
+    /// Measure the activation scales for int8 on pictures, and write them into a copy of the weights.
     Calibrate(calibrate::Calibrate),
-    /// Print what makes a shell complete the arguments.
+    /// Print the completion script for a shell.
     Completions(completions::Completions),
     /// Print the manual page.
     Man(man::Man),
@@ -82,7 +82,7 @@ impl Arguments {
 
 /// This program's version, its git revision, libtorch's version.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
-    // Here and not in the library: a commit compiles the program again, and nothing else.
+    // Here and not in the library: a commit recompiles only the program.
     let of_checkout = git_version!(
         args = [
             "--always",
@@ -98,7 +98,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!("{version}\nrevision {revision}\nlibtorch {libtorch}")
 });
 
-/// Where settings come from, beside the environment.
+/// The settings file; the other source is the environment.
 #[derive(Debug, Args)]
 struct SettingsFile {
     /// A TOML file of settings; the environment wins over it
@@ -120,30 +120,31 @@ const SHIPPED: &str = "weights/ssd_mobilenet_v2_oidv4.safetensors";
 fn files(settings: &Settings) -> anyhow::Result<Files> {
     let weights = match &settings.weights {
         Weights::File(path) => {
-            let there = path.try_exists();
-            let there = there.with_context(|| format!("WEIGHTS_PATH is {}", path.display()))?;
-            ensure!(there, "WEIGHTS_PATH is {}: no such file", path.display());
+            let exists = path
+                .try_exists()
+                .with_context(|| format!("WEIGHTS_PATH is {}", path.display()))?;
+            ensure!(exists, "WEIGHTS_PATH is {}: no such file", path.display());
             path.clone()
         }
         Weights::Default => {
-            // One that may not even be looked for is opened, which says why.
-            let there = |path: &&str| Path::new(path).try_exists().unwrap_or(true);
-            let path = [PUBLISHED, SHIPPED].into_iter().find(there);
-            let path = path.with_context(|| {
+            // A path that cannot be checked is opened, and that error says why.
+            let exists = |path: &&str| Path::new(path).try_exists().unwrap_or(true);
+            let path = [PUBLISHED, SHIPPED].into_iter().find(exists);
+            path.with_context(|| {
                 format!(
-                    "there is neither {PUBLISHED} nor {SHIPPED} here; set WEIGHTS_PATH, or run ssd \
-                     where they are"
+                    "neither {PUBLISHED} nor {SHIPPED} exists in this folder; set WEIGHTS_PATH, or run \
+                     ssd in the folder that has them"
                 )
-            })?;
-            path.into()
+            })?
+            .into()
         }
     };
     let labels = settings.labels_path.clone();
     Ok(Files { weights, labels })
 }
 
-/// The most bytes that are read into memory; a pipe or a device might never end.
-const LARGEST: u64 = 1 << 30;
+/// Maximum bytes of an input: a pipe or a device might never end.
+const INPUT_LIMIT: u64 = 1 << 30;
 
 /// The path that means standard input.
 const STANDARD_INPUT: &str = "-";
@@ -151,34 +152,35 @@ const STANDARD_INPUT: &str = "-";
 /// The bytes of a file, or of standard input.
 fn contents(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = match path == Path::new(STANDARD_INPUT) {
-        true => io::stdin().take(LARGEST + 1).read_to_end(&mut bytes),
-        false => File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)),
+    let read = if path == Path::new(STANDARD_INPUT) {
+        io::stdin().take(INPUT_LIMIT + 1).read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|file| file.take(INPUT_LIMIT + 1).read_to_end(&mut bytes))
     };
     read.context("cannot read the file")?;
     ensure!(
-        bytes.len() as u64 <= LARGEST,
-        "the file is larger than {LARGEST} bytes"
+        bytes.len() as u64 <= INPUT_LIMIT,
+        "the file is larger than {INPUT_LIMIT} bytes"
     );
     Ok(bytes)
 }
 
-/// Says on standard error what is wrong. Nothing can be done where nobody reads that either.
-pub fn complain(about: &dyn Display) {
-    let _ = writeln!(io::stderr(), "ssd: {about:#}");
+/// Prints an error to standard error. If that is closed, the exit code still tells.
+pub fn print_error(error: &dyn Display) {
+    let _ = writeln!(io::stderr(), "ssd: {error:#}");
 }
 
-/// A text for a terminal, which control characters would set at will.
+/// A text without control characters, which could change a terminal's state.
 fn printable(text: &str) -> String {
     text.replace(char::is_control, "\u{fffd}")
 }
 
-/// Prints to standard output. A reader that has gone (`ssd openapi | head -1`) is no failure.
+/// Prints to standard output. A closed pipe (`ssd openapi | head -1`) is no error.
 fn print(text: &str) -> anyhow::Result<ExitCode> {
     write(text).map(|_| ExitCode::SUCCESS)
 }
 
-/// Writes to standard output, and tells whether anybody still reads it.
+/// Writes to standard output; false if it is a pipe that its reader has closed.
 fn write(text: &str) -> anyhow::Result<bool> {
     let mut output = io::stdout().lock();
     let written = output

@@ -6,13 +6,13 @@ use anyhow::ensure;
 use ssd_detector::describe;
 use state_dict::{NewTensor, StateDict, write_safetensors};
 
-/// Whether a file may be written there.
+/// Checks that the path may be written.
 pub fn check(path: &Path, force: bool) -> anyhow::Result<()> {
     let output = path.display();
     ensure!(
         path.extension()
             .is_some_and(|extension| extension == "safetensors"),
-        "{output}: what is written is safetensors; give it a name that ends in .safetensors"
+        "{output}: the output format is safetensors; give it a name that ends in .safetensors"
     );
     ensure!(
         force || path.symlink_metadata().is_err(),
@@ -21,8 +21,8 @@ pub fn check(path: &Path, force: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes every tensor of `state`, with what is known of it and `more` as metadata. Returns how many
-/// tensors there are.
+/// Writes every tensor of `state`, its metadata, family and classes, and `more` metadata. Returns the
+/// number of tensors.
 pub fn write(
     state: &StateDict,
     path: &Path,

@@ -10,33 +10,35 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use poem_openapi::types::ToJSON as _;
 use serde_json::json;
+use ssd_detector::Defaults;
 use ssd_detector::boxes::Criteria;
 use ssd_detector::picture::Encoding;
+use ssd_detector::precision::Requested;
 use ssd_server::api::Prediction;
 use ssd_server::engine::{Detections, Engine, Limits};
 use ssd_server::telemetry;
 
 use super::album::Album;
-use super::{SettingsFile, complain, contents, files, printable, write};
+use super::{SettingsFile, contents, files, print_error, printable, write};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The model, the labels and everything else are those of the settings: see ssd serve --help"
+    after_help = "The settings name the model, the labels and everything else: see ssd serve --help"
 )]
 pub struct Predict {
     /// Picture files: JPEG, PNG, WebP, BMP or GIF; - for standard input
     #[arg(required = true, value_name = "PICTURE")]
     pictures: Vec<PathBuf>,
-    /// How to print what was found; by default a table on a terminal, else JSON
+    /// Output format; by default a table on a terminal, else JSON
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// The same as --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Also draw what was found, and write the pictures to this folder: a JPEG as a JPEG, others as PNG
+    /// Also write copies with the detections drawn in to this folder: a JPEG as JPEG, other formats as PNG
     #[arg(long, value_name = "DIR")]
     annotate: Option<PathBuf>,
-    /// Replace files in that folder, though never a picture that is read
+    /// Replace files in that folder, but never a picture that is read
     #[arg(long, requires = "annotate")]
     force: bool,
     #[command(flatten)]
@@ -47,8 +49,8 @@ pub struct Predict {
 enum Format {
     /// For people
     Table,
-    /// One object a picture and line: what the API answers, and the name of the file. A picture that
-    /// cannot be used has none, and is named on standard error
+    /// One JSON object per line and picture: the API's response and the file name. A picture that cannot
+    /// be used gets an error on standard error instead
     Json,
 }
 
@@ -57,23 +59,24 @@ impl Predict {
         let settings = self.settings.load()?;
         telemetry::start_logs(settings.log_format, "warn");
         let files = files(&settings)?;
-        let album = self.annotate.as_deref();
-        let mut album = album
+        let mut album = self
+            .annotate
+            .as_deref()
             .map(|folder| Album::open(folder, self.force, &self.pictures))
             .transpose()?;
         let limits = Limits {
-            // One picture after the other.
+            // One picture at a time.
             workers: 1,
             batch: None,
             queue: 0,
             ..Limits::from(&settings)
         };
-        let engine = Engine::start(&files, settings.arithmetic, limits)?;
+        let engine = Engine::start(&files, Requested::from(&settings), limits)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("cannot start the async runtime")?;
-        let criteria = engine.model().criteria(settings.defaults);
+        let criteria = engine.model().criteria(Defaults::from(&settings));
         let format = self.format();
         let bar = progress(self.pictures.len());
         let (mut failed, mut is_read) = (false, true);
@@ -86,7 +89,7 @@ impl Predict {
                 Ok(text) if is_read => write(&text).map(|read| is_read = read),
                 Ok(_) => Ok(()),
                 Err(error) => {
-                    complain(&format!(
+                    print_error(&format!(
                         "{}: {error:#}",
                         printable(&path.to_string_lossy())
                     ));
@@ -94,32 +97,31 @@ impl Predict {
                     Ok(())
                 }
             })?;
-            // Somebody may still look at the folder.
+            // The folder is still of use.
             if !is_read && album.is_none() {
                 break;
             }
             bar.inc(1);
         }
         bar.finish_and_clear();
-        Ok(match failed {
-            true => ExitCode::FAILURE,
-            false => ExitCode::SUCCESS,
+        Ok(if failed {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
         })
     }
 
     fn format(&self) -> Format {
-        let for_the_reader = match std::io::stdout().is_terminal() {
-            true => Format::Table,
-            false => Format::Json,
+        let default = if self.json || !std::io::stdout().is_terminal() {
+            Format::Json
+        } else {
+            Format::Table
         };
-        match self.json {
-            true => Format::Json,
-            false => self.format.unwrap_or(for_the_reader),
-        }
+        self.format.unwrap_or(default)
     }
 }
 
-/// Finds objects in a picture, and draws them where there is an album.
+/// Finds objects in a picture, and draws them if there is an album.
 async fn detect(
     engine: &Engine,
     path: &Path,
@@ -131,10 +133,10 @@ async fn detect(
         return Ok(engine.detect(bytes.into(), criteria).await?);
     };
     let encoding = Encoding::like(&bytes);
-    // Before the work: there may be no place for it.
-    let place = album.place(path, encoding)?;
+    // Before the work: the path may be refused.
+    let output = album.path(path, encoding)?;
     let (detections, annotated) = engine.annotate(bytes.into(), criteria, encoding).await?;
-    album.write(path, place, &annotated)?;
+    album.write(path, output, &annotated)?;
     Ok(detections)
 }
 
@@ -170,8 +172,8 @@ fn table(name: &str, prediction: &Prediction) -> String {
     table.load_preset(presets::NOTHING);
     table.set_header(["  label", "probability", "x", "y", "width", "height"]);
     for found in &prediction.predictions {
-        let place = &found.place;
-        let pixels = [place.x, place.y, place.width, place.height];
+        let bounds = &found.bounding_box;
+        let pixels = [bounds.x, bounds.y, bounds.width, bounds.height];
         let mut row = vec![
             format!("  {}", printable(&found.label)),
             format!("{:.1} %", found.probability * 100.0),
@@ -186,7 +188,7 @@ fn table(name: &str, prediction: &Prediction) -> String {
     text + "\n"
 }
 
-/// A bar for many pictures on a terminal; else nothing.
+/// A progress bar for several pictures on a terminal.
 fn progress(pictures: usize) -> ProgressBar {
     if pictures < 2 || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use ssd_server::engine::Limits;
 use ssd_server::server::Application;
 use ssd_server::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,14 +28,14 @@ impl Serve {
         let files = files(&settings)?;
         if settings.has_default_password() {
             warn!(
-                "the password is the one that everybody knows; set SECRET_USERNAME and \
-                 SECRET_PASSWORD before others can reach this server"
+                "the password is the well-known default; set SECRET_USERNAME and SECRET_PASSWORD before \
+                 others can reach this server"
             );
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
-            // For decoding and postprocessing, which keep a core busy each: more only cost memory.
-            .max_blocking_threads(2 * settings.workers.get() * settings.threads.get() + 2)
+            // They decode and postprocess, and keep a core busy each: more would only cost memory.
+            .max_blocking_threads(Limits::from(&settings).blocking_threads())
             .build()
             .context("cannot start the async runtime")?;
         let served = runtime.block_on(async {
@@ -43,29 +44,29 @@ impl Serve {
             application.run(shutdown).await?;
             anyhow::Ok(())
         });
-        // A picture that is still being decoded for nobody does not hold the exit up.
+        // The exit does not wait for a picture that is still being decoded.
         runtime.shutdown_timeout(Duration::ZERO);
         served?;
         drop(traces);
-        leave(0)
+        exit(0)
     }
 }
 
-/// Ends the program without the libraries' farewells: those of libtorch and OpenMP would take apart what
-/// a model thread that was not waited for still computes with.
-fn leave(code: i32) -> ! {
-    // SAFETY: it touches no memory of this program, and nothing of it is left to be written: standard
-    // error, where the log goes, is not buffered.
+/// Ends the program without the libraries' destructors: those of libtorch and OpenMP would free memory
+/// that a model thread still computes with.
+fn exit(code: i32) -> ! {
+    // SAFETY: it touches no memory of this program, and no output is lost: standard error, where the log
+    // goes, is not buffered.
     #[expect(
         unsafe_code,
-        reason = "the standard library can only end a program politely"
+        reason = "the standard library's exit runs the destructors"
     )]
     unsafe {
         libc::_exit(code)
     }
 }
 
-/// Is over at the first SIGTERM or SIGINT; a second one ends the program at once.
+/// Completes at the first SIGTERM or SIGINT; a second one ends the program at once.
 fn signals() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
@@ -81,7 +82,7 @@ fn signals() -> anyhow::Result<impl Future<Output = ()>> {
         tokio::spawn(async move {
             let (name, code) = next().await;
             warn!("{name} again: ending at once");
-            leave(code);
+            exit(code);
         });
     })
 }

@@ -1,33 +1,43 @@
-//! The engine: bytes of a picture in, detections out.
+//! The engine: bytes of a picture in, detections out. It knows no HTTP, no JSON and no settings.
 //!
-//! Decoding, preprocessing and postprocessing run on tokio's blocking threads, the forward pass on
-//! long-lived model threads that share the weights: one by default, since libtorch parallelises
-//! inside a pass, and every further thread costs memory for good. Whoever finds every place taken is
-//! sent away at once. A picture that is requested back is kept meanwhile, among those that may be decoded
-//! at one time. It knows no HTTP and no JSON.
+//! ```text
+//! admission   permits to wait for the model
+//! decoding    memory and threads for decoding pictures
+//! worker      the model threads and their queue
+//! health      whether the model works, fails or hangs
+//! ```
+//!
+//! Decoding, preprocessing and postprocessing run on tokio's blocking threads. The forward pass runs on
+//! long-lived model threads that share the weights: one by default, since libtorch parallelises inside a
+//! pass, and every further thread costs memory for good. When all permits are taken, a picture is refused
+//! at once.
 
 mod admission;
+mod decoding;
+mod health;
 mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use image::RgbImage;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::config::Settings;
-use admission::{Admission, Held, Place};
-pub use admission::{Full, Queue};
 use ssd_detector::boxes::Criteria;
 use ssd_detector::labels::{self, Labels};
 use ssd_detector::picture::{self, Encoding, Header};
-use ssd_detector::precision::{Choice, Requested};
+use ssd_detector::precision::{Requested, Selection};
 use ssd_detector::preprocess::Input;
 use ssd_detector::{Detection, Model, annotate, inference};
 use state_dict::StateDict;
+
+use admission::Admission;
+pub use admission::{Full, QUEUE_FULL, Queue};
+use decoding::{DecodePermit, Decoding};
+pub use health::{Health, Passes};
 use worker::Worker;
+pub use worker::{Network, Wrap};
 
 /// What an engine is made from.
 #[derive(Debug, Clone)]
@@ -38,32 +48,35 @@ pub struct Files {
     pub labels: PathBuf,
 }
 
-/// Bounds on an engine's work.
+/// Limits of an engine's work.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The most pixels of a picture, those of more than four bytes counted by their bytes. All large ones
-    /// that are decoded at one time hold four bytes for each of so many, or are one that holds more; the
-    /// small ones together half as much.
+    /// Maximum pixels per picture; pixels of more than four bytes count by their bytes. Decoded pictures
+    /// take at most six bytes of memory for each of them, or are one picture that takes more.
     pub pixels: u64,
     /// Threads of a forward pass.
     pub threads: usize,
-    /// Forward passes at one time; 1 or more.
+    /// Forward passes at once; 1 or more.
     pub workers: usize,
-    /// The most pictures of one forward pass, of those that wait; `None` for what suits the device.
+    /// Maximum pictures in one forward pass; `None` for the device's default.
     pub batch: Option<usize>,
-    /// Pictures that may wait for a worker, or be on their way to one.
+    /// Maximum pictures in the engine beyond the number of workers.
     pub queue: usize,
+    /// How long a forward pass may take; a longer one hangs.
+    pub forward_timeout: Duration,
 }
 
-impl From<&Settings> for Limits {
-    fn from(settings: &Settings) -> Self {
-        Self {
-            pixels: settings.pixel_limit,
-            threads: settings.threads.get(),
-            workers: settings.workers.get(),
-            batch: settings.batch,
-            queue: settings.queue_length,
-        }
+impl Limits {
+    /// Blocking threads that an engine needs, so that no stage of a small picture waits for a thread while
+    /// large pictures are decoded.
+    #[must_use]
+    pub fn blocking_threads(&self) -> usize {
+        // One and a half for the two lanes of decoding; the rest for headers and postprocessing.
+        3 * self.cores() + 2
+    }
+
+    fn cores(&self) -> usize {
+        self.workers * self.threads
     }
 }
 
@@ -75,7 +88,7 @@ pub enum StartError {
     LabelsFile {
         /// The file.
         path: PathBuf,
-        /// The operating system's answer.
+        /// The operating system's error.
         cause: std::io::Error,
     },
     /// The labels cannot be used.
@@ -92,7 +105,7 @@ pub enum StartError {
     /// The weights cannot be used.
     #[error("weights {0}")]
     Model(ssd_detector::Error),
-    /// The network cannot run as it was asked to.
+    /// The network cannot run in the requested precision or on the requested device.
     #[error(transparent)]
     Arithmetic(#[from] inference::Error),
     /// The first forward pass failed.
@@ -100,13 +113,13 @@ pub enum StartError {
     WarmUp(String),
 }
 
-/// Why a picture has no answer.
+/// Why a picture has no detections.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
     /// The picture cannot be used.
     #[error(transparent)]
     Picture(#[from] picture::Error),
-    /// Too many others are before.
+    /// A limit is reached.
     #[error(transparent)]
     Full(#[from] Full),
     /// The forward pass failed, or something panicked: a fault of this program.
@@ -114,10 +127,10 @@ pub enum Error {
     Internal(String),
 }
 
-/// What was found in a picture, and what it took.
+/// The objects in a picture, and how long the work took.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Detections {
-    /// Best first.
+    /// Highest score first.
     pub objects: Vec<Detection>,
     /// Pixels in a row of the upright picture.
     pub width: u32,
@@ -127,25 +140,25 @@ pub struct Detections {
     pub stages: Stages,
 }
 
-/// How long each stage of an answer took.
+/// How long each stage took.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Stages {
     /// Decoding the picture.
     pub decode: Duration,
     /// Resizing and normalising.
     pub preprocess: Duration,
-    /// Waiting: for others' pictures to be decoded, for a thread, for the model.
+    /// Waiting: for memory and threads to decode, and for a model thread.
     pub wait: Duration,
     /// The forward pass.
     pub forward: Duration,
     /// Decoding boxes and NMS.
     pub postprocess: Duration,
-    /// Drawing into the picture and encoding it, where that was asked for.
+    /// Drawing into the picture and encoding it, if requested.
     pub annotate: Option<Duration>,
 }
 
 impl Stages {
-    /// Every stage that there was with its name, in the order of the work.
+    /// The stages that ran with their names, in the order of the work.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, Duration)> + use<> {
         let stages = [
             ("decode", Some(self.decode)),
@@ -165,130 +178,69 @@ impl Stages {
 #[derive(Debug, Clone)]
 pub struct Engine {
     model: Arc<Model>,
-    arithmetic: Arc<Choice>,
+    selection: Arc<Selection>,
     worker: Worker,
     admission: Admission,
     decoding: Decoding,
-    limits: Limits,
+    pixels: u64,
+    probe: Arc<Probe>,
 }
 
-/// Decoded pictures are what takes memory: it is counted, in two lanes, so that a picture of fifty
-/// megapixels, or a bomb, holds up nobody but its like.
-#[derive(Debug, Clone)]
-struct Decoding {
-    small: Lane,
-    large: Lane,
-    /// Who may wait for the large lane: not so many that no place in the engine is left for others.
-    crowd: Admission,
-}
-
-/// Kilobytes that may be in use at one time.
-#[derive(Debug, Clone)]
-struct Lane {
-    free: Arc<Semaphore>,
-    kilobytes: u32,
-}
-
-impl Lane {
-    fn new(kilobytes: u32) -> Self {
-        Self {
-            free: Arc::new(Semaphore::new(kilobytes as usize)),
-            kilobytes,
-        }
-    }
-
-    /// Waits until there is room for so much. What needs more than there is gets all of it.
-    async fn enter(&self, cost: u32) -> Option<OwnedSemaphorePermit> {
-        let cost = cost.min(self.kilobytes);
-        self.free.clone().acquire_many_owned(cost).await.ok()
-    }
-}
-
-/// Leave to decode a picture.
+/// The input of a pass that only tests the model, and whether such a pass is running.
 #[derive(Debug)]
-struct Leave {
-    room: Option<OwnedSemaphorePermit>,
-    _crowd: Option<Held>,
-}
-
-impl Decoding {
-    /// Bytes of a pixel, as most decoders hold them.
-    const PIXEL: u64 = 4;
-    /// A small picture takes at most an eighth of what all the large ones may take together. All the
-    /// small ones together get half as much as those.
-    const SMALL: u32 = 8;
-    /// What a large picture takes, before one has been seen.
-    const FIRST: Duration = Duration::from_secs(1);
-
-    fn new(pixels: u64, places: usize) -> Self {
-        let most = kilobytes(pixels.saturating_mul(Self::PIXEL));
-        Self {
-            small: Lane::new((most / 2).max(1)),
-            large: Lane::new(most),
-            crowd: Admission::new(1, (places / 2).saturating_sub(1), Self::FIRST),
-        }
-    }
-
-    fn is_small(&self, cost: u32) -> bool {
-        cost <= self.large.kilobytes / Self::SMALL
-    }
-
-    /// Waits until a picture that takes so many bytes may be decoded.
-    async fn enter(&self, memory: u64) -> Result<Leave, Full> {
-        let cost = kilobytes(memory);
-        if self.is_small(cost) {
-            return Ok(Leave {
-                room: self.small.enter(cost).await,
-                _crowd: None,
-            });
-        }
-        let place = self.crowd.enter()?;
-        Ok(Leave {
-            room: self.large.enter(cost).await,
-            _crowd: Some(place.held()),
-        })
-    }
-
-    /// Notes how long a picture that took so many bytes was decoded.
-    fn served(&self, memory: u64, took: Duration) {
-        if !self.is_small(kilobytes(memory)) {
-            self.crowd.served(took);
-        }
-    }
+struct Probe {
+    blank: Input,
+    running: AtomicBool,
 }
 
 impl Engine {
     /// Reads labels and weights, starts the model threads and runs a first forward pass on each, which
-    /// makes libtorch allocate what it keeps. Takes as long as that takes: not for an async thread.
+    /// makes libtorch allocate what it keeps. Blocks until then: not for an async thread.
     ///
     /// # Errors
     /// Where a file cannot be read or used, or the forward pass fails.
     pub fn start(files: &Files, requested: Requested, limits: Limits) -> Result<Self, StartError> {
-        let path = || files.labels.clone();
-        let labels = std::fs::read(&files.labels).map_err(|cause| StartError::LabelsFile {
-            path: path(),
+        Self::start_with(files, requested, limits, &Wrap::default())
+    }
+
+    /// As [`start`](Self::start), with a wrapper around the network of each model thread: a test makes
+    /// passes fail or hang.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn start_with(
+        files: &Files,
+        requested: Requested,
+        limits: Limits,
+        wrap: &Wrap,
+    ) -> Result<Self, StartError> {
+        let wrong_labels = |cause| StartError::Labels {
+            path: files.labels.clone(),
+            cause,
+        };
+        let text = std::fs::read(&files.labels).map_err(|cause| StartError::LabelsFile {
+            path: files.labels.clone(),
             cause,
         })?;
-        let labels = Labels::parse(&labels).map_err(|cause| StartError::Labels {
-            path: path(),
-            cause,
-        })?;
+        let labels = Labels::parse(&text).map_err(wrong_labels)?;
         let state = StateDict::open(&files.weights).map_err(StartError::Weights)?;
-        let (loaded, worker, first) =
-            Worker::start(state, labels, requested, limits).map_err(|error| match error {
-                StartError::Model(ssd_detector::Error::Labels(cause)) => StartError::Labels {
-                    path: path(),
-                    cause,
-                },
+        let (loaded, worker, first) = Worker::start(state, labels, requested, limits, wrap)
+            .map_err(|error| match error {
+                StartError::Model(ssd_detector::Error::Labels(cause)) => wrong_labels(cause),
                 other => other,
             })?;
+        let permits = limits.workers + limits.queue;
         Ok(Self {
             model: Arc::new(loaded.model),
-            arithmetic: Arc::new(loaded.arithmetic),
+            selection: Arc::new(loaded.selection),
             worker,
-            admission: Admission::new(limits.workers, limits.queue, first),
-            decoding: Decoding::new(limits.pixels, limits.workers + limits.queue),
-            limits,
+            admission: Admission::new(limits.workers, limits.queue, QUEUE_FULL, first),
+            decoding: Decoding::new(limits.pixels, permits, limits.cores()),
+            pixels: limits.pixels,
+            probe: Arc::new(Probe {
+                blank: loaded.blank,
+                running: AtomicBool::new(false),
+            }),
         })
     }
 
@@ -298,16 +250,16 @@ impl Engine {
         &self.model
     }
 
-    /// In which precision it runs, where, and why.
+    /// Its precision and device, and why these.
     #[must_use]
-    pub fn arithmetic(&self) -> &Choice {
-        &self.arithmetic
+    pub fn selection(&self) -> &Selection {
+        &self.selection
     }
 
-    /// Whether a picture would find a place now: for those who would rather not fetch it in vain.
+    /// Whether there is a permit for a picture now: for callers that would fetch it first.
     ///
     /// # Errors
-    /// Where it would not.
+    /// Where there is none.
     pub fn has_room(&self) -> Result<(), Full> {
         self.admission.has_room()
     }
@@ -318,21 +270,49 @@ impl Engine {
         self.admission.queue()
     }
 
-    /// Finds objects in a picture. Dropping the future gives the work up: what has not begun is not
-    /// done.
-    ///
-    /// # Errors
-    /// Where every place is taken, the bytes are no picture that is read, or something fails here.
-    pub async fn detect(&self, bytes: Bytes, criteria: Criteria) -> Result<Detections, Error> {
-        let arrived = Instant::now();
-        let place = self.admission.enter()?;
-        let (prepared, picture) = self.prepare(&place, bytes, None).await?;
-        drop(picture);
-        self.find(&place, arrived, prepared, criteria).await
+    /// The state of the model.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.worker.monitor().health()
     }
 
-    /// As [`detect`](Self::detect), and draws what was found into the picture, which is upright then.
-    /// It counts as what is decoded until its bytes are dropped, then by their number.
+    /// How many forward passes have ended, those of the start not counted.
+    #[must_use]
+    pub fn passes(&self) -> Passes {
+        self.worker.monitor().passes()
+    }
+
+    /// Runs a forward pass without a picture, so that [`health`](Self::health) tells whether the model
+    /// works again. Does nothing while another probe runs.
+    pub async fn probe(&self) {
+        /// Also where the caller does not wait for the end.
+        struct Running<'a>(&'a AtomicBool);
+        impl Drop for Running<'_> {
+            fn drop(&mut self) {
+                self.0.store(false, Ordering::Relaxed);
+            }
+        }
+        if !self.probe.running.swap(true, Ordering::Relaxed) {
+            let _running = Running(&self.probe.running);
+            // The monitor has the outcome.
+            let _ = self.worker.forward(self.probe.blank.clone()).await;
+        }
+    }
+
+    /// Finds objects in a picture. Where the future is dropped, stages that have not begun are not run.
+    ///
+    /// # Errors
+    /// Where a limit is reached, the bytes are no picture that is read, or something fails here.
+    pub async fn detect(&self, bytes: Bytes, criteria: Criteria) -> Result<Detections, Error> {
+        let arrived = Instant::now();
+        let _permit = self.admission.admit()?;
+        let (prepared, picture) = self.prepare(bytes, None).await?;
+        drop(picture);
+        self.find(arrived, prepared, criteria).await
+    }
+
+    /// As [`detect`](Self::detect), and draws the objects into the picture, which is upright then. Its
+    /// bytes count towards a limit of their own until they are dropped.
     ///
     /// # Errors
     /// As `detect`; and where the picture is too long for the encoding.
@@ -343,65 +323,65 @@ impl Engine {
         encoding: Encoding,
     ) -> Result<(Detections, Bytes), Error> {
         let arrived = Instant::now();
-        let place = self.admission.enter()?;
-        let (prepared, mut picture) = self.prepare(&place, bytes, Some(encoding)).await?;
-        let mut detections = self.find(&place, arrived, prepared, criteria).await?;
-        blocking(&place, move || {
+        let _permit = self.admission.admit()?;
+        let (prepared, picture) = self.prepare(bytes, Some(encoding)).await?;
+        let mut detections = self.find(arrived, prepared, criteria).await?;
+        let Picture { mut pixels, permit } = picture;
+        let work = move || {
             let begun = Instant::now();
-            annotate::draw(&mut picture.pixels, &detections.objects);
-            let bytes = encoding
-                .encode(&picture.pixels)
+            annotate::draw(&mut pixels, &detections.objects);
+            let encoded = encoding
+                .encode(&pixels)
                 .map_err(|error| Error::Internal(error.to_string()))?;
             detections.stages.annotate = Some(begun.elapsed());
-            Ok((detections, picture.replaced(bytes)))
-        })
-        .await
+            Ok((detections, encoded))
+        };
+        let ((detections, encoded), permit) = permit.run(work).await?;
+        drop(permit);
+        Ok((detections, self.decoding.unread(encoded)?))
     }
 
-    /// Decodes a picture, which shall fit the encoding, and makes the network's input of it.
+    /// Decodes a picture, which must fit the encoding if there is one, and makes the network's input of it.
     async fn prepare(
         &self,
-        place: &Place,
         bytes: Bytes,
         encoding: Option<Encoding>,
     ) -> Result<(Prepared, Picture), Error> {
-        let (limit, seen) = (self.limits.pixels, bytes.clone());
-        let header = blocking(place, move || Ok(Header::read(&seen, limit)?)).await?;
+        let (limit, file) = (self.pixels, bytes.clone());
+        let header = blocking(move || Ok(Header::read(&file, limit)?)).await?;
         let mut memory = header.memory();
         if let Some(encoding) = encoding {
             header.fits(encoding)?;
-            // The pixels and what is written of them, which of a PNG is there twice.
+            // The pixels and the encoded picture; a PNG's encoder holds another copy.
             let copies = match encoding {
                 Encoding::Jpeg => 2,
                 Encoding::Png => 3,
             };
             memory = memory.max(copies * header.decoded());
         }
-        let leave = self.decoding.enter(memory).await?;
+        let permit = self.decoding.enter(memory).await?;
         let model = self.model.clone();
-        let (prepared, picture) = blocking(place, move || {
+        let work = move || {
             let begun = Instant::now();
             let pixels = header.decode(&bytes)?;
             let decode = begun.elapsed();
-            let begun = Instant::now();
             let prepared = Prepared {
                 input: model.input(&pixels),
                 size: pixels.dimensions(),
                 decode,
-                preprocess: begun.elapsed(),
+                preprocess: begun.elapsed().saturating_sub(decode),
             };
-            Ok((prepared, Picture { pixels, leave }))
-        })
-        .await?;
+            Ok((prepared, pixels))
+        };
+        let ((prepared, pixels), permit) = permit.run(work).await?;
         self.decoding
-            .served(memory, prepared.decode + prepared.preprocess);
-        Ok((prepared, picture))
+            .record(memory, prepared.decode + prepared.preprocess);
+        Ok((prepared, Picture { pixels, permit }))
     }
 
-    /// Runs the network, and reads its output.
+    /// Runs the network, and turns its output into detections.
     async fn find(
         &self,
-        place: &Place,
         arrived: Instant,
         prepared: Prepared,
         criteria: Criteria,
@@ -412,36 +392,35 @@ impl Engine {
             decode,
             preprocess,
         } = prepared;
-        let pass = self.worker.forward(input, place.held()).await?;
-        self.admission.served(pass.share);
+        let pass = self.worker.forward(input).await?;
+        self.admission.record(pass.share);
         let wait = arrived
             .elapsed()
             .saturating_sub(decode + preprocess + pass.forward);
         let model = self.model.clone();
-        blocking(place, move || {
+        blocking(move || {
             let begun = Instant::now();
             let objects = model.detections(&pass.output, &criteria, size);
-            let stages = Stages {
-                decode,
-                preprocess,
-                wait,
-                forward: pass.forward,
-                postprocess: begun.elapsed(),
-                annotate: None,
-            };
             let (width, height) = size;
             Ok(Detections {
                 objects,
                 width,
                 height,
-                stages,
+                stages: Stages {
+                    decode,
+                    preprocess,
+                    wait,
+                    forward: pass.forward,
+                    postprocess: begun.elapsed(),
+                    annotate: None,
+                },
             })
         })
         .await
     }
 }
 
-/// What waits for the model.
+/// A picture that waits for the model.
 struct Prepared {
     input: Input,
     size: (u32, u32),
@@ -449,118 +428,18 @@ struct Prepared {
     preprocess: Duration,
 }
 
-/// A decoded picture, and its share of what there may be.
+/// A decoded picture, and the permit for its memory.
 struct Picture {
     pixels: RgbImage,
-    leave: Leave,
+    permit: DecodePermit,
 }
 
-impl Picture {
-    /// The bytes in its place, which keep as much of its share as they need.
-    fn replaced(self, bytes: Vec<u8>) -> Bytes {
-        let needed = kilobytes(bytes.len() as u64) as usize;
-        let room = self.leave.room.and_then(|mut all| match all.num_permits() {
-            most if most <= needed => Some(all),
-            _ => all.split(needed),
-        });
-        Bytes::from_owner(Encoded { bytes, _room: room })
-    }
-}
-
-struct Encoded {
-    bytes: Vec<u8>,
-    _room: Option<OwnedSemaphorePermit>,
-}
-
-impl AsRef<[u8]> for Encoded {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// Semaphores count in `u32`; a thousand bytes are fine enough.
-fn kilobytes(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(1000)).unwrap_or(u32::MAX)
-}
-
-/// Runs work that would hold an async thread up, unless nobody waits for it any more when its turn
-/// comes. A panic in it, of a picture decoder say, costs this one answer.
+/// Runs work that would block an async thread. A panic in it, of a picture decoder say, fails this one
+/// request.
 async fn blocking<T: Send + 'static>(
-    place: &Place,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let held = place.held();
-    let work = move || match held.is_wanted() {
-        true => work(),
-        false => Err(Error::Internal("nobody waits for it".to_owned())),
-    };
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(Error::Internal(format!("a stage did not end: {error}"))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use futures_util::FutureExt as _;
-
-    fn enter(decoding: &Decoding, megabytes: u64) -> Option<Result<Leave, Full>> {
-        decoding.enter(megabytes * 1_000_000).now_or_never()
-    }
-
-    #[test]
-    fn a_huge_picture_holds_up_no_small_one() {
-        let decoding = Decoding::new(50_000_000, 17);
-        let huge = enter(&decoding, 200).unwrap().unwrap();
-        assert!(enter(&decoding, 160).is_none());
-        let small: Vec<_> = (0..4).map(|_| enter(&decoding, 24)).collect();
-        assert!(small.iter().all(|leave| matches!(leave, Some(Ok(_)))));
-        // All together they have an end too.
-        assert!(enter(&decoding, 24).is_none());
-        drop(huge);
-        assert!(matches!(enter(&decoding, 160), Some(Ok(_))));
-    }
-
-    #[test]
-    fn huge_pictures_leave_half_of_the_places_to_others() {
-        let decoding = Decoding::new(50_000_000, 17);
-        let _first = enter(&decoding, 200).unwrap().unwrap();
-        let mut waiting: Vec<_> = (0..7)
-            .map(|_| Box::pin(decoding.enter(200_000_000)))
-            .collect();
-        for one in &mut waiting {
-            assert!(one.now_or_never().is_none());
-        }
-        let full = enter(&decoding, 200).unwrap().unwrap_err();
-        assert_eq!(full.retry_after, 8 * Decoding::FIRST);
-        decoding.served(1000, Duration::ZERO);
-        assert_eq!(enter(&decoding, 200).unwrap().unwrap_err(), full);
-        waiting.pop();
-        assert!(enter(&decoding, 200).is_none());
-    }
-
-    #[test]
-    fn an_annotated_picture_counts_by_its_bytes_until_it_is_sent() {
-        let decoding = Decoding::new(8_000_000, 4);
-        let picture = Picture {
-            pixels: RgbImage::new(1, 1),
-            leave: enter(&decoding, 32).unwrap().unwrap(),
-        };
-        assert!(enter(&decoding, 8).is_none());
-        let bytes = picture.replaced(vec![7; 16_000_000]);
-        assert!(enter(&decoding, 32).is_none());
-        assert!(matches!(enter(&decoding, 16), Some(Ok(_))));
-        assert_eq!(bytes, vec![7; 16_000_000]);
-        drop(bytes);
-        assert!(matches!(enter(&decoding, 32), Some(Ok(_))));
-    }
-
-    #[test]
-    fn what_takes_more_than_there_is_may_still_be_decoded() {
-        let decoding = Decoding::new(1000, 1);
-        for memory in [1, 4000, 9000, u64::MAX] {
-            let leave = decoding.enter(memory).now_or_never();
-            assert!(matches!(leave, Some(Ok(_))));
-        }
-    }
 }

@@ -1,66 +1,123 @@
 //! The model threads: they share the network's weights and a queue, and each runs one forward pass
 //! after the other.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tch::Device;
-use tokio::sync::oneshot;
-
-use super::admission::Held;
-use super::{Error, Limits, StartError};
-use ssd_detector::Model;
 use ssd_detector::allocator;
 use ssd_detector::boxes::RawOutput;
 use ssd_detector::inference::{self, Inference};
 use ssd_detector::labels::Labels;
-use ssd_detector::precision::{Choice, Requested};
+use ssd_detector::precision::{Requested, Selection};
 use ssd_detector::preprocess::Input;
+use ssd_detector::{self, Model};
 use state_dict::StateDict;
+use tch::Device;
+use tokio::sync::oneshot;
 
-/// Pictures of one pass where nobody says. On a processor a pass is bound by arithmetic, and a batch
-/// of four takes four times as long: whoever is first would wait for the last.
+use super::health::Monitor;
+use super::{Error, Limits, StartError};
+
+/// The default batch of a CPU. A pass is bound by arithmetic there, and a batch of four takes four times
+/// as long: the first picture would wait for the last.
 const BATCH_ON_CPU: usize = 1;
 /// A GPU has room for more at once.
 const BATCH_ON_GPU: usize = 8;
 
-/// A thread that has had nothing to do for so long gives back the memory that it keeps for the next pass:
-/// long enough that no steady traffic pays for it with page faults.
+/// After so long without work a thread gives back the memory that it keeps for the next pass: long enough
+/// that steady traffic never pays for it with page faults.
 const REST: Duration = Duration::from_secs(5);
+
+/// Runs forward passes: [`Inference`], or in a test a network that fails or hangs.
+pub trait Network: Send {
+    /// One pass: an output for each input, in their order; or why it failed.
+    ///
+    /// # Errors
+    /// Where the pass fails.
+    fn forward(&self, inputs: &[&Input]) -> Result<Vec<RawOutput>, String>;
+}
+
+impl Network for Inference {
+    fn forward(&self, inputs: &[&Input]) -> Result<Vec<RawOutput>, String> {
+        Self::forward(self, inputs).map_err(|error| error.to_string())
+    }
+}
+
+/// Puts a network around the network of each model thread; by default none.
+#[derive(Clone)]
+pub struct Wrap(Arc<WrapFn>);
+
+type WrapFn = dyn Fn(Box<dyn Network>) -> Box<dyn Network> + Send + Sync;
+
+impl Wrap {
+    /// A wrapper that a test writes.
+    pub fn new(
+        wrap: impl Fn(Box<dyn Network>) -> Box<dyn Network> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(wrap))
+    }
+}
+
+impl Default for Wrap {
+    fn default() -> Self {
+        Self::new(|network| network)
+    }
+}
+
+impl fmt::Debug for Wrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wrap")
+    }
+}
 
 /// What the first thread tells of the network that it read.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub model: Model,
-    pub arithmetic: Choice,
+    pub selection: Selection,
+    /// An input without a picture, for probes.
+    pub blank: Input,
 }
 
-/// A handle to the model threads.
+/// A handle to the model threads, which end with the last clone.
 #[derive(Debug, Clone)]
 pub(super) struct Worker {
-    /// Bounded by the places in the engine, which jobs hold: inputs take 1 MB each.
-    jobs: Sender<Job>,
+    open: Arc<Open>,
+    monitor: Monitor,
 }
 
-/// Whoever of the model threads holds it takes the next job.
-type Queue = Arc<Mutex<mpsc::Receiver<Job>>>;
+/// Closes the queue when it is dropped.
+#[derive(Debug)]
+struct Open(Arc<Queue>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Jobs that wait for a model thread. Their callers hold permits: inputs take 1 MB each.
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
 
 #[derive(Debug)]
 struct Job {
     input: Input,
-    /// Until it is answered, or a thread finds that nobody waits for it.
-    place: Held,
     reply: oneshot::Sender<Result<Pass, Error>>,
-}
-
-impl Job {
-    /// Gives the place back first: whoever is answered may come again at once.
-    fn answer(self, pass: Result<Pass, Error>) {
-        drop(self.place);
-        let _ = self.reply.send(pass);
-    }
 }
 
 /// One forward pass.
@@ -68,66 +125,134 @@ impl Job {
 pub(super) struct Pass {
     pub output: RawOutput,
     pub forward: Duration,
-    /// Of that, what one picture of the batch took.
+    /// The part of `forward` that falls to one picture of the batch.
     pub share: Duration,
+}
+
+impl Queue {
+    fn push(&self, job: Job) {
+        self.lock().jobs.push_back(job);
+        self.changed.notify_one();
+    }
+
+    /// Waits for a job, and takes up to `batch` of those that wait then; none once the queue is closed.
+    fn take(&self, batch: usize) -> Vec<Job> {
+        let idle = |state: &mut State| state.jobs.is_empty() && !state.closed;
+        let (mut state, rested) = self
+            .changed
+            .wait_timeout_while(self.lock(), REST, idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        if rested.timed_out() {
+            drop(state);
+            allocator::trim();
+            state = self
+                .changed
+                .wait_while(self.lock(), idle)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let count = batch.min(state.jobs.len());
+        state.jobs.drain(..count).collect()
+    }
+
+    /// Removes the jobs whose callers are gone: a thread that hangs would never take them.
+    fn remove_abandoned(&self) {
+        self.lock().jobs.retain(|job| !job.reply.is_closed());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A caller that waits for its pass.
+struct Waiting<'a> {
+    queue: &'a Queue,
+    pass: oneshot::Receiver<Result<Pass, Error>>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.pass.close();
+        self.queue.remove_abandoned();
+    }
 }
 
 impl Worker {
     /// Starts the threads, and waits until each one's first forward pass is over; tells how long the
-    /// last of those took. Weights are read on the first of them: whichever thread first calls
+    /// last of those took. Weights are read on the first of them: the thread that first calls
     /// libtorch's parallel parts gets a pool of threads of its own.
     pub(super) fn start(
         state: StateDict,
         labels: Labels,
         requested: Requested,
         limits: Limits,
+        wrap: &Wrap,
     ) -> Result<(Loaded, Self, Duration), StartError> {
-        let (jobs, queue) = mpsc::channel();
-        let queue: Queue = Arc::new(Mutex::new(queue));
+        let queue = Arc::<Queue>::default();
+        let monitor = Monitor::new(limits.workers, limits.forward_timeout);
         let (loaded, loading) = mpsc::channel();
-        let share = queue.clone();
-        let first = spawn(limits.threads, move |ready| {
-            allocator::loading();
+        let mut thread = Thread {
+            number: 0,
+            queue: queue.clone(),
+            monitor: monitor.clone(),
+            batch: BATCH_ON_CPU,
+        };
+        let worker = Self {
+            open: Arc::new(Open(queue)),
+            monitor,
+        };
+        let (first, wrap_first) = (thread.clone(), wrap.clone());
+        let mut pass = spawn(limits.threads, move |ready| {
+            allocator::return_freed();
             let (model, network) = Model::new(&state, &labels).map_err(StartError::Model)?;
-            let scales = ssd_detector::scales(&state).map_err(StartError::Model)?;
+            let scales = ssd_detector::scales(&state, &network).map_err(StartError::Model)?;
             drop(state);
-            let (network, arithmetic) = inference::prepare(network, scales, requested)?;
-            allocator::keep();
-            warm_up(&network, ready)?;
-            let batch = limits.batch.unwrap_or(match arithmetic.device {
+            let (inference, selection) = inference::prepare(network, scales.as_ref(), requested)?;
+            allocator::retain_freed();
+            let blank = inference.blank();
+            let copy = inference.shallow_clone();
+            let network = wrap_first.0(Box::new(inference));
+            warm_up(&*network, &blank, ready)?;
+            let batch = limits.batch.unwrap_or(match selection.device {
                 Device::Cpu => BATCH_ON_CPU,
                 _ => BATCH_ON_GPU,
             });
-            let copy = network.shallow_clone();
-            let _ = loaded.send((Loaded { model, arithmetic }, copy, batch));
-            serve(&network, &share, batch);
+            let loading = Loaded {
+                model,
+                selection,
+                blank,
+            };
+            let _ = loaded.send((loading, copy, batch));
+            Thread { batch, ..first }.serve(&*network);
             Ok(())
-        });
-        let mut pass = first?;
-        let (loaded, network, batch) = loading.recv().map_err(|_| panicked())?;
-        for _ in 1..limits.workers {
-            let (network, share) = (network.shallow_clone(), queue.clone());
+        })?;
+        let (loaded, inference, batch) = loading.recv().map_err(|_| panicked())?;
+        thread.batch = batch;
+        for number in 1..limits.workers {
+            let network = wrap.0(Box::new(inference.shallow_clone()));
+            let (blank, next) = (loaded.blank.clone(), thread.clone());
             pass = spawn(limits.threads, move |ready| {
-                warm_up(&network, ready)?;
-                serve(&network, &share, batch);
+                warm_up(&*network, &blank, ready)?;
+                Thread { number, ..next }.serve(&*network);
                 Ok(())
             })?;
         }
-        Ok((loaded, Self { jobs }, pass))
+        Ok((loaded, worker, pass))
     }
 
-    /// Waits in the queue, then runs the network. Of a future that is dropped, the job still waits for a
-    /// thread, which throws it away.
-    pub(super) async fn forward(&self, input: Input, place: Held) -> Result<Pass, Error> {
+    pub(super) fn monitor(&self) -> &Monitor {
+        &self.monitor
+    }
+
+    /// Waits in the queue, then for the pass. A job whose future is dropped leaves the queue.
+    pub(super) async fn forward(&self, input: Input) -> Result<Pass, Error> {
         let (reply, pass) = oneshot::channel();
-        let gone = || Error::Internal("the model threads have ended".to_owned());
-        let job = Job {
-            input,
-            place,
-            reply,
-        };
-        self.jobs.send(job).map_err(|_| gone())?;
-        pass.await.map_err(|_| gone())?
+        let queue = &*self.open.0;
+        queue.push(Job { input, reply });
+        let mut waiting = Waiting { queue, pass };
+        (&mut waiting.pass)
+            .await
+            .map_err(|_| Error::Internal("the model threads have ended".to_owned()))?
     }
 }
 
@@ -156,80 +281,61 @@ fn panicked() -> StartError {
 }
 
 fn warm_up(
-    network: &Inference,
+    network: &dyn Network,
+    blank: &Input,
     ready: &Sender<Result<Duration, StartError>>,
 ) -> Result<(), StartError> {
     let begun = Instant::now();
-    run(network, &[&network.blank()]).map_err(StartError::WarmUp)?;
+    run(network, &[blank]).map_err(StartError::WarmUp)?;
     let _ = ready.send(Ok(begun.elapsed()));
     Ok(())
 }
 
-/// Takes what waits, up to `batch` jobs, and does not wait for more.
-fn serve(network: &Inference, queue: &Queue, batch: usize) {
-    loop {
-        let jobs = take(queue, batch);
-        if jobs.is_empty() {
-            return;
-        }
-        // Nobody waits for the others any more.
-        let jobs: Vec<Job> = jobs
-            .into_iter()
-            .filter(|job| !job.reply.is_closed())
-            .collect();
-        if jobs.is_empty() {
-            continue;
-        }
-        let begun = Instant::now();
-        let inputs: Vec<&Input> = jobs.iter().map(|job| &job.input).collect();
-        let outputs = run(network, &inputs);
-        let forward = begun.elapsed();
-        match outputs {
-            Ok(outputs) => {
-                let share = forward / u32::try_from(outputs.len().max(1)).unwrap_or(u32::MAX);
-                for (job, output) in jobs.into_iter().zip(outputs) {
-                    let pass = Pass {
-                        output,
-                        forward,
-                        share,
-                    };
-                    job.answer(Ok(pass));
-                }
-            }
-            Err(error) => {
-                for job in jobs {
-                    job.answer(Err(Error::Internal(error.clone())));
-                }
-            }
-        }
-    }
+/// A model thread.
+#[derive(Clone)]
+struct Thread {
+    number: usize,
+    queue: Arc<Queue>,
+    monitor: Monitor,
+    /// The maximum number of pictures of one pass.
+    batch: usize,
 }
 
-/// The next job and those that wait behind it; none once the engine is gone.
-fn take(queue: &Queue, batch: usize) -> Vec<Job> {
-    // Only while it waits: a pass poisons nothing.
-    let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-    let first = queue.recv_timeout(REST).or_else(|ended| match ended {
-        RecvTimeoutError::Timeout => {
-            allocator::release();
-            queue.recv()
-        }
-        RecvTimeoutError::Disconnected => Err(mpsc::RecvError),
-    });
-    let mut jobs: Vec<Job> = first.into_iter().collect();
-    while !jobs.is_empty() && jobs.len() < batch {
-        match queue.try_recv() {
-            Ok(job) => jobs.push(job),
-            Err(_) => break,
+impl Thread {
+    /// Runs passes until the queue is closed. A pass takes what waits, and does not wait for more.
+    fn serve(&self, network: &dyn Network) {
+        loop {
+            let jobs = self.queue.take(self.batch);
+            if jobs.is_empty() {
+                return;
+            }
+            let begun = Instant::now();
+            let inputs: Vec<&Input> = jobs.iter().map(|job| &job.input).collect();
+            let outputs = self.monitor.watch(self.number, || run(network, &inputs));
+            let forward = begun.elapsed();
+            let share = forward / u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+            match outputs {
+                Ok(outputs) => {
+                    for (job, output) in jobs.into_iter().zip(outputs) {
+                        let _ = job.reply.send(Ok(Pass {
+                            output,
+                            forward,
+                            share,
+                        }));
+                    }
+                }
+                Err(error) => {
+                    for job in jobs {
+                        let _ = job.reply.send(Err(Error::Internal(error.clone())));
+                    }
+                }
+            }
         }
     }
-    jobs
 }
 
 /// tch panics where libtorch throws in a call that cannot fail; the thread must outlive that.
-fn run(network: &Inference, inputs: &[&Input]) -> Result<Vec<RawOutput>, String> {
-    match std::panic::catch_unwind(AssertUnwindSafe(|| network.forward(inputs))) {
-        Ok(outputs) => outputs.map_err(|error| error.to_string()),
-        Err(_) => Err("the forward pass panicked".to_owned()),
-    }
+fn run(network: &dyn Network, inputs: &[&Input]) -> Result<Vec<RawOutput>, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(|| network.forward(inputs)))
+        .unwrap_or_else(|_| Err("the forward pass panicked".to_owned()))
 }

@@ -1,230 +1,315 @@
-//! The connections that are open.
+//! The open connections.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use poem::http::uri::{Authority, Scheme};
-use poem::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use poem::http::uri::Scheme;
+use poem::http::{HeaderValue, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Endpoint, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, Id, JoinSet};
-use tracing::{debug, info, warn};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tracing::{debug, warn};
 
-use super::stream::{Stream, Timeouts, Turn};
+use super::refusal::{self, Rewrite};
+use super::state::{Connection, Event, Phase, Timeouts};
+use super::stream::Stream;
 use super::tls::{self, Certificate};
+use crate::api;
+use crate::telemetry::Metrics;
 
-/// Bytes that are read ahead: about the largest head (request line and headers) of a request.
-const READ_AHEAD: usize = 64 << 10;
-
-/// How long to wait after a connection could not be taken in, mostly for want of descriptors.
+/// Pause after a connection could not be accepted, most often for lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long, once no request is under way, connections may take to end.
+/// Shortest time between two warnings that a connection could not be accepted.
+const WARNING_PERIOD: Duration = Duration::from_secs(10);
+
+/// How long connections may take to end when no request is in flight.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// All that are open.
+/// The open connections of one listener.
 pub(super) struct Connections<E> {
     endpoint: Arc<E>,
-    most: usize,
+    rewrite: Rewrite,
+    limit: usize,
     timeouts: Timeouts,
     /// `None` for plain HTTP.
     certificate: Option<Certificate>,
+    metrics: Metrics,
     graceful: GracefulShutdown,
     tasks: JoinSet<()>,
-    /// Each one's turn, and how to end it.
-    open: HashMap<Id, (Arc<Turn>, AbortHandle)>,
-    /// Taken in, and waiting for room.
+    open: HashMap<Id, (Connection, AbortHandle)>,
+    /// Accepted, and waiting for room.
     waiting: Option<(TcpStream, SocketAddr)>,
-    /// Requests under way.
-    under_way: watch::Sender<usize>,
-    /// Whether answers say that their connection ends with them.
-    leaving: Arc<AtomicBool>,
+    in_flight: watch::Sender<usize>,
+    /// Whether each response says that its connection ends with it.
+    draining: Arc<AtomicBool>,
+    /// When the last warning about accepting was logged, and how many have been suppressed since.
+    warned: Option<Instant>,
+    suppressed: u64,
 }
 
 impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
-    /// None yet, and never more than `most`.
+    /// No connections yet, and never more than `limit`.
     pub(super) fn new(
         endpoint: E,
-        most: usize,
+        limit: usize,
         timeouts: Timeouts,
         certificate: Option<Certificate>,
+        metrics: Metrics,
     ) -> Self {
+        let endpoint = Arc::new(endpoint);
         Self {
-            endpoint: Arc::new(endpoint),
-            most,
+            rewrite: refusal::rewriter(endpoint.clone()),
+            endpoint,
+            limit,
             timeouts,
             certificate,
+            metrics,
             graceful: GracefulShutdown::new(),
             tasks: JoinSet::new(),
             open: HashMap::new(),
             waiting: None,
-            under_way: watch::Sender::new(0),
-            leaving: Arc::default(),
+            in_flight: watch::Sender::new(0),
+            draining: Arc::default(),
+            warned: None,
+            suppressed: 0,
         }
     }
 
-    /// From now on tells those who are answered that their connection ends with it: who would keep it for
-    /// the next request might send that as it is closed.
-    pub(super) fn leave(&self) {
-        self.leaving.store(true, Ordering::Relaxed);
+    /// From now on, each response says that its connection ends with it. A client that kept the connection
+    /// could send its next request just as the server closes it.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Takes connections in, for ever. Loses none where it is dropped and called again.
-    pub(super) async fn accept(&mut self, listener: &TcpListener) {
+    /// Accepts and serves connections for ever. No connection is lost if it is dropped and called again.
+    pub(super) async fn serve(&mut self, listener: &TcpListener) {
         loop {
-            self.take_in(listener).await;
-            self.make_room().await;
-            if let Some((stream, remote)) = self.waiting.take() {
-                self.open(stream, remote);
+            self.accept(listener).await;
+            self.enforce_limit().await;
+            if let Some((socket, remote)) = self.waiting.take() {
+                self.open(socket, remote);
             }
         }
     }
 
-    /// Waits for a connection, unless one is waiting.
-    async fn take_in(&mut self, listener: &TcpListener) {
+    /// Accepts a connection, unless one is waiting.
+    async fn accept(&mut self, listener: &TcpListener) {
         while self.waiting.is_none() {
             match listener.accept().await {
-                Ok(taken) => self.waiting = Some(taken),
-                // Mostly for want of descriptors, of which an idle connection gives one back.
-                Err(error) if self.close_the_idlest() => {
-                    debug!(%error, "cannot take a connection in");
-                    if let Some(ended) = self.tasks.join_next_with_id().await {
-                        self.forget(ended);
+                Ok(accepted) => self.waiting = Some(accepted),
+                Err(error) => {
+                    self.accept_failed(&error);
+                    // An idle connection gives its descriptor back.
+                    if self.evict_idlest() {
+                        self.wait_for_end().await;
+                    } else {
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 }
-                Err(error) => {
-                    warn!(%error, "cannot take a connection in");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
             }
         }
     }
 
-    /// Where there are as many connections as there may be, closes the one that has asked for nothing
-    /// the longest: a crowd that only holds connections open keeps nobody out. Where each has a
-    /// request under way, waits until one has not.
-    async fn make_room(&mut self) {
+    fn accept_failed(&mut self, error: &io::Error) {
+        self.metrics.accept_error();
+        if self
+            .warned
+            .is_some_and(|warned| warned.elapsed() < WARNING_PERIOD)
+        {
+            self.suppressed += 1;
+            return;
+        }
+        warn!(%error, suppressed = self.suppressed, "cannot accept a connection");
+        self.warned = Some(Instant::now());
+        self.suppressed = 0;
+    }
+
+    /// At the limit, closes the longest-idle connection: clients that only hold connections open keep
+    /// nobody out. If each connection has an in-flight request, waits until one has none.
+    async fn enforce_limit(&mut self) {
         while let Some(ended) = self.tasks.try_join_next_with_id() {
-            self.forget(ended);
+            self.remove(&ended);
         }
-        let mut under_way = self.under_way.subscribe();
-        while self.open.len() >= self.most {
-            under_way.mark_unchanged();
-            self.close_the_idlest();
+        let mut in_flight = self.in_flight.subscribe();
+        while self.open.len() >= self.limit {
+            in_flight.mark_unchanged();
+            if self.evict_idlest() {
+                self.wait_for_end().await;
+                continue;
+            }
             tokio::select! {
-                Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
-                _ = under_way.changed() => {}
+                () = self.wait_for_end() => {}
+                _ = in_flight.changed() => {}
             }
         }
     }
 
-    /// Whether there was one.
-    fn close_the_idlest(&self) -> bool {
-        let idle = self.open.values().filter_map(|(turn, task)| {
-            let since = turn.idle_since()?;
-            Some((since, turn, task))
+    /// Closes the longest-idle connection. Returns whether there was one.
+    fn evict_idlest(&self) -> bool {
+        let idle = self.open.values().filter_map(|(connection, task)| {
+            let since = connection.idle_since()?;
+            Some((since, connection, task))
         });
-        let Some((_, turn, task)) = idle.min_by_key(|(since, ..)| *since) else {
+        let Some((_, connection, task)) = idle.min_by_key(|(since, ..)| *since) else {
             return false;
         };
-        let closed = turn.close();
-        if closed {
-            debug!("too many connections: one that asks for nothing is closed");
+        let evicted = connection.on(Event::Evicted) == Phase::Closed;
+        if evicted {
+            debug!("closed an idle connection to make room");
+            self.metrics.connection_evicted();
             task.abort();
         }
-        closed
+        evicted
     }
 
-    fn forget(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
+    async fn wait_for_end(&mut self) {
+        if let Some(ended) = self.tasks.join_next_with_id().await {
+            self.remove(&ended);
+        }
+    }
+
+    fn remove(&mut self, ended: &Result<(Id, ()), JoinError>) {
         let id = match ended {
-            Ok((id, ())) => id,
+            Ok((id, ())) => *id,
             Err(error) => error.id(),
         };
         self.open.remove(&id);
     }
 
     fn open(&mut self, socket: TcpStream, remote: SocketAddr) {
-        let endpoint = self.endpoint.clone();
-        let watcher = self.graceful.watcher();
-        let turn = Arc::new(Turn::new(self.under_way.clone()));
         let local = socket.local_addr().unwrap_or(remote);
-        // Answers are small: waiting for more to send only delays them.
+        // Responses are small: waiting for more to send only delays them.
         let _ = socket.set_nodelay(true);
-        let timeouts = self.timeouts;
-        let acceptor = self.certificate.as_mut().map(Certificate::acceptor);
-        let addresses = (local, remote);
-        let its_turn = turn.clone();
-        let leaving = self.leaving.clone();
+        let connection = Connection::new(self.timeouts, self.in_flight.clone());
+        let acceptor = self.certificate.as_ref().map(Certificate::acceptor);
+        let handshake_timeout = self.timeouts.head;
+        let service = Service {
+            endpoint: self.endpoint.clone(),
+            rewrite: self.rewrite.clone(),
+            connection: connection.clone(),
+            local,
+            remote,
+            draining: self.draining.clone(),
+        };
+        let watcher = self.graceful.watcher();
         let task = self.tasks.spawn(async move {
             let served = match acceptor {
-                None => {
-                    let stream = Stream::new(socket, its_turn, timeouts);
-                    serve(endpoint, stream, Scheme::HTTP, addresses, watcher, leaving).await
-                }
-                // Until it is over the connection asks for nothing, and may have to make way.
-                Some(acceptor) => match tls::shake_hands(&acceptor, socket, timeouts.head).await {
-                    Ok(socket) => {
-                        let stream = Stream::new(socket, its_turn, timeouts);
-                        serve(endpoint, stream, Scheme::HTTPS, addresses, watcher, leaving).await
+                None => service.serve(socket, Scheme::HTTP, watcher).await,
+                // During the handshake the connection is idle: it may be evicted.
+                Some(acceptor) => {
+                    match tls::handshake(&acceptor, socket, handshake_timeout).await {
+                        Ok(socket) => service.serve(socket, Scheme::HTTPS, watcher).await,
+                        Err(error) => return debug!(%error, "TLS handshake failed"),
                     }
-                    Err(error) => return debug!(%error, "no TLS connection"),
-                },
+                }
             };
             if let Err(error) = served {
                 debug!(%error, "connection ended");
             }
         });
-        self.open.insert(task.id(), (turn, task));
+        self.open.insert(task.id(), (connection, task));
     }
 
-    /// How many requests are under way: not answered, or their answer not taken.
-    pub(super) fn requests(&self) -> usize {
-        *self.under_way.borrow()
+    /// The number of in-flight requests: no response yet, or one that is not sent yet.
+    pub(super) fn in_flight(&self) -> usize {
+        *self.in_flight.borrow()
     }
 
-    /// Ends when every connection has: those that ask for nothing are not waited for.
+    /// Waits for the in-flight requests, and closes idle connections.
     pub(super) async fn finish(&mut self) {
-        let mut under_way = self.under_way.subscribe();
+        let mut in_flight = self.in_flight.subscribe();
         let mut finished = pin!(std::mem::take(&mut self.graceful).shutdown());
         loop {
             tokio::select! {
                 () = &mut finished => return,
-                _ = under_way.wait_for(|requests| *requests == 0) => {}
+                _ = in_flight.wait_for(|requests| *requests == 0) => {}
             }
-            // What was read before the others ended may be one more request.
-            if tokio::time::timeout(SETTLE, &mut finished).await.is_ok() || *under_way.borrow() == 0
+            // A connection may have read one more request before the others ended.
+            if tokio::time::timeout(SETTLE, &mut finished).await.is_ok() || *in_flight.borrow() == 0
             {
                 return;
             }
         }
     }
 
-    /// Ends those that are left at once.
+    /// Closes all connections at once.
     pub(super) async fn close(mut self) {
         self.tasks.shutdown().await;
     }
 }
 
-/// An answer's body. The request is under way until hyper has done with it, and has sent what it took.
-struct Answer<B> {
-    body: B,
-    turn: Arc<Turn>,
+/// What one connection's requests need.
+struct Service<E> {
+    endpoint: Arc<E>,
+    rewrite: Rewrite,
+    connection: Connection,
+    local: SocketAddr,
+    remote: SocketAddr,
+    draining: Arc<AtomicBool>,
 }
 
-impl<B: Body + Unpin> Body for Answer<B> {
+impl<E: Endpoint<Output = Response> + 'static> Service<E> {
+    async fn serve<S>(self, socket: S, scheme: Scheme, watcher: Watcher) -> hyper::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let stream = Stream::new(socket, self.connection.clone(), self.rewrite.clone());
+        let service = service_fn(|request| {
+            self.connection.on(Event::Request);
+            let (local, remote) = (LocalAddr(self.local.into()), RemoteAddr(self.remote.into()));
+            let request = Request::from((request, local, remote, scheme.clone()));
+            async {
+                let connection = self.connection.clone();
+                let response = hyper::Response::from(self.respond(request).await);
+                Ok::<_, Infallible>(response.map(|body| ResponseBody { body, connection }))
+            }
+        });
+        // hyper takes a client that closes its side to be gone, and drops its request: HTTP/1 has no other
+        // way to cancel one. (`half_close` would keep requests of clients that have gone.)
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // The stream has timeouts of its own, which tell an idle client from a slow one.
+            .header_read_timeout(None)
+            .max_buf_size(api::HEAD_LIMIT)
+            .serve_connection(TokioIo::new(stream), service);
+        watcher.watch(connection).await
+    }
+
+    async fn respond(&self, request: Request) -> Response {
+        let mut response = self.endpoint.get_response(request).await;
+        let unread = response.headers().contains_key(header::CONNECTION);
+        self.connection.on(Event::Response { unread });
+        if self.draining.load(Ordering::Relaxed) {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        response
+    }
+}
+
+/// A response's body, which tells the connection when hyper has taken all of it.
+struct ResponseBody<B> {
+    body: B,
+    connection: Connection,
+}
+
+impl<B: Body + Unpin> Body for ResponseBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -244,78 +329,49 @@ impl<B: Body + Unpin> Body for Answer<B> {
     }
 }
 
-impl<B> Drop for Answer<B> {
+impl<B> Drop for ResponseBody<B> {
     fn drop(&mut self) {
-        self.turn.answered();
+        self.connection.on(Event::BodyTaken);
     }
 }
 
-async fn serve<E, S>(
-    endpoint: Arc<E>,
-    stream: Stream<S>,
-    scheme: Scheme,
-    (local, remote): (SocketAddr, SocketAddr),
-    watcher: Watcher,
-    leaving: Arc<AtomicBool>,
-) -> hyper::Result<()>
-where
-    E: Endpoint<Output = Response> + 'static,
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let turn = stream.turn();
-    let service = service_fn(|request| {
-        let (endpoint, turn, scheme) = (endpoint.clone(), turn.clone(), scheme.clone());
-        let leaving = leaving.clone();
-        let (local, remote) = (LocalAddr(local.into()), RemoteAddr(remote.into()));
-        turn.begin();
-        async move {
-            let mut response = if is_ambiguous(request.version(), request.headers()) {
-                info!(
-                    "refused a request that another may read otherwise: its Host or Transfer-Encoding"
-                );
-                let response = Response::builder().status(StatusCode::BAD_REQUEST);
-                response.header(header::CONNECTION, "close").finish()
-            } else {
-                let request = Request::from((request, local, remote, scheme));
-                endpoint.get_response(request).await
-            };
-            turn.leaves_unread(response.headers().contains_key(header::CONNECTION));
-            if leaving.load(Ordering::Relaxed) {
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(header::CONNECTION, close);
-            }
-            let response = hyper::Response::from(response);
-            Ok::<_, std::convert::Infallible>(response.map(|body| Answer { body, turn }))
-        }
-    });
-    // A client that closes its side is taken to be gone, and its request given up: HTTP/1 has no
-    // other way to say so. (`half_close` would answer those who only end what they send.)
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // The stream has limits of its own, which tell waiting from dawdling.
-        .header_read_timeout(None)
-        .max_buf_size(READ_AHEAD)
-        .serve_connection(TokioIo::new(stream), service);
-    watcher.watch(connection).await
-}
+#[cfg(test)]
+mod tests {
+    use poem::endpoint::make_sync;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::{sleep, timeout};
 
-/// Whether hyper reads a request that a proxy before this server may read otherwise: for whom it is, or
-/// where it ends. RFC 9112 has one `Host` in each (section 3.2), and a body in chunks coded in no other
-/// way (section 6.1: codings that are not known must not be guessed at).
-fn is_ambiguous(version: Version, headers: &HeaderMap) -> bool {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let one_host = match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host
-            .to_str()
-            .is_ok_and(|host| host.is_empty() || host.parse::<Authority>().is_ok()),
-        (None, None) => version < Version::HTTP_11,
-        _ => false,
-    };
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let one_framing = match (codings.next(), codings.next()) {
-        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        (None, _) => true,
-        _ => false,
-    };
-    !(one_host && one_framing)
+    use super::*;
+
+    #[tokio::test]
+    async fn a_response_must_be_read_in_time_however_steadily_the_client_reads() {
+        let hour = Duration::from_hours(1);
+        let timeouts = Timeouts {
+            idle: hour,
+            head: hour,
+            write: Duration::from_millis(300),
+        };
+        let endpoint = Arc::new(make_sync(|_| Response::from(vec![0; 1 << 20])));
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        let service = Service {
+            rewrite: refusal::rewriter(endpoint.clone()),
+            endpoint,
+            connection: Connection::new(timeouts, watch::Sender::new(0)),
+            local: address,
+            remote: address,
+            draining: Arc::default(),
+        };
+        let graceful = GracefulShutdown::new();
+        let (mut client, socket) = tokio::io::duplex(64);
+        let serving = tokio::spawn(service.serve(socket, Scheme::HTTP, graceful.watcher()));
+        let request = b"GET / HTTP/1.1\r\nHost: ssd\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let reading = async {
+            while client.read_u8().await.is_ok() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), reading).await.unwrap();
+        assert!(serving.await.unwrap().is_err());
+    }
 }

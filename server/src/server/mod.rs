@@ -1,16 +1,22 @@
 //! The server: binds, loads the model, serves, drains.
 //!
 //! ```text
-//! connections   which are open, how many there may be, how they end
-//! stream        how long a client may take over each part of a request
-//! tls           the certificate, and its renewal
+//! conversions   from the settings to what each part takes
+//! connections   accepting, serving and closing connections, up to the limit
+//! state         the state of a connection, and which timeout applies in it
+//! stream        the bytes of a connection, with those timeouts
+//! refusal       problem details for the heads that hyper refuses
+//! tls           the certificate and its renewal
 //! ```
 //!
-//! hyper's HTTP/1 connections carry poem's endpoint. poem's own server is not used, because it sets
-//! no limit to the time a client may take over its headers, and because closing a connection right
-//! after an early answer (401, 413) can take that answer back: see `stream`.
+//! hyper's HTTP/1 connections carry poem's endpoint. poem's own server has no timeout for headers, and
+//! closes a connection right after an early response (401, 413), which can take that response back: see
+//! `stream`.
 
 mod connections;
+mod conversions;
+mod refusal;
+mod state;
 mod stream;
 mod tls;
 
@@ -19,17 +25,18 @@ use std::pin::pin;
 use std::{fmt, io};
 
 use poem::{Endpoint, Response};
+use ssd_detector::precision::Requested;
+use ssd_detector::{Defaults, labels};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::api::{self, Readiness};
 use crate::config::Settings;
-use crate::engine::{Engine, Files, Limits, StartError};
+use crate::engine::{Engine, Files, Limits, StartError, Wrap};
 use crate::telemetry::Metrics;
 use connections::Connections;
-use ssd_detector::labels;
-use stream::Timeouts;
+use state::Timeouts;
 use tls::Certificate;
 pub use tls::Error as TlsError;
 
@@ -66,6 +73,7 @@ pub struct Application {
     certificate: Option<Certificate>,
     settings: Settings,
     files: Files,
+    wrap: Wrap,
     readiness: Readiness,
 }
 
@@ -89,8 +97,15 @@ impl Application {
             certificate,
             settings,
             files,
+            wrap: Wrap::default(),
             readiness: Readiness::default(),
         })
+    }
+
+    /// Puts a wrapper around the network of each model thread: a test makes forward passes fail or hang.
+    #[must_use]
+    pub fn with_network(self, wrap: Wrap) -> Self {
+        Self { wrap, ..self }
     }
 
     /// The address that it listens on, with the port that the system picked if that was 0.
@@ -105,32 +120,28 @@ impl Application {
         self.management.as_ref().map(|(_, address)| *address)
     }
 
-    /// Serves while the model loads (health says "not ready"), then answers requests until `shutdown`
-    /// is over; then drains: not ready at once, accepting for `DRAIN_DELAY`, and finishing what is
-    /// under way for up to `DRAIN_TIMEOUT`.
+    /// Serves while the model loads, when it is not ready, and from then on until `shutdown` completes. Then
+    /// drains: it is not ready at once, accepts connections for `DRAIN_DELAY`, and waits for in-flight
+    /// requests for up to `DRAIN_TIMEOUT`.
     ///
     /// # Errors
-    /// Where the model cannot be loaded.
+    /// If the model cannot be loaded.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-        let options = api::Options::from(&self.settings);
         let metrics = Metrics::default();
-        let (most, timeouts) = (
-            self.settings.connection_limit,
-            Timeouts {
-                idle: self.settings.idle_timeout,
-                head: self.settings.header_timeout,
-                write: self.settings.write_timeout,
-            },
-        );
-        let routes = api::routes(&options, &self.readiness, &metrics);
+        let options = api::Options::from(&self.settings);
+        let context = api::Context::new(options, self.readiness.clone(), metrics.clone());
+        let limit = self.settings.connection_limit;
+        let timeouts = Timeouts::from(&self.settings);
+        let routes = api::routes(&context);
         let certificate = self.certificate.take();
-        let mut connections = Connections::new(routes, most, timeouts, certificate);
-        // Until this function ends, and so also while the server drains.
+        let mut connections =
+            Connections::new(routes, limit, timeouts, certificate, metrics.clone());
+        // Until this function returns: also while the server drains.
         let mut management = JoinSet::new();
         if let Some((listener, address)) = self.management.take() {
-            let routes = api::management(&self.readiness, &metrics);
-            let mut connections = Connections::new(routes, most, timeouts, None);
-            management.spawn(async move { connections.accept(&listener).await });
+            let routes = api::management(&context);
+            let mut connections = Connections::new(routes, limit, timeouts, None, metrics);
+            management.spawn(async move { connections.serve(&listener).await });
             info!("metrics on http://{address}/metrics");
         }
         let mut shutdown = pin!(shutdown);
@@ -138,12 +149,12 @@ impl Application {
             let mut loading = pin!(self.load());
             tokio::select! {
                 loaded = &mut loading => loaded?,
-                () = connections.accept(&self.listener) => {}
+                () = connections.serve(&self.listener) => {}
                 () = &mut shutdown => return Ok(()),
             }
         }
         tokio::select! {
-            () = connections.accept(&self.listener) => {}
+            () = connections.serve(&self.listener) => {}
             () = &mut shutdown => {}
         }
         self.drain(connections).await;
@@ -159,36 +170,36 @@ impl Application {
             threads = limits.threads,
             "loading the model"
         );
-        let requested = self.settings.arithmetic;
-        let started = tokio::task::spawn_blocking(move || Engine::start(&files, requested, limits));
-        let engine = started.await.map_err(|_| Error::Panic)??;
+        let requested = Requested::from(&self.settings);
+        let wrap = self.wrap.clone();
+        let start = move || Engine::start_with(&files, requested, limits, &wrap);
+        let started = tokio::task::spawn_blocking(start).await;
+        let engine = started.map_err(|_| Error::Panic)??;
         let model = engine.model();
         info!(
             labels = %self.files.labels.display(),
-            count = model.labels_given(),
+            count = model.labels_in_file(),
             classes = model.labels().len(),
             family = model.family().name,
             "labels matched {}",
             model.matched()
         );
-        info!("{}", Finds(model.labels()));
-        let threshold = model.criteria(self.settings.defaults).threshold;
+        info!("{}", Classes(model.labels()));
+        let threshold = model.criteria(Defaults::from(&self.settings)).threshold;
+        info!(threshold, "minimum score of a detection");
+        let selection = engine.selection();
         info!(
-            %threshold,
-            "objects of that probability or more are answered"
+            device = ?selection.device,
+            "precision {}: {}", selection.precision, selection.reason
         );
-        let arithmetic = engine.arithmetic();
-        info!(
-            device = ?arithmetic.device,
-            "precision {}: {}", arithmetic.precision, arithmetic.why
-        );
-        if let Some(warning) = arithmetic.warning {
+        if let Some(warning) = selection.warning {
             warn!("{warning}");
         }
         self.readiness.ready(engine);
-        let scheme = match self.settings.tls {
-            None => "http",
-            Some(_) => "https",
+        let scheme = if self.settings.tls.is_some() {
+            "https"
+        } else {
+            "http"
         };
         for address in addresses(self.address) {
             info!("Running on {scheme}://{address}/");
@@ -201,23 +212,24 @@ impl Application {
         mut connections: Connections<E>,
     ) {
         self.readiness.drain();
-        connections.leave();
-        let (delay, deadline) = (self.settings.drain_delay, self.settings.drain_timeout);
-        info!(?delay, timeout = ?deadline, "stopping");
-        let _ = tokio::time::timeout(delay, connections.accept(&self.listener)).await;
+        connections.drain();
+        let (delay, timeout) = (self.settings.drain_delay, self.settings.drain_timeout);
+        info!(?delay, ?timeout, "stopping");
+        let _ = tokio::time::timeout(delay, connections.serve(&self.listener)).await;
         drop(self.listener);
-        let finished = tokio::time::timeout(deadline, connections.finish()).await;
-        let requests = connections.requests();
+        let finished = tokio::time::timeout(timeout, connections.finish()).await;
         if finished.is_ok() {
-            info!("stopped; every request was answered");
+            info!("stopped; every request got its response");
         } else {
-            warn!(requests, "stopped; requests were cut off at the deadline");
+            let requests = connections.in_flight();
+            warn!(requests, "stopped; requests were cut off at DRAIN_TIMEOUT");
         }
         connections.close().await;
     }
 }
 
-/// Where people can reach the server: itself, or where it listens on all addresses, each of them.
+/// The addresses under which people can reach the server: its own, or each one of this machine if it
+/// listens on all.
 fn addresses(address: SocketAddr) -> Vec<SocketAddr> {
     if !address.ip().is_unspecified() {
         return vec![address];
@@ -236,13 +248,14 @@ fn addresses(address: SocketAddr) -> Vec<SocketAddr> {
         .filter(|ip| taken(ip) && usable(ip))
         .map(|ip| SocketAddr::new(ip, address.port()))
         .collect();
-    match found.is_empty() {
-        true => vec![address],
-        false => found,
+    if found.is_empty() {
+        vec![address]
+    } else {
+        found
     }
 }
 
-/// Listens on a port, and tells which if the system is to pick it.
+/// Listens on a port. Returns the address too, since port 0 lets the system pick one.
 async fn listen(
     setting: &'static str,
     host: IpAddr,
@@ -259,14 +272,14 @@ async fn listen(
     Ok((listener, address))
 }
 
-/// What a model finds, for people, and where there is more.
-struct Finds<'a>(&'a [String]);
+/// The classes of a model, for people.
+struct Classes<'a>(&'a [String]);
 
-impl fmt::Display for Finds<'_> {
+impl fmt::Display for Classes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// As many as a person reads.
         const SHOWN: usize = 30;
-        // Several classes may have one label, and of COCO's ids some are no classes.
+        // Several classes may have one label, and some of COCO's ids are no classes.
         let mut names: Vec<&str> = Vec::new();
         for label in self.0 {
             if label != labels::GAP && !names.contains(&label.as_str()) {
@@ -274,12 +287,7 @@ impl fmt::Display for Finds<'_> {
             }
         }
         let shown = &names[..names.len().min(SHOWN)];
-        write!(
-            f,
-            "finds {} kinds of objects: {}",
-            names.len(),
-            shown.join(", ")
-        )?;
+        write!(f, "detects {} classes: {}", names.len(), shown.join(", "))?;
         if shown.len() < names.len() {
             write!(f, ", and {} more", names.len() - shown.len())?;
         }

@@ -3,11 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
@@ -23,7 +24,7 @@ use crate::config::Tls;
 pub enum Error {
     /// A file cannot be read.
     #[error(
-        "{setting} is {}: cannot read the file: {cause}; name one that is there and may be read",
+        "{setting} is {}: cannot read the file: {cause}; name a file that this program may read",
         path.display()
     )]
     Unreadable {
@@ -31,12 +32,12 @@ pub enum Error {
         setting: &'static str,
         /// The file.
         path: PathBuf,
-        /// The operating system's answer.
+        /// The operating system's error.
         cause: io::Error,
     },
-    /// A file does not hold what it is named for.
+    /// A file has not the item that it should have.
     #[error(
-        "{setting} is {}: no {wanted} is in it ({cause}); it accepts PEM without a passphrase, which has a line \
+        "{setting} is {}: no {wanted} is in it ({cause}); give PEM without a passphrase, with a line \
          -----BEGIN {wanted}-----",
         path.display()
     )]
@@ -45,15 +46,15 @@ pub enum Error {
         setting: &'static str,
         /// The file.
         path: PathBuf,
-        /// PEM's name of what is looked for.
+        /// PEM's name of the item.
         wanted: &'static str,
-        /// What was found.
+        /// The parser's error.
         cause: pem::Error,
     },
-    /// The key is another certificate's.
+    /// The key does not belong to the certificate.
     #[error(
-        "TLS_KEY_PATH is {}: it is not the key of the first certificate in {}; name the two that were issued \
-         together, and in that file the server's own certificate first",
+        "TLS_KEY_PATH is {}: it is not the key of the first certificate in {}; give a pair that was issued \
+         together, with the server's own certificate first in its file",
         key.display(), certificate.display()
     )]
     OtherKey {
@@ -62,9 +63,9 @@ pub enum Error {
         /// The key's file.
         key: PathBuf,
     },
-    /// They are not what TLS can use.
+    /// TLS cannot use the pair.
     #[error(
-        "TLS_CERTIFICATE_PATH is {} and TLS_KEY_PATH is {}: they cannot be used: {cause}; take an X.509 certificate \
+        "TLS_CERTIFICATE_PATH is {} and TLS_KEY_PATH is {}: they cannot be used: {cause}; give an X.509 certificate \
          with an RSA, ECDSA or Ed25519 key",
         certificate.display(), key.display()
     )]
@@ -73,59 +74,80 @@ pub enum Error {
         certificate: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// What is wrong with them.
+        /// What is wrong with the pair.
         cause: rustls::Error,
     },
 }
 
-/// A certificate with its key, as they stand in files that somebody renews.
+/// How often the files are read.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// A read that takes longer has stalled.
+const STALLED: Duration = Duration::from_secs(3);
+
+/// A certificate with its key, as they are in the files now.
 #[derive(Debug)]
-pub(super) struct Certificate {
-    files: Tls,
-    config: Arc<ServerConfig>,
-    looked: Instant,
-    /// A hash of what was found last, good or bad, so that each is told of once.
-    found: Option<[u8; 32]>,
-}
+pub(super) struct Certificate(watch::Receiver<Arc<ServerConfig>>);
 
 impl Certificate {
-    /// How long after the files were looked at a connection has them looked at again.
-    const TRUSTED: Duration = Duration::from_secs(1);
-
-    /// Reads the files.
+    /// Reads the files, and from then on reads them again every second, until it is dropped.
     pub(super) fn read(files: Tls) -> Result<Self, Error> {
         let pair = Pair::read(&files)?;
-        Ok(Self {
-            config: pair.config(&files)?,
-            found: Some(pair.hash()),
-            files,
-            looked: Instant::now(),
-        })
+        let (renewed, config) = watch::channel(pair.config(&files)?);
+        tokio::spawn(renew(Arc::new(files), Some(pair.hash()), renewed));
+        Ok(Self(config))
     }
 
-    /// What shakes hands for a connection that is taken in now. Where the files have changed and cannot be
-    /// used, they are left alone: whoever renews them may not be done, or mend it.
-    pub(super) fn acceptor(&mut self) -> TlsAcceptor {
-        if self.looked.elapsed() >= Self::TRUSTED {
-            self.looked = Instant::now();
-            let pair = Pair::read(&self.files);
-            let found = pair.as_ref().ok().map(Pair::hash);
-            if found != self.found {
-                self.found = found;
-                match pair.and_then(|pair| pair.config(&self.files)) {
-                    Ok(config) => {
-                        self.config = config;
-                        info!("the certificate was renewed");
-                    }
-                    Err(error) => warn!(%error, "the certificate stays what it was"),
-                }
-            }
-        }
-        TlsAcceptor::from(self.config.clone())
+    /// An acceptor with the present certificate.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.0.borrow().clone())
     }
 }
 
-/// What is in the files.
+/// Sends the certificate whenever the files have changed and can be used. If they cannot, a warning is
+/// logged once, and the last certificate stays. A read on a volume that stalls takes as long as it takes,
+/// on a thread of its own, and is the only one.
+///
+/// `last` is a hash of the files, `None` if they could not be read.
+async fn renew(
+    files: Arc<Tls>,
+    mut last: Option<[u8; 32]>,
+    renewed: watch::Sender<Arc<ServerConfig>>,
+) {
+    loop {
+        tokio::select! {
+            () = renewed.closed() => return,
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+        let reading = files.clone();
+        let mut reading = tokio::task::spawn_blocking(move || Pair::read(&reading));
+        let read = tokio::select! {
+            read = &mut reading => read,
+            () = tokio::time::sleep(STALLED) => {
+                warn!("reading the certificate and its key has stalled: the last certificate stays");
+                reading.await
+            }
+        };
+        let Ok(pair) = read else {
+            // The runtime is shutting down.
+            return;
+        };
+        let hash = pair.as_ref().ok().map(Pair::hash);
+        if hash == last {
+            continue;
+        }
+        last = hash;
+        match pair.and_then(|pair| pair.config(&files)) {
+            Ok(config) => {
+                renewed.send_replace(config);
+                info!("the certificate was renewed");
+            }
+            Err(error) => warn!(%error, "the certificate was not renewed: the last one stays"),
+        }
+    }
+}
+
+/// The contents of the files.
 struct Pair {
     certificate: Vec<u8>,
     key: Vec<u8>,
@@ -157,58 +179,61 @@ impl Pair {
     /// TLS 1.2 and 1.3, for HTTP/1.1.
     fn config(&self, files: &Tls) -> Result<Arc<ServerConfig>, Error> {
         let (certificate, key) = (&files.certificate, &files.key);
-        let chain =
-            CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>();
-        let chain = chain.and_then(|chain| match chain.is_empty() {
-            true => Err(pem::Error::NoItemsFound),
-            false => Ok(chain),
-        });
-        let chain = chain.map_err(|cause| Error::NotPem {
-            setting: "TLS_CERTIFICATE_PATH",
-            path: certificate.clone(),
-            wanted: "CERTIFICATE",
-            cause,
-        })?;
-        let its_key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|cause| Error::NotPem {
-            setting: "TLS_KEY_PATH",
-            path: key.clone(),
-            wanted: "PRIVATE KEY",
-            cause,
-        })?;
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let chain = CertificateDer::pem_slice_iter(&self.certificate)
+            .collect::<Result<Vec<_>, _>>()
+            .and_then(|chain| {
+                if chain.is_empty() {
+                    return Err(pem::Error::NoItemsFound);
+                }
+                Ok(chain)
+            })
+            .map_err(|cause| Error::NotPem {
+                setting: "TLS_CERTIFICATE_PATH",
+                path: certificate.clone(),
+                wanted: "CERTIFICATE",
+                cause,
+            })?;
+        let private_key =
+            PrivateKeyDer::from_pem_slice(&self.key).map_err(|cause| Error::NotPem {
+                setting: "TLS_KEY_PATH",
+                path: key.clone(),
+                wanted: "PRIVATE KEY",
+                cause,
+            })?;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .and_then(|builder| {
                 builder
                     .with_no_client_auth()
-                    .with_single_cert(chain, its_key)
-            });
-        let mut config = config.map_err(|cause| match cause {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => Error::OtherKey {
-                certificate: certificate.clone(),
-                key: key.clone(),
-            },
-            cause => Error::Unusable {
-                certificate: certificate.clone(),
-                key: key.clone(),
-                cause,
-            },
-        })?;
+                    .with_single_cert(chain, private_key)
+            })
+            .map_err(|cause| match cause {
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => Error::OtherKey {
+                    certificate: certificate.clone(),
+                    key: key.clone(),
+                },
+                cause => Error::Unusable {
+                    certificate: certificate.clone(),
+                    key: key.clone(),
+                    cause,
+                },
+            })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
 }
 
-/// Makes a TLS connection of a socket, or closes it: also where that takes longer than `most`.
-pub(super) async fn shake_hands(
+/// Makes a TLS connection of a socket. Closes the socket on an error or after `timeout`.
+pub(super) async fn handshake(
     acceptor: &TlsAcceptor,
     socket: TcpStream,
-    most: Duration,
+    timeout: Duration,
 ) -> io::Result<TlsStream<TcpStream>> {
-    let shaking = acceptor.accept(socket).into_fallible();
-    match tokio::time::timeout(most, shaking).await {
+    let accepting = acceptor.accept(socket).into_fallible();
+    match tokio::time::timeout(timeout, accepting).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err((error, mut socket))) => {
-            // The alert that says why has been written.
+            // The alert with the reason has been written.
             let _ = socket.shutdown().await;
             Err(error)
         }

@@ -2,125 +2,167 @@
 //!
 //! Every label takes its values from a list of this program: no client can make a time series.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
+    Encoder as _, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Registry, TextEncoder, histogram_opts, opts, register_histogram_vec_with_registry,
+    register_histogram_with_registry, register_int_counter_vec_with_registry,
+    register_int_counter_with_registry, register_int_gauge_vec_with_registry,
+    register_int_gauge_with_registry,
 };
 
-use crate::engine::{Engine, Stages};
+use crate::engine::{Engine, Passes, Stages};
 
-/// Seconds: from a small model's postprocessing to the longest that a request may take by default.
+/// Seconds: from a small model's postprocessing to the default timeout of a request.
 const SECONDS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 const PIXELS: [f64; 7] = [1e4, 1e5, 3e5, 1e6, 3e6, 1e7, 5e7];
 
-/// The media type of what [`Metrics::scrape`] gives.
+/// The media type of the text that [`Metrics::scrape`] returns.
 pub const MEDIA_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// What a server counts. Clones share it.
+/// The metrics of a server. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     rejected: IntCounterVec,
+    accept_errors: IntCounter,
+    evicted: IntCounter,
     durations: HistogramVec,
     pixels: Histogram,
     in_flight: IntGauge,
     queue_depth: IntGauge,
     queue_capacity: IntGauge,
     model: IntGaugeVec,
+    /// Without labels: absent until the model is loaded.
+    healthy: IntGaugeVec,
+    passes: IntCounterVec,
+    /// What `passes` has counted already.
+    counted: Arc<Mutex<Passes>>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        // Names and labels are constants: what could fail here fails in every test.
+        // Names and labels are constants: an error here fails every test.
         Self::new().expect("valid and distinct names")
     }
 }
 
 impl Metrics {
     fn new() -> Result<Self, prometheus::Error> {
-        let seconds = HistogramOpts::new(
+        let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let build = opts!("ssd_build_info", "This program: always 1")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        register_int_gauge_with_registry!(build, registry)?.set(1);
+        let seconds = histogram_opts!(
             "ssd_request_duration_seconds",
-            "Time of the answered pictures by stage: decode, preprocess, wait (for others, for the model), \
-             forward, postprocess, annotate (where that was asked for); and total, from the headers to the answer",
+            "Time of successful predictions by stage: decode, preprocess, wait (for memory, threads and the model), forward, postprocess, annotate (if requested), and total, from the headers to the response",
+            SECONDS.into()
         );
-        let pixels = HistogramOpts::new("ssd_picture_pixels", "Pixels of the answered pictures");
-        let metrics = Self {
-            registry: Registry::new(),
-            requests: IntCounterVec::new(
-                Opts::new(
-                    "ssd_requests_total",
-                    "Requests by route (- where there is none) and HTTP status (499: nobody was answered, since the client hung up or the server had to stop)",
-                ),
+        let pixels = histogram_opts!(
+            "ssd_picture_pixels",
+            "Pixels of the pictures of successful predictions",
+            PIXELS.into()
+        );
+        Ok(Self {
+            requests: register_int_counter_vec_with_registry!(
+                "ssd_requests_total",
+                "Requests by route (- where there is none) and HTTP status (499: no response was sent, since the client hung up or the server had to stop)",
                 &["route", "status"],
+                registry
             )?,
-            rejected: IntCounterVec::new(
-                Opts::new(
-                    "ssd_requests_rejected_total",
-                    "Requests that were refused, by the problem's type without urn:ssd:problem:",
-                ),
+            rejected: register_int_counter_vec_with_registry!(
+                "ssd_requests_rejected_total",
+                "Rejected requests by reason: the problem's type without urn:ssd:problem:",
                 &["reason"],
+                registry
             )?,
-            durations: HistogramVec::new(seconds.buckets(SECONDS.into()), &["stage"])?,
-            pixels: Histogram::with_opts(pixels.buckets(PIXELS.into()))?,
-            in_flight: IntGauge::new("ssd_in_flight_requests", "Requests that are being answered")?,
-            queue_depth: IntGauge::new(
+            accept_errors: register_int_counter_with_registry!(
+                "ssd_accept_errors_total",
+                "Errors of accepting a connection, most often for lack of file descriptors",
+                registry
+            )?,
+            evicted: register_int_counter_with_registry!(
+                "ssd_connections_evicted_total",
+                "Idle connections closed to make room for others, at CONNECTION_LIMIT or for lack of file descriptors",
+                registry
+            )?,
+            durations: register_histogram_vec_with_registry!(seconds, &["stage"], registry)?,
+            pixels: register_histogram_with_registry!(pixels, registry)?,
+            in_flight: register_int_gauge_with_registry!(
+                "ssd_in_flight_requests",
+                "In-flight requests",
+                registry
+            )?,
+            queue_depth: register_int_gauge_with_registry!(
                 "ssd_queue_depth",
-                "Pictures that are in the engine beyond those that a worker may have",
+                "Pictures in the engine beyond the number of workers",
+                registry
             )?,
-            queue_capacity: IntGauge::new("ssd_queue_capacity", "The setting QUEUE_LENGTH")?,
-            model: IntGaugeVec::new(
-                Opts::new("ssd_model_info", "The model that is loaded: always 1"),
+            queue_capacity: register_int_gauge_with_registry!(
+                "ssd_queue_capacity",
+                "Maximum queue depth: the setting QUEUE_LENGTH",
+                registry
+            )?,
+            model: register_int_gauge_vec_with_registry!(
+                "ssd_model_info",
+                "The loaded model: always 1",
                 &["name", "family", "classes", "precision"],
+                registry
             )?,
-        };
-        let build = IntGauge::with_opts(
-            Opts::new("ssd_build_info", "This program: always 1")
-                .const_label("version", env!("CARGO_PKG_VERSION")),
-        )?;
-        build.set(1);
-        let collectors: [Box<dyn Collector>; 10] = [
-            Box::new(build),
-            Box::new(metrics.requests.clone()),
-            Box::new(metrics.rejected.clone()),
-            Box::new(metrics.durations.clone()),
-            Box::new(metrics.pixels.clone()),
-            Box::new(metrics.in_flight.clone()),
-            Box::new(metrics.queue_depth.clone()),
-            Box::new(metrics.queue_capacity.clone()),
-            Box::new(metrics.model.clone()),
-            Box::new(ProcessCollector::for_self()),
-        ];
-        for collector in collectors {
-            metrics.registry.register(collector)?;
-        }
-        Ok(metrics)
+            healthy: register_int_gauge_vec_with_registry!(
+                "ssd_model_healthy",
+                "1 while the last forward pass succeeded; 0 after a failed one and while one hangs",
+                &[],
+                registry
+            )?,
+            passes: register_int_counter_vec_with_registry!(
+                "ssd_forward_passes_total",
+                "Forward passes since the start by outcome: ok or failed",
+                &["outcome"],
+                registry
+            )?,
+            counted: Arc::default(),
+            registry,
+        })
     }
 
-    /// Counts a request as long as what it gives lives.
+    /// Counts a request as in flight until the returned guard is dropped.
     #[must_use]
     pub fn begin(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
     }
 
-    /// Counts a request that is over. `route` is a pattern of this program's, never a client's path.
+    /// Counts a request that has ended. `route` is a pattern of this program's, never a client's path.
     pub fn request(&self, route: &str, status: u16) {
         let status = status.to_string();
         self.requests.with_label_values(&[route, &status]).inc();
     }
 
-    /// Counts a refusal. `reason` is a problem type of this program's.
+    /// Counts a connection that could not be accepted.
+    pub fn accept_error(&self) {
+        self.accept_errors.inc();
+    }
+
+    /// Counts an idle connection that was closed to make room for another.
+    pub fn connection_evicted(&self) {
+        self.evicted.inc();
+    }
+
+    /// Counts a rejected request. `reason` is a problem type of this program's.
     pub fn rejection(&self, reason: &str) {
         self.rejected.with_label_values(&[reason]).inc();
     }
 
-    /// Notes a picture of so many pixels that was answered.
-    pub fn answer(&self, (width, height): (u32, u32), stages: &Stages, total: Duration) {
+    /// Records a successful prediction on a picture of that size.
+    pub fn prediction(&self, (width, height): (u32, u32), stages: &Stages, total: Duration) {
         self.pixels.observe(f64::from(width) * f64::from(height));
         for (stage, time) in stages.named().chain([("total", total)]) {
             let durations = self.durations.with_label_values(&[stage]);
@@ -128,13 +170,16 @@ impl Metrics {
         }
     }
 
-    /// All of them in Prometheus' text format; those of the engine, once it has started, as they are
-    /// now.
+    /// All metrics in Prometheus' text format, and the state of the engine once it has started.
     ///
     /// # Errors
     /// Where the encoder fails, which it has no reason to.
     pub fn scrape(&self, engine: Option<&Engine>) -> Result<Vec<u8>, prometheus::Error> {
         if let Some(engine) = engine {
+            self.healthy
+                .with_label_values(&[] as &[&str])
+                .set(i64::from(engine.health().is_ready()));
+            self.count(engine.passes());
             let queue = engine.queue();
             self.queue_depth.set(number(queue.depth));
             self.queue_capacity.set(number(queue.capacity));
@@ -145,7 +190,7 @@ impl Metrics {
                     model.name(),
                     model.family().name,
                     &classes,
-                    engine.arithmetic().precision.name(),
+                    engine.selection().precision.name(),
                 ])
                 .set(1);
         }
@@ -153,9 +198,23 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
+
+    /// Raises the counters to the engine's.
+    fn count(&self, passes: Passes) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        for (outcome, now, before) in [
+            ("ok", passes.ok, counted.ok),
+            ("failed", passes.failed, counted.failed),
+        ] {
+            self.passes
+                .with_label_values(&[outcome])
+                .inc_by(now.saturating_sub(before));
+        }
+        *counted = passes;
+    }
 }
 
-/// A request that is being answered.
+/// An in-flight request.
 #[derive(Debug)]
 pub struct InFlight(IntGauge);
 

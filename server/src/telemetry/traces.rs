@@ -1,27 +1,27 @@
-//! Traces, sent by OTLP where OpenTelemetry's standard variables say so.
+//! Traces, sent by OTLP if OpenTelemetry's standard variables name an endpoint.
 //!
-//! A request is a span, and each stage of a picture's answer one inside it. What the variables
-//! `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER` and their like mean is
-//! OpenTelemetry's specification; they are no settings of this program. The protocol is HTTP with
-//! protobuf, without TLS: a collector stands in between.
+//! A request is a span, with a child span for each stage of its prediction. The variables
+//! (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER`, ...) are specified by
+//! OpenTelemetry; they are no settings of this program. The protocol is HTTP with protobuf, without TLS:
+//! a collector near by forwards the traces.
 
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
+pub use opentelemetry::propagation::Extractor;
+use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, Key, KeyValue, global};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use poem::http::HeaderMap;
 
 use crate::engine::Stages;
 
 const NAME: &str = "ssd";
 const SERVICE: &str = "service.name";
 
-/// Sends traces until it is dropped; what is left is sent then.
+/// Sends traces until it is dropped, which sends the last ones.
 #[derive(Debug)]
 pub struct Traces(SdkTracerProvider);
 
@@ -33,38 +33,38 @@ impl Drop for Traces {
     }
 }
 
-/// Begins to send traces, where the environment names a place for them.
+/// Starts to send traces if the environment names an endpoint.
 ///
 /// # Errors
-/// Where they cannot be sent as it says.
+/// Where the variables cannot be used.
 pub fn start_traces() -> anyhow::Result<Option<Traces>> {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let places = [
+    let variables = [
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     ];
     let off = set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
         || set("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
-    let place = places
+    let endpoint = variables
         .into_iter()
         .find_map(|name| Some((name, set(name)?)))
         .filter(|_| !off);
-    let Some((name, place)) = place else {
+    let Some((name, url)) = endpoint else {
         return Ok(None);
     };
     anyhow::ensure!(
-        !place.to_ascii_lowercase().starts_with("https:"),
+        !url.to_ascii_lowercase().starts_with("https:"),
         "{name} begins with https: traces are sent without TLS, to a collector near by"
     );
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .build()
         .context("traces cannot be sent as the variables OTEL_EXPORTER_OTLP_* say")?;
-    let named = Resource::builder().build();
-    let named = named.get(&Key::from_static_str(SERVICE));
+    let from_environment = Resource::builder().build();
+    let name = from_environment.get(&Key::from_static_str(SERVICE));
     let mut resource = Resource::builder();
-    // What the SDK says where nobody does.
-    if named.is_none_or(|name| name.as_str().starts_with("unknown_service")) {
+    // The SDK's own default.
+    if name.is_none_or(|name| name.as_str().starts_with("unknown_service")) {
         resource = resource.with_service_name(NAME);
     }
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
@@ -76,14 +76,14 @@ pub fn start_traces() -> anyhow::Result<Option<Traces>> {
     Ok(Some(Traces(provider)))
 }
 
-/// The span of a request that is being answered. Where no traces are sent it does nothing.
+/// The span of an in-flight request. It does nothing when no traces are sent.
 #[derive(Debug)]
 pub struct RequestSpan {
     context: Context,
     begun: SystemTime,
 }
 
-/// What is told of a request at its end.
+/// What a span records when its request ends.
 #[derive(Debug)]
 pub struct Ended<'a> {
     /// GET, POST and so on.
@@ -94,12 +94,12 @@ pub struct Ended<'a> {
     pub status: u16,
     /// The request's id.
     pub id: &'a str,
-    /// How long each stage took, where a picture was answered.
+    /// How long each stage took, after a prediction.
     pub stages: Option<&'a Stages>,
 }
 
 impl RequestSpan {
-    /// Of a request that nobody wants to follow.
+    /// For a request that is not traced.
     #[must_use]
     pub fn none() -> Self {
         Self {
@@ -108,11 +108,10 @@ impl RequestSpan {
         }
     }
 
-    /// Begins, inside the span that the client names (W3C Trace Context), if it does.
+    /// Begins, as a child of the span that the request's headers name (W3C Trace Context) if they do.
     #[must_use]
-    pub fn begin(headers: &HeaderMap) -> Self {
-        let parent =
-            TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
+    pub fn begin(headers: &dyn Extractor) -> Self {
+        let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), headers);
         let begun = SystemTime::now();
         let tracer = global::tracer(NAME);
         let span = tracer
@@ -126,7 +125,7 @@ impl RequestSpan {
         }
     }
 
-    /// The trace that it belongs to, as 32 hexadecimal digits; `None` where nobody follows it.
+    /// The id of its trace, 32 hexadecimal digits; `None` for a request that is not traced.
     #[must_use]
     pub fn trace_id(&self) -> Option<String> {
         let span = self.context.span();
@@ -151,8 +150,8 @@ impl RequestSpan {
             span.set_status(Status::error(""));
         }
         let tracer = global::tracer(NAME);
-        // The stages' lengths are measured, and their order is this one; what lies between them is the
-        // wait, which is shown in one piece before the forward pass. Before the first is the body.
+        // Only the lengths of the stages are measured. They are shown one after the other, up to now; all
+        // waiting is shown in one piece, before the forward pass.
         let all = ended.stages.iter().flat_map(|stages| stages.named());
         let all: Duration = all.map(|(_, time)| time).sum();
         let mut at = SystemTime::now()
@@ -167,17 +166,5 @@ impl RequestSpan {
             stage.end_with_timestamp(at);
         }
         span.end();
-    }
-}
-
-struct Headers<'a>(&'a HeaderMap);
-
-impl Extractor for Headers<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(poem::http::HeaderName::as_str).collect()
     }
 }

@@ -1,9 +1,7 @@
-//! The directory of a zip file whose records are stored, not compressed: names, and where the bytes
-//! lie.
+//! The directory of a zip file whose records are stored, not compressed: their names and positions.
 //!
-//! The source is PKWARE's APPNOTE 6.3.10; section numbers refer to it. Stricter than unzip: a
-//! record must lie in the file, before the directory, apart from every other record, under one
-//! name, and agree with its local header.
+//! The source is PKWARE's APPNOTE 6.3.10; section numbers refer to it. This is stricter than unzip: a record must lie
+//! in the file, before the directory, without overlapping another, under one name, and agree with its local header.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -19,13 +17,13 @@ pub(super) struct Archive<'a> {
 }
 
 struct Record {
-    /// As they lie in the file.
+    /// Their position in the file.
     bytes: Range<usize>,
-    /// Length when unpacked.
+    /// The unpacked length.
     size: u64,
     method: u16,
     encrypted: bool,
-    /// 0 where the writer did not compute it (`torch.serialization.set_crc32_options(False)`).
+    /// 0 if the writer did not compute it (`torch.serialization.set_crc32_options(False)`).
     crc: u32,
 }
 
@@ -39,7 +37,7 @@ const DIRECTORY_ENTRY_LENGTH: usize = 46;
 const LOCAL_HEADER: &[u8; 4] = b"PK\x03\x04";
 
 impl<'a> Archive<'a> {
-    /// Reads the directory; `None` where the file has no end, as when a download was cut short.
+    /// Reads the directory; `None` if the file has no end record, for example because a download was cut short.
     pub(super) fn open(file: &'a [u8]) -> Result<Option<Self>, ErrorKind> {
         let Some(end) = find_end(file) else {
             return Ok(None);
@@ -51,13 +49,13 @@ impl<'a> Archive<'a> {
         Ok(Some(Self { file, records }))
     }
 
-    /// The records' names, in no order.
+    /// The records' names, in no particular order.
     pub(super) fn names(&self) -> impl Iterator<Item = &'a str> {
         self.records.keys().copied()
     }
 
-    /// Where a record's bytes lie in the file, after checking that they are stored as they are, and
-    /// their CRC. `None` where there is no record of that name.
+    /// The position of a record's bytes in the file, after checking that they are stored uncompressed, and their
+    /// CRC. `None` if there is no record of that name.
     pub(super) fn locate(&self, name: &str) -> Result<Option<Range<usize>>, ErrorKind> {
         let Some(record) = self.records.get(name) else {
             return Ok(None);
@@ -68,7 +66,7 @@ impl<'a> Archive<'a> {
             "is compressed, which torch.save never does; unpack the archive, and pack it again \
              with `zip -0 -r`"
         } else if record.size != record.bytes.len() as u64 {
-            "has two different sizes"
+            "has two different sizes; the file is damaged: download or copy it again"
         } else if !self.matches_crc(record) {
             "does not match its checksum (CRC-32); the file is damaged: download or copy it again"
         } else {
@@ -82,7 +80,7 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// The offset of the end record (4.3.16): the last 22 bytes, or earlier where a comment follows.
+/// The offset of the end record (4.3.16): the last 22 bytes, or earlier if a comment follows.
 fn find_end(file: &[u8]) -> Option<usize> {
     let last = file.len().checked_sub(END_LENGTH)?;
     let first = last.saturating_sub(usize::from(u16::MAX));
@@ -93,15 +91,14 @@ fn find_end(file: &[u8]) -> Option<usize> {
     })
 }
 
-/// Where the central directory lies.
+/// The position of the central directory.
 struct Directory {
     bytes: Range<usize>,
     entries: u64,
 }
 
 impl Directory {
-    /// Follows the end record, or, where one of its numbers is too small for the archive, the zip64
-    /// one.
+    /// Follows the end record or, if one of its numbers is too small for the archive, the zip64 one.
     fn find(file: &[u8], end: usize) -> Option<Self> {
         let mut fields = Fields(file.get(end + 10..)?);
         let (entries, length, offset) = (fields.u16()?, fields.u32()?, fields.u32()?);
@@ -113,13 +110,13 @@ impl Directory {
             };
         let offset = usize::try_from(offset).ok()?;
         let bytes = offset..offset.checked_add(usize::try_from(length).ok()?)?;
-        // So that allocating for as many entries is no more than reading them.
+        // Each entry takes its bytes in the file, so the number of entries is bounded by the file's size.
         let possible = bytes.len() / DIRECTORY_ENTRY_LENGTH;
         (bytes.end <= limit && entries <= possible as u64).then_some(Self { bytes, entries })
     }
 
-    /// The zip64 end record (4.3.14), by way of its locator (4.3.15), which lies right before the
-    /// end record: where it lies itself, and the directory's entries, length and offset.
+    /// The zip64 end record (4.3.14), found by its locator (4.3.15), which precedes the end record: its own offset,
+    /// and the directory's entries, length and offset.
     fn find_zip64(file: &[u8], end: usize) -> Option<(usize, u64, u64, u64)> {
         let locator = file
             .get(end.checked_sub(ZIP64_LOCATOR_LENGTH)?..end)?
@@ -133,20 +130,16 @@ impl Directory {
     fn records<'a>(&self, file: &'a [u8]) -> Result<HashMap<&'a str, Record>, ErrorKind> {
         if self.entries > limits::RECORDS {
             let most = limits::RECORDS;
-            return Err(wrong(format!(
-                "more than {most} records, the most that are read"
-            )));
+            return Err(wrong(format!("more than {most} records, the limit")));
         }
         let mut fields = Fields(&file[self.bytes.clone()]);
         let mut records = HashMap::new();
         for _ in 0..self.entries {
             let at = self.bytes.end - fields.0.len();
-            let entry = DirectoryEntry::read(&mut fields);
-            let entry =
-                entry.ok_or_else(|| wrong(format!("the directory is damaged at byte {at}")))?;
-            let name = std::str::from_utf8(entry.name);
-            let name =
-                name.map_err(|_| wrong(format!("a record's name is not UTF-8, at byte {at}")))?;
+            let entry = DirectoryEntry::read(&mut fields)
+                .ok_or_else(|| wrong(format!("the directory is damaged at byte {at}")))?;
+            let name = std::str::from_utf8(entry.name)
+                .map_err(|_| wrong(format!("a record's name is not UTF-8, at byte {at}")))?;
             let bytes = entry.locate(file, self.bytes.start).ok_or_else(|| {
                 let offset = entry.offset;
                 wrong(format!(
@@ -169,14 +162,14 @@ impl Directory {
     }
 }
 
-/// An entry of the central directory (4.3.12), with the zip64 numbers where there are any.
+/// An entry of the central directory (4.3.12), with the zip64 numbers if there are any.
 struct DirectoryEntry<'a> {
     flags: u16,
     method: u16,
     crc: u32,
     packed_size: u64,
     size: u64,
-    /// Of the local header, in the file.
+    /// The local header's offset in the file.
     offset: u64,
     name: &'a [u8],
 }
@@ -196,7 +189,7 @@ impl<'a> DirectoryEntry<'a> {
         let name = fields.take(name.into())?;
         let mut zip64 = zip64_extra(fields.take(extra.into())?)?;
         fields.take(comment.into())?;
-        // The extra field has, in this order, the numbers that do not fit (4.5.3).
+        // The extra field has the numbers that do not fit, in this order (4.5.3).
         let mut wide = |number: u32| {
             if number == u32::MAX {
                 zip64.u64()
@@ -216,7 +209,7 @@ impl<'a> DirectoryEntry<'a> {
         })
     }
 
-    /// Where the record's bytes lie: after its local header (4.3.7), and before the directory.
+    /// The position of the record's bytes: after its local header (4.3.7), and before the directory.
     fn locate(&self, file: &[u8], directory: usize) -> Option<Range<usize>> {
         let records = &file[..directory];
         let header = usize::try_from(self.offset).ok()?;
@@ -226,7 +219,7 @@ impl<'a> DirectoryEntry<'a> {
         }
         fields.take(2)?; // version
         let (flags, method) = (fields.u16()?, fields.u16()?);
-        fields.take(16)?; // time, CRC and sizes, which may lie behind the record instead
+        fields.take(16)?; // time, CRC and sizes, which can follow the record instead
         let (name, extra) = (fields.u16()?, fields.u16()?);
         if fields.take(name.into())? != self.name || method != self.method || flags != self.flags {
             return None;
@@ -239,11 +232,10 @@ impl<'a> DirectoryEntry<'a> {
     }
 }
 
-/// The contents of the zip64 extra field (4.5.3), empty where there is none; `None` where the
-/// fields are damaged.
+/// The contents of the zip64 extra field (4.5.3), empty if there is none; `None` if the fields are damaged.
 fn zip64_extra(extra: &[u8]) -> Option<Fields<'_>> {
     let mut fields = Fields(extra);
-    // Fewer than four bytes are padding, which some writers leave.
+    // Some writers leave fewer than four bytes of padding.
     while fields.0.len() >= 4 {
         let (id, length) = (fields.u16()?, fields.u16()?);
         let contents = fields.take(length.into())?;
@@ -254,20 +246,20 @@ fn zip64_extra(extra: &[u8]) -> Option<Fields<'_>> {
     Some(Fields(&[]))
 }
 
-/// No byte may belong to two records.
+/// Checks that no byte belongs to two records.
 fn check_apart(records: &HashMap<&str, Record>) -> Result<(), ErrorKind> {
-    let mut records: Vec<_> = records
+    let mut sorted: Vec<_> = records
         .iter()
         .filter(|(_, record)| !record.bytes.is_empty())
         .collect();
-    records.sort_unstable_by_key(|(_, record)| record.bytes.start);
-    for pair in records.windows(2) {
-        let [(first, one), (second, other)] = pair else {
-            unreachable!("windows of two")
-        };
+    sorted.sort_unstable_by_key(|(_, record)| record.bytes.start);
+    for [(first, one), (second, other)] in sorted.array_windows() {
         if one.bytes.end > other.bytes.start {
-            let (first, second) = (quote(first), quote(second));
-            return Err(wrong(format!("the records {first} and {second} overlap")));
+            return Err(wrong(format!(
+                "the records {} and {} overlap",
+                quote(first),
+                quote(second)
+            )));
         }
     }
     Ok(())

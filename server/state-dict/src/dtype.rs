@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The type of a tensor's elements. All are little-endian in files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names say it")]
+#[expect(missing_docs, reason = "the names suffice")]
 pub enum Dtype {
     Bool,
     U8,

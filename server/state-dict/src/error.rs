@@ -1,11 +1,11 @@
-//! What can be wrong with a file, said so that it can be put right.
+//! What can be wrong with a file, and what to do about it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::quote::{SHOWN, quote};
 
-/// Why a file could not be read, or written, as a state dict. Names the file.
+/// Why a file could not be read or written as a state dict, with the file's path.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {kind}", path.display())]
 pub struct Error {
@@ -34,30 +34,30 @@ impl Error {
     }
 }
 
-/// What is wrong with a file. Text that comes from the file is escaped and cut.
+/// What is wrong with a file. Text from the file is escaped and cut.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("cannot {action}: {cause}")]
     Io {
-        /// What was tried: "open the file".
+        /// The attempted action: "open the file".
         action: &'static str,
-        /// The operating system's answer.
+        /// The operating system's error.
         cause: io::Error,
     },
 
-    /// A directory, a pipe or a device.
+    /// It is a directory, a pipe or a device.
     #[error("this is {0}, not a file of weights")]
     NotAFile(&'static str),
 
-    /// Nothing in it.
+    /// It has no bytes.
     #[error("the file is empty (0 bytes); the download or the copy that made it failed")]
     Empty,
 
-    /// A server's answer was saved in place of the file.
+    /// It is a server's response that was saved in place of the file.
     #[error(
-        "this is {what}, not weights; most likely the download failed and the server's answer was \
+        "this is {what}, not weights; most likely the download failed and the server's response was \
          saved instead: {excerpt}. Open the address in a browser to see why, then download again"
     )]
     WebPage {
@@ -67,17 +67,17 @@ pub enum ErrorKind {
         excerpt: String,
     },
 
-    /// A pointer that Git LFS would replace by the real file.
+    /// It is a pointer that Git LFS would replace by the real file.
     #[error(
-        "this is a Git LFS pointer, not the weights it points to ({size}); run `git lfs pull` \
-         where it was cloned"
+        "this is a Git LFS pointer, not the weights it points to ({size}); run `git lfs pull` in \
+         its repository"
     )]
     GitLfsPointer {
-        /// The real file's size as the pointer tells it: "105151288 bytes", or "size unknown".
+        /// The real file's size according to the pointer: "105151288 bytes", or "size unknown".
         size: String,
     },
 
-    /// Another kind of file, recognised.
+    /// It is another, known kind of file.
     #[error("this is {what}, not a state dict; {advice}")]
     OtherFormat {
         /// What it is.
@@ -86,39 +86,39 @@ pub enum ErrorKind {
         advice: &'static str,
     },
 
-    /// Nothing this module knows.
+    /// It is an unknown kind of file.
     #[error(
-        "not a file of weights that is read here (a state dict written by torch.save, or \
-         safetensors); it begins with {0}"
+        "not a file of weights: a state dict written by torch.save or a safetensors file is expected, \
+         but this begins with {0}"
     )]
     Unrecognised(String),
 
-    /// The file ends too early.
+    /// It ends too early.
     #[error(
         "the file is cut short: it has {has} bytes and {}; {missing} is missing. \
          Download or copy it again",
         match needs {
             Some(needs) => format!("needs at least {needs}"),
-            None => "its end is not there".to_owned(),
+            None => "lacks its end".to_owned(),
         }
     )]
     Truncated {
         /// The file's size in bytes.
         has: u64,
-        /// The least size it must have, in bytes, where that can be told.
+        /// The minimum size in bytes, if known.
         needs: Option<u64>,
-        /// What should have come next.
+        /// The part that is missing.
         missing: String,
     },
 
-    /// The file holds big-endian numbers.
+    /// It has big-endian numbers.
     #[error(
-        "the file was written on a big-endian machine; only little-endian files are read. \
-         Save it again on a little-endian one"
+        "the file was written on a big-endian machine, but only little-endian files are accepted; \
+         save it again on a little-endian machine"
     )]
     BigEndian,
 
-    /// The pickle names something that is not on the list of names that are only data.
+    /// Its pickle names something that is not on the list of names that are only data.
     #[error(
         "the pickle wants to run code: at byte {offset} it names {name}, which is not on the short \
          list of names that are only data. Nothing was run. {advice}"
@@ -126,22 +126,22 @@ pub enum ErrorKind {
     ForbiddenGlobal {
         /// Module and name, quoted.
         name: String,
-        /// Where in the file, in bytes from its beginning.
+        /// The position in the file, in bytes from its beginning.
         offset: usize,
         /// What to do next.
         advice: &'static str,
     },
 
-    /// The pickle cannot be read.
+    /// Its pickle cannot be read.
     #[error("the pickle cannot be read at byte {offset}: {problem}")]
     Pickle {
-        /// Where in the file, in bytes from its beginning.
+        /// The position in the file, in bytes from its beginning.
         offset: usize,
         /// What was found and what was expected.
         problem: String,
     },
 
-    /// One storage (the memory behind a tensor) is wrong.
+    /// A storage (the memory behind a tensor) is wrong.
     #[error("storage {key}: {problem}")]
     Storage {
         /// The storage's key, quoted.
@@ -150,7 +150,7 @@ pub enum ErrorKind {
         problem: String,
     },
 
-    /// One tensor is wrong.
+    /// A tensor is wrong.
     #[error("tensor {name}: {problem}")]
     Tensor {
         /// The tensor's name, quoted.
@@ -159,16 +159,15 @@ pub enum ErrorKind {
         problem: String,
     },
 
-    /// The zip archive is wrong.
+    /// Its zip archive is wrong.
     #[error("the zip archive cannot be read: {0}")]
     Zip(String),
 
-    /// The safetensors header is wrong.
+    /// Its safetensors header is wrong.
     #[error("the safetensors file cannot be read: {0}")]
     Safetensors(String),
 
-    /// A well-formed file that holds something else than named tensors, or more than the bounds
-    /// allow.
+    /// It is well-formed, but does not contain named tensors, or exceeds a limit.
     #[error("{0}")]
     Contents(String),
 }
@@ -189,8 +188,7 @@ impl ErrorKind {
     }
 }
 
-/// Bytes from a file, fit for a log: as [`quote`] where they are ASCII text, else the first few in
-/// hexadecimal.
+/// Bytes from a file, fit for an error: as [`quote`] if they are ASCII text, else the first few in hexadecimal.
 pub(super) fn quote_bytes(bytes: &[u8]) -> String {
     let printable = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
     let shown = &bytes[..bytes.len().min(SHOWN)];

@@ -1,11 +1,11 @@
-//! Files that are written whole or not at all.
+//! Replaces whole files: readers see the old file or the whole new one.
 
 use std::fs::Permissions;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-/// The folder that a file is in.
+/// The folder of a file.
 #[must_use]
 pub fn folder(of: &Path) -> &Path {
     match of.parent() {
@@ -14,15 +14,15 @@ pub fn folder(of: &Path) -> &Path {
     }
 }
 
-/// Writes a file beside `path`, and renames it to `path` when it is whole and on the disk.
+/// Writes a temporary file beside `path`, and renames it to `path` when it is complete and on the disk.
 ///
 /// # Errors
-/// Where that fails; what `path` was is still there.
+/// If that fails; `path` does not change then.
 pub fn replace(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    // Like any new file: what the umask leaves, not `tempfile`'s owner-only.
+    // As for any new file the umask applies, unlike to `tempfile`'s owner-only mode.
     let permissions = Permissions::from_mode(0o666);
     let temporary = tempfile::Builder::new()
         .permissions(permissions)

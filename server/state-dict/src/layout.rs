@@ -1,8 +1,7 @@
-//! The arithmetic of shapes and strides, in elements. Everything is checked: the numbers come from
+//! The arithmetic of shapes and strides, in elements. Every operation is checked, because the numbers come from
 //! files.
 
-/// The number of elements of that shape; 1 for a scalar's, which is empty. `None` where `usize`
-/// cannot hold it.
+/// The number of elements of a shape; 1 for a scalar's, which is empty. `None` if it exceeds `usize`.
 pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
     if shape.contains(&0) {
         return Some(0);
@@ -12,7 +11,7 @@ pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
         .try_fold(1_usize, |count, &size| count.checked_mul(size))
 }
 
-/// The strides of a row-major tensor without gaps. `None` where `usize` cannot hold one.
+/// The strides of a row-major tensor without gaps. `None` if one exceeds `usize`.
 pub(super) fn contiguous_strides(shape: &[usize]) -> Option<Vec<usize>> {
     let mut strides = vec![1_usize; shape.len()];
     for axis in (1..shape.len()).rev() {
@@ -22,8 +21,7 @@ pub(super) fn contiguous_strides(shape: &[usize]) -> Option<Vec<usize>> {
     Some(strides)
 }
 
-/// Whether row-major order visits the elements one after the other. Strides of axes of size 1 do
-/// not matter.
+/// Whether the elements lie in row-major order without gaps. Strides of axes of size 1 do not matter.
 pub(super) fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
     let mut expected = Some(1_usize);
     shape.contains(&0)
@@ -34,8 +32,8 @@ pub(super) fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
         })
 }
 
-/// How many elements lie from the first to the last, both included; 0 for an empty tensor. `None`
-/// where `usize` cannot hold it. `shape` and `strides` have the same length.
+/// The number of elements from the first to the last, both included; 0 for an empty tensor. `None` if it exceeds
+/// `usize`. `shape` and `strides` have the same length.
 pub(super) fn span(shape: &[usize], strides: &[usize]) -> Option<usize> {
     if shape.contains(&0) {
         return Some(0);

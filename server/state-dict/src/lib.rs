@@ -1,28 +1,58 @@
-//! State dicts from files: names and tensors, without Python and without running anything.
+//! Tensors from `.pth` and `.safetensors` files, without Python.
 //!
-//! [`StateDict::open`] recognises the file from its bytes, checks everything that can be checked,
-//! and hands out tensors that are views into the mapped file. It knows nothing of networks or of
-//! HTTP.
+//! [`StateDict::open`] recognises a file by its bytes, checks its whole structure, and gives tensors that are views
+//! into the mapped file. [`write_safetensors`] writes tensors to a safetensors file.
+//!
+//! The crate knows nothing of networks, and opens no connections. It executes nothing from a file: the pickles
+//! inside `.pth` files are read as data. A file is hostile until it has been read: a number that it declares is
+//! compared with the bytes that are there before anything is allocated, nothing recurses, and `limits` has every
+//! other bound.
 //!
 //! ```text
-//! state_dict    the way in: map the file, recognise it, read it, look tensors up
-//! sniff         which format the first bytes announce, and what people download by mistake
-//! pth           the two files torch.save writes: the pre-1.6 stream (legacy) and today's zip
+//! state_dict    the front door: maps a file, recognises it, reads it, looks tensors up
+//! sniff         the format by the first bytes, and the files that people download by mistake
+//! pth           the two formats of torch.save: the stream before PyTorch 1.6 (legacy), and zip
 //! pickle        an unpickler that knows a short list of names and calls nothing
 //! archive       the directory of a zip file whose records are stored, not compressed
-//! safetensors   read and write
+//! safetensors   reads and writes safetensors files
 //! tensor        one tensor: shape, strides, conversion, statistics
 //! layout dtype  the arithmetic of shapes and strides; element types
-//! mapped        the file's bytes; the only `unsafe`
-//! limits        every bound on what a file may ask for
-//! error         what can be wrong with a file, said so that it can be put right
-//! quote         text from a file, made fit for an error
-//! files         written whole or not at all
+//! mapped        the file's bytes; the only `unsafe` code
+//! limits        every bound on what a file may contain
+//! error         what can be wrong with a file, and what to do about it
+//! files         replaces whole files
+//! quote         makes text from outside fit for an error
 //! ```
 //!
-//! A file is hostile until it has been read: nothing is allocated from a number it declares before
-//! that number is compared with the bytes that are there, nothing recurses, and `limits` lists
-//! every other bound.
+//! [`files`] and [`quote()`] serve more than state dicts. They are here because this crate needs them and depends on
+//! no other crate of the workspace; the other crates use them from here.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use state_dict::{Dtype, NewTensor, StateDict, write_safetensors};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("weights.safetensors");
+//! let bias = NewTensor {
+//!     name: "conv.bias".into(),
+//!     dtype: Dtype::F32,
+//!     shape: vec![2].into(),
+//!     bytes: [0.5_f32, -1.0].map(f32::to_le_bytes).concat().into(),
+//! };
+//! write_safetensors(&path, vec![bias], &BTreeMap::new())?;
+//!
+//! let weights = StateDict::open(&path)?;
+//! assert_eq!(weights.format().name(), "safetensors");
+//! assert_eq!(weights.get("conv.bias").unwrap().to_f32(), [0.5, -1.0]);
+//!
+//! // Not weights: the error says what it is, and what to do.
+//! let error = StateDict::from_bytes(b"<html><title>Not found</title>".to_vec()).unwrap_err();
+//! assert!(error.to_string().contains("an HTML page"));
+//! # Ok(())
+//! # }
+//! ```
 
 mod archive;
 mod dtype;

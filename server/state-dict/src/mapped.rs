@@ -6,7 +6,7 @@ use std::ops::Deref;
 
 use memmap2::Mmap;
 
-/// Bytes that stay where they are: a mapped file, or a buffer.
+/// Bytes that do not move: a mapped file, or a buffer.
 pub(super) enum Bytes {
     Mapped(Mmap),
     Owned(Vec<u8>),
@@ -17,12 +17,11 @@ impl Bytes {
     #[expect(unsafe_code, reason = "mapping a file; see SAFETY")]
     pub(super) fn map(file: &File) -> io::Result<Self> {
         // SAFETY: the map is private and read-only, and lives as long as every slice taken from it.
-        // What nobody can promise is that no other process writes to the file or cuts it short
-        // meanwhile. Files of weights are replaced, not edited (`write_safetensors` renames a
-        // finished file into place, and so do image layers and volumes). If one is edited all the
-        // same: every offset was checked against the length at opening and only plain bytes are
-        // read, so a write means other numbers, never a broken invariant; a cut means SIGBUS, which
-        // ends the process.
+        // Another process could still write to the file or cut it short. Files of weights are
+        // replaced, not edited (`write_safetensors` renames a complete file into place, and so do
+        // container images and volumes). If one is edited: every offset was checked against the
+        // length at opening, and only plain bytes are read, so a write gives other numbers but breaks
+        // no invariant; a cut causes SIGBUS, which ends the process.
         unsafe { Mmap::map(file) }.map(Self::Mapped)
     }
 }

@@ -1,17 +1,18 @@
-//! Text from outside, fit for a log or an answer.
+//! Makes text from outside fit for an error, a log or a response.
 
 use std::fmt::Write as _;
 
-/// The most that is shown of it, in characters.
+/// Maximum number of characters that are shown.
 pub(crate) const SHOWN: usize = 80;
 
-/// The text in backquotes, escaped, cut.
+/// The text in backquotes, with control characters escaped, cut after 80 characters.
 #[must_use]
 pub fn quote(text: &str) -> String {
     let mut quoted = String::from("`");
     let mut rest = text.chars();
     for character in rest.by_ref().take(SHOWN) {
-        // Quotes need no escape: control characters do, and what turns the direction of text.
+        // `escape_debug` escapes control characters and those that change the direction of text, and also
+        // quotes, which are harmless.
         if matches!(character, '"' | '\'') {
             quoted.push(character);
         } else {

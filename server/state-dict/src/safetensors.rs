@@ -1,8 +1,7 @@
-//! The safetensors format: a JSON header, then the tensors' bytes. Read as views; written in one
-//! go.
+//! The safetensors format: a JSON header, then the tensors' bytes.
 //!
-//! The format is described at <https://github.com/huggingface/safetensors#format>; the
-//! `safetensors` crate checks files when they are read.
+//! <https://github.com/huggingface/safetensors#format> describes it. The `safetensors` crate checks files when they
+//! are read.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -21,10 +20,10 @@ use super::tensor::Tensor;
 use crate::files;
 use crate::quote::quote;
 
-/// The bytes before the header, which tell its length.
+/// Bytes before the header, with its length.
 const LENGTH: usize = 8;
 
-/// Reads a whole file: its tensors, in the order of their bytes, and its metadata.
+/// Reads a whole file: its tensors in the order of their bytes, and its metadata.
 pub(super) fn read(file: &[u8]) -> Result<(Entries, BTreeMap<String, String>), ErrorKind> {
     check_header_length(file)?;
     let (header, metadata) =
@@ -33,7 +32,7 @@ pub(super) fn read(file: &[u8]) -> Result<(Entries, BTreeMap<String, String>), E
     if names.len() > limits::TENSORS {
         let most = limits::TENSORS;
         return Err(ErrorKind::Contents(format!(
-            "more than {most} tensors, the most that are read"
+            "more than {most} tensors, the limit"
         )));
     }
     let mut entries = Entries::with_capacity(names.len());
@@ -42,38 +41,42 @@ pub(super) fn read(file: &[u8]) -> Result<(Entries, BTreeMap<String, String>), E
         let entry = entry(&name, info, LENGTH + header)?;
         entries.insert(name, entry);
     }
-    let facts = metadata.metadata().iter().flatten();
-    let facts = facts
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    Ok((entries, facts))
+    Ok((
+        entries,
+        metadata
+            .metadata()
+            .iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+    ))
 }
 
-/// `data` is where the tensors' bytes begin in the file.
+/// The tensors' bytes begin at `data` in the file.
 fn entry(name: &str, info: &TensorInfo, data: usize) -> Result<Entry, ErrorKind> {
     let wrong = |problem: String| ErrorKind::tensor(name, problem);
     if name.len() > limits::NAME {
         return Err(wrong(format!(
-            "its name is longer than {} bytes, the most that are read",
+            "its name is longer than {} bytes, the limit",
             limits::NAME
         )));
     }
     if info.shape.len() > limits::DIMENSIONS {
         return Err(wrong(format!(
-            "it has {} axes; {} at most are read",
+            "it has {} axes; the limit is {}",
             info.shape.len(),
             limits::DIMENSIONS
         )));
     }
     let dtype = Dtype::from_safetensors_name(&info.dtype.to_string()).ok_or_else(|| {
         wrong(format!(
-            "its element type is {}, which is not read (only BOOL, integers of 8 to 64 bits, F16, \
-             BF16, F32, F64)",
+            "its element type is {}; BOOL, integers of 8 to 64 bits, F16, BF16, F32 and F64 are \
+             accepted",
             info.dtype
         ))
     })?;
-    let strides = layout::contiguous_strides(&info.shape);
-    let strides = strides.ok_or_else(|| wrong(format!("its shape {:?} overflows", info.shape)))?;
+    let strides = layout::contiguous_strides(&info.shape)
+        .ok_or_else(|| wrong(format!("its shape {:?} overflows", info.shape)))?;
     let (start, end) = info.data_offsets;
     Ok(Entry {
         dtype,
@@ -83,13 +86,13 @@ fn entry(name: &str, info: &TensorInfo, data: usize) -> Result<Entry, ErrorKind>
     })
 }
 
-/// The crate would parse up to 100 MB of JSON.
+/// The `safetensors` crate would parse up to 100 MB of JSON.
 fn check_header_length(file: &[u8]) -> Result<(), ErrorKind> {
     match header_length(file) {
         Some(length) if length > limits::SAFETENSORS_HEADER as u64 => {
             let most = limits::SAFETENSORS_HEADER;
             Err(ErrorKind::Safetensors(format!(
-                "its header has {length} bytes; {most} at most are read"
+                "its header has {length} bytes; the limit is {most}"
             )))
         }
         _ => Ok(()),
@@ -100,7 +103,7 @@ fn header_length(file: &[u8]) -> Option<u64> {
     file.first_chunk().map(|length| u64::from_le_bytes(*length))
 }
 
-/// What the crate found, with the sizes that it does not tell.
+/// An error of the `safetensors` crate, with the sizes that it lacks.
 fn explain(file: &[u8], error: &SafeTensorError) -> ErrorKind {
     let header = header_length(file)
         .and_then(|length| usize::try_from(length).ok())
@@ -135,7 +138,7 @@ fn explain(file: &[u8], error: &SafeTensorError) -> ErrorKind {
     }
 }
 
-/// A tensor to be written.
+/// A tensor to write.
 #[derive(Clone, Debug)]
 pub struct NewTensor<'a> {
     /// Its name.
@@ -159,16 +162,14 @@ impl<'a> From<Tensor<'a>> for NewTensor<'a> {
     }
 }
 
-/// Writes a safetensors file, or replaces one. Readers see the old file or the whole new one: it is
-/// written beside its place, under another name, and renamed.
+/// Writes a safetensors file, or replaces one. Readers see the old file or the whole new one.
 ///
-/// Tensors keep their types and their order, but wider types come before narrower ones, so that
-/// every tensor's bytes are aligned. The same input gives the same bytes.
+/// Tensors keep their types and their order, but wider types come before narrower ones, so that every tensor's
+/// bytes are aligned. The same input gives the same bytes.
 ///
 /// # Errors
 ///
-/// When a name is used twice or is `__metadata__`, when a shape does not fit its bytes, and when
-/// the file cannot be written.
+/// If a name is used twice or is `__metadata__`, a shape does not fit its bytes, or the file cannot be written.
 pub fn write_safetensors(
     path: &Path,
     mut tensors: Vec<NewTensor<'_>>,
@@ -185,14 +186,14 @@ pub fn write_safetensors(
 ///
 /// # Errors
 ///
-/// When a name is used twice or is `__metadata__`, or when a shape does not fit its bytes.
+/// If a name is used twice or is `__metadata__`, or a shape does not fit its bytes.
 pub fn safetensors_bytes(
     mut tensors: Vec<NewTensor<'_>>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, Error> {
     let header = header(Path::new("<memory>"), &mut tensors, metadata)?;
     let mut bytes = Vec::new();
-    // A vector takes everything.
+    // Writing to a vector cannot fail.
     let _ = write(&mut bytes, &header, &tensors);
     Ok(bytes)
 }
@@ -209,7 +210,7 @@ fn write(
         .try_for_each(|tensor| file.write_all(&tensor.bytes))
 }
 
-/// Puts the tensors in the order of the file, and gives its header.
+/// Puts the tensors in the order of the file, and returns its header.
 fn header(
     path: &Path,
     tensors: &mut [NewTensor<'_>],

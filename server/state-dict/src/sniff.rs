@@ -1,9 +1,9 @@
-//! What kind of file this is, from its bytes; never from its name.
+//! Recognises the kind of a file by its bytes, never by its name.
 
 use super::error::{ErrorKind, quote_bytes};
 use crate::quote::quote;
 
-/// The formats that hold state dicts.
+/// The formats of state dicts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     Pickle,
@@ -11,10 +11,10 @@ pub(super) enum Kind {
     Safetensors,
 }
 
-/// How far into a file its text is looked at.
-const LOOKED_AT: usize = 64 << 10;
+/// How many bytes of a text file are inspected.
+const INSPECTED: usize = 64 << 10;
 
-/// Files that are packed, by their first bytes.
+/// Packed files, by their first bytes.
 const PACKED: [(&[u8], &str); 6] = [
     (b"\x1f\x8b", "a gzip archive"),
     (b"\xfd7zXZ\0", "an xz archive"),
@@ -31,7 +31,10 @@ const OTHERS: [(&[u8], &str); 3] = [
     (b"GGUF", "a GGUF file"),
 ];
 
-/// Tells the format, or why the file has none of them.
+/// Recognises the format.
+///
+/// # Errors
+/// If the file has none of them.
 pub(super) fn sniff(file: &[u8]) -> Result<Kind, ErrorKind> {
     if file.is_empty() {
         return Err(ErrorKind::Empty);
@@ -42,7 +45,7 @@ pub(super) fn sniff(file: &[u8]) -> Result<Kind, ErrorKind> {
     if is_safetensors(file) {
         return Ok(Kind::Safetensors);
     }
-    // Since protocol 2 pickles say that they are some. Before, the magic number is written in
+    // Pickles announce themselves since protocol 2. Older ones of torch.save begin with the magic number in
     // decimal.
     if file.starts_with(b"\x80") || file.starts_with(b"L119547037146038801333356") {
         return Ok(Kind::Pickle);
@@ -50,8 +53,8 @@ pub(super) fn sniff(file: &[u8]) -> Result<Kind, ErrorKind> {
     Err(refuse(file))
 }
 
-/// A little-endian length of plausible size, then JSON. Text cannot begin so: five of the length's
-/// bytes are zero.
+/// A little-endian length of plausible size, then JSON. Text cannot begin like this, because at least three of the
+/// length's bytes are zero.
 fn is_safetensors(file: &[u8]) -> bool {
     let Some((length, header)) = file.split_first_chunk() else {
         return false;
@@ -59,7 +62,7 @@ fn is_safetensors(file: &[u8]) -> bool {
     header.first() == Some(&b'{') && u64::from_le_bytes(*length) >> 40 == 0
 }
 
-/// Says what the file is instead.
+/// Tells what the file is instead.
 fn refuse(file: &[u8]) -> ErrorKind {
     let starts_with =
         |(magic, what): &(&[u8], &'static str)| file.starts_with(magic).then_some(*what);
@@ -105,8 +108,7 @@ fn refuse_tar(file: &[u8]) -> ErrorKind {
 }
 
 fn refuse_git_lfs(pointer: &[u8]) -> ErrorKind {
-    let pointer = String::from_utf8_lossy(&pointer[..pointer.len().min(1024)]);
-    let size = pointer
+    let size = String::from_utf8_lossy(&pointer[..pointer.len().min(1024)])
         .lines()
         .find_map(|line| line.strip_prefix("size ")?.parse::<u64>().ok());
     ErrorKind::GitLfsPointer {
@@ -114,12 +116,12 @@ fn refuse_git_lfs(pointer: &[u8]) -> ErrorKind {
     }
 }
 
-/// A page or a message that a server sent in place of the file.
+/// A page or a message that a server sent instead of the file.
 fn refuse_text(file: &[u8]) -> Option<ErrorKind> {
-    let text = String::from_utf8_lossy(&file[..file.len().min(LOOKED_AT)]);
-    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let decoded = String::from_utf8_lossy(&file[..file.len().min(INSPECTED)]);
+    let text = decoded.trim_start_matches('\u{feff}').trim_start();
     let (what, excerpt) = if let Some(markup) = text.strip_prefix('<') {
-        // S3 and its kin answer in XML, with <Code> and <Message>.
+        // S3 and its likes respond in XML, with <Code> and <Message>.
         let is_xml = markup.starts_with("?xml") || markup.starts_with("Error");
         let what = if is_xml {
             "an XML document"
@@ -143,7 +145,7 @@ fn refuse_text(file: &[u8]) -> Option<ErrorKind> {
 
 /// The text of the first element of that name, quoted.
 fn element(text: &str, name: &str) -> Option<String> {
-    // Keeps every offset.
+    // ASCII lower case keeps every offset.
     let lower = text.to_ascii_lowercase();
     let tag = lower.find(&format!("<{name}"))?;
     let start = tag + lower[tag..].find('>')? + 1;
@@ -152,7 +154,7 @@ fn element(text: &str, name: &str) -> Option<String> {
     (!inner.is_empty()).then(|| beginning(inner))
 }
 
-/// The first characters of a text, with its white space made single, quoted.
+/// The first characters of a text, with each run of white space replaced by one space, quoted.
 fn beginning(text: &str) -> String {
     let words: Vec<_> = text.split_whitespace().take(60).collect();
     let mut characters = words.join(" ");

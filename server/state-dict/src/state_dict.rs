@@ -1,4 +1,4 @@
-//! The way in: a file, mapped, recognised and read.
+//! The front door: maps a file, recognises it and reads it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,22 +15,7 @@ use super::sniff::{Kind, sniff};
 use super::tensor::Tensor;
 use super::{pth, safetensors};
 
-/// A state dict: tensors by name, read from a file. It owns the mapped file; tensors are views into
-/// it.
-///
-/// ```no_run
-/// use std::path::Path;
-/// use ssd_server::weights::StateDict;
-///
-/// # fn main() -> Result<(), ssd_server::weights::Error> {
-/// let weights = StateDict::open(Path::new("ssd300_mAP_77.43_v2.pth"))?;
-/// println!("{} tensors from a {} file", weights.len(), weights.format());
-/// for tensor in weights.tensors() {
-///     println!("{} {} {:?}", tensor.name(), tensor.dtype(), tensor.shape());
-/// }
-/// # Ok(())
-/// # }
-/// ```
+/// A state dict: tensors by name, read from a file. It owns the mapped file; tensors are views into it.
 pub struct StateDict {
     path: PathBuf,
     format: Format,
@@ -42,35 +27,35 @@ pub struct StateDict {
 /// Tensors by name, in the file's order.
 pub(super) type Entries = IndexMap<String, Entry>;
 
-/// What is known of a tensor. It lies inside the file.
+/// A tensor in the file, inside its bounds.
 pub(super) struct Entry {
     pub(super) dtype: Dtype,
     pub(super) shape: Vec<usize>,
-    /// As many as there are axes.
+    /// One per axis.
     pub(super) strides: Vec<usize>,
-    /// From the first element to the last, in the file.
+    /// The position in the file, from the first element to the last.
     pub(super) bytes: Range<usize>,
 }
 
-/// The kind of file that a state dict came from.
+/// The kind of file from which a state dict was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// What `torch.save` wrote before `PyTorch` 1.6: one stream of pickles and raw data.
+    /// Written by `torch.save` before `PyTorch` 1.6: one stream of pickles and raw data.
     PthLegacy(Dialect),
-    /// What `torch.save` writes today: a zip archive.
+    /// Written by `torch.save` since then: a zip archive.
     PthZip(Dialect),
     /// Safetensors.
     Safetensors,
 }
 
-/// What a pickle tells about its writer.
+/// What a pickle reveals about its writer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dialect {
-    /// The pickle protocol, 0 to 5. Protocols 0 and 1 do not tell which they are, and count as 0.
+    /// The pickle protocol, 0 to 5. Protocols 0 and 1 are not marked in the file, and count as 0.
     pub protocol: u8,
     /// It has strings as Python 2 wrote them.
     pub python2_strings: bool,
-    /// It makes tensors with `_rebuild_tensor`, as `PyTorch` 0.2 and 0.3 did, not with
+    /// It makes tensors with `_rebuild_tensor`, as `PyTorch` 0.2 and 0.3 did, instead of
     /// `_rebuild_tensor_v2`.
     pub rebuild_tensor_v1: bool,
     /// Tensors were on a GPU when they were saved.
@@ -111,17 +96,14 @@ impl fmt::Display for Format {
 }
 
 impl StateDict {
-    /// Reads a state dict from a file, which stays mapped. The format is told from the bytes, never
-    /// from the name.
+    /// Reads a state dict from a file, which stays mapped. The format is recognised by the bytes, never by the name.
     ///
-    /// Checks the whole structure, and for zip files the checksums of the tensors' data; otherwise
-    /// the data is not touched before it is asked for.
+    /// Checks the whole structure, and for zip files the checksums of the tensors' data. Other data is not read
+    /// before it is used.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is something else than a state dict, is damaged, cut short or
-    /// big-endian, or asks for more than the bounds allow. Every [`ErrorKind`] says what was found,
-    /// where, and what to do.
+    /// If the file cannot be read, is not a state dict, is damaged, cut short or big-endian, or exceeds a limit.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let bytes = map(path).map_err(|kind| Error::new(path, kind))?;
         Self::read(path, bytes)
@@ -147,19 +129,19 @@ impl StateDict {
         })
     }
 
-    /// The kind of file it came from.
+    /// The kind of file from which it was read.
     #[must_use]
     pub fn format(&self) -> &Format {
         &self.format
     }
 
-    /// The file it came from.
+    /// The file from which it was read.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What a safetensors file says about itself (`__metadata__`); empty for other files.
+    /// The metadata of a safetensors file (`__metadata__`); empty for other files.
     #[must_use]
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
@@ -216,7 +198,7 @@ impl fmt::Debug for StateDict {
 }
 
 fn map(path: &Path) -> Result<Bytes, ErrorKind> {
-    // Asked before opening, because opening a pipe waits for a writer.
+    // Checked before the file is opened, because opening a pipe waits for a writer.
     let failed = |action| move |cause| ErrorKind::Io { action, cause };
     let about = std::fs::metadata(path).map_err(failed("find the file"))?;
     if about.is_dir() {

@@ -15,28 +15,27 @@ pub struct Tensor<'a> {
     pub(super) dtype: Dtype,
     pub(super) shape: &'a [usize],
     pub(super) strides: &'a [usize],
-    /// From the first element to the last, unaligned; `layout::span` elements.
+    /// From the first element to the last, `layout::span` elements, unaligned.
     pub(super) data: &'a [u8],
 }
 
-/// A tensor's smallest, greatest and mean value, over the finite ones.
+/// The smallest, greatest and mean value of a tensor's finite values.
 ///
-/// `bool` counts as 0 and 1. Integers beyond 2⁵³ are rounded to the nearest `f64`.
+/// A `bool` counts as 0 or 1. Integers beyond 2⁵³ are rounded to the nearest `f64`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stats {
-    /// The smallest finite value; `None` where there is none.
+    /// The smallest finite value; `None` if there is none.
     pub min: Option<f64>,
-    /// The greatest finite value; `None` where there is none.
+    /// The greatest finite value; `None` if there is none.
     pub max: Option<f64>,
-    /// The mean of the finite values; `None` where there is none, or where their sum overflows.
+    /// The mean of the finite values; `None` if there is none, or their sum overflows.
     pub mean: Option<f64>,
-    /// How many values are NaN or infinite. Healthy weights have none.
+    /// How many values are NaN or infinite. Sound weights have none.
     pub non_finite: usize,
 }
 
 impl<'a> Tensor<'a> {
-    /// Its name in the state dict: `vgg.0.weight`. Names of nested dicts and lists are joined by
-    /// dots.
+    /// Its name in the state dict, such as `vgg.0.weight`. Names of nested dicts and lists are joined by dots.
     #[must_use]
     pub fn name(&self) -> &'a str {
         self.name
@@ -60,14 +59,14 @@ impl<'a> Tensor<'a> {
         self.strides
     }
 
-    /// The number of its elements: 1 for a scalar, 0 where an axis is empty.
+    /// The number of its elements: 1 for a scalar, 0 if an axis is empty.
     #[must_use]
     pub fn element_count(&self) -> usize {
-        // Neither overflows nor is `None`: checked when the file was opened.
+        // Not `None`: this was checked when the file was opened.
         layout::element_count(self.shape).unwrap_or(0)
     }
 
-    /// Its elements as little-endian bytes in row-major order; borrowed where the file has them so.
+    /// Its elements as little-endian bytes in row-major order, borrowed if they are in this order in the file.
     #[must_use]
     pub fn to_bytes(&self) -> Cow<'a, [u8]> {
         if layout::is_contiguous(self.shape, self.strides) {
@@ -79,8 +78,8 @@ impl<'a> Tensor<'a> {
 
     /// Its elements as `f32` in row-major order.
     ///
-    /// Types that `f32` cannot hold exactly are rounded to the nearest (64-bit integers by way of
-    /// `f64`); `bool` becomes 0 and 1.
+    /// Values that `f32` cannot represent are rounded to the nearest (64-bit integers through `f64`). A `bool`
+    /// becomes 0 or 1.
     #[must_use]
     pub fn to_f32(&self) -> Vec<f32> {
         let bytes = self.to_bytes();
@@ -91,10 +90,7 @@ impl<'a> Tensor<'a> {
             Dtype::BF16 => elements(&bytes, |bytes| bf16::from_le_bytes(bytes).to_f32()).collect(),
             _ => {
                 let mut values = Vec::with_capacity(self.element_count());
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "rounding is what was asked for"
-                )]
+                #[expect(clippy::cast_possible_truncation, reason = "documented to round")]
                 for_each(self.dtype, &bytes, |value| values.push(value as f32));
                 values
             }
@@ -113,7 +109,7 @@ impl<'a> Tensor<'a> {
     fn gather(&self) -> Vec<u8> {
         let size = self.dtype.size();
         let mut gathered = Vec::with_capacity(self.element_count() * size);
-        // Not contiguous, so there is an axis, and no axis is empty.
+        // Only called if not contiguous, so there is an axis, and no axis is empty.
         let (&inner, outer) = self.shape.split_last().expect("a scalar is contiguous");
         let inner_stride = self.strides[outer.len()];
         let mut index = vec![0; outer.len()];
@@ -123,7 +119,7 @@ impl<'a> Tensor<'a> {
                 let at = (start + position * inner_stride) * size;
                 gathered.extend_from_slice(&self.data[at..at + size]);
             }
-            // Counts `index` up like an odometer, `start` with it.
+            // Advances `index` like an odometer, and `start` with it.
             let mut axis = outer.len();
             loop {
                 if axis == 0 {
@@ -166,7 +162,7 @@ fn elements<const N: usize, T>(
 
 /// Calls `visit` with every element, as the nearest `f64`.
 fn for_each(dtype: Dtype, bytes: &[u8], visit: impl FnMut(f64)) {
-    #[expect(clippy::cast_precision_loss, reason = "rounding is what was asked for")]
+    #[expect(clippy::cast_precision_loss, reason = "documented to round")]
     match dtype {
         Dtype::Bool => elements(bytes, |[byte]| f64::from(u8::from(byte != 0))).for_each(visit),
         Dtype::U8 => elements(bytes, |bytes| u8::from_le_bytes(bytes).into()).for_each(visit),
@@ -184,7 +180,7 @@ fn for_each(dtype: Dtype, bytes: &[u8], visit: impl FnMut(f64)) {
     }
 }
 
-/// What [`Stats`] needs, value by value.
+/// Collects [`Stats`] value by value.
 struct Tally {
     min: f64,
     max: f64,

@@ -1,4 +1,4 @@
-//! Pictures as answers.
+//! Annotated pictures.
 
 use image::{ImageFormat, RgbImage};
 use reqwest::Response;
@@ -13,7 +13,7 @@ async fn accepting(request: RequestBuilder, accept: &str) -> Response {
     request.header(ACCEPT, accept).send().await.unwrap()
 }
 
-/// The picture that is answered, which is of that type.
+/// The picture in a response, which must have that media type.
 async fn picture(response: Response, media: &str) -> RgbImage {
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()[CONTENT_TYPE], media);
@@ -36,11 +36,11 @@ fn difference(a: &RgbImage, b: &RgbImage) -> f64 {
 }
 
 #[tokio::test]
-async fn what_is_found_is_drawn_where_the_json_says_in_the_colour_of_its_class() {
+async fn boxes_are_drawn_where_the_json_says_in_the_colour_of_the_class() {
     let app = App::spawn().await;
     let request = || app.predict_form("?top_k=1", bytes("cat.png"));
-    let answer = json(accepting(request(), "application/json").await).await;
-    let found = &answer["predictions"][0];
+    let response = json(accepting(request(), "application/json").await).await;
+    let found = &response["predictions"][0];
     let side = |name: &str| found["box"][name].as_f64().unwrap();
     let (left, top) = (side("x"), side("y"));
     let (right, bottom) = (left + side("width"), top + side("height"));
@@ -62,7 +62,7 @@ async fn what_is_found_is_drawn_where_the_json_says_in_the_colour_of_its_class()
     }
     let original = decoded("cat.png");
     assert_eq!(shown.dimensions(), original.dimensions());
-    // Neither a line nor a label is as wide.
+    // No line and no label is that wide.
     let far = |at: f64, edge: f64| (at - edge).abs() > 30.0;
     let mut same = 0;
     for (x, y, pixel) in shown.enumerate_pixels() {
@@ -81,11 +81,11 @@ async fn what_is_found_is_drawn_where_the_json_says_in_the_colour_of_its_class()
 }
 
 #[tokio::test]
-async fn where_nothing_is_found_the_answer_is_the_picture_upright() {
+async fn without_detections_the_response_is_the_upright_picture() {
     let app = App::spawn().await;
     let reference = decoded("pictures/reference.png");
     for orientation in 1..=8 {
-        // Lossless, so that the pixels are the same.
+        // Lossless: the pixels are the same.
         let sent = bytes(&format!("pictures/exif{orientation}.webp"));
         let request = app.predict_form("?threshold=1", sent);
         let shown = picture(accepting(request, "image/png").await, "image/png").await;
@@ -97,16 +97,15 @@ async fn where_nothing_is_found_the_answer_is_the_picture_upright() {
 }
 
 #[tokio::test]
-async fn pictures_of_every_shape_are_answered() {
+async fn pictures_of_every_shape_are_annotated() {
     let app = App::spawn().await;
     for (width, height) in [(1, 1), (3, 2000), (2000, 3)] {
         let mut png = std::io::Cursor::new(Vec::new());
         RgbImage::new(width, height)
             .write_to(&mut png, ImageFormat::Png)
             .unwrap();
-        let png = png.into_inner();
         for media in ["image/png", "image/jpeg"] {
-            let request = app.predict_form("?threshold=0.01", png.clone());
+            let request = app.predict_form("?threshold=0.01", png.get_ref().clone());
             let shown = picture(accepting(request, media).await, media).await;
             assert_eq!(shown.dimensions(), (width, height));
         }
@@ -114,7 +113,7 @@ async fn pictures_of_every_shape_are_answered() {
 }
 
 #[tokio::test]
-async fn the_form_of_the_answer_is_what_accept_likes_best() {
+async fn accept_selects_the_representation_with_the_greatest_weight() {
     let app = App::spawn().await;
     let (json, jpeg, png) = ("application/json", "image/jpeg", "image/png");
     let cases = [
@@ -137,7 +136,7 @@ async fn the_form_of_the_answer_is_what_accept_likes_best() {
         ("text/html, image/webp, image/apng, */*;q=0.8", json),
         ("text/html, image/png ; q=0.001", png),
         ("image/jpeg; level=1 ; Q=0.3 , image/png;q=0.2", jpeg),
-        // What cannot be read counts for nothing.
+        // Invalid ranges are ignored.
         (
             "image/jpeg;q=high, image/png;q=2, application/json;q=0.1",
             json,
@@ -146,20 +145,21 @@ async fn the_form_of_the_answer_is_what_accept_likes_best() {
     ];
     for (accept, expected) in cases {
         let request = app.predict_form("", bytes("pictures/rgb.bmp"));
-        let answer = accepting(request, accept).await;
-        assert_eq!(answer.status(), 200, "{accept}");
-        assert_eq!(answer.headers()[CONTENT_TYPE], expected, "{accept}");
-        assert_eq!(answer.headers()[VARY], "Accept");
+        let response = accepting(request, accept).await;
+        assert_eq!(response.status(), 200, "{accept}");
+        assert_eq!(response.headers()[CONTENT_TYPE], expected, "{accept}");
+        assert_eq!(response.headers()[VARY], "Accept");
     }
     // Several lines are one list.
-    let request = app.predict_form("", bytes("pictures/rgb.bmp"));
-    let request = request.header(ACCEPT, "application/json;q=0.5");
-    let answer = accepting(request, "image/png;q=0.6").await;
-    assert_eq!(answer.headers()[CONTENT_TYPE], png);
+    let request = app
+        .predict_form("", bytes("pictures/rgb.bmp"))
+        .header(ACCEPT, "application/json;q=0.5");
+    let response = accepting(request, "image/png;q=0.6").await;
+    assert_eq!(response.headers()[CONTENT_TYPE], png);
 }
 
 #[tokio::test]
-async fn a_request_without_accept_is_answered_in_json() {
+async fn without_accept_the_response_is_json() {
     let app = App::spawn().await;
     let picture = bytes("pictures/rgb.bmp");
     let mut connection = app.connect().await;
@@ -167,15 +167,15 @@ async fn a_request_without_accept_is_answered_in_json() {
     let headers = length + "Content-Type: image/bmp\r\nConnection: close\r\n";
     connection.send(head(&headers)).await;
     connection.send(&picture).await;
-    let answer = connection.read_all().await;
+    let response = connection.read_all().await;
     assert!(
-        answer.contains("content-type: application/json\r\n"),
-        "{answer}"
+        response.contains("content-type: application/json\r\n"),
+        "{response}"
     );
 }
 
 #[tokio::test]
-pub(super) async fn who_accepts_nothing_that_there_is_is_told_so_before_the_body_is_read() {
+async fn an_accept_that_matches_nothing_is_406_before_the_body_is_read() {
     let app = App::spawn().await;
     for accept in [
         "text/html",
@@ -185,14 +185,14 @@ pub(super) async fn who_accepts_nothing_that_there_is_is_told_so_before_the_body
         "application/json;q=0",
         "application/problem+json",
     ] {
-        let answer = accepting(app.predict(""), accept).await;
-        assert_eq!(answer.headers()[VARY], "Accept");
-        let detail = problem(answer, 406, "not-acceptable").await;
-        let expected = "; there are application/json, image/jpeg and image/png.";
+        let response = accepting(app.predict(""), accept).await;
+        assert_eq!(response.headers()[VARY], "Accept");
+        let detail = problem(response, 406, "not-acceptable").await;
+        let expected = "; the server can send application/json, image/jpeg, image/png.";
         assert!(detail.ends_with(expected), "{detail}");
         assert!(detail.contains(&format!("`{accept}`")), "{detail}");
     }
-    // Other errors are problem details, whatever is accepted.
+    // Other errors are problem details, whatever the client accepts.
     let broken = app.predict_form("", b"no picture".to_vec());
     problem(
         accepting(broken, "image/png").await,
@@ -203,7 +203,7 @@ pub(super) async fn who_accepts_nothing_that_there_is_is_told_so_before_the_body
 }
 
 #[tokio::test]
-async fn a_picture_longer_than_a_jpeg_can_be_is_given_as_png_only() {
+async fn a_picture_too_long_for_jpeg_is_returned_as_png_only() {
     let app = App::spawn().await;
     let mut png = std::io::Cursor::new(Vec::new());
     let long = RgbImage::new(65_536, 1);
@@ -217,21 +217,19 @@ async fn a_picture_longer_than_a_jpeg_can_be_is_given_as_png_only() {
 }
 
 #[tokio::test]
-async fn drawing_is_a_stage_of_its_own_where_it_was_done() {
+async fn annotating_is_a_stage_of_annotated_responses() {
     let app = App::spawn_with(&[("MANAGEMENT_PORT", "0")]).await;
     let timing = async |accept: &str| {
         let request = app.predict_form("", bytes("pictures/rgb.bmp"));
-        let answer = accepting(request, accept).await;
-        answer.headers()["server-timing"]
+        let response = accepting(request, accept).await;
+        response.headers()["server-timing"]
             .to_str()
             .unwrap()
             .to_owned()
     };
     assert!(!timing("application/json").await.contains("annotate"));
     assert!(timing("image/png").await.contains(", annotate;dur="));
-    let url = format!("http://{}/metrics", app.management.unwrap());
-    let metrics = app.client.get(url).send().await.unwrap();
-    let metrics = metrics.text().await.unwrap();
+    let metrics = app.metrics().await;
     for (stage, count) in [("annotate", 1), ("forward", 2)] {
         let line = format!("ssd_request_duration_seconds_count{{stage=\"{stage}\"}} {count}\n");
         assert!(metrics.contains(&line), "{metrics}");

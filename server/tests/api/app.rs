@@ -4,12 +4,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode};
+use poem::Endpoint;
+use reqwest::{Client, Response};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, RequestBuilder};
 use serde_json::Value;
+use ssd_detector::precision::Requested;
+use ssd_server::api::{Context, Options, Readiness, routes};
 use ssd_server::config::{Settings, Variables};
-use ssd_server::engine::Files;
+use ssd_server::engine::{Engine, Files, Limits, Wrap};
 use ssd_server::server::{Application, Error};
+use ssd_server::telemetry::Metrics;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -17,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use super::contract;
 
-/// Longest wait for anything that must happen: only a test that fails waits so long.
+/// How long to wait for what must happen; only a failing test waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn data(name: &str) -> PathBuf {
@@ -49,6 +53,29 @@ pub fn settings(changes: &[(&str, &str)]) -> Settings {
     Settings::load(None, &variables).unwrap()
 }
 
+/// The readiness of a server whose model is loaded.
+pub async fn loaded() -> Readiness {
+    let limits = Limits::from(&settings(&[]));
+    let engine =
+        tokio::task::spawn_blocking(move || Engine::start(&files(), Requested::REFERENCE, limits));
+    let readiness = Readiness::default();
+    readiness.ready(engine.await.unwrap().unwrap());
+    readiness
+}
+
+/// A server without sockets.
+pub fn endpoint(
+    changes: &[(&str, &str)],
+    readiness: &Readiness,
+) -> impl Endpoint<Output = poem::Response> + use<> {
+    let options = Options::from(&settings(changes));
+    routes(&Context::new(
+        options,
+        readiness.clone(),
+        Metrics::default(),
+    ))
+}
+
 pub struct App {
     pub address: SocketAddr,
     pub management: Option<SocketAddr>,
@@ -65,17 +92,21 @@ impl App {
 
     pub async fn spawn_with(changes: &[(&str, &str)]) -> Self {
         let app = Self::begin(changes).await;
-        while app.get("/readyz").await.status() != StatusCode::OK {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        app.until("/readyz", 200).await;
         app
     }
 
     /// A server that may not be ready yet.
     pub async fn begin(changes: &[(&str, &str)]) -> Self {
+        Self::begin_with(changes, Wrap::default()).await
+    }
+
+    /// The same, with a wrapper around the network.
+    pub async fn begin_with(changes: &[(&str, &str)], wrap: Wrap) -> Self {
         let application = Application::build(settings(changes), files())
             .await
-            .unwrap();
+            .unwrap()
+            .with_network(wrap);
         let address = application.address();
         let management = application.management_address();
         let (stop, stopped) = oneshot::channel();
@@ -95,6 +126,24 @@ impl App {
 
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Waits until a path returns a status.
+    pub async fn until(&self, path: &str, status: u16) {
+        let waiting = async {
+            while self.get(path).await.status() != status {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(waited.is_ok(), "{path} never returned {status}");
+    }
+
+    /// The metrics of the management port.
+    pub async fn metrics(&self) -> String {
+        let address = self.management.unwrap();
+        let response = reqwest::get(format!("http://{address}/metrics")).await;
+        response.unwrap().text().await.unwrap()
     }
 
     pub async fn get(&self, path: &str) -> Response {
@@ -127,11 +176,11 @@ impl App {
             .unwrap();
     }
 
-    /// A connection of one's own.
+    /// A new connection.
     pub async fn connect(&self) -> Raw {
         Raw {
             stream: TcpStream::connect(self.address).await.unwrap(),
-            asked: String::new(),
+            request_line: String::new(),
         }
     }
 }
@@ -141,11 +190,11 @@ pub fn form(picture: Vec<u8>) -> reqwest::multipart::Form {
     reqwest::multipart::Form::new().part("image", part)
 }
 
-/// A connection whose every byte is the test's.
+/// A connection on which the test sends every byte.
 pub struct Raw {
     stream: TcpStream,
     /// The first line of the last request.
-    asked: String,
+    request_line: String,
 }
 
 impl Raw {
@@ -157,7 +206,7 @@ impl Raw {
         let text = String::from_utf8_lossy(bytes.as_ref());
         let first = text.lines().next().unwrap_or_default();
         if first.ends_with(" HTTP/1.1") {
-            first.clone_into(&mut self.asked);
+            first.clone_into(&mut self.request_line);
         }
         self.stream.write_all(bytes.as_ref()).await
     }
@@ -175,9 +224,9 @@ impl Raw {
             .await
             .unwrap()
             .unwrap();
-        let all = String::from_utf8(all).unwrap();
-        contract::compare_text(&self.asked, &all);
-        all
+        let text = String::from_utf8(all).unwrap();
+        contract::compare_text(&self.request_line, &text);
+        text
     }
 
     /// How many bytes the server still sends until the connection ends, however it does.
@@ -200,9 +249,9 @@ impl Raw {
             }
         };
         tokio::time::timeout(PATIENCE, reading).await.unwrap();
-        let all = String::from_utf8(all).unwrap();
-        contract::compare_text(&self.asked, &all);
-        all
+        let text = String::from_utf8(all).unwrap();
+        contract::compare_text(&self.request_line, &text);
+        text
     }
 }
 
@@ -213,7 +262,7 @@ pub fn head(headers: &str) -> String {
     )
 }
 
-/// An answer's JSON.
+/// The JSON of a response.
 pub async fn json(response: Response) -> Value {
     serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
 }

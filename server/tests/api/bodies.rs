@@ -1,9 +1,9 @@
-//! Bounds on bodies, in size and in time.
+//! Limits of bodies, in size and in time.
 
 use super::app::{App, bytes, head, problem};
 
 #[tokio::test]
-async fn a_body_of_the_limit_is_taken_and_one_byte_more_is_not() {
+async fn a_body_of_the_limit_is_accepted_and_one_byte_more_is_not() {
     let picture = bytes("pictures/rgb.bmp");
     let limit = picture.len().to_string();
     let app = App::spawn_with(&[("BODY_LIMIT", &limit)]).await;
@@ -19,7 +19,7 @@ async fn a_body_of_the_limit_is_taken_and_one_byte_more_is_not() {
     longer.push(0);
     let detail = problem(raw(longer).await, 413, "body-too-large").await;
     assert!(
-        detail.contains(&format!("larger than {limit} bytes")),
+        detail.contains(&format!("larger than the limit of {limit} bytes")),
         "{detail}"
     );
     // A form of the same picture is longer than the picture.
@@ -36,13 +36,13 @@ async fn a_body_that_announces_too_much_is_refused_before_it_is_sent() {
             "Content-Type: image/png\r\nContent-Length: 10485761\r\n",
         ))
         .await;
-    let answer = connection.read_until("}").await;
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-    assert!(answer.contains("urn:ssd:problem:body-too-large"));
+    let response = connection.read_until("}").await;
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
+    assert!(response.contains("urn:ssd:problem:body-too-large"));
 }
 
 #[tokio::test]
-async fn a_body_without_end_is_refused_at_the_limit_and_the_client_gets_the_answer() {
+async fn an_endless_body_is_refused_at_the_limit_and_the_response_arrives() {
     let app = App::spawn_with(&[("BODY_LIMIT", "64KiB")]).await;
     let mut connection = app.connect().await;
     connection
@@ -50,7 +50,7 @@ async fn a_body_without_end_is_refused_at_the_limit_and_the_client_gets_the_answ
             "Content-Type: image/png\r\nTransfer-Encoding: chunked\r\n",
         ))
         .await;
-    // More than the sockets hold: without a lingering close the answer would be lost to a reset.
+    // More than the sockets hold: without a lingering close the response would be lost to a reset.
     for _ in 0..2000 {
         let chunk = format!("1000\r\n{}\r\n", "x".repeat(0x1000));
         // The server may have closed: a slow machine sends longer than it lingers.
@@ -58,8 +58,8 @@ async fn a_body_without_end_is_refused_at_the_limit_and_the_client_gets_the_answ
             break;
         }
     }
-    let answer = connection.read_until("}").await;
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let response = connection.read_until("}").await;
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
 }
 
 #[tokio::test]
@@ -81,13 +81,13 @@ async fn a_form_in_chunks_leaves_the_connection_open() {
             connection.send("\r\n").await;
         }
         connection.send("0\r\n\r\n").await;
-        let answer = connection.read_until("]}").await;
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let response = connection.read_until("]}").await;
+        assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
     }
 }
 
 #[tokio::test]
-pub(super) async fn a_body_that_does_not_come_in_time_is_refused() {
+async fn a_late_body_is_refused() {
     let app = App::spawn_with(&[("BODY_TIMEOUT", "200ms")]).await;
     for headers in [
         "Content-Type: image/png\r\n",
@@ -97,17 +97,17 @@ pub(super) async fn a_body_that_does_not_come_in_time_is_refused() {
         connection
             .send(head(&format!("{headers}Content-Length: 1000\r\n")) + "--b\r\n")
             .await;
-        let answer = connection.read_until("}").await;
-        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        let response = connection.read_until("}").await;
+        assert!(response.starts_with("HTTP/1.1 408 "), "{response}");
         assert!(
-            answer.contains("did not arrive within 0.2 seconds"),
-            "{answer}"
+            response.contains("did not arrive within 0.2 seconds"),
+            "{response}"
         );
     }
 }
 
 #[tokio::test]
-pub(super) async fn a_bomb_is_refused_by_its_header() {
+async fn a_bomb_is_refused_by_its_header() {
     let app = App::spawn().await;
     // A PNG of 60,000 x 60,000 pixels in a few bytes.
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\xea\x60\0\0\xea\x60\x08\x02\0\0\0".to_vec();
@@ -124,7 +124,7 @@ pub(super) async fn a_bomb_is_refused_by_its_header() {
 }
 
 #[tokio::test]
-async fn ten_thousand_parts_are_read_through() {
+async fn ten_thousand_fields_are_skipped() {
     let app = App::spawn().await;
     let part = "--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\ny\r\n";
     let body = part.repeat(10_000) + "--b--\r\n";

@@ -18,10 +18,10 @@ fn the_committed_document_is_the_program_s() {
 }
 
 #[tokio::test]
-async fn the_server_shows_the_document_and_a_page_that_loads_nothing_from_elsewhere() {
+async fn the_server_serves_the_document_and_a_page_that_loads_only_from_it() {
     let app = App::spawn().await;
     let mut served = json(app.get("/openapi.json").await).await;
-    // The weights of the tests say no threshold, and are of a family whose is 0.6.
+    // The weights of the tests state no threshold; the default of their family is 0.6.
     for (index, default) in [0.6.into(), 0.45.into(), 200.into()]
         .into_iter()
         .enumerate()
@@ -38,10 +38,10 @@ async fn the_server_shows_the_document_and_a_page_that_loads_nothing_from_elsewh
     assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
     let policy = page.headers()["content-security-policy"].to_str().unwrap();
     assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("http"));
-    let page = page.text().await.unwrap();
-    assert!(page.contains("SwaggerUIBundle({"));
+    let html = page.text().await.unwrap();
+    assert!(html.contains("SwaggerUIBundle({"));
     for loads in ["<script src", "<link", "@import"] {
-        assert!(!page.contains(loads), "{loads}");
+        assert!(!html.contains(loads), "{loads}");
     }
 }
 

@@ -7,7 +7,7 @@ use reqwest::multipart::Form;
 use super::app::{App, bytes, head, problem};
 
 #[tokio::test]
-pub(super) async fn queries_that_are_not_accepted_are_told_by_name_and_value() {
+async fn a_refused_query_is_named_with_its_value_and_its_range() {
     let app = App::spawn().await;
     let cases = [
         (
@@ -31,7 +31,7 @@ pub(super) async fn queries_that_are_not_accepted_are_told_by_name_and_value() {
             "treshold=0.5",
             "There is no query parameter `treshold`; there are threshold, iou, top_k.",
         ),
-        ("threshold=0.5&threshold=0.6", "`threshold` stands twice."),
+        ("threshold=0.5&threshold=0.6", "`threshold` is given twice."),
         ("a=%0a%1b", "no query parameter `a`"),
     ];
     for (query, expected) in cases {
@@ -72,7 +72,7 @@ async fn an_empty_picture_is_refused() {
 }
 
 #[tokio::test]
-async fn a_form_that_is_none_is_malformed() {
+async fn a_broken_form_is_malformed() {
     let app = App::spawn().await;
     let cases = [
         ("multipart/form-data", "x"),
@@ -94,7 +94,7 @@ async fn a_form_that_is_none_is_malformed() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_form_is_told_briefly() {
+async fn the_detail_of_a_malformed_form_is_short() {
     let app = App::spawn().await;
     let name = "x".repeat(70_000);
     let request = app
@@ -106,7 +106,7 @@ async fn what_is_wrong_with_a_form_is_told_briefly() {
 }
 
 #[tokio::test]
-pub(super) async fn whoever_has_not_the_right_user_and_password_is_told_how_to_log_in() {
+async fn a_missing_or_wrong_login_is_401_with_a_challenge() {
     let app = App::spawn_with(&[
         ("SECRET_USERNAME", "grüße"),
         ("SECRET_PASSWORD", "pass:wörd"),
@@ -126,7 +126,7 @@ pub(super) async fn whoever_has_not_the_right_user_and_password_is_told_how_to_l
         "Basic !!!",
         "Basic dWdhaW4=",
         "Bearer dWdhaW46dWdhaW4=",
-        // ugain:ugain; grüße: ; grüße:pass ; :pass:wörd ; bytes that are no UTF-8.
+        // ugain:ugain; grüße: ; grüße:pass ; :pass:wörd ; bytes that are not UTF-8.
         "Basic dWdhaW46dWdhaW4=",
         "Basic Z3LDvMOfZTo=",
         "Basic Z3LDvMOfZTpwYXNz",
@@ -144,7 +144,7 @@ pub(super) async fn whoever_has_not_the_right_user_and_password_is_told_how_to_l
 }
 
 #[tokio::test]
-async fn a_stranger_is_refused_before_a_byte_of_the_body_is_sent() {
+async fn without_a_login_no_byte_of_the_body_is_read() {
     let app = App::spawn().await;
     let mut stranger = app.connect().await;
     stranger
@@ -153,14 +153,14 @@ async fn a_stranger_is_refused_before_a_byte_of_the_body_is_sent() {
          Content-Length: 1000000\r\nExpect: 100-continue\r\n\r\n",
         )
         .await;
-    let answer = stranger.read_until("\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
-    // The body that was announced stands between this answer and another request.
-    assert!(answer.contains("connection: close\r\n"), "{answer}");
+    let response = stranger.read_until("\r\n\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 401 "), "{response}");
+    // The announced body would come before the next request.
+    assert!(response.contains("connection: close\r\n"), "{response}");
 }
 
 #[tokio::test]
-pub(super) async fn paths_and_methods_that_do_not_exist_are_told_so() {
+async fn unknown_paths_and_methods_are_404_and_405() {
     let app = App::spawn().await;
     for path in [
         "/nothing",
@@ -193,7 +193,7 @@ pub(super) async fn paths_and_methods_that_do_not_exist_are_told_so() {
 }
 
 #[tokio::test]
-async fn bodies_of_another_type_are_refused_with_advice() {
+async fn bodies_of_other_types_are_refused_with_advice() {
     let app = App::spawn().await;
     for media in [
         "application/json",
@@ -218,7 +218,7 @@ async fn bodies_of_another_type_are_refused_with_advice() {
 }
 
 #[tokio::test]
-pub(super) async fn bytes_that_are_no_picture_are_refused_with_the_formats_that_are_read() {
+async fn bytes_of_no_picture_are_refused_with_the_supported_formats() {
     let app = App::spawn().await;
     let response = app
         .predict_form("", b"hello, world".to_vec())
@@ -230,7 +230,7 @@ pub(super) async fn bytes_that_are_no_picture_are_refused_with_the_formats_that_
 }
 
 #[tokio::test]
-pub(super) async fn damaged_pictures_are_undecodable() {
+async fn damaged_pictures_are_undecodable() {
     let app = App::spawn().await;
     for name in [
         "cat.png",
@@ -255,17 +255,16 @@ async fn a_picture_with_too_many_pixels_is_refused() {
         .unwrap();
     let detail = problem(response, 413, "too-many-pixels").await;
     assert!(
-        detail.contains("90 x 60 pixels of 3 bytes; at most 5399 pixels are read"),
+        detail.contains("90 x 60 pixels of 3 bytes; at most 5399 pixels"),
         "{detail}"
     );
 }
 
 #[tokio::test]
-async fn after_every_error_the_server_goes_on() {
+async fn after_an_error_the_connection_serves_the_next_request() {
     let app = App::spawn().await;
     let mut connection = app.connect().await;
-    // One connection, kept open: an error, then an answer.
-    let cat = bytes("pictures/rgb.bmp");
+    let picture = bytes("pictures/rgb.bmp");
     connection
         .send(head("Content-Type: image/png\r\nContent-Length: 3\r\n") + "abc")
         .await;
@@ -278,10 +277,10 @@ async fn after_every_error_the_server_goes_on() {
     connection
         .send(head(&format!(
             "Content-Type: image/bmp\r\nContent-Length: {}\r\n",
-            cat.len()
+            picture.len()
         )))
         .await;
-    connection.send(&cat).await;
+    connection.send(&picture).await;
     assert!(
         connection
             .read_until("]}")

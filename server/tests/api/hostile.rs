@@ -1,45 +1,71 @@
-//! What nobody sends who means well. Each time the server says no in a documented way, or closes, and goes
-//! on for others.
+//! What only a hostile or broken client sends. The server refuses it in a documented way, or closes the
+//! connection, and goes on serving others.
 
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::app::{App, PATIENCE, Raw, bytes, form, head, problem};
 
-/// A second request, sent right behind a first: answered only where both sides agree where that one ends.
+/// A second request, sent right behind a first. It gets a response only if both sides agree where the first
+/// one ends.
 const SECOND: &str = "POST /predict HTTP/1.1\r\nHost: ssd\r\nConnection: close\r\n\r\n";
 
 impl App {
-    /// Fails where the server does not go on as before.
+    /// Fails if the server does not go on as before.
     async fn still_serves(&self) {
         assert_eq!(self.get("/livez").await.status(), 200);
         let request = self.predict_form("", bytes("pictures/rgb.bmp"));
         assert_eq!(request.send().await.unwrap().status(), 200);
     }
 
-    /// All that is answered to these bytes, until the server closes.
-    async fn answers(&self, bytes: impl AsRef<[u8]>) -> String {
+    /// All that the server sends after these bytes, until it closes.
+    async fn responses(&self, bytes: impl AsRef<[u8]>) -> String {
         let mut connection = self.connect().await;
         // It may have closed before the end.
         let _ = connection.try_send(bytes).await;
-        let answers = connection.read_all().await;
+        let responses = connection.read_all().await;
         self.still_serves().await;
-        answers
+        responses
     }
 }
 
-fn statuses(answers: &str) -> Vec<u16> {
-    let starts = answers.match_indices("HTTP/1.1 ");
+fn statuses(responses: &str) -> Vec<u16> {
+    let starts = responses.match_indices("HTTP/1.1 ");
     starts
-        .map(|(at, before)| answers[at + before.len()..][..3].parse().unwrap())
+        .map(|(at, before)| responses[at + before.len()..][..3].parse().unwrap())
         .collect()
 }
 
+/// Checks that the server refused the head by this status, in every part, and then closed the connection.
+fn assert_refused(responses: &str, status: u16, kind: &str, request: &str) {
+    let (head, body) = responses.split_once("\r\n\r\n").unwrap_or_default();
+    assert_eq!(statuses(responses), [status], "{request}");
+    for header in [
+        "content-type: application/problem+json",
+        "x-content-type-options: nosniff",
+        "cache-control: no-store",
+        "connection: close",
+        "date: ",
+        &format!("content-length: {}", body.len()),
+    ] {
+        assert_eq!(head.matches(header).count(), 1, "{request}: {head}");
+    }
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(body["type"], format!("urn:ssd:problem:{kind}"), "{request}");
+    assert_eq!(body["status"], status);
+}
+
 #[tokio::test]
-async fn what_is_no_http_request_is_refused_without_a_body_and_without_a_second_chance() {
-    let app = App::spawn().await;
+async fn what_is_no_http_request_is_refused_and_its_connection_closed() {
+    let app = App::spawn_with(&[("MANAGEMENT_PORT", "0")]).await;
+    let malformed = async |request: &[u8]| {
+        let responses = app.responses(request).await;
+        let request = String::from_utf8_lossy(request);
+        assert_refused(&responses, 400, "malformed-request", &request);
+    };
     let lines: [&[u8]; 13] = [
         b"GET /livez",
         b"GET /livez HTTP/1.2",
@@ -56,8 +82,7 @@ async fn what_is_no_http_request_is_refused_without_a_body_and_without_a_second_
         b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
     ];
     for line in lines {
-        let request = [line, b"\r\nHost: ssd\r\n\r\n", SECOND.as_bytes()].concat();
-        assert_eq!(statuses(&app.answers(request).await), [400], "{line:?}");
+        malformed(&[line, b"\r\nHost: ssd\r\n\r\n", SECOND.as_bytes()].concat()).await;
     }
     let headers = [
         "X: a\r\n folded",
@@ -71,17 +96,28 @@ async fn what_is_no_http_request_is_refused_without_a_body_and_without_a_second_
     ];
     for header in headers {
         let request = format!("GET /livez HTTP/1.1\r\nHost: ssd\r\n{header}\r\n\r\n{SECOND}");
-        assert_eq!(statuses(&app.answers(request).await), [400], "{header:?}");
+        malformed(request.as_bytes()).await;
     }
-    // One that is told twice, or not at all, may be another to a proxy.
+    // A proxy may read another host.
     for hosts in ["", "Host: a\r\nHost: a\r\n", "Host: a b\r\n", "Host: /\r\n"] {
         let request = format!("GET /livez HTTP/1.1\r\n{hosts}\r\n{SECOND}");
-        assert_eq!(statuses(&app.answers(request).await), [400], "{hosts:?}");
+        malformed(request.as_bytes()).await;
     }
-    let old = app.answers("GET /livez HTTP/1.0\r\n\r\n").await;
+    let refused = lines.len() + headers.len() + 4;
+    let metrics = format!("http://{}/metrics", app.management.unwrap());
+    let metrics = app.client.get(metrics).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    for series in [
+        r#"ssd_requests_total{route="-",status="400"}"#,
+        r#"ssd_requests_rejected_total{reason="malformed-request"}"#,
+    ] {
+        let line = format!("\n{series} {refused}\n");
+        assert!(metrics.contains(&line), "{line} {metrics}");
+    }
+    let old = app.responses("GET /livez HTTP/1.0\r\n\r\n").await;
     assert!(old.ends_with("alive\n"), "{old}");
     // Another protocol, which is known by its first bytes.
-    let http2 = app.answers("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    let http2 = app.responses("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     assert_eq!(http2, "");
 }
 
@@ -92,21 +128,30 @@ async fn heads_that_are_too_long_are_refused_and_the_refusal_arrives() {
     // clients read on after one.
     let long = "a".repeat(8 << 20);
     let many = "X: a\r\n".repeat(101);
+    let large = "headers-too-large";
     let cases = [
-        (format!("GET /{} HTTP/1.1\r\n\r\n", &long[..65_535]), 414),
-        (format!("GET /{long} HTTP/1.1\r\n\r\n"), 431),
-        (format!("{long} / HTTP/1.1\r\n\r\n"), 431),
-        (format!("GET / HTTP/1.1\r\nX: {long}\r\n\r\n"), 431),
-        (format!("GET / HTTP/1.1\r\n{long}: x\r\n\r\n"), 431),
-        (format!("GET / HTTP/1.1\r\nX : {long}\r\n\r\n"), 400),
-        (format!("GET / HTTP/1.1\r\n{many}\r\n"), 431),
-        ("\r\n".repeat(1 << 20), 431),
+        (
+            format!("GET /{} HTTP/1.1\r\n\r\n", &long[..65_535]),
+            414,
+            "target-too-long",
+        ),
+        (format!("GET /{long} HTTP/1.1\r\n\r\n"), 431, large),
+        (format!("{long} / HTTP/1.1\r\n\r\n"), 431, large),
+        (format!("GET / HTTP/1.1\r\nX: {long}\r\n\r\n"), 431, large),
+        (format!("GET / HTTP/1.1\r\n{long}: x\r\n\r\n"), 431, large),
+        (
+            format!("GET / HTTP/1.1\r\nX : {long}\r\n\r\n"),
+            400,
+            "malformed-request",
+        ),
+        (format!("GET / HTTP/1.1\r\n{many}\r\n"), 431, large),
+        ("\r\n".repeat(1 << 20), 431, large),
     ];
-    for (request, status) in cases {
+    for (request, status, kind) in cases {
         let mut connection = app.connect().await;
         connection.send(&request).await;
-        let answers = connection.read_all().await;
-        assert_eq!(statuses(&answers), [status], "{}", &request[..20]);
+        let responses = connection.read_all().await;
+        assert_refused(&responses, status, kind, &request[..20]);
         app.still_serves().await;
     }
 }
@@ -115,11 +160,11 @@ async fn heads_that_are_too_long_are_refused_and_the_refusal_arrives() {
 const CHUNKS: &str = "1\r\nx\r\n0\r\n\r\n";
 
 impl App {
-    /// The statuses that answer to a picture's request with these headers and this body, and to a second one
+    /// The statuses of the responses to a request with these headers and this body, and to a second request
     /// behind it.
     async fn both(&self, headers: &str, body: &str) -> Vec<u16> {
         let request = head(&format!("Content-Type: image/png\r\n{headers}\r\n"));
-        statuses(&self.answers(request + body + SECOND).await)
+        statuses(&self.responses(request + body + SECOND).await)
     }
 }
 
@@ -157,7 +202,7 @@ async fn a_request_whose_length_is_in_doubt_is_the_last_on_its_connection() {
 }
 
 #[tokio::test]
-async fn codings_of_a_body_that_are_not_known_are_not_guessed_at() {
+async fn unknown_transfer_codings_are_refused() {
     let app = App::spawn().await;
     for coding in [
         ": identity",
@@ -185,11 +230,11 @@ async fn codings_of_a_body_that_are_not_known_are_not_guessed_at() {
     // An older protocol has no chunks.
     let old = head("Content-Type: image/png\r\nTransfer-Encoding: chunked\r\n");
     let old = old.replace("HTTP/1.1", "HTTP/1.0") + CHUNKS + SECOND;
-    assert_eq!(statuses(&app.answers(old).await), [400]);
+    assert_eq!(statuses(&app.responses(old).await), [400]);
 }
 
 #[tokio::test]
-async fn chunks_that_end_nowhere_for_sure_end_the_connection() {
+async fn chunks_without_a_certain_end_end_the_connection() {
     let app = App::spawn().await;
     let chunked = "Transfer-Encoding: chunked";
     for chunks in [
@@ -215,7 +260,7 @@ async fn chunks_that_end_nowhere_for_sure_end_the_connection() {
 }
 
 #[tokio::test]
-async fn a_request_inside_a_body_that_is_not_read_is_not_answered() {
+async fn a_request_inside_an_unread_body_gets_no_response() {
     let app = App::spawn().await;
     let length = SECOND.len();
     for first in [
@@ -225,8 +270,8 @@ async fn a_request_inside_a_body_that_is_not_read_is_not_answered() {
         "DELETE /predict",
     ] {
         let request = format!("{first} HTTP/1.1\r\nHost: ssd\r\nContent-Length: {length}\r\n\r\n");
-        let answers = app.answers(request + SECOND + SECOND).await;
-        assert_eq!(statuses(&answers).len(), 1, "{first}: {answers}");
+        let responses = app.responses(request + SECOND + SECOND).await;
+        assert_eq!(statuses(&responses).len(), 1, "{first}: {responses}");
     }
 }
 
@@ -241,9 +286,9 @@ async fn chunks_that_carry_next_to_nothing_are_refused() {
     ];
     for flood in floods {
         let headers = "Content-Type: image/png\r\nTransfer-Encoding: chunked\r\n";
-        let answers = app.answers(head(headers) + &flood + SECOND).await;
-        assert_eq!(statuses(&answers), [400], "{}", &flood[..20]);
-        assert!(answers.contains(":malformed-body\""), "{answers}");
+        let responses = app.responses(head(headers) + &flood + SECOND).await;
+        assert_eq!(statuses(&responses), [400], "{}", &flood[..20]);
+        assert!(responses.contains(":malformed-body\""), "{responses}");
     }
 }
 
@@ -289,9 +334,9 @@ async fn a_path_is_what_it_says_and_not_what_it_could_be_made_to_say() {
     ];
     for (line, status) in cases {
         let request = format!("{line} HTTP/1.1\r\nHost: ssd\r\nConnection: close\r\n\r\n");
-        let answers = app.answers(request).await;
+        let responses = app.responses(request).await;
         let line = line.chars().take(50).collect::<String>();
-        assert_eq!(statuses(&answers), [status], "{line}");
+        assert_eq!(statuses(&responses), [status], "{line}");
     }
 }
 
@@ -329,11 +374,11 @@ async fn logins_of_every_shape_are_refused_alike() {
             let request = [request.as_bytes(), b"Authorization: ", login, b"\r\n\r\n"];
             let mut connection = app.connect().await;
             connection.send(request.concat()).await;
-            let answer = connection.read_all().await;
+            let response = connection.read_all().await;
             let login = String::from_utf8_lossy(&login[..login.len().min(40)]);
-            assert_eq!(statuses(&answer), [401], "{first} {login}");
-            assert!(answer.contains("\r\nwww-authenticate: Basic realm=\"ssd\""));
-            assert!(answer.contains("Give the right user and password"));
+            assert_eq!(statuses(&response), [401], "{first} {login}");
+            assert!(response.contains("\r\nwww-authenticate: Basic realm=\"ssd\""));
+            assert!(response.contains("Give the right user and password"));
         }
         app.still_serves().await;
     }
@@ -346,8 +391,8 @@ async fn of_two_logins_the_first_counts() {
         ["dWdhaW46dWdhaW4=", "dWdhaW46"].map(|login| format!("Authorization: Basic {login}\r\n"));
     for (logins, status) in [(wrong.clone() + &right, 401), (right + &wrong, 415)] {
         let request = "POST /predict HTTP/1.1\r\nHost: ssd\r\nConnection: close\r\n";
-        let answer = app.answers(format!("{request}{logins}\r\n")).await;
-        assert_eq!(statuses(&answer), [status], "{logins}");
+        let response = app.responses(format!("{request}{logins}\r\n")).await;
+        assert_eq!(statuses(&response), [status], "{logins}");
     }
 }
 
@@ -411,8 +456,8 @@ async fn forms_within_forms_and_fields_of_headers_only_are_no_way_in() {
         let request = app
             .predict("")
             .header(CONTENT_TYPE, "multipart/form-data; boundary=b");
-        let answer = request.body(form).send().await.unwrap();
-        assert_eq!(answer.status(), status, "{what}");
+        let response = request.body(form).send().await.unwrap();
+        assert_eq!(response.status(), status, "{what}");
         app.still_serves().await;
     }
     for (boundary, status, kind) in [
@@ -549,14 +594,14 @@ async fn pictures_that_are_small_until_they_are_decoded_are_refused() {
         ("one of a thousand scans", baseline(1000), 422),
     ];
     for (what, picture, status) in cases {
-        let answer = app.predict_form("", picture).send().await.unwrap();
-        assert_eq!(answer.status(), status, "{what}");
+        let response = app.predict_form("", picture).send().await.unwrap();
+        assert_eq!(response.status(), status, "{what}");
         app.still_serves().await;
     }
 }
 
 #[tokio::test]
-async fn a_picture_that_is_something_else_as_well_is_answered_as_a_picture() {
+async fn a_picture_that_is_something_else_as_well_is_read_as_a_picture() {
     let app = App::spawn().await;
     let script = "<html><script>alert(1)</script>";
     let after = |name: &str, tail: &[u8]| [&bytes(name)[..], tail].concat();
@@ -576,12 +621,12 @@ async fn a_picture_that_is_something_else_as_well_is_answered_as_a_picture() {
     for picture in both {
         for media in ["application/json", "image/jpeg", "image/png"] {
             let request = app.predict_form("", picture.clone()).header(ACCEPT, media);
-            let answer = request.send().await.unwrap();
-            assert_eq!(answer.status(), 200);
-            assert_eq!(answer.headers()[CONTENT_TYPE], media);
-            assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
-            let answer = answer.bytes().await.unwrap();
-            assert!(!answer.windows(6).any(|bytes| bytes == b"alert("));
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.headers()[CONTENT_TYPE], media);
+            assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+            let response = response.bytes().await.unwrap();
+            assert!(!response.windows(6).any(|bytes| bytes == b"alert("));
         }
     }
     let others: [&[u8]; 4] = [
@@ -591,15 +636,15 @@ async fn a_picture_that_is_something_else_as_well_is_answered_as_a_picture() {
         script.as_bytes(),
     ];
     for other in others {
-        let answer = app.predict_form("", other.to_vec()).send().await.unwrap();
-        assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
-        problem(answer, 415, "unsupported-picture").await;
+        let response = app.predict_form("", other.to_vec()).send().await.unwrap();
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        problem(response, 415, "unsupported-picture").await;
     }
-    // Told again in the answer, which is no page.
+    // Told again in the response, which is no page.
     let named = form(bytes("cat.png")).text(script, "").text("image", "");
-    let answer = app.predict("").multipart(named).send().await.unwrap();
-    assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
-    problem(answer, 400, "no-image").await;
+    let response = app.predict("").multipart(named).send().await.unwrap();
+    assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+    problem(response, 400, "no-image").await;
     app.still_serves().await;
 }
 
@@ -614,7 +659,7 @@ async fn dribble(connection: &mut Raw) {
 }
 
 #[tokio::test]
-async fn who_sends_a_byte_at_a_time_is_given_no_longer() {
+async fn sending_a_byte_at_a_time_extends_no_timeout() {
     let limits = [("HEADER_TIMEOUT", "300ms"), ("BODY_TIMEOUT", "300ms")];
     let app = App::spawn_with(&limits).await;
     let mut slow = app.connect().await;
@@ -632,33 +677,33 @@ async fn who_sends_a_byte_at_a_time_is_given_no_longer() {
 }
 
 #[tokio::test]
-async fn a_crowd_that_never_ends_its_heads_keeps_nobody_out() {
+async fn many_unfinished_heads_keep_no_client_out() {
     let app = App::spawn_with(&[("CONNECTION_LIMIT", "20"), ("HEADER_TIMEOUT", "1h")]).await;
-    let mut crowd = Vec::new();
+    let mut unfinished = Vec::new();
     for _ in 0..100 {
         let mut slow = app.connect().await;
         slow.send("POST /predict HTTP/1.1\r\nHost: s").await;
-        crowd.push(slow);
+        unfinished.push(slow);
     }
     timeout(PATIENCE, app.still_serves()).await.unwrap();
 }
 
 #[tokio::test]
-async fn who_closes_their_side_is_taken_to_be_gone() {
+async fn a_client_that_closes_its_side_is_taken_to_be_gone() {
     let app = App::spawn().await;
     let part = async |request: String| {
         let mut connection = app.connect().await;
         connection.send(request).await;
         connection.finish().await;
-        let answers = connection.read_all().await;
+        let responses = connection.read_all().await;
         app.still_serves().await;
-        answers
+        responses
     };
     assert_eq!(part(String::new()).await, "");
     assert_eq!(part("GET /livez HTTP/1.1\r\nHost: s".to_owned()).await, "");
     for headers in ["Content-Length: 9", "Transfer-Encoding: chunked"] {
         let head = head(&format!("Content-Type: image/png\r\n{headers}\r\n"));
-        let answer = part(head + "1\r\n").await;
-        assert!(answer.contains("The body ended early"), "{answer}");
+        let response = part(head + "1\r\n").await;
+        assert!(response.contains("The body ended early"), "{response}");
     }
 }

@@ -13,6 +13,8 @@ mod load;
 mod metrics;
 mod playground;
 mod predict;
+mod properties;
 mod shutdown;
 mod splits;
 mod tls;
+mod undecodable;

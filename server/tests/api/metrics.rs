@@ -1,4 +1,4 @@
-//! What Prometheus sees.
+//! The metrics for Prometheus.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 
 use super::app::{App, bytes};
 
-/// A server with metrics, and no port of its own known before.
+/// A server with a management port.
 async fn spawn() -> App {
     App::spawn_with(&[("MANAGEMENT_PORT", "0"), ("QUEUE_LENGTH", "3")]).await
 }
@@ -18,11 +18,11 @@ fn url(app: &App, path: &str) -> String {
 
 /// The values by series, as Prometheus' text format has them.
 async fn scrape(app: &App) -> BTreeMap<String, f64> {
-    let answer = app.client.get(url(app, "/metrics")).send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    let media = answer.headers()["content-type"].to_str().unwrap();
+    let response = app.client.get(url(app, "/metrics")).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let media = response.headers()["content-type"].to_str().unwrap();
     assert!(media.starts_with("text/plain; version=0.0.4"), "{media}");
-    let text = answer.text().await.unwrap();
+    let text = response.text().await.unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
         .map(|line| {
@@ -33,7 +33,7 @@ async fn scrape(app: &App) -> BTreeMap<String, f64> {
 }
 
 #[tokio::test]
-async fn requests_are_counted_by_route_and_status_and_refusals_by_reason() {
+async fn requests_are_counted_by_route_and_status_and_rejections_by_reason() {
     let app = spawn().await;
     for _ in 0..2 {
         app.predict_form("", bytes("cat.png")).send().await.unwrap();
@@ -69,7 +69,7 @@ async fn requests_are_counted_by_route_and_status_and_refusals_by_reason() {
 }
 
 #[tokio::test]
-async fn what_clients_make_up_makes_no_series() {
+async fn invented_paths_and_methods_make_no_series() {
     let app = spawn().await;
     let series = async || scrape(&app).await.into_keys().collect::<BTreeSet<_>>();
     app.get("/nowhere").await;
@@ -90,14 +90,14 @@ async fn what_clients_make_up_makes_no_series() {
 }
 
 #[tokio::test]
-async fn the_management_port_has_nothing_else_and_the_public_one_no_metrics() {
+async fn the_management_port_serves_only_the_metrics_which_the_public_port_does_not() {
     let app = spawn().await;
     for path in ["/", "/predict", "/docs"] {
-        let answer = app.client.get(url(&app, path)).send().await.unwrap();
-        assert_eq!(answer.status(), 404, "{path}");
+        let response = app.client.get(url(&app, path)).send().await.unwrap();
+        assert_eq!(response.status(), 404, "{path}");
     }
-    let answer = app.client.post(url(&app, "/metrics")).send().await.unwrap();
-    assert_eq!(answer.status(), 405);
+    let response = app.client.post(url(&app, "/metrics")).send().await.unwrap();
+    assert_eq!(response.status(), 405);
     assert_eq!(app.get("/metrics").await.status(), 404);
     assert_eq!(App::spawn().await.management, None);
 }
@@ -127,8 +127,10 @@ fn selectors(text: &str) -> Vec<(String, Vec<String>)> {
         .map(|start| {
             let name = word(&text[start..]);
             let labels = text[start + name.len()..].strip_prefix('{');
-            let labels = labels.map_or_else(Vec::new, |labels| words(labels, '}'));
-            (name, labels)
+            (
+                name,
+                labels.map_or_else(Vec::new, |labels| words(labels, '}')),
+            )
         })
         .collect()
 }
@@ -182,8 +184,9 @@ async fn every_metric_and_label_that_the_chart_names_is_there() {
         if name == "ssd_server" {
             continue;
         }
-        let known = there.get(&name);
-        let known = known.unwrap_or_else(|| panic!("there is no {name}: {there:?}"));
+        let known = there
+            .get(&name)
+            .unwrap_or_else(|| panic!("there is no {name}: {there:?}"));
         for label in &labels {
             assert!(
                 known.contains(label) || of_prometheus(label),

@@ -40,7 +40,7 @@ async fn files(app: &App) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_page_and_its_files_may_load_nothing_from_elsewhere() {
+async fn the_page_and_its_files_load_only_from_this_server() {
     let app = App::spawn().await;
     let mut files = files(&app).await;
     assert_eq!(files.len(), 11, "{files:?}");
@@ -68,7 +68,7 @@ async fn the_page_and_its_files_may_load_nothing_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn who_has_no_login_sees_neither_the_page_nor_its_files() {
+async fn the_page_and_its_files_need_the_login() {
     let app = App::spawn().await;
     for path in [
         "/",
@@ -83,7 +83,7 @@ async fn who_has_no_login_sees_neither_the_page_nor_its_files() {
 }
 
 #[tokio::test]
-async fn a_browser_that_has_a_file_is_not_sent_it_again() {
+async fn a_file_that_the_browser_has_is_not_sent_again() {
     let app = App::spawn().await;
     for path in ["/", "/playground/style.css"] {
         let first = get(&app, path).await;
@@ -103,7 +103,7 @@ async fn a_browser_that_has_a_file_is_not_sent_it_again() {
 }
 
 #[tokio::test]
-async fn the_page_knows_what_the_server_accepts() {
+async fn the_page_holds_the_limits_of_the_server() {
     let app = App::spawn_with(&[
         ("THRESHOLD", "0.25"),
         ("BODY_LIMIT", "2 MB"),

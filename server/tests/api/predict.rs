@@ -1,4 +1,4 @@
-//! What a picture is answered.
+//! The detections of a picture.
 
 use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
@@ -11,13 +11,13 @@ fn number(value: &Value) -> f64 {
 
 /// Left, top, right, bottom.
 fn corners(found: &Value) -> [f64; 4] {
-    let place = &found["box"];
-    let (x, y) = (number(&place["x"]), number(&place["y"]));
+    let bounds = &found["box"];
+    let (x, y) = (number(&bounds["x"]), number(&bounds["y"]));
     [
         x,
         y,
-        x + number(&place["width"]),
-        y + number(&place["height"]),
+        x + number(&bounds["width"]),
+        y + number(&bounds["height"]),
     ]
 }
 
@@ -29,18 +29,18 @@ fn iou(a: [f64; 4], b: [f64; 4]) -> f64 {
 }
 
 #[tokio::test]
-pub(super) async fn the_cat_is_answered_as_the_reference_answers_it() {
+async fn the_detections_of_the_cat_are_the_reference_s() {
     let app = App::spawn().await;
-    let answer = json(app.predict_form("", bytes("cat.png")).send().await.unwrap()).await;
-    assert_eq!(answer["model"], "small");
+    let response = json(app.predict_form("", bytes("cat.png")).send().await.unwrap()).await;
+    assert_eq!(response["model"], "small");
     assert_eq!(
-        (&answer["image"]["width"], &answer["image"]["height"]),
+        (&response["image"]["width"], &response["image"]["height"]),
         (&451.into(), &300.into())
     );
 
     let golden: Value = serde_json::from_slice(&bytes("golden-detections.json")).unwrap();
     let mut theirs = golden["detections"].as_array().unwrap().clone();
-    let mut ours = answer["predictions"].as_array().unwrap().clone();
+    let mut ours = response["predictions"].as_array().unwrap().clone();
     assert_eq!(ours.len(), theirs.len());
     assert!(ours.is_sorted_by(|a, b| number(&a["probability"]) >= number(&b["probability"])));
     // The reference goes class by class, each best first; so does this order.
@@ -62,7 +62,7 @@ pub(super) async fn the_cat_is_answered_as_the_reference_answers_it() {
 #[tokio::test]
 async fn labels_are_coco_s_names_for_the_reference_s_voc_classes() {
     let app = App::spawn().await;
-    let answer = json(app.predict_form("", bytes("cat.png")).send().await.unwrap()).await;
+    let response = json(app.predict_form("", bytes("cat.png")).send().await.unwrap()).await;
     let golden: Value = serde_json::from_slice(&bytes("golden-detections.json")).unwrap();
     let mut theirs: Vec<&str> = golden["detections"]
         .as_array()
@@ -78,7 +78,7 @@ async fn labels_are_coco_s_names_for_the_reference_s_voc_classes() {
             same => same,
         })
         .collect();
-    let found = answer["predictions"].as_array().unwrap();
+    let found = response["predictions"].as_array().unwrap();
     let mut ours: Vec<&str> = found.iter().map(|f| f["label"].as_str().unwrap()).collect();
     theirs.sort_unstable();
     ours.sort_unstable();
@@ -88,14 +88,14 @@ async fn labels_are_coco_s_names_for_the_reference_s_voc_classes() {
 #[tokio::test]
 async fn boxes_lie_inside_the_picture() {
     let app = App::spawn().await;
-    let answer = json(
+    let response = json(
         app.predict_form("?threshold=0.1", bytes("cat.png"))
             .send()
             .await
             .unwrap(),
     )
     .await;
-    for found in answer["predictions"].as_array().unwrap() {
+    for found in response["predictions"].as_array().unwrap() {
         let [left, top, right, bottom] = corners(found);
         assert!(
             0.0 <= left && left <= right && right <= 451.0 + 1e-9,
@@ -109,7 +109,7 @@ async fn boxes_lie_inside_the_picture() {
 }
 
 #[tokio::test]
-async fn a_form_and_a_raw_picture_and_any_chunks_are_answered_alike() {
+async fn a_form_a_raw_picture_and_chunks_have_the_same_detections() {
     let app = App::spawn().await;
     let cat = bytes("cat.png");
     let form = json(app.predict_form("", cat.clone()).send().await.unwrap()).await;
@@ -133,8 +133,8 @@ async fn a_form_and_a_raw_picture_and_any_chunks_are_answered_alike() {
         connection.send("\r\n").await;
     }
     connection.send("0\r\n\r\n").await;
-    let answer = connection.read_all().await;
-    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    let response = connection.read_all().await;
+    let body = response.split_once("\r\n\r\n").unwrap().1;
     assert_eq!(serde_json::from_str::<Value>(body).unwrap(), form);
 }
 
@@ -142,22 +142,22 @@ async fn a_form_and_a_raw_picture_and_any_chunks_are_answered_alike() {
 async fn other_fields_of_the_form_are_skipped() {
     let app = App::spawn().await;
     let form = super::app::form(bytes("cat.png")).text("comment", "a cat");
-    let answer = app.predict("").multipart(form).send().await.unwrap();
-    assert_eq!(answer.status(), 200);
+    let response = app.predict("").multipart(form).send().await.unwrap();
+    assert_eq!(response.status(), 200);
 }
 
 #[tokio::test]
 async fn the_query_wins_over_the_settings() {
     let app = App::spawn_with(&[("THRESHOLD", "0.9"), ("TOP_K", "7")]).await;
     let count = async |query: &str| {
-        let answer = json(
+        let response = json(
             app.predict_form(query, bytes("cat.png"))
                 .send()
                 .await
                 .unwrap(),
         )
         .await;
-        answer["predictions"].as_array().unwrap().len()
+        response["predictions"].as_array().unwrap().len()
     };
     let few = count("").await;
     assert!((1..=7).contains(&few));
@@ -169,7 +169,7 @@ async fn the_query_wins_over_the_settings() {
 }
 
 #[tokio::test]
-async fn every_format_is_taken_and_its_upright_size_told() {
+async fn every_format_is_accepted_and_its_upright_size_returned() {
     let app = App::spawn().await;
     let folder = std::fs::read_dir(data("pictures")).unwrap();
     let mut names: Vec<String> = folder
@@ -194,23 +194,19 @@ async fn every_format_is_taken_and_its_upright_size_told() {
 #[tokio::test]
 async fn the_eight_exif_orientations_give_the_same_boxes() {
     let app = App::spawn().await;
-    let expected = app
-        .predict_form("", bytes("pictures/reference.png"))
-        .send()
-        .await
-        .unwrap();
-    let expected = json(expected).await;
+    let reference = app.predict_form("", bytes("pictures/reference.png"));
+    let expected = json(reference.send().await.unwrap()).await;
     assert!(!expected["predictions"].as_array().unwrap().is_empty());
-    // Lossless, so that the pixels are the same; tests/pictures.rs sees to those of JPEG.
+    // Lossless: the pixels are the same.
     for orientation in 1..=8 {
         let picture = bytes(&format!("pictures/exif{orientation}.webp"));
-        let answer = json(app.predict_form("", picture).send().await.unwrap()).await;
-        assert_eq!(answer, expected, "{orientation}");
+        let response = json(app.predict_form("", picture).send().await.unwrap()).await;
+        assert_eq!(response, expected, "{orientation}");
     }
 }
 
 #[tokio::test]
-async fn many_requests_at_one_time_are_each_answered_rightly() {
+async fn each_of_many_concurrent_requests_gets_its_own_detections() {
     let app = App::spawn_with(&[("QUEUE_LENGTH", "24"), ("WORKERS", "2")]).await;
     let expected = json(app.predict_form("", bytes("cat.png")).send().await.unwrap()).await;
     let small = json(
@@ -221,9 +217,10 @@ async fn many_requests_at_one_time_are_each_answered_rightly() {
     )
     .await;
     let requests = (0..24).map(|number| {
-        let (name, expected) = match number % 2 {
-            0 => ("cat.png", expected.clone()),
-            _ => ("pictures/rgb.bmp", small.clone()),
+        let (name, expected) = if number % 2 == 0 {
+            ("cat.png", expected.clone())
+        } else {
+            ("pictures/rgb.bmp", small.clone())
         };
         let request = app.predict_form("", bytes(name));
         tokio::spawn(async move {
@@ -236,7 +233,7 @@ async fn many_requests_at_one_time_are_each_answered_rightly() {
 }
 
 #[tokio::test]
-async fn an_answer_tells_how_long_each_stage_took() {
+async fn server_timing_names_every_stage() {
     let app = App::spawn().await;
     let response = app.predict_form("", bytes("cat.png")).send().await.unwrap();
     let timing = response.headers()["server-timing"]
@@ -249,7 +246,7 @@ async fn an_answer_tells_how_long_each_stage_took() {
 }
 
 #[tokio::test]
-async fn ids_of_clients_are_echoed_where_they_are_plain_and_replaced_where_not() {
+async fn plain_request_ids_are_echoed_and_others_replaced() {
     let app = App::spawn().await;
     let echo = async |sent: &[u8]| {
         let request = app

@@ -1,10 +1,10 @@
-"""Writes the files that server/state-dict/tests compares with: `python make_weights_variants.py`, with torch 2.13, numpy and
-safetensors installed. The numbers in the .json files come from torch, not from the code under test.
+"""Writes the files that the tests in server/state-dict read. Usage: make_weights_variants.py (needs torch 2.13, numpy and
+safetensors). The numbers in the .json files come from torch, not from the code under test.
 
-small-weights.json   what small-legacy.pth holds: shapes, CRC-32 of the bytes, sums
+small-weights.json   the contents of small-legacy.pth: shapes, CRC-32 of the bytes, sums
 variants-*.pth       one state dict with every element type, stride and nesting worth a test, saved in several ways
-variants.safetensors the tensors that safetensors can hold
-variants.json        what they hold
+variants.safetensors its tensors in safetensors
+variants.json        its contents
 """
 import collections, json, pathlib, zlib
 import torch

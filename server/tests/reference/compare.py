@@ -1,9 +1,9 @@
-"""Compares a running server's answers with the reference's, on the same weights and pictures.
+"""Compares a running server's detections with the reference's, on the same weights and pictures.
 
 Usage: compare.py WEIGHTS.pth URL PICTURE...
 
-Equal means: as many detections, the same classes, and for each of the reference's one of ours with
-the same label, IoU >= 0.99 and a probability within 1e-3.
+They must be as many, and each of the reference's must have one of the server's with the same label, an IoU of at
+least 0.99 and a probability within 1e-3.
 """
 import sys
 
@@ -26,7 +26,7 @@ def iou(a, b):
 
 
 def compare(reference, url, path):
-    """The worst IoU and probability difference of a picture, after checking the bounds."""
+    """Compares the detections in a picture, and returns how many there are."""
     picture = cv2.imread(path)
     height, width = picture.shape[:2]
     theirs = []
@@ -35,12 +35,12 @@ def compare(reference, url, path):
         box = [min(max(x1, 0), width), min(max(y1, 0), height), min(max(x2, 0), width), min(max(y2, 0), height)]
         if box[0] < box[2] and box[1] < box[3]:
             theirs.append((COCO_NAMES.get(found['label'], found['label']), found['probability'], box))
-    # Sent as PNG: decoders of JPEG may differ by a level here and there, and are not compared.
+    # Sent as PNG, because JPEG decoders can differ by a level.
     sent = cv2.imencode('.png', picture)[1].tobytes()
-    answer = requests.post(f'{url}/predict?top_k=8732', files={'image': sent}, auth=('ugain', 'ugain'), timeout=60)
-    answer.raise_for_status()
+    response = requests.post(f'{url}/predict?top_k=8732', files={'image': sent}, auth=('ugain', 'ugain'), timeout=60)
+    response.raise_for_status()
     ours = []
-    for found in answer.json()['predictions']:
+    for found in response.json()['predictions']:
         box = found['box']
         corners = [box['x'], box['y'], box['x'] + box['width'], box['y'] + box['height']]
         ours.append((found['label'], found['probability'], corners))

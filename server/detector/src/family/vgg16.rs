@@ -1,10 +1,10 @@
 //! SSD300 on VGG16 (Liu et al. 2016, figure 2): the original implementation's two configurations, and
-//! torchvision's. One network; each family has its own tensor names, preprocessing, prior sizes and
-//! rules for choosing boxes.
+//! torchvision's. The network is one; each family has its own tensor names, preprocessing, prior box sizes
+//! and rules for selecting boxes.
 
 use super::{BoxCoder, Family, Scores};
-use crate::architecture::{Activation, Architecture, Builder, Geometry, Padding, Pool};
-use crate::graph::Map;
+use crate::architecture::{Activation, Architecture, Builder, Channels, Geometry, Padding, Pool};
+use crate::graph::MapId;
 use crate::labels::{self, COCO};
 use crate::preprocess::{Preprocessing, Samples};
 use crate::priors::{Clamp, PriorMap};
@@ -14,9 +14,9 @@ const SIDE: usize = 300;
 
 /// Sides of the six source feature maps, in cells.
 const MAPS: [usize; 6] = [38, 19, 10, 5, 3, 1];
-/// Distance between two cells of each map, in input pixels.
+/// Distance between two cells of each source feature map, in input pixels.
 const STRIDES: [f64; 6] = [8.0, 16.0, 32.0, 64.0, 100.0, 300.0];
-/// Aspect ratios beside 1; each also stands for its inverse.
+/// Aspect ratios besides 1; each also stands for its inverse.
 const RATIOS: [&[f64]; 6] = [
     &[2.0],
     &[2.0, 3.0],
@@ -26,14 +26,14 @@ const RATIOS: [&[f64]; 6] = [
     &[2.0],
 ];
 
-/// The box sizes of the VOC configuration, in input pixels: the side of each map's small square, then
-/// the last map's end. The next map's side gives, by the geometric mean, the larger square.
+/// The prior box sizes of the VOC configuration, in input pixels: the side of each feature map's small square,
+/// and one more. A map's large square is the geometric mean of its size and the next.
 const VOC_SIZES: [f64; 7] = [30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0];
-/// Those of the COCO configuration, and torchvision's: its scales 0.07, 0.15, 0.33, 0.51, 0.69, 0.87 and
-/// 1.05 of the input's side.
+/// Those of the COCO configuration, and torchvision's: 0.07, 0.15, 0.33, 0.51, 0.69, 0.87 and 1.05 of the
+/// input's side.
 const COCO_SIZES: [f64; 7] = [21.0, 45.0, 99.0, 153.0, 207.0, 261.0, 315.0];
 
-/// At each cell the small square, the larger square, then each ratio and its inverse.
+/// In each cell the small square, the large square, then each ratio and its inverse.
 fn prior_maps(sizes: [f64; 7]) -> Vec<PriorMap> {
     let side = SIDE as f64;
     let maps = MAPS.into_iter().enumerate().map(|(index, cells)| {
@@ -55,14 +55,14 @@ fn prior_maps(sizes: [f64; 7]) -> Vec<PriorMap> {
 
 /// The names of the layers in a state dict, without `.weight` and `.bias`.
 struct Names {
-    /// The fifteen convolutions of VGG16's part, `conv1_1` to conv7.
+    /// The fifteen convolutions of the VGG16 part, `conv1_1` to conv7.
     vgg: [&'static str; 15],
-    /// The learned scale of `conv4_3`'s L2 normalisation, in full.
+    /// The learned factors of `conv4_3`'s L2 normalisation, in full.
     l2_norm: &'static str,
     extras: [&'static str; 8],
-    /// The localisation heads, before their number.
+    /// The localisation heads, without their number.
     offsets: &'static str,
-    /// The classification heads, before their number.
+    /// The classification heads, without their number.
     logits: &'static str,
 }
 
@@ -119,12 +119,12 @@ const HALVE: Pool = Pool {
     padding: 0,
     ceil: false,
 };
-/// 38 cells from 75.
+/// From 75 cells to 38.
 const HALVE_UP: Pool = Pool {
     ceil: true,
     ..HALVE
 };
-/// Keeps the side; conv6 is dilated instead.
+/// Keeps the side: conv6 is dilated instead.
 const KEEP: Pool = Pool {
     window: 3,
     stride: 1,
@@ -136,14 +136,14 @@ fn architecture(names: &Names) -> Architecture {
     let mut network = Builder::default();
     let boxes = RATIOS.map(|ratios| 2 + 2 * ratios.len());
     let mut source = 0;
-    let mut heads = |network: &mut Builder, map: Map| {
+    let mut heads = |network: &mut Builder, map: MapId| {
         let both = [names.offsets, names.logits].map(|head| format!("{head}.{source}"));
         network.heads(map, both, Geometry::keeping(3), boxes[source]);
         source += 1;
     };
-    let mut x = Map::INPUT;
+    let mut x = MapId::INPUT;
     let convolve = |network: &mut Builder, x, name, geometry| {
-        network.convolution(x, name, geometry, Activation::Relu)
+        network.convolution(x, name, geometry, Channels::Free, Activation::Relu)
     };
     for (index, name) in names.vgg[..13].iter().enumerate() {
         x = convolve(&mut network, x, *name, Geometry::keeping(3));
@@ -185,8 +185,8 @@ fn architecture(names: &Names) -> Architecture {
     network.build()
 }
 
-/// The names of the classes without the background, where the number of outputs tells: 21 are VOC's,
-/// 81 COCO's, and torchvision's 91 are COCO's ids, whose gaps have a name of their own.
+/// The names of the classes without the background, if their number tells which they are: 21 outputs are
+/// VOC's, 81 COCO's, and torchvision's 91 are COCO's ids, whose gaps are named too.
 fn class_names(outputs: usize) -> Option<Vec<String>> {
     let owned = |name: &&str| (*name).to_owned();
     match outputs {
@@ -240,8 +240,8 @@ pub static COCO_ORIGINAL: Family = Family {
     ..ORIGINAL
 };
 
-/// torchvision's `ssd300_vgg16`, such as `ssd300_vgg16_coco-b556d3b4.pth`. Every number is that of
-/// torchvision's `SSD` class and its transform.
+/// torchvision's `ssd300_vgg16`, such as `ssd300_vgg16_coco-b556d3b4.pth`. The numbers are those of torchvision's
+/// `SSD` class and its transform.
 pub static TORCHVISION: Family = Family {
     name: "torchvision-ssd300-vgg16",
     about: "torchvision's ssd300_vgg16",
@@ -254,7 +254,7 @@ pub static TORCHVISION: Family = Family {
         deviation: [1.0 / 255.0; 3],
     },
     prior_maps: || prior_maps(COCO_SIZES),
-    // Centres of the last cells of the third map lie four pixels beyond the picture.
+    // The centres of the third feature map's last cells lie four pixels beyond the picture.
     clamp: Clamp::Sizes,
     coder: BoxCoder {
         order: BoxCoder::X_FIRST,

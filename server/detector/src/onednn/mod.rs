@@ -1,164 +1,137 @@
-//! Convolutions of oneDNN with everything that makes them fast: weights in the order that the
-//! processor wants, the activation and the sum with another map done on the way out, eight-bit products.
+//! oneDNN's convolutions with everything that makes them fast: weights in the processor's order, the
+//! activation and the sum with another feature map fused in, int8 products.
 //!
-//! libtorch has them as operators for `torch.compile`, which tch does not know; `shim.cpp` calls any
-//! operator by its name. Their schemas, of libtorch 2.13, stand with each function. They are for
-//! x86-64 only: elsewhere [`available`] says no.
+//! libtorch has them as operators for `torch.compile`, which tch does not know; `shim.cpp` calls any operator
+//! by its name. Their schemas, of libtorch 2.13, are quoted at each function. They exist on x86-64 only: see
+//! [`available`].
 
 use std::ffi::{CStr, c_char, c_void};
+use std::marker::PhantomData;
 
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::architecture::Activation;
+use super::network::Shared;
 
-/// Whether libtorch has these operators here.
-pub(super) fn available() -> bool {
-    cfg!(target_arch = "x86_64")
+/// Whether libtorch has these operators on a device.
+pub(super) fn available(device: Device) -> bool {
+    cfg!(target_arch = "x86_64") && device == Device::Cpu
 }
 
-/// `x` in eight bits: `round(x / scale) + zero_point`.
+/// What an int8 value stands for: `scale * (value - zero_point)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Scale {
     pub scale: f64,
     pub zero_point: i64,
 }
 
-impl Scale {
-    const ONE: Self = Self {
-        scale: 1.0,
-        zero_point: 0,
-    };
-}
-
-/// How a kernel moves over maps of one side, in libtorch's terms.
+/// How a kernel moves over a feature map, in libtorch's terms: along rows and along columns.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moves {
-    pub stride: i64,
-    pub padding: i64,
-    pub dilation: i64,
-    /// Groups of channels that are convolved apart from each other.
+    pub stride: [i64; 2],
+    pub padding: [i64; 2],
+    pub dilation: [i64; 2],
+    /// Groups of channels that are convolved separately.
     pub groups: i64,
 }
 
+impl Moves {
+    /// In the order of the operators of `mkldnn`; those of `onednn` have the stride before the padding.
+    fn arguments(&self) -> [Argument<'_>; 4] {
+        [
+            Argument::wholes(&self.padding),
+            Argument::wholes(&self.stride),
+            Argument::wholes(&self.dilation),
+            Argument::Whole(self.groups),
+        ]
+    }
+
+    fn onednn_arguments(&self) -> [Argument<'_>; 4] {
+        let [padding, stride, dilation, groups] = self.arguments();
+        [stride, padding, dilation, groups]
+    }
+
+    /// The shape of the input for weights, if it has `side` rows and columns.
+    fn input(&self, weight: &Tensor, side: i64) -> [i64; 4] {
+        [1, weight.size()[1] * self.groups, side, side]
+    }
+}
+
 /// A convolution in single precision or bfloat16, with weights in the processor's order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Reordered {
-    weight: Tensor,
-    bias: Tensor,
-    how: Moves,
+    weight: Shared,
+    bias: Shared,
+    moves: Moves,
     activation: Activation,
 }
 
 impl Reordered {
-    /// Reorders weights for maps of `side` x `side`.
+    /// Reorders weights for feature maps of `side` x `side`.
     ///
     /// `mkldnn::_reorder_convolution_weight(Tensor self, int[2] padding, int[2] stride, int[2]
     /// dilation, int groups, int[]? input_size) -> Tensor`
     pub(super) fn new(
         weight: &Tensor,
         bias: Tensor,
-        how: Moves,
+        moves: Moves,
         activation: Activation,
         side: i64,
     ) -> Result<Self, TchError> {
-        let input = [1, weight.size()[1] * how.groups, side, side];
-        let weight = call(
-            c"mkldnn::_reorder_convolution_weight",
-            c"",
-            &[
-                Argument::tensor(weight),
-                Argument::wholes(&[how.padding; 2]),
-                Argument::wholes(&[how.stride; 2]),
-                Argument::wholes(&[how.dilation; 2]),
-                Argument::whole(how.groups),
-                Argument::wholes(&input),
-            ],
-        )?;
+        let input = moves.input(weight, side);
+        let mut arguments = vec![Argument::tensor(weight)];
+        arguments.extend(moves.arguments());
+        arguments.push(Argument::wholes(&input));
+        let reordered = call(c"mkldnn::_reorder_convolution_weight", c"", &arguments)?;
         Ok(Self {
-            weight,
-            bias,
-            how,
+            weight: Shared(reordered),
+            bias: Shared(bias),
+            moves,
             activation,
         })
     }
 
-    /// Convolves `x`, and applies the activation.
+    /// Convolves `x`, and applies the activation or, if that is linear, adds `other`.
     ///
     /// `mkldnn::_convolution_pointwise(Tensor X, Tensor W, Tensor? B, int[] padding, int[] stride,
     /// int[] dilation, int groups, str attr, Scalar?[] scalars, str? algorithm) -> Tensor`
-    pub(super) fn convolve(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        let (activation, bounds) = after(self.activation);
-        call(
-            c"mkldnn::_convolution_pointwise",
-            c"",
-            &[
-                Argument::tensor(x),
-                Argument::tensor(&self.weight),
-                Argument::tensor(&self.bias),
-                Argument::wholes(&[self.how.padding; 2]),
-                Argument::wholes(&[self.how.stride; 2]),
-                Argument::wholes(&[self.how.dilation; 2]),
-                Argument::whole(self.how.groups),
-                Argument::text(activation),
-                Argument::scalars(bounds),
-                Argument::NONE,
-            ],
-        )
-    }
-
-    /// Convolves `x`, and adds `other`. The activation must be linear.
     ///
     /// `mkldnn::_convolution_pointwise.binary(Tensor X, Tensor other, Tensor W, Tensor? B, int[]
     /// padding, int[] stride, int[] dilation, int groups, str binary_attr, Scalar? alpha, str?
     /// unary_attr, Scalar?[] unary_scalars, str? unary_algorithm) -> Tensor`
-    pub(super) fn convolve_and_add(&self, x: &Tensor, other: &Tensor) -> Result<Tensor, TchError> {
-        debug_assert_eq!(self.activation, Activation::Linear);
-        call(
-            c"mkldnn::_convolution_pointwise",
-            c"binary",
-            &[
-                Argument::tensor(x),
-                Argument::tensor(other),
-                Argument::tensor(&self.weight),
-                Argument::tensor(&self.bias),
-                Argument::wholes(&[self.how.padding; 2]),
-                Argument::wholes(&[self.how.stride; 2]),
-                Argument::wholes(&[self.how.dilation; 2]),
-                Argument::whole(self.how.groups),
-                Argument::text("add"),
-                Argument::NONE,
-                Argument::NONE,
-                Argument::scalars(&[]),
-                Argument::NONE,
-            ],
-        )
-    }
-
-    /// The same for another thread: memory is shared.
-    pub(super) fn shallow_clone(&self) -> Self {
-        Self {
-            weight: self.weight.shallow_clone(),
-            bias: self.bias.shallow_clone(),
-            ..*self
-        }
+    pub(super) fn convolve(&self, x: &Tensor, other: Option<&Tensor>) -> Result<Tensor, TchError> {
+        let mut arguments = vec![Argument::tensor(x)];
+        arguments.extend(other.map(Argument::tensor));
+        arguments.extend([&self.weight, &self.bias].map(|tensor| Argument::tensor(tensor)));
+        arguments.extend(self.moves.arguments());
+        let overload = if other.is_some() {
+            debug_assert_eq!(self.activation, Activation::Linear);
+            arguments.extend([Argument::text("add"), Argument::None]);
+            arguments.extend([Argument::None, Argument::scalars(&[]), Argument::None]);
+            c"binary"
+        } else {
+            arguments.extend(activation_arguments(self.activation));
+            c""
+        };
+        call(c"mkldnn::_convolution_pointwise", overload, &arguments)
     }
 }
 
-/// A convolution of u8 maps with i8 weights, a scale for each output channel.
-#[derive(Debug)]
+/// A convolution of u8 feature maps with i8 weights, which have a scale for each output channel.
+#[derive(Debug, Clone)]
 pub(super) struct Quantised {
-    weight: Tensor,
-    scales: Tensor,
-    zero_points: Tensor,
-    bias: Tensor,
+    weight: Shared,
+    scales: Shared,
+    zero_points: Shared,
+    bias: Shared,
     input: Scale,
-    how: Moves,
+    moves: Moves,
     activation: Activation,
 }
 
 impl Quantised {
-    /// Packs weights (i8, with `scales`, one for each output channel) for maps of `side` x `side` in
-    /// `input`'s eight bits.
+    /// Packs weights (i8, with `scales`, one for each output channel) for feature maps of `side` x `side` and
+    /// the scale `input`.
     ///
     /// `onednn::qconv_prepack(Tensor weight, Tensor w_scales, float x_scale, int x_zp, int[] stride,
     /// int[] padding, int[] dilation, int groups, int[]? x_shape) -> Tensor`
@@ -167,84 +140,48 @@ impl Quantised {
         scales: Tensor,
         bias: Tensor,
         input: Scale,
-        (how, activation): (Moves, Activation),
+        (moves, activation): (Moves, Activation),
         side: i64,
     ) -> Result<Self, TchError> {
-        let shape = [1, weight.size()[1] * how.groups, side, side];
-        let weight = call(
-            c"onednn::qconv_prepack",
-            c"",
-            &[
-                Argument::tensor(weight),
-                Argument::tensor(&scales),
-                Argument::float(input.scale),
-                Argument::whole(input.zero_point),
-                Argument::wholes(&[how.stride; 2]),
-                Argument::wholes(&[how.padding; 2]),
-                Argument::wholes(&[how.dilation; 2]),
-                Argument::whole(how.groups),
-                Argument::wholes(&shape),
-            ],
-        )?;
+        let shape = moves.input(weight, side);
+        let mut arguments = vec![Argument::tensor(weight), Argument::tensor(&scales)];
+        arguments.extend(input.arguments());
+        arguments.extend(moves.onednn_arguments());
+        arguments.push(Argument::wholes(&shape));
+        let packed = call(c"onednn::qconv_prepack", c"", &arguments)?;
         let zero_points = Tensor::f_zeros(scales.size(), (Kind::Int, scales.device()))?;
         Ok(Self {
-            weight,
-            scales,
-            zero_points,
-            bias,
+            weight: Shared(packed),
+            scales: Shared(scales),
+            zero_points: Shared(zero_points),
+            bias: Shared(bias),
             input,
-            how,
+            moves,
             activation,
         })
     }
 
-    /// Convolves `x` (u8, `channels_last`), and applies the activation; to u8 with that scale, or to
-    /// single precision where there is none.
+    /// Convolves `x` (u8, `channels_last`), and applies the activation. The output is u8 with the scale
+    /// `output`, or single precision if that is `None`.
     ///
     /// `onednn::qconv2d_pointwise(Tensor qx, float x_scale, int x_zero_point, Tensor qw, Tensor
     /// w_scale, Tensor w_zero_point, Tensor? bias, int[] stride, int[] padding, int[] dilation, int
     /// groups, float output_scale, int output_zero_point, ScalarType? output_dtype, str attr,
     /// Scalar?[] scalars, str? algorithm) -> Tensor`
     pub(super) fn convolve(&self, x: &Tensor, output: Option<Scale>) -> Result<Tensor, TchError> {
-        let (activation, bounds) = after(self.activation);
         let (scale, dtype) = match output {
             Some(scale) => (scale, BYTE),
             None => (Scale::ONE, FLOAT),
         };
-        call(
-            c"onednn::qconv2d_pointwise",
-            c"",
-            &[
-                Argument::tensor(x),
-                Argument::float(self.input.scale),
-                Argument::whole(self.input.zero_point),
-                Argument::tensor(&self.weight),
-                Argument::tensor(&self.scales),
-                Argument::tensor(&self.zero_points),
-                Argument::tensor(&self.bias),
-                Argument::wholes(&[self.how.stride; 2]),
-                Argument::wholes(&[self.how.padding; 2]),
-                Argument::wholes(&[self.how.dilation; 2]),
-                Argument::whole(self.how.groups),
-                Argument::float(scale.scale),
-                Argument::whole(scale.zero_point),
-                Argument::whole(dtype),
-                Argument::text(activation),
-                Argument::scalars(bounds),
-                Argument::NONE,
-            ],
-        )
-    }
-
-    /// The same for another thread: memory is shared.
-    pub(super) fn shallow_clone(&self) -> Self {
-        Self {
-            weight: self.weight.shallow_clone(),
-            scales: self.scales.shallow_clone(),
-            zero_points: self.zero_points.shallow_clone(),
-            bias: self.bias.shallow_clone(),
-            ..*self
-        }
+        let weights = [&self.weight, &self.scales, &self.zero_points, &self.bias];
+        let mut arguments = vec![Argument::tensor(x)];
+        arguments.extend(self.input.arguments());
+        arguments.extend(weights.map(|tensor| Argument::tensor(tensor)));
+        arguments.extend(self.moves.onednn_arguments());
+        arguments.extend(scale.arguments());
+        arguments.push(Argument::Whole(dtype));
+        arguments.extend(activation_arguments(self.activation));
+        call(c"onednn::qconv2d_pointwise", c"", &arguments)
     }
 }
 
@@ -252,108 +189,84 @@ impl Quantised {
 const BYTE: i64 = 0;
 const FLOAT: i64 = 6;
 
-/// An activation in libtorch's terms: its name, and the bounds it is given.
-fn after(activation: Activation) -> (&'static str, &'static [f64]) {
-    match activation {
+impl Scale {
+    const ONE: Self = Self {
+        scale: 1.0,
+        zero_point: 0,
+    };
+
+    fn arguments(self) -> [Argument<'static>; 2] {
+        [
+            Argument::Float(self.scale),
+            Argument::Whole(self.zero_point),
+        ]
+    }
+}
+
+/// An activation in libtorch's terms: its name, its bounds and its algorithm.
+fn activation_arguments(activation: Activation) -> [Argument<'static>; 3] {
+    let (name, bounds): (_, &[f64]) = match activation {
         Activation::Linear => ("none", &[]),
         Activation::Relu => ("relu", &[]),
         Activation::Relu6 => ("hardtanh", &[0.0, 6.0]),
-    }
+    };
+    [
+        Argument::text(name),
+        Argument::scalars(bounds),
+        Argument::None,
+    ]
 }
 
-/// The same in shim.cpp.
-#[repr(C)]
-struct Argument<'a> {
-    kind: ArgumentKind,
-    tensor: *const c_void,
-    number: f64,
-    whole: i64,
-    wholes: *const i64,
-    scalars: *const f64,
-    length: usize,
-    text: *const c_char,
-    lives: std::marker::PhantomData<&'a ()>,
-}
-
-#[derive(Clone, Copy)]
-#[repr(i32)]
-enum ArgumentKind {
+/// An operator's argument. `shim.cpp` declares the same.
+#[expect(dead_code, reason = "the shim reads the fields")]
+#[repr(C, i32)]
+enum Argument<'a> {
     None,
-    Tensor,
-    Float,
-    Whole,
-    Wholes,
-    Text,
-    Scalars,
+    Tensor(*const c_void, PhantomData<&'a Tensor>),
+    Float(f64),
+    Whole(i64),
+    Wholes(Slice<'a, i64>),
+    Text(Slice<'a, u8>),
+    /// A `Scalar?[]`.
+    Scalars(Slice<'a, f64>),
+}
+
+#[repr(C)]
+struct Slice<'a, T> {
+    first: *const T,
+    length: usize,
+    borrowed: PhantomData<&'a [T]>,
+}
+
+impl<'a, T> Slice<'a, T> {
+    fn of(slice: &'a [T]) -> Self {
+        Self {
+            first: slice.as_ptr(),
+            length: slice.len(),
+            borrowed: PhantomData,
+        }
+    }
 }
 
 impl<'a> Argument<'a> {
-    const NONE: Self = Self {
-        kind: ArgumentKind::None,
-        tensor: std::ptr::null(),
-        number: 0.0,
-        whole: 0,
-        wholes: std::ptr::null(),
-        scalars: std::ptr::null(),
-        length: 0,
-        text: std::ptr::null(),
-        lives: std::marker::PhantomData,
-    };
-
     fn tensor(tensor: &'a Tensor) -> Self {
-        Self {
-            kind: ArgumentKind::Tensor,
-            tensor: tensor.as_ptr().cast(),
-            ..Self::NONE
-        }
-    }
-
-    fn float(number: f64) -> Self {
-        Self {
-            kind: ArgumentKind::Float,
-            number,
-            ..Self::NONE
-        }
-    }
-
-    fn whole(whole: i64) -> Self {
-        Self {
-            kind: ArgumentKind::Whole,
-            whole,
-            ..Self::NONE
-        }
+        Self::Tensor(tensor.as_ptr().cast(), PhantomData)
     }
 
     fn wholes(wholes: &'a [i64]) -> Self {
-        Self {
-            kind: ArgumentKind::Wholes,
-            wholes: wholes.as_ptr(),
-            length: wholes.len(),
-            ..Self::NONE
-        }
-    }
-
-    /// A `Scalar?[]`.
-    fn scalars(scalars: &'a [f64]) -> Self {
-        Self {
-            kind: ArgumentKind::Scalars,
-            scalars: scalars.as_ptr(),
-            length: scalars.len(),
-            ..Self::NONE
-        }
+        Self::Wholes(Slice::of(wholes))
     }
 
     fn text(text: &'a str) -> Self {
-        Self {
-            kind: ArgumentKind::Text,
-            text: text.as_ptr().cast(),
-            length: text.len(),
-            ..Self::NONE
-        }
+        Self::Text(Slice::of(text.as_bytes()))
+    }
+
+    fn scalars(scalars: &'a [f64]) -> Self {
+        Self::Scalars(Slice::of(scalars))
     }
 }
 
-/// Calls an operator, by its name and that of its overload, which returns one tensor.
+/// Calls an operator that returns one tensor, by its name and that of its overload.
 fn call(name: &CStr, overload: &CStr, arguments: &[Argument]) -> Result<Tensor, TchError> {
     #[expect(unsafe_code, reason = "tch reaches no operator by its name")]
     unsafe extern "C" {
@@ -366,10 +279,10 @@ fn call(name: &CStr, overload: &CStr, arguments: &[Argument]) -> Result<Tensor, 
             room: usize,
         ) -> *mut c_void;
     }
-    let mut error = [0; 1024];
+    let mut message = [0; 1024];
     // SAFETY: both sides lay `Argument` out as C does, and every pointer in one is to a tensor, slice
     // or text that it borrows. The shim throws nothing, writes at most `room` bytes with a 0 at the
-    // end, and returns null or a tensor that nobody else owns.
+    // end, and returns null or a tensor that the caller owns.
     #[expect(unsafe_code, reason = "the call")]
     let (tensor, error) = unsafe {
         let tensor = ssd_call(
@@ -377,21 +290,18 @@ fn call(name: &CStr, overload: &CStr, arguments: &[Argument]) -> Result<Tensor, 
             overload.as_ptr(),
             arguments.as_ptr(),
             arguments.len(),
-            error.as_mut_ptr(),
-            error.len(),
+            message.as_mut_ptr(),
+            message.len(),
         );
-        (tensor, CStr::from_ptr(error.as_ptr()))
+        (tensor, CStr::from_ptr(message.as_ptr()))
     };
     if tensor.is_null() {
-        let error = error.to_string_lossy();
-        let first = error.lines().next().unwrap_or_default();
-        return Err(TchError::Torch(format!(
-            "{}: {first}",
-            name.to_string_lossy()
-        )));
+        let text = error.to_string_lossy();
+        let first = text.lines().next().unwrap_or_default();
+        let operator = name.to_string_lossy();
+        return Err(TchError::Torch(format!("{operator}: {first}")));
     }
-    // SAFETY: as said, a tensor that is now this one's.
+    // SAFETY: `ssd_call` gave the tensor's ownership to its caller.
     #[expect(unsafe_code, reason = "takes the tensor over")]
-    let tensor = unsafe { Tensor::from_ptr(tensor.cast()) };
-    Ok(tensor)
+    Ok(unsafe { Tensor::from_ptr(tensor.cast()) })
 }

@@ -1,7 +1,7 @@
-// Calls operators of libtorch that tch has no function for, by their names: libtorch registers them
-// for torch.compile, and its dispatcher finds them for anybody.
+// Calls operators of libtorch for which tch has no function, by their names: libtorch registers them for
+// torch.compile, and its dispatcher finds them for every caller.
 //
-// One function, so that everything else can be Rust: see mod.rs for the operators and what they take.
+// One function, so that everything else can be Rust. mod.rs names the operators and their arguments.
 
 #include <ATen/core/List.h>
 #include <ATen/core/Tensor.h>
@@ -17,18 +17,24 @@
 
 namespace {
 
-// The same in mod.rs.
+// Laid out as the enum of the same name in mod.rs.
 enum class Kind : std::int32_t { None, Tensor, Float, Whole, Wholes, Text, Scalars };
+
+template <typename T> struct Slice {
+    const T *first;
+    std::size_t length;
+};
 
 struct Argument {
     Kind kind;
-    const at::Tensor *tensor;
-    double number;
-    std::int64_t whole;
-    const std::int64_t *wholes;
-    const double *scalars;
-    std::size_t length;
-    const char *text;
+    union {
+        const at::Tensor *tensor;
+        double number;
+        std::int64_t whole;
+        Slice<std::int64_t> wholes;
+        Slice<char> text;
+        Slice<double> scalars;
+    };
 };
 
 c10::IValue value(const Argument &argument) {
@@ -42,24 +48,24 @@ c10::IValue value(const Argument &argument) {
     case Kind::Whole:
         return argument.whole;
     case Kind::Wholes:
-        return std::vector<std::int64_t>(argument.wholes, argument.wholes + argument.length);
+        return std::vector<std::int64_t>(argument.wholes.first, argument.wholes.first + argument.wholes.length);
     case Kind::Text:
-        return std::string(argument.text, argument.length);
+        return std::string(argument.text.first, argument.text.length);
     case Kind::Scalars: {
         c10::impl::GenericList scalars(c10::OptionalType::create(c10::NumberType::get()));
-        for (std::size_t i = 0; i < argument.length; ++i) {
-            scalars.push_back(argument.scalars[i]);
+        for (std::size_t i = 0; i < argument.scalars.length; ++i) {
+            scalars.push_back(argument.scalars.first[i]);
         }
         return scalars;
     }
     }
-    throw std::invalid_argument("an argument of no kind");
+    throw std::invalid_argument("an argument of unknown kind");
 }
 
 }  // namespace
 
-// Calls operator `name`, of its overloads the one of that name, with `count` arguments. Returns its tensor, which is the caller's to delete
-// (as every tensor of torch-sys), or null, with at most `room` bytes of what was wrong in `error`.
+// Calls the overload `overload` of the operator `name` with `count` arguments. Returns its tensor, which the
+// caller deletes (as every tensor of torch-sys); or null, with at most `room` bytes of the error in `error`.
 extern "C" at::Tensor *ssd_call(const char *name, const char *overload, const Argument *arguments,
                                 std::size_t count, char *error, std::size_t room) noexcept {
     try {
@@ -74,7 +80,7 @@ extern "C" at::Tensor *ssd_call(const char *name, const char *overload, const Ar
     } catch (const std::exception &thrown) {
         std::strncpy(error, thrown.what(), room - 1);
     } catch (...) {
-        std::strncpy(error, "something that is no exception was thrown", room - 1);
+        std::strncpy(error, "something other than an exception was thrown", room - 1);
     }
     error[room - 1] = '\0';
     return nullptr;

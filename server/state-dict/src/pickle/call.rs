@@ -1,6 +1,6 @@
-//! What the known functions do with their arguments, and what a persistent id stands for.
+//! The effect of the known functions on their arguments, and the meaning of a persistent id.
 //!
-//! Problems are sentences; the machine adds where they are.
+//! Errors are texts, to which the machine adds the position.
 
 use super::Machine;
 use super::global::{Global, RebuildTensor};
@@ -18,8 +18,8 @@ impl Machine<'_> {
         arguments: &[Value],
     ) -> Result<Value, String> {
         match (function, arguments) {
-            // The type and the attributes of a tensor's subclass do not matter. `function` is not
-            // this one again, so the nesting of its arguments ends here.
+            // The type and the attributes of a tensor's subclass do not matter. `function` must be another
+            // function, so nesting ends here.
             (
                 Global::RebuildFromType,
                 &[
@@ -33,8 +33,7 @@ impl Machine<'_> {
                 self.evaluate(function, &arguments)
             }
             (Global::RebuildTensor(version), _) => self.rebuild_tensor(version, arguments),
-            // Parameters are their tensors: whether they need a gradient, and their hooks, do not
-            // matter.
+            // Parameters are their tensors: `requires_grad` and hooks do not matter.
             (
                 Global::RebuildParameter | Global::RebuildParameterWithState | Global::Parameter,
                 &[tensor @ Value::Tensor(_), ..],
@@ -59,7 +58,7 @@ impl Machine<'_> {
         }
     }
 
-    /// `OrderedDict(items)`: from another dict, or from a list of pairs, as Python 2 writes it.
+    /// `OrderedDict(items)`: of another dict, or of a list of pairs as in Python 2.
     fn dict_from(&mut self, items: Value) -> Result<Value, String> {
         let pairs = match items {
             Value::Dict(dict) => {
@@ -86,7 +85,7 @@ impl Machine<'_> {
             return Ok((key, value));
         }
         Err(format!(
-            "a pair of key and value is expected, found {}",
+            "a pair of key and value is expected, but this is {}",
             pair.describe()
         ))
     }
@@ -95,7 +94,7 @@ impl Machine<'_> {
         self.copied = self.copied.saturating_add(items);
         if self.copied > limits::COPIED_ITEMS {
             return Err(format!(
-                "more than {} items are copied, the most that are",
+                "more than {} items are copied, the limit",
                 limits::COPIED_ITEMS
             ));
         }
@@ -123,7 +122,7 @@ impl Machine<'_> {
             Some(&[metadata]) if version != RebuildTensor::V1 => self.check_metadata(metadata)?,
             _ => {
                 return Err(format!(
-                    "a tensor with {} arguments, {required} expected",
+                    "a tensor with {} arguments; {required} are expected",
                     arguments.len()
                 ));
             }
@@ -137,20 +136,19 @@ impl Machine<'_> {
         }))
     }
 
-    /// A tensor whose elements are to be negated or conjugated when read must not be read as it is.
+    /// Refuses tensors whose elements must be negated or conjugated when they are read.
     fn check_metadata(&self, metadata: Value) -> Result<(), String> {
         let Value::Dict(metadata) = metadata else {
             return Ok(());
         };
-        // PyTorch writes these two flags. A long dict would be searched again for every tensor that
-        // shares it.
+        // PyTorch writes two flags. A long dict would be searched for every tensor that shares it.
         if self.heap.dict(metadata).len() > 2 {
             return Err("a tensor with unknown metadata".to_owned());
         }
         for flag in ["neg", "conj"] {
             if self.heap.lookup(metadata, flag) == Some(Value::Bool(true)) {
                 return Err(format!(
-                    "a tensor with the `{flag}` bit set, which is not read; \
+                    "a tensor with the `{flag}` bit set, which is not accepted; \
                      save `tensor.resolve_{flag}()`"
                 ));
             }
@@ -158,7 +156,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// What `('storage', type, key, location, count[, view])` stands for.
+    /// The storage that `('storage', type, key, location, count[, view])` describes.
     pub(super) fn storage(&mut self, id: Value) -> Result<Storage, String> {
         let Value::Tuple(id) = id else {
             return Err(format!(
@@ -176,14 +174,19 @@ impl Machine<'_> {
             Value::Text(kind) if self.heap.text(kind) == "module" => {
                 return Err(WHOLE_MODEL.to_owned());
             }
-            other => return Err(format!("a storage is expected, found {}", other.describe())),
+            other => {
+                return Err(format!(
+                    "a storage is expected, but this is {}",
+                    other.describe()
+                ));
+            }
         }
         let (element, key, location, count, view) = match *description {
             [element, key, location, count] => (element, key, location, count, Value::None),
             [element, key, location, count, view] => (element, key, location, count, view),
             _ => {
                 return Err(format!(
-                    "a storage's description has {} items, 4 or 5 expected",
+                    "a storage's description has {} items; 4 or 5 are expected",
                     description.len()
                 ));
             }
@@ -197,7 +200,7 @@ impl Machine<'_> {
         let key_length = self.heap.text(key).len();
         if key_length > limits::KEY {
             return Err(format!(
-                "a storage's key has {key_length} bytes; {} at most are read",
+                "a storage's key has {key_length} bytes; the limit is {}",
                 limits::KEY
             ));
         }
@@ -226,7 +229,7 @@ impl Machine<'_> {
         }
     }
 
-    /// The first element and the number of elements of `(key, offset, count)`; nothing for None.
+    /// The offset and the count, in elements, of `(key, offset, count)`; `None` for None.
     fn view(&self, view: Value) -> Result<Option<(usize, usize)>, String> {
         match view {
             Value::None => Ok(None),
@@ -236,7 +239,7 @@ impl Machine<'_> {
                     size(count, "a view's size")?,
                 ))),
                 ref other => Err(format!(
-                    "a storage's view has {} items, 3 expected",
+                    "a storage's view has {} items; 3 are expected",
                     other.len()
                 )),
             },
@@ -245,7 +248,7 @@ impl Machine<'_> {
     }
 }
 
-/// An integer that counts something.
+/// An integer from 0.
 fn size(value: Value, what: &str) -> Result<usize, String> {
     value
         .as_size()

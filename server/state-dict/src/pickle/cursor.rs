@@ -1,10 +1,10 @@
-//! A place in a file's bytes that only moves forward, and never past the end.
+//! A position in a file's bytes that only moves forward, and never past the end.
 
 use std::ops::Range;
 
 use crate::error::ErrorKind;
 
-/// Reads part of a file, from its front.
+/// Reads part of a file from its front.
 pub(super) struct Cursor<'a> {
     file: &'a [u8],
     at: usize,
@@ -27,14 +27,14 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
-    /// The next `count` bytes. `count` is what the file declares: any number.
+    /// The next `count` bytes. The file declares `count`, which can be any number.
     pub(super) fn take(&mut self, count: u64) -> Result<&'a [u8], ErrorKind> {
         let next = self.peek(count)?;
         self.at += next.len();
         Ok(next)
     }
 
-    /// The next `count` bytes, without moving on.
+    /// The next `count` bytes, without moving forward.
     pub(super) fn peek(&self, count: u64) -> Result<&'a [u8], ErrorKind> {
         usize::try_from(count)
             .ok()
@@ -51,8 +51,10 @@ impl<'a> Cursor<'a> {
     /// The bytes up to the next line feed, which is skipped.
     pub(super) fn line(&mut self) -> Result<&'a [u8], ErrorKind> {
         let rest = &self.file[self.at..self.end];
-        let length = rest.iter().position(|&byte| byte == b'\n');
-        let length = length.ok_or_else(|| self.ends_early(rest.len() as u64 + 1))?;
+        let length = rest
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .ok_or_else(|| self.ends_early(rest.len() as u64 + 1))?;
         self.at += length + 1;
         Ok(&rest[..length])
     }
@@ -69,7 +71,7 @@ impl<'a> Cursor<'a> {
             ErrorKind::Pickle {
                 offset: at,
                 problem: format!(
-                    "{count} bytes expected, but the pickle ends {} bytes further on",
+                    "{count} bytes are expected, but the pickle ends {} bytes further on",
                     end - at
                 ),
             }

@@ -1,18 +1,17 @@
-//! The names a pickle may mention, and what each of them means here. Nothing is looked up, nothing
-//! is called.
+//! The names that a pickle may use, and the meaning of each here. Nothing is looked up, nothing is called.
 //!
 //! The list is the part of `torch.load(weights_only=True)`'s that plain state dicts use
 //! (`torch/_weights_only_unpickler.py`, `_get_allowed_globals`), with the names of older versions.
 
 use crate::dtype::Dtype;
 
-/// A name from the list.
+/// The meaning of a name from the list.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Global {
-    /// `dict` and its ordered and counting kin.
+    /// `dict`, `OrderedDict` or `Counter`.
     Dict,
     Set,
-    /// `bytes`, and the function through which older protocols write them.
+    /// `bytes`, or the function by which older protocols write them.
     Bytes,
     RebuildTensor(RebuildTensor),
     RebuildParameter,
@@ -22,11 +21,11 @@ pub(crate) enum Global {
     Parameter,
     TensorClass,
     Size,
-    /// `torch.device`, or the function that finds a layout.
+    /// `torch.device`, or the function that returns a layout.
     Setting,
     StorageType(StorageType),
     Dtype(Dtype),
-    /// A dtype that is not read. It may be mentioned, as a setting, but no tensor may have it.
+    /// A dtype that no tensor may have. It can occur as a setting.
     OtherDtype,
 }
 
@@ -35,18 +34,17 @@ pub(crate) enum Global {
 pub(crate) enum RebuildTensor {
     /// `PyTorch` 0.2 and 0.3: storage, offset, shape, strides.
     V1,
-    /// Since 0.4: the same, whether it needs a gradient, hooks; since 1.12 perhaps metadata.
+    /// Since 0.4: the same, `requires_grad`, hooks; since 1.12 optional metadata.
     V2,
-    /// For element types without a storage class: as the second, with the element type before the
-    /// metadata.
+    /// For element types without a storage class: as the second, with the element type before the metadata.
     V3,
 }
 
-/// What a storage holds.
+/// The element type of a storage.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum StorageType {
     Typed(Dtype),
-    /// Bytes: the tensor tells the type.
+    /// Bytes; the tensor has the type.
     Untyped,
 }
 
@@ -61,7 +59,7 @@ impl StorageType {
 }
 
 impl Global {
-    /// The meaning of a name; `None` where it is not on the list.
+    /// The meaning of a name; `None` if it is not on the list.
     pub(super) fn find(module: &str, name: &str) -> Option<Self> {
         Some(match (module, name) {
             ("collections", "OrderedDict" | "Counter") | ("builtins" | "__builtin__", "dict") => {

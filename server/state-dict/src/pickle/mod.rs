@@ -1,16 +1,14 @@
-//! An unpickler that cannot run code: it knows a short list of names (`global`), calls nothing and
-//! looks nothing up.
+//! An unpickler that cannot run code: it knows a short list of names (`global`), calls nothing and looks nothing up.
 //!
-//! It reads protocols 0 to 5 as far as state dicts use them. The source is `CPython`'s
-//! `Lib/pickletools.py`, which describes every opcode. What differs from Python:
+//! It reads protocols 0 to 5 as far as state dicts use them. The source is `CPython`'s `Lib/pickletools.py`, which
+//! describes every opcode. It differs from Python:
 //!
-//! - Values that nobody asks for (floats, bytes, the members of sets) are recognised and forgotten.
+//! - It drops values that state dicts do not need: floats, bytes, the members of sets.
 //! - `BUILD` changes nothing: it sets attributes, such as `_metadata`, which are not items.
-//! - Calls are the ones in `call`, done by hand on data.
+//! - Calls of the known functions are carried out on data, in `call`.
 //!
-//! Values lie in a [`Heap`] and name each other by index. So there is no recursion, a value may
-//! contain itself, and memory is bounded by the number of opcodes (`limits::opcodes`) and of copies
-//! (`limits::COPIED_ITEMS`).
+//! Values are in a [`Heap`] and refer to each other by index. So there is no recursion, a value can contain itself,
+//! and memory is bounded by the number of opcodes (`limits::opcodes`) and of copies (`limits::COPIED_ITEMS`).
 
 mod call;
 mod cursor;
@@ -30,46 +28,45 @@ use crate::quote::quote;
 
 use cursor::Cursor;
 pub(super) use global::{Global, StorageType};
-#[allow(clippy::wildcard_imports, reason = "all of them, and nothing else")]
+#[allow(clippy::wildcard_imports, reason = "the module has opcodes only")]
 use opcode::*;
 pub(super) use value::{Heap, Storage, TensorRecipe, Value};
 
-/// The magic number of the pre-1.6 format, `0x1950a86a20f9469cfc6c`, as the opcodes for long
-/// integers write it.
+/// The magic number of the format before `PyTorch` 1.6, `0x1950a86a20f9469cfc6c`, in the opcodes for long integers.
 const MAGIC_BYTES: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
-/// The same, as protocols 0 and 1 write it.
+/// The same in protocols 0 and 1.
 const MAGIC_DECIMAL: &[u8] = b"119547037146038801333356";
 
-/// Why a storage named by text cannot be found.
+/// Why a storage named by text is refused.
 const TEXT_ID: &str = "a storage named by text (opcode PERSID), which PyTorch cannot read either; \
                        save again with pickle protocol 2";
 
-/// What to do about a name from `PyTorch`.
-const TORCH_ADVICE: &str = "Only dense tensors of bool, integer and float types are read: no \
+/// What to do about a forbidden name from `PyTorch`.
+const TORCH_ADVICE: &str = "Only dense tensors of bool, integer and float types are accepted: no \
                             sparse, quantized or complex ones, and no whole models (save \
                             `model.state_dict()`, not `model`)";
 
-/// What to do about any other name.
+/// What to do about any other forbidden name.
 const OTHER_ADVICE: &str = "If a whole model or other objects were saved along, save \
                             `model.state_dict()` alone; if you do not know who made this file, do \
                             not load it anywhere";
 
-/// A pickle, read.
+/// A pickle that has been read.
 pub(super) struct Pickle<'a> {
     /// The value it describes.
     pub(super) root: Value,
-    /// What the value is made of.
+    /// The contents of the value.
     pub(super) heap: Heap<'a>,
     /// The offset of the first byte after it, in the file.
     pub(super) end: usize,
-    /// How many opcodes it has.
+    /// The number of its opcodes.
     pub(super) opcodes: usize,
-    /// What it tells about its writer.
+    /// What it reveals about its writer.
     pub(super) dialect: Dialect,
 }
 
-/// Reads the pickle that begins at the front of `range` and ends inside it, of at most as many opcodes
-/// as a file's pickles may have less the `others`'.
+/// Reads the pickle at the front of `range`. The file's other pickles that are still in memory have `others`
+/// opcodes, which count towards the limit.
 pub(super) fn unpickle(
     file: &[u8],
     range: Range<usize>,
@@ -99,11 +96,11 @@ pub(super) fn unpickle(
 /// The pickle machine.
 struct Machine<'a> {
     cursor: Cursor<'a>,
-    /// Where the opcode that is being executed lies in the file.
+    /// The position in the file of the opcode that is being executed.
     opcode_at: usize,
     heap: Heap<'a>,
     stack: Vec<Value>,
-    /// Heights of the stack at which a MARK was set.
+    /// The heights of the stack at which a MARK was set.
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
     /// Items copied from container to container so far.
@@ -112,9 +109,9 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// The value, and how many opcodes describe it: `most` at most.
-    fn run(&mut self, most: usize) -> Result<(Value, usize), ErrorKind> {
-        for count in 1..=most {
+    /// The value, and the number of its opcodes, at most `limit`.
+    fn run(&mut self, limit: usize) -> Result<(Value, usize), ErrorKind> {
+        for count in 1..=limit {
             self.opcode_at = self.cursor.at();
             let [opcode] = self.cursor.array()?;
             if opcode == STOP {
@@ -123,7 +120,7 @@ impl<'a> Machine<'a> {
             self.execute(opcode)?;
         }
         Err(self.error(format!(
-            "more than {most} opcodes, the most that are read in a file of this size"
+            "more than {limit} opcodes, the limit for a file of this size"
         )))
     }
 
@@ -161,7 +158,9 @@ impl<'a> Machine<'a> {
             PERSID => return Err(self.error(TEXT_ID)),
             EXT1..=EXT4 => return Err(self.forbidden("copyreg", "an extension code")),
             _ => {
-                return Err(self.error(format!("opcode 0x{opcode:02x}, which no state dict needs")));
+                return Err(self.error(format!(
+                    "opcode 0x{opcode:02x}, which state dicts do not have"
+                )));
             }
         };
         self.stack.push(value);
@@ -191,7 +190,7 @@ impl<'a> Machine<'a> {
 
     // The stack.
 
-    /// The value on top. Values under the last MARK are out of reach.
+    /// The value on top. Values below the last MARK are out of reach.
     fn top(&self) -> Result<Value, ErrorKind> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let top = self.stack[floor..].last().copied();
@@ -213,7 +212,7 @@ impl<'a> Machine<'a> {
         Ok(self.stack.split_off(mark))
     }
 
-    /// POP takes the MARK itself where nothing lies on it.
+    /// POP takes the MARK itself if no value is above it.
     fn discard(&mut self) -> Result<(), ErrorKind> {
         if self.marks.last() == Some(&self.stack.len()) {
             self.marks.pop();
@@ -228,13 +227,13 @@ impl<'a> Machine<'a> {
     fn protocol(&mut self) -> Result<(), ErrorKind> {
         let [protocol] = self.cursor.array()?;
         if protocol > 5 {
-            return Err(self.error(format!("pickle protocol {protocol}; 0 to 5 are read")));
+            return Err(self.error(format!("pickle protocol {protocol}; 0 to 5 are accepted")));
         }
         self.dialect.protocol = protocol;
         Ok(())
     }
 
-    /// Frames only tell a reader how much to fetch at once.
+    /// Frames only tell how much to fetch at once.
     fn frame(&mut self) -> Result<(), ErrorKind> {
         let length = u64::from_le_bytes(self.cursor.array()?);
         self.cursor.peek(length).map(drop)
@@ -261,9 +260,7 @@ impl<'a> Machine<'a> {
                 long(self.cursor.take(length.into())?)
             }
             _ => {
-                let length = i32::from_le_bytes(self.cursor.array()?);
-                let length = u64::try_from(length)
-                    .map_err(|_| self.error(format!("an integer of {length} bytes")))?;
+                let length = self.signed_length("an integer")?;
                 long(self.cursor.take(length)?)
             }
         })
@@ -273,7 +270,7 @@ impl<'a> Machine<'a> {
         let digits = line.strip_prefix(b"-").unwrap_or(line);
         if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
             return Err(self.error(format!(
-                "an integer is expected, found {}",
+                "an integer is expected, but this is {}",
                 quote_bytes(line)
             )));
         }
@@ -298,11 +295,16 @@ impl<'a> Machine<'a> {
 
     // Text and bytes.
 
-    /// A length of one byte, or of `N` little-endian ones, and as many bytes.
+    /// A little-endian length of `N` bytes, and as many bytes.
     fn counted<const N: usize>(&mut self) -> Result<&'a [u8], ErrorKind> {
         let mut length = [0; 8];
         length[..N].copy_from_slice(&self.cursor.array::<N>()?);
         self.cursor.take(u64::from_le_bytes(length))
+    }
+
+    fn signed_length(&mut self, what: &str) -> Result<u64, ErrorKind> {
+        let length = i32::from_le_bytes(self.cursor.array()?);
+        u64::try_from(length).map_err(|_| self.error(format!("{what} of {length} bytes")))
     }
 
     fn python2_text(&mut self, opcode: u8) -> Result<Value, ErrorKind> {
@@ -312,7 +314,7 @@ impl<'a> Machine<'a> {
                 let line = self.cursor.line()?;
                 let bytes = text::unescape_literal(line).ok_or_else(|| {
                     self.error(format!(
-                        "a string literal is expected, found {}",
+                        "a string literal is expected, but this is {}",
                         quote_bytes(line)
                     ))
                 })?;
@@ -320,9 +322,7 @@ impl<'a> Machine<'a> {
             }
             SHORT_BINSTRING => text::from_python2(self.counted::<1>()?),
             _ => {
-                let length = i32::from_le_bytes(self.cursor.array()?);
-                let length = u64::try_from(length)
-                    .map_err(|_| self.error(format!("a string of {length} bytes")))?;
+                let length = self.signed_length("a string")?;
                 text::from_python2(self.cursor.take(length)?)
             }
         };
@@ -336,13 +336,17 @@ impl<'a> Machine<'a> {
             SHORT_BINUNICODE => self.counted::<1>()?,
             _ => self.counted::<8>()?,
         };
-        let text = if opcode == UNICODE {
+        let decoded = if opcode == UNICODE {
             text::from_raw_unicode_escape(bytes).map(Cow::Owned)
         } else {
             std::str::from_utf8(bytes).ok().map(Cow::Borrowed)
         };
-        let text = text
-            .ok_or_else(|| self.error(format!("text is expected, found {}", quote_bytes(bytes))))?;
+        let text = decoded.ok_or_else(|| {
+            self.error(format!(
+                "text is expected, but this is {}",
+                quote_bytes(bytes)
+            ))
+        })?;
         Ok(self.heap.add_text(text))
     }
 
@@ -470,8 +474,10 @@ impl<'a> Machine<'a> {
             BINGET => u8::from_le_bytes(self.cursor.array()?).into(),
             _ => u32::from_le_bytes(self.cursor.array()?),
         };
-        let value = self.memo.get(&index).copied();
-        value.ok_or_else(|| self.error(format!("memo entry {index} is read before it is written")))
+        self.memo
+            .get(&index)
+            .copied()
+            .ok_or_else(|| self.error(format!("memo entry {index} is read before it is written")))
     }
 
     /// A memo entry's number, as a line of decimal digits.
@@ -544,7 +550,7 @@ impl<'a> Machine<'a> {
         };
         let Value::Global(function) = function else {
             return Err(self.error(format!(
-                "a call of {}, which is no function",
+                "a call of {}, which is not a function",
                 function.describe()
             )));
         };
@@ -552,7 +558,7 @@ impl<'a> Machine<'a> {
             .map_err(|problem| self.error(problem))
     }
 
-    /// A copy of a call's arguments. No function that is known takes more than nine.
+    /// A copy of a call's arguments. The known functions take at most nine.
     fn arguments(&self, tuple: u32) -> Result<Vec<Value>, String> {
         let arguments = self.heap.sequence(tuple);
         if arguments.len() > 9 {
@@ -561,8 +567,7 @@ impl<'a> Machine<'a> {
         Ok(arguments.to_vec())
     }
 
-    /// Sets attributes (`_metadata`, hooks, whether a gradient is needed), of which none matters
-    /// here.
+    /// Sets attributes (`_metadata`, hooks, `requires_grad`), none of which matters here.
     fn build(&mut self) -> Result<(), ErrorKind> {
         self.pop()?;
         match self.top()? {

@@ -1,9 +1,8 @@
-//! The ways in which pickles write text.
+//! Text in the encodings of pickles.
 
 use std::borrow::Cow;
 
-/// A Python 2 `str`, or what stands in its place: UTF-8 where it is, else Latin-1, as Python 3 is
-/// told to read them.
+/// A Python 2 `str`: UTF-8 if it is valid, else Latin-1.
 pub(super) fn from_python2(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
@@ -11,7 +10,7 @@ pub(super) fn from_python2(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// The bytes that a Python string literal (`'it\'s'`, as `repr` writes it) stands for.
+/// The bytes of a Python string literal as `repr` writes it, such as `'it\'s'`.
 pub(super) fn unescape_literal(literal: &[u8]) -> Option<Vec<u8>> {
     let inner = match literal.trim_ascii() {
         [first @ (b'\'' | b'"'), inner @ .., last] if first == last => inner,
@@ -37,15 +36,14 @@ pub(super) fn unescape_literal(literal: &[u8]) -> Option<Vec<u8>> {
                 rest = &rest[2..];
                 u8::try_from(code).ok()?
             }
-            // `repr` writes no other.
+            // `repr` writes no other escapes.
             _ => return None,
         });
     }
     Some(bytes)
 }
 
-/// The text that Python's `raw-unicode-escape` codec reads: Latin-1, with `\uXXXX` and
-/// `\UXXXXXXXX`.
+/// The text in Python's `raw-unicode-escape` codec: Latin-1, with `\uXXXX` and `\UXXXXXXXX`.
 pub(super) fn from_raw_unicode_escape(line: &[u8]) -> Option<String> {
     let mut text = String::with_capacity(line.len());
     let mut rest = line;
@@ -65,7 +63,7 @@ pub(super) fn from_raw_unicode_escape(line: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// The number that a few hexadecimal digits are.
+/// The number in a few hexadecimal digits.
 fn hexadecimal(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0_u32, |number, &digit| {
         let digit = char::from(digit).to_digit(16)?;

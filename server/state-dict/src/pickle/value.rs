@@ -1,19 +1,19 @@
-//! What a pickle describes.
+//! The values that a pickle describes.
 
 use std::borrow::Cow;
 
 use super::global::{Global, StorageType};
 
-/// One value. Small and `Copy`: whatever is large lies in the [`Heap`] and is named by its index,
-/// so values may be shared, or contain themselves, and nothing recurses when they are dropped.
+/// One value. It is small and `Copy`: large contents are in the [`Heap`], by their index. So values can be shared or
+/// contain themselves, and dropping them does not recurse.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Value {
     None,
     Bool(bool),
     Int(i64),
-    /// The integer every file of the pre-1.6 format begins with.
+    /// The integer at the beginning of every file of the format before `PyTorch` 1.6.
     Magic,
-    /// Any other integer that `i64` cannot hold.
+    /// Any other integer that exceeds `i64`.
     HugeInt,
     Float,
     Text(u32),
@@ -22,20 +22,20 @@ pub(crate) enum Value {
     List(u32),
     Dict(u32),
     Set,
-    /// A device or a layout: harmless, and nobody asks which.
+    /// A device or a layout.
     Setting,
     Global(Global),
     Storage(u32),
     Tensor(u32),
 }
 
-/// Where values' contents lie. It only grows: what a pickle drops stays until the end.
+/// The contents of values. It only grows: contents that a pickle drops stay until the end.
 #[derive(Default)]
 pub(crate) struct Heap<'a> {
     texts: Vec<Cow<'a, str>>,
-    /// Of tuples and lists.
+    /// The items of tuples and lists.
     sequences: Vec<Vec<Value>>,
-    /// Keys and values, in the order they were set.
+    /// Keys and values in the order in which they were set.
     dicts: Vec<Vec<(Value, Value)>>,
     storages: Vec<Storage>,
     tensors: Vec<TensorRecipe>,
@@ -48,11 +48,9 @@ pub(crate) struct Storage {
     pub(crate) element: StorageType,
     /// A `Value::Text`'s index.
     pub(crate) key: u32,
-    /// Elements (bytes, where untyped) of the whole storage. Few enough that `usize` holds their
-    /// bytes.
+    /// Elements of the whole storage, or bytes if it is untyped. Their size in bytes fits in `usize`.
     pub(crate) count: usize,
-    /// The part of the storage that this one is, where it is a view: first element, elements. Lies
-    /// inside.
+    /// If this is a view of a part of the storage: the first element and the number of elements, inside it.
     pub(crate) view: Option<(usize, usize)>,
 }
 
@@ -63,8 +61,8 @@ impl Storage {
     }
 }
 
-/// What a call of `torch._utils._rebuild_tensor` or its successors was given. The values are what
-/// the pickle says, unchecked: they are checked when the tensor's name is known.
+/// The arguments of a call of `torch._utils._rebuild_tensor` or its successors. The values are checked later, when
+/// the tensor's name is known for errors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TensorRecipe {
     /// A `Value::Storage`'s index.
@@ -72,7 +70,7 @@ pub(crate) struct TensorRecipe {
     pub(crate) offset: Value,
     pub(crate) shape: Value,
     pub(crate) strides: Value,
-    /// The element type, where it is told apart from the storage's (`_rebuild_tensor_v3`).
+    /// The element type, if the tensor has its own (`_rebuild_tensor_v3`).
     pub(crate) dtype: Option<Value>,
 }
 
@@ -126,7 +124,7 @@ impl<'a> Heap<'a> {
         &self.storages[index as usize]
     }
 
-    /// Every storage that was declared, some perhaps more than once.
+    /// Every storage that was declared; one can be declared several times.
     pub(crate) fn storages(&self) -> &[Storage] {
         &self.storages
     }
@@ -135,7 +133,7 @@ impl<'a> Heap<'a> {
         &self.tensors[index as usize]
     }
 
-    /// The value a dict has under a text key.
+    /// The value of a text key in a dict.
     pub(crate) fn lookup(&self, dict: u32, key: &str) -> Option<Value> {
         let is_key =
             |candidate: &Value| matches!(candidate, Value::Text(text) if self.text(*text) == key);
@@ -146,15 +144,14 @@ impl<'a> Heap<'a> {
     }
 }
 
-/// Adds an item, and tells its index. One opcode adds at most one item, and `limits::opcodes` fits
-/// in `u32`.
+/// Adds an item, and returns its index. One opcode adds at most one item, and `limits::opcodes` fits in `u32`.
 fn add<T>(items: &mut Vec<T>, item: T) -> u32 {
     items.push(item);
     u32::try_from(items.len() - 1).expect("fewer items than opcodes")
 }
 
 impl Value {
-    /// The number it is, where it can count something: an integer that is not negative.
+    /// Its number, if it is an integer from 0.
     pub(crate) fn as_size(self) -> Option<usize> {
         match self {
             Self::Int(value) => usize::try_from(value).ok(),
@@ -162,7 +159,7 @@ impl Value {
         }
     }
 
-    /// What it is, for an error: "a list".
+    /// A description for an error, such as "a list".
     pub(crate) fn describe(self) -> String {
         match self {
             Self::None => "None".to_owned(),

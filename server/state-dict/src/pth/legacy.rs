@@ -1,4 +1,4 @@
-//! The pre-1.6 stream: four pickles, a pickled list of storage keys, then the storages.
+//! The format before `PyTorch` 1.6: a stream of four pickles, a pickled list of storage keys, and the storages.
 //!
 //! ```text
 //! pickle  0x1950a86a20f9469cfc6c
@@ -27,10 +27,10 @@ pub(crate) fn read(file: &[u8]) -> Result<(Format, Entries), ErrorKind> {
     if magic != Value::Magic {
         return Err(ErrorKind::OtherFormat {
             what: format!(
-                "a pickle of {}, but not one that torch.save wrote",
+                "a pickle of {} that torch.save did not write",
                 magic.describe()
             ),
-            advice: "load it where it was made, and save a state dict with torch.save",
+            advice: "load it with the program that made it, and save a state dict with torch.save",
         });
     }
     let (version, system_at) = plain(file, at)?;
@@ -38,41 +38,40 @@ pub(crate) fn read(file: &[u8]) -> Result<(Format, Entries), ErrorKind> {
         let found = version.describe();
         return Err(malformed(
             at,
-            format!("the protocol version is {found}, 1001 is expected"),
+            format!("the protocol version is {found}; {PROTOCOL_VERSION} is expected"),
         ));
     }
     let object_at = check_system(file, system_at)?;
     let object = unpickle(file, object_at..file.len(), 0)?;
     let keys = unpickle(file, object.end..file.len(), object.opcodes)?;
 
-    let places = places(file, &object, &keys)?;
+    let positions = positions(file, &object, &keys)?;
     let entries = super::tensors(&object, file.len(), |storage| {
         let key = object.heap.text(storage.key);
-        let place = places.get(key).cloned();
-        place.ok_or_else(|| {
+        positions.get(key).cloned().ok_or_else(|| {
             ErrorKind::storage(
                 key,
-                "a tensor uses it, but it is not in the file's list of storages",
+                "a tensor uses it, but it is not in the file's list of storages; the file is damaged",
             )
         })
     })?;
     Ok((Format::PthLegacy(object.dialect), entries))
 }
 
-/// A value that has no contents, and where its pickle ends. The pickle's heap is dropped at once.
+/// A value without contents, and the end of its pickle, whose heap is dropped.
 fn plain(file: &[u8], at: usize) -> Result<(Value, usize), ErrorKind> {
     let pickle = unpickle(file, at..file.len(), 0)?;
     Ok((pickle.root, pickle.end))
 }
 
-/// Checks the description of the writer's system, and tells where its pickle ends.
+/// Checks the description of the writer's system, and returns the end of its pickle.
 fn check_system(file: &[u8], at: usize) -> Result<usize, ErrorKind> {
     let system = unpickle(file, at..file.len(), 0)?;
     let Value::Dict(facts) = system.root else {
         let found = system.root.describe();
         return Err(malformed(
             at,
-            format!("the writer's system is {found}, a dict is expected"),
+            format!("the writer's system is {found}; a dict is expected"),
         ));
     };
     match system.heap.lookup(facts, "little_endian") {
@@ -81,8 +80,8 @@ fn check_system(file: &[u8], at: usize) -> Result<usize, ErrorKind> {
     }
 }
 
-/// Where each storage's bytes lie, by its key. Each is as long as the object says.
-fn places<'a>(
+/// The position of each storage's bytes, by the storage's key. Its length is checked against the object's.
+fn positions<'a>(
     file: &[u8],
     object: &'a Pickle<'_>,
     keys: &Pickle<'_>,
@@ -91,7 +90,7 @@ fn places<'a>(
     let listed = listed(keys, object.end, &declared)?;
     check_length(file, keys.end, &listed)?;
 
-    let mut places = HashMap::with_capacity(listed.len());
+    let mut positions = HashMap::with_capacity(listed.len());
     let mut at = keys.end;
     for (key, declared) in listed {
         let (header, _) = file[at..]
@@ -107,14 +106,14 @@ fn places<'a>(
         }
         let start = at + header.len();
         at = start + declared.bytes;
-        if places.insert(key, start..at).is_some() {
+        if positions.insert(key, start..at).is_some() {
             return Err(ErrorKind::storage(key, "it is listed twice"));
         }
     }
-    Ok(places)
+    Ok(positions)
 }
 
-/// How long a storage is.
+/// The length of a storage.
 #[derive(Clone, Copy, PartialEq)]
 struct Declared {
     count: usize,
@@ -150,21 +149,19 @@ fn listed<'a>(
         let found = keys.root.describe();
         return Err(malformed(
             offset,
-            format!("a list of storage keys is expected, found {found}"),
+            format!("a list of storage keys is expected, but this is {found}"),
         ));
     };
     let find = |key: &Value| match *key {
-        Value::Text(key) => {
-            let key = keys.heap.text(key);
-            let found = declared
-                .get_key_value(key)
-                .map(|(&key, &length)| (key, length));
-            found.ok_or_else(|| {
-                ErrorKind::storage(
+        Value::Text(text) => {
+            let key = keys.heap.text(text);
+            match declared.get_key_value(key) {
+                Some((&key, &length)) => Ok((key, length)),
+                None => Err(ErrorKind::storage(
                     key,
-                    "it is in the file's list of storages, but no tensor uses it",
-                )
-            })
+                    "it is in the file's list of storages, but no tensor uses it; the file is damaged",
+                )),
+            }
         }
         other => Err(malformed(
             offset,
@@ -174,7 +171,7 @@ fn listed<'a>(
     keys.heap.sequence(list).iter().map(find).collect()
 }
 
-/// Whether all storages fit in the file, which is how most failed downloads show.
+/// Checks that all storages fit in the file: most incomplete downloads fail this.
 fn check_length(file: &[u8], start: usize, listed: &[(&str, Declared)]) -> Result<(), ErrorKind> {
     let add = |end: usize, (_, length): &(&str, Declared)| {
         end.saturating_add(8).saturating_add(length.bytes)

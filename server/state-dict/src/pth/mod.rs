@@ -1,8 +1,7 @@
-//! The two kinds of file that `torch.save` writes.
+//! The two formats of `torch.save`.
 //!
-//! Both hold a pickle, which describes a tree of dicts and lists with tensors in it, and storages:
-//! the raw memory behind the tensors. [`legacy`] and [`zip`] know where these lie; this module
-//! turns the tree into named tensors.
+//! Both have a pickle, which describes a tree of dicts and lists with tensors in it, and storages: the raw memory
+//! behind the tensors. [`legacy`] and [`zip`] find these in the file; this module turns the tree into named tensors.
 
 pub(super) mod legacy;
 pub(super) mod zip;
@@ -17,7 +16,7 @@ use super::pickle::{Global, Heap, Pickle, Storage, StorageType, TensorRecipe, Va
 use super::state_dict::{Entries, Entry};
 use crate::quote::quote;
 
-/// The tensors of a pickle, in its order. `locate` tells where a storage's bytes lie in the file.
+/// The tensors of a pickle, in its order. `locate` gives the position of a storage's bytes in the file.
 fn tensors(
     pickle: &Pickle<'_>,
     file_len: usize,
@@ -47,7 +46,7 @@ struct Collector<'a, L> {
     locate: L,
     /// How many bytes further tensors may describe.
     bytes_left: usize,
-    /// How many bytes their names and shapes may still take.
+    /// How many bytes names and shapes of further tensors may take.
     description_left: usize,
     entries: Entries,
 }
@@ -59,7 +58,7 @@ struct Step {
     visited: usize,
 }
 
-/// What one part of a dotted name is made from.
+/// The origin of one part of a dotted name.
 enum Part {
     Key(Value),
     Index(usize),
@@ -86,7 +85,7 @@ where
             if visits > limits::VISITS {
                 let most = limits::VISITS;
                 return Err(ErrorKind::Contents(format!(
-                    "the pickle describes more than {most} values, the most that are read"
+                    "the pickle describes more than {most} values, the limit"
                 )));
             }
             match child {
@@ -99,7 +98,7 @@ where
                 {
                     let most = limits::NESTING;
                     return Err(ErrorKind::Contents(format!(
-                        "containers are nested deeper than {most}, the most that are read"
+                        "containers are nested deeper than {most}, the limit"
                     )));
                 }
                 container @ (Value::Dict(_) | Value::List(_) | Value::Tuple(_)) => {
@@ -144,7 +143,7 @@ where
                 Some((Part::Key(key), _)) => {
                     let key = key.describe();
                     return Err(ErrorKind::Contents(format!(
-                        "a tensor under {} is named by {key}; names are strings or integers",
+                        "a tensor under {} is named by {key}; only strings and integers are accepted as names",
                         quote(&name)
                     )));
                 }
@@ -154,7 +153,7 @@ where
                 let most = limits::NAME;
                 return Err(ErrorKind::tensor(
                     &name,
-                    format!("its name is longer than {most} bytes, the most that are read"),
+                    format!("its name is longer than {most} bytes, the limit"),
                 ));
             }
         }
@@ -165,11 +164,11 @@ where
         if self.entries.len() == limits::TENSORS {
             let most = limits::TENSORS;
             return Err(ErrorKind::Contents(format!(
-                "more than {most} tensors, the most that are read"
+                "more than {most} tensors, the limit"
             )));
         }
         if self.entries.contains_key(&name) {
-            return Err(ErrorKind::tensor(&name, "it is there twice"));
+            return Err(ErrorKind::tensor(&name, "two tensors have this name"));
         }
         let entry = self.entry(&name, recipe)?;
         let description =
@@ -178,7 +177,7 @@ where
         self.description_left = left.ok_or_else(|| {
             let most = limits::DESCRIPTIONS;
             ErrorKind::Contents(format!(
-                "the names and shapes of its tensors take more than {most} bytes, the most that are read"
+                "the names and shapes of its tensors take more than {most} bytes, the limit"
             ))
         })?;
         self.entries.insert(name, entry);
@@ -199,13 +198,13 @@ where
         })
     }
 
-    /// Checks what the pickle says about a tensor against what it says about its storage.
+    /// Checks the pickle's description of a tensor against that of its storage.
     fn place(&mut self, recipe: &TensorRecipe, storage: &Storage) -> Result<Placed, String> {
         let dtype = dtype(recipe, storage)?;
-        let offset = recipe.offset;
-        let offset = offset
-            .as_size()
-            .ok_or_else(|| format!("its offset is {}", offset.describe()))?;
+        let offset = recipe.offset.as_size().ok_or_else(|| {
+            let found = recipe.offset.describe();
+            format!("its offset is {found}; an integer from 0 is expected")
+        })?;
         let shape = self.sizes(recipe.shape, "shape")?;
         let strides = self.sizes(recipe.strides, "strides")?;
         if shape.len() != strides.len() {
@@ -221,26 +220,26 @@ where
         self.bytes_left = left.ok_or_else(|| {
             format!(
                 "with its shape {shape:?}, the tensors describe more than sixteen times the file's \
-                 size plus 64 MiB, the most that is read"
+                 size plus 64 MiB, the limit"
             )
         })?;
 
-        // A view is a part of its storage. Both lengths were checked when the pickle was read.
+        // A view is a part of its storage. Their lengths were checked when the pickle was read.
         let (view_offset, count) = storage.view.unwrap_or((0, storage.count));
         let available = count * storage.element.size() / dtype.size();
         let span = layout::span(&shape, &strides)
             .ok_or_else(|| format!("its strides {strides:?} overflow"))?;
         let end = offset.checked_add(span);
-        // An empty tensor touches nothing, wherever it is.
+        // An empty tensor has no elements, so its offset does not matter.
         if span > 0 && end.is_none_or(|end| end > available) {
             return Err(format!(
                 "its last element lies outside its storage: offset {offset}, shape {shape:?}, \
                  strides {strides:?}, {available} elements available"
             ));
         }
-        let offset = if span > 0 { offset } else { 0 };
+        let first = if span > 0 { offset } else { 0 };
         Ok(Placed {
-            skipped: view_offset * storage.element.size() + offset * dtype.size(),
+            skipped: view_offset * storage.element.size() + first * dtype.size(),
             length: span * dtype.size(),
             dtype,
             shape,
@@ -252,11 +251,11 @@ where
         let (Value::Tuple(items) | Value::List(items)) = sizes else {
             return Err(format!("its {what} is {}, not a tuple", sizes.describe()));
         };
-        let items = self.heap.sequence(items);
-        if items.len() > limits::DIMENSIONS {
+        let sizes = self.heap.sequence(items);
+        if sizes.len() > limits::DIMENSIONS {
             return Err(format!(
-                "it has {} axes; {} at most are read",
-                items.len(),
+                "it has {} axes; the limit is {}",
+                sizes.len(),
                 limits::DIMENSIONS
             ));
         }
@@ -264,16 +263,16 @@ where
             item.as_size()
                 .ok_or_else(|| format!("its {what} has {} in it", item.describe()))
         };
-        items.iter().map(size).collect()
+        sizes.iter().map(size).collect()
     }
 }
 
-/// Where a tensor lies in its storage.
+/// A tensor's position in its storage.
 struct Placed {
     dtype: Dtype,
     shape: Vec<usize>,
     strides: Vec<usize>,
-    /// Bytes of the storage before the first element.
+    /// Bytes in the storage before the first element.
     skipped: usize,
     /// Bytes from the first element to the last.
     length: usize,
@@ -281,14 +280,15 @@ struct Placed {
 
 fn dtype(recipe: &TensorRecipe, storage: &Storage) -> Result<Dtype, String> {
     match (recipe.dtype, storage.element) {
-        (None, StorageType::Typed(dtype))
-        | (Some(Value::Global(Global::Dtype(dtype))), _) => Ok(dtype),
+        (None, StorageType::Typed(dtype)) | (Some(Value::Global(Global::Dtype(dtype))), _) => {
+            Ok(dtype)
+        }
         (Some(Value::Global(Global::OtherDtype)), _) => Err(
-            "its element type is not read (only bool, integers of 8 to 64 bits, float16, bfloat16, \
-             float32, float64)"
+            "its element type is not accepted; bool, integers of 8 to 64 bits, float16, bfloat16, \
+             float32 and float64 are"
                 .to_owned(),
         ),
         (Some(other), _) => Err(format!("its element type is {}", other.describe())),
-        (None, StorageType::Untyped) => Err("its element type is not told".to_owned()),
+        (None, StorageType::Untyped) => Err("its element type is missing".to_owned()),
     }
 }

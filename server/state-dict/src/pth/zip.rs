@@ -1,6 +1,5 @@
-//! Today's format: a zip archive with `ARCHIVE/data.pkl`, `ARCHIVE/data/KEY` for each storage, and
-//! small records (`byteorder`, `version`) beside them. All are stored, so tensors are views into
-//! the file.
+//! The format since `PyTorch` 1.6: a zip archive with `ARCHIVE/data.pkl`, `ARCHIVE/data/KEY` for each storage, and
+//! small records such as `byteorder` and `version`. All are uncompressed, so tensors are views into the file.
 //!
 //! The source is `PyTorch`'s `torch/serialization.py`, `_save` and `_load`.
 
@@ -29,29 +28,29 @@ pub(crate) fn read(file: &[u8]) -> Result<(Format, Entries), ErrorKind> {
     {
         return Err(ErrorKind::BigEndian);
     }
-    let object = record("data.pkl")?.expect("the root is where data.pkl is");
-    let object = unpickle(file, object, 0)?;
+    let pickle = record("data.pkl")?.expect("the root is the folder of data.pkl");
+    let object = unpickle(file, pickle, 0)?;
 
-    let mut places: HashMap<&str, Range<usize>> = HashMap::new();
+    let mut positions: HashMap<&str, Range<usize>> = HashMap::new();
     let entries = super::tensors(&object, file.len(), |storage| {
         let key = object.heap.text(storage.key);
-        let place = match places.get(key) {
-            Some(place) => place.clone(),
+        let position = match positions.get(key) {
+            Some(position) => position.clone(),
             None => record(&format!("data/{key}"))?.ok_or_else(|| {
                 ErrorKind::storage(
                     key,
-                    "a tensor uses it, but the archive has no record for it",
+                    "a tensor uses it, but the archive has no record for it; the file is damaged",
                 )
             })?,
         };
-        check_length(key, storage, &place)?;
-        places.insert(key, place.clone());
-        Ok(place)
+        check_length(key, storage, &position)?;
+        positions.insert(key, position.clone());
+        Ok(position)
     })?;
     Ok((Format::PthZip(object.dialect), entries))
 }
 
-/// The folder that `data.pkl` lies in.
+/// The folder of `data.pkl`.
 fn root<'a>(archive: &Archive<'a>) -> Result<&'a str, ErrorKind> {
     let torch_script = |name: &str| {
         let inside = name.split_once('/').map_or(name, |(_, inside)| inside);
@@ -59,7 +58,7 @@ fn root<'a>(archive: &Archive<'a>) -> Result<&'a str, ErrorKind> {
     };
     if archive.names().any(torch_script) {
         return Err(ErrorKind::OtherFormat {
-            what: "a TorchScript archive, which holds a program along with its weights".to_owned(),
+            what: "a TorchScript archive, which has a program along with its weights".to_owned(),
             advice: "in Python, `torch.save(torch.jit.load(path, map_location='cpu').state_dict(), \
                      'weights.pth')` gives a state dict",
         });
@@ -72,7 +71,7 @@ fn root<'a>(archive: &Archive<'a>) -> Result<&'a str, ErrorKind> {
     match (roots.next(), roots.next()) {
         (Some(root), None) => Ok(root),
         (Some(_), Some(_)) => Err(ErrorKind::Zip(
-            "it has two data.pkl, so it holds two state dicts; keep one".to_owned(),
+            "it has two data.pkl, and so two state dicts; keep one".to_owned(),
         )),
         (None, _) => {
             let first = archive
@@ -80,26 +79,26 @@ fn root<'a>(archive: &Archive<'a>) -> Result<&'a str, ErrorKind> {
                 .min()
                 .map_or_else(|| "nothing".to_owned(), quote);
             Err(ErrorKind::OtherFormat {
-                what: format!("a zip archive without a data.pkl (it holds {first})"),
-                advice: "if weights are packed in it, unpack them first",
+                what: format!("a zip archive without a data.pkl (it has {first})"),
+                advice: "if it contains weights, unpack them first",
             })
         }
     }
 }
 
-fn check_length(key: &str, storage: &Storage, place: &Range<usize>) -> Result<(), ErrorKind> {
-    if place.len() == storage.bytes() {
+fn check_length(key: &str, storage: &Storage, position: &Range<usize>) -> Result<(), ErrorKind> {
+    if position.len() == storage.bytes() {
         return Ok(());
     }
-    let (has, says) = (place.len(), storage.bytes());
+    let (has, says) = (position.len(), storage.bytes());
     Err(ErrorKind::storage(
         key,
         format!("its record has {has} bytes, but the pickle says {says}"),
     ))
 }
 
-/// The least length that a file cut short must have had, where its beginning tells: its pickle says
-/// how long the storages are.
+/// The minimum length of the complete file, if the beginning of a file cut short tells: its pickle has the lengths
+/// of the storages.
 fn least_length(file: &[u8]) -> Option<u64> {
     let name_length = u16::from_le_bytes(*file.get(26..)?.first_chunk()?);
     let extra_length = u16::from_le_bytes(*file.get(28..)?.first_chunk()?);

@@ -1,9 +1,9 @@
-//! Zip files, sound and not.
+//! Sound and damaged zip files.
 
 use super::build::*;
 use super::{assert_refused, read};
 
-/// The sound file's records, changed.
+/// A sound file with its records changed.
 fn changed(change: impl FnOnce(&mut Vec<Record>)) -> Vec<u8> {
     let mut records = zip_records();
     change(&mut records);
@@ -70,7 +70,7 @@ fn duplicate_records_are_refused() {
 
 #[test]
 fn overlapping_records_are_refused() {
-    // A record that claims the next one's header too.
+    // A record whose size includes the next one's header.
     let overlong = |records: &mut Vec<Record>| {
         let length = records[0].bytes.len();
         records[0].size = Some(u32::try_from(length + 60).unwrap());
@@ -102,7 +102,7 @@ fn records_outside_the_file_are_refused() {
         changed(|records| records[3].size = Some(1 << 30)),
         &["`a/version`", "does not lie at byte"],
     );
-    // The value that stands for "see the zip64 field", where there is none.
+    // The value means "see the zip64 field", which is missing.
     assert_refused(
         changed(|records| records[3].offset = Some(u32::MAX)),
         &["directory is damaged"],
@@ -131,7 +131,7 @@ fn absurd_numbers_in_the_end_record_are_refused() {
     }
 }
 
-/// The file with a zip64 end record whose numbers are these.
+/// A sound file with a zip64 end record of these numbers.
 fn with_zip64(entries: u64, length: u64, offset: u64) -> Vec<u8> {
     let mut file = changed(|_| {});
     let mut end = file.split_off(file.len() - 22);
@@ -171,7 +171,7 @@ fn zip64_archives_are_read_and_their_extremes_refused() {
 }
 
 #[test]
-fn an_archive_of_very_many_records_is_refused_before_they_are_read() {
+fn an_archive_of_too_many_records_is_refused_before_they_are_read() {
     let count = (1 << 17) + 1;
     let mut file = b"PK\x03\x04".to_vec();
     file.resize(46 * count, 0);
@@ -193,7 +193,7 @@ fn big_endian_archives_are_refused() {
 }
 
 #[test]
-fn a_storage_must_have_its_record_and_its_length() {
+fn a_storage_must_have_a_record_of_its_length() {
     assert_refused(
         changed(|records| drop(records.remove(2))),
         &["storage `0`", "no record"],

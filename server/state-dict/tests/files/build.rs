@@ -1,6 +1,6 @@
 //! Pickles, streams and archives, built by hand.
 //!
-//! Each function that makes part of a pickle gives the opcodes that push one value.
+//! Each function that makes part of a pickle returns the opcodes that push one value.
 
 /// Opcodes that push one value.
 pub type Value = Vec<u8>;
@@ -62,7 +62,7 @@ pub fn ordered_dict(pairs: &[(Value, Value)]) -> Value {
     [empty, b"(".to_vec(), items.concat(), b"u".to_vec()].concat()
 }
 
-/// A storage of `class` (`FloatStorage`), as the pre-1.6 format describes it.
+/// A storage of a class such as `FloatStorage`, in the format before `PyTorch` 1.6.
 pub fn storage(class: &str, key: &str, count: i64) -> Value {
     storage_view(class, key, count, NONE.to_vec())
 }
@@ -73,12 +73,12 @@ pub fn storage_view(class: &str, key: &str, count: i64, view: Value) -> Value {
     [tuple(&id), b"Q".to_vec()].concat()
 }
 
-/// A storage as the zip format describes it.
+/// A storage in the zip format.
 pub fn zip_storage(class: &str, key: &str, count: i64) -> Value {
     [tuple(&storage_id(class, key, count)), b"Q".to_vec()].concat()
 }
 
-/// What both formats say of a storage.
+/// A storage's description in both formats.
 fn storage_id(class: &str, key: &str, count: i64) -> Vec<Value> {
     vec![
         text("storage"),
@@ -138,7 +138,7 @@ pub fn system_info(little_endian: bool) -> Value {
     ])
 }
 
-/// A file of the pre-1.6 format around a pickled object. Storages are keys, counts and bytes.
+/// A file of the format before `PyTorch` 1.6 around a pickled object. Storages are keys, counts and bytes.
 pub fn legacy_file(object: &[u8], storages: &[(&str, i64, Vec<u8>)]) -> Vec<u8> {
     let keys: Vec<_> = storages.iter().map(|(key, ..)| text(key)).collect();
     let mut file = [
@@ -156,7 +156,7 @@ pub fn legacy_file(object: &[u8], storages: &[(&str, i64, Vec<u8>)]) -> Vec<u8> 
     file
 }
 
-/// A file of the pre-1.6 format with one storage, `0`, of these floats.
+/// Such a file with one storage, `0`, of these floats.
 pub fn legacy_floats(object: &[u8], floats: &[f32]) -> Vec<u8> {
     legacy_file(
         object,
@@ -175,7 +175,7 @@ pub fn floats_bytes(floats: &[f32]) -> Vec<u8> {
         .collect()
 }
 
-/// A file whose one tensor, `x`, lies in a storage of the floats 0 to 11 in these ways.
+/// Such a file with one tensor, `x`, in a storage of the floats 0 to 11.
 pub fn legacy_with(offset: i64, shape: &[i64], strides: &[i64]) -> Vec<u8> {
     let floats: Vec<f32> = (0_u8..12).map(f32::from).collect();
     let tensor = tensor(storage("FloatStorage", "0", 12), offset, shape, strides);
@@ -189,9 +189,9 @@ pub struct Record {
     pub method: u16,
     pub flags: u16,
     pub crc: u32,
-    /// Where the directory says that the record's local header is, if not where it is.
+    /// The offset of the local header in the directory, if not the real one.
     pub offset: Option<u32>,
-    /// The size that the directory tells, if not the real one.
+    /// The size in the directory, if not the real one.
     pub size: Option<u32>,
 }
 
@@ -252,7 +252,7 @@ pub fn zip_file(records: &[Record]) -> Vec<u8> {
     file
 }
 
-/// The records of a file of today's format with one tensor, `x`, of the floats 1, 2 and 3.
+/// The records of a file of the zip format with one tensor, `x`, of the floats 1, 2 and 3.
 pub fn zip_records() -> Vec<Record> {
     let tensor = tensor(zip_storage("FloatStorage", "0", 3), 0, &[3], &[1]);
     vec![

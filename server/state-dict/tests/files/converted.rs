@@ -16,7 +16,7 @@ fn floats(values: &[f32]) -> StateDict {
 }
 
 #[test]
-fn elements_come_in_row_major_order_whatever_the_strides() {
+fn elements_come_in_row_major_order_for_all_strides() {
     for (offset, shape, strides, expected) in [
         (
             0,
@@ -48,7 +48,7 @@ fn elements_come_in_row_major_order_whatever_the_strides() {
 }
 
 #[test]
-fn only_strided_tensors_are_copied_for_their_bytes() {
+fn to_bytes_copies_only_strided_tensors() {
     let borrowed = |shape: &[i64], strides: &[i64]| {
         let weights = read(legacy_with(0, shape, strides));
         matches!(weights.get("x").unwrap().to_bytes(), Cow::Borrowed(_))
@@ -142,7 +142,7 @@ fn a_state_dict_survives_conversion_to_safetensors() {
 }
 
 #[test]
-fn a_converted_file_keeps_the_order_and_is_the_same_each_time() {
+fn a_converted_file_keeps_the_order_and_is_reproducible() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str| {
         let path = folder.path().join(name);
@@ -200,7 +200,7 @@ fn new_tensor<'a>(
 }
 
 #[test]
-fn a_file_is_replaced_whole_and_others_may_read_it() {
+fn a_replaced_file_has_the_permissions_of_a_new_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");
     std::fs::write(&path, "old").unwrap();
@@ -210,7 +210,7 @@ fn a_file_is_replaced_whole_and_others_may_read_it() {
         StateDict::open(&path).unwrap().get("x").unwrap().to_f32(),
         [1.0, 2.0]
     );
-    // As any new file here, not `tempfile`'s owner-only.
+    // Those of a new file, not `tempfile`'s owner-only ones.
     let plain = folder.path().join("plain");
     std::fs::write(&plain, "").unwrap();
     let mode = |path| std::fs::metadata(path).unwrap().permissions().mode();

@@ -1,4 +1,4 @@
-//! Sound files, damaged everywhere: an answer each time, soon, and never a panic.
+//! Sound files damaged at many positions are read or refused, quickly and without a panic.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ const FILES: [&str; 6] = [
     "small-zip.pth",
 ];
 
-/// Offsets: all in a small file; in a large one some near both ends, and a few between.
+/// All offsets of a small file; of a large one some near both ends, and a few between.
 fn offsets(length: usize) -> impl Iterator<Item = usize> {
     let near = move |at| at < 8_000 || at + 8_000 > length;
     (0..length).filter(move |&at| length < 20_000 || (near(at) && at % 61 == 0) || at % 50_021 == 0)
@@ -50,7 +50,7 @@ fn a_file_damaged_anywhere_is_read_or_refused() {
 #[test]
 fn random_bytes_are_refused() {
     let mut random = Random(0x1950_a86a_20f9_469c);
-    // Behind each beginning, so that every reader gets its share.
+    // After each beginning, so that every reader gets some.
     let beginnings = [
         vec![],
         b"\x80\x02".to_vec(),
@@ -68,7 +68,7 @@ fn random_bytes_are_refused() {
 
 #[test]
 fn random_opcodes_are_read_or_refused() {
-    // Opcodes that fit together more often than random bytes do.
+    // Opcodes fit together more often than random bytes.
     let object = |random: &mut Random| -> Vec<u8> {
         let pieces: Vec<Value> = vec![
             int(0),
@@ -97,7 +97,7 @@ fn random_opcodes_are_read_or_refused() {
     }
 }
 
-/// Reads, and asks for everything there is.
+/// Reads the bytes, and every tensor if there are not too many.
 fn use_everything(bytes: Vec<u8>) {
     if let Ok(weights) = StateDict::from_bytes(bytes) {
         for tensor in weights

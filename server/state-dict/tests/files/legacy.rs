@@ -1,4 +1,4 @@
-//! The pre-1.6 stream, in the dialects of 2017 and in forms that no recent `PyTorch` writes.
+//! The format before `PyTorch` 1.6, in the dialects of 2017 and in forms that no recent `PyTorch` writes.
 
 use state_dict::Format;
 
@@ -60,12 +60,12 @@ fn the_dialect_of_2017_is_read() {
     let whole = weights.get("vgg.0.weight").unwrap();
     assert_eq!(whole.shape(), [2, 3]);
     assert_eq!(whole.to_f32(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
-    // The view begins at element 2, and the tensor one further on.
+    // The view begins at element 2, and the tensor one element later.
     assert_eq!(weights.get("vgg.0.bias").unwrap().to_f32(), [3.0, 4.0, 5.0]);
 }
 
 #[test]
-fn the_dialect_of_2017_is_told() {
+fn the_dialect_of_2017_is_recognised() {
     let weights = read(file_of_2017());
     let Format::PthLegacy(dialect) = weights.format() else {
         panic!("{}", weights.format())
@@ -204,7 +204,7 @@ fn tied_tensors_share_their_storage() {
 }
 
 #[test]
-fn bytes_after_the_last_storage_are_ignored_as_torch_ignores_them() {
+fn bytes_after_the_last_storage_are_ignored_as_in_torch() {
     let mut file = legacy_with(0, &[12], &[1]);
     file.extend(b"anything");
     assert_eq!(read(file).len(), 1);
@@ -249,7 +249,7 @@ fn a_state_dict_without_tensors_is_empty() {
 }
 
 #[test]
-fn the_list_of_storages_must_be_the_object_s() {
+fn the_list_of_storages_must_have_the_object_s_storages() {
     let object = dict(&[(
         text("x"),
         tensor(storage("FloatStorage", "0", 1), 0, &[1], &[1]),
@@ -275,7 +275,7 @@ fn the_list_of_storages_must_be_the_object_s() {
 }
 
 #[test]
-fn a_storage_described_in_two_ways_is_refused() {
+fn a_storage_with_two_descriptions_is_refused() {
     let one = tensor(storage("FloatStorage", "0", 1), 0, &[1], &[1]);
     let other = tensor(storage("FloatStorage", "0", 2), 0, &[1], &[1]);
     let object = dict(&[(text("a"), one), (text("b"), other)]);
@@ -292,7 +292,10 @@ fn two_tensors_of_one_name_are_refused() {
         (text("a.b"), one()),
         (text("a"), dict(&[(text("b"), one())])),
     ]);
-    assert_refused(legacy_floats(&object, &[1.0]), &["`a.b`", "twice"]);
+    assert_refused(
+        legacy_floats(&object, &[1.0]),
+        &["`a.b`", "two tensors have this name"],
+    );
 }
 
 #[test]

@@ -1,8 +1,7 @@
-//! `state_dict`: what is read, what is refused, and that nothing in a file can do harm.
+//! What is read, what is refused, and that no file can do harm.
 //!
-//! Files named `variants` and `small` in `tests/data` come from `PyTorch`
-//! (`make_weights_variants.py` there tells how); all others are built here, byte by byte, by
-//! `build`.
+//! The files named `variants` and `small` in `tests/data` come from `PyTorch` (`make_weights_variants.py` there
+//! tells how). All others are built here, byte by byte, by `build`.
 
 mod archives;
 mod build;
@@ -31,7 +30,7 @@ fn read(bytes: Vec<u8>) -> StateDict {
     StateDict::from_bytes(bytes).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The error that those bytes give, which must be quick, and fit for a log.
+/// The error for those bytes, which must be quick, and fit for a log.
 #[track_caller]
 fn refusal(bytes: Vec<u8>) -> Error {
     let start = Instant::now();
@@ -47,7 +46,7 @@ fn refusal(bytes: Vec<u8>) -> Error {
     error
 }
 
-/// Whether the bytes are refused with these words.
+/// Asserts that the bytes are refused with these words.
 #[track_caller]
 fn assert_refused(bytes: Vec<u8>, words: &[&str]) {
     let message = refusal(bytes).to_string();
@@ -56,7 +55,7 @@ fn assert_refused(bytes: Vec<u8>, words: &[&str]) {
     }
 }
 
-/// Whether the bytes are refused because they name `global`.
+/// Asserts that the bytes are refused because they name `global`.
 #[track_caller]
 fn assert_forbidden(bytes: Vec<u8>, global: &str) {
     let found = opcode_offset(&bytes, global);
@@ -71,7 +70,7 @@ fn assert_forbidden(bytes: Vec<u8>, global: &str) {
     }
 }
 
-/// Where a GLOBAL or INST opcode names `module.name`.
+/// The offset of a GLOBAL or INST opcode that names `module.name`.
 fn opcode_offset(bytes: &[u8], global: &str) -> Option<usize> {
     let (module, name) = global.rsplit_once('.')?;
     let line = format!("{module}\n{name}\n");

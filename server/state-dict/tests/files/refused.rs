@@ -1,4 +1,4 @@
-//! What people open by mistake, and what they are told.
+//! Files that people open by mistake, and their errors.
 
 use std::path::Path;
 
@@ -41,7 +41,7 @@ fn an_empty_file_is_refused() {
 }
 
 #[test]
-fn pages_that_a_failed_download_left_are_refused_by_their_title() {
+fn pages_left_by_a_failed_download_are_refused_with_their_title() {
     for (page, words) in [
         (
             "\u{feff}\n<!DOCTYPE html><html><head><TITLE lang=en>\n Google Drive - \u{1b}Quota  exceeded </title>",
@@ -66,7 +66,7 @@ fn pages_that_a_failed_download_left_are_refused_by_their_title() {
 }
 
 #[test]
-fn a_page_s_excerpt_is_short() {
+fn the_excerpt_of_a_page_is_short() {
     assert_refused(
         format!("<html>{}", "word ".repeat(10_000)).into(),
         &["word…`"],
@@ -121,22 +121,22 @@ fn the_tar_format_of_pytorch_0_1_is_refused() {
 fn other_files_are_refused_by_their_first_bytes() {
     assert_refused(
         b"\x89PNG\r\n\x1a\n".to_vec(),
-        &["it begins with the bytes [89 50 4e 47"],
+        &["this begins with the bytes [89 50 4e 47"],
     );
     assert_refused(
         b"404: Not\tFound".to_vec(),
-        &["it begins with `404: Not\\tFound`"],
+        &["this begins with `404: Not\\tFound`"],
     );
-    assert_refused(b"function{}".to_vec(), &["it begins with `function{}`"]);
+    assert_refused(b"function{}".to_vec(), &["this begins with `function{}`"]);
     assert_refused(b"\x89HDF\r\n\x1a\n".to_vec(), &["HDF5"]);
-    assert_refused(vec![0; 100], &["it begins with the bytes [00 00"]);
+    assert_refused(vec![0; 100], &["this begins with the bytes [00 00"]);
 }
 
 #[test]
 fn a_pickle_that_torch_did_not_write_is_refused() {
     assert_refused(
         pickle(&dict(&[(text("x"), int(1))])),
-        &["a pickle of a dict", "not one that torch.save wrote"],
+        &["a pickle of a dict", "that torch.save did not write"],
     );
     assert_refused(b"\x80\x04K\x01.".to_vec(), &["a pickle of the integer 1"]);
 }
@@ -161,7 +161,7 @@ fn a_whole_model_is_refused_with_advice() {
 }
 
 #[test]
-fn a_download_cut_short_tells_both_sizes() {
+fn the_error_for_a_download_cut_short_has_both_sizes() {
     for name in ["small-legacy.pth", "small.safetensors"] {
         let whole = std::fs::read(data(name)).unwrap();
         let needs = format!("needs at least {}", whole.len());
@@ -170,7 +170,7 @@ fn a_download_cut_short_tells_both_sizes() {
             &["has 1000000 bytes", &needs, "again"],
         );
     }
-    // Where its directory is missing, a zip file tells at least how long the tensors are.
+    // A zip file without its directory still has the lengths of the tensors.
     let whole = std::fs::read(data("small-zip.pth")).unwrap();
     let error = StateDict::from_bytes(whole[..1_000_000].to_vec()).unwrap_err();
     let ErrorKind::Truncated {

@@ -1,4 +1,4 @@
-//! Files that `PyTorch` and safetensors wrote, compared with what they say about them.
+//! Files by `PyTorch` and safetensors, compared with their contents according to `PyTorch`.
 
 use serde_json::Value;
 use state_dict::{Format, StateDict, Tensor};
@@ -16,7 +16,7 @@ fn golden(name: &str) -> serde_json::Map<String, Value> {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Each tensor of `file` with what `golden` says of it; the names and shapes are compared here.
+/// Checks each tensor of `file` against its entry in `golden`, after its name and shape.
 fn each_tensor(
     file: &str,
     golden: &serde_json::Map<String, Value>,
@@ -38,7 +38,7 @@ fn each_tensor(
 }
 
 #[test]
-fn one_state_dict_in_three_formats_is_the_same_to_the_bit() {
+fn one_state_dict_in_three_formats_has_the_same_bits() {
     let golden = golden("small-weights.json");
     for file in SMALL {
         each_tensor(file, &golden, |tensor, facts| {
@@ -58,7 +58,7 @@ fn one_state_dict_in_three_formats_is_the_same_to_the_bit() {
 }
 
 #[test]
-fn statistics_are_those_that_torch_computes() {
+fn statistics_equal_torch_s() {
     let golden = golden("small-weights.json");
     let weights = open("small-legacy.pth");
     for tensor in weights.tensors() {
@@ -91,7 +91,7 @@ fn pth_files_keep_the_order_of_the_state_dict() {
 }
 
 #[test]
-fn the_format_is_told_from_the_bytes_and_never_from_the_name() {
+fn the_format_is_recognised_by_the_bytes_not_by_the_name() {
     let folder = tempfile::tempdir().unwrap();
     for (file, name) in SMALL
         .into_iter()
@@ -107,7 +107,7 @@ fn the_format_is_told_from_the_bytes_and_never_from_the_name() {
 }
 
 #[test]
-fn every_element_type_stride_and_nesting_is_read_as_torch_reads_it() {
+fn every_element_type_stride_and_nesting_is_read_as_by_torch() {
     let golden = golden("variants.json");
     for file in [
         "variants-legacy-protocol1.pth",
@@ -141,7 +141,7 @@ fn every_element_type_stride_and_nesting_is_read_as_torch_reads_it() {
     }
 }
 
-/// A float that was an `f32`. `serde_json` reads an `f64` to within its last bit only.
+/// A float that was an `f32`. `serde_json` reads an `f64` only to within its last bit.
 fn exact(value: &Value) -> f64 {
     number(value).into()
 }
@@ -179,7 +179,7 @@ fn tensors_of_a_checkpoint_come_in_its_order_under_dotted_names() {
 }
 
 #[test]
-fn the_protocol_is_told() {
+fn the_protocol_is_recognised() {
     for (file, expected) in [
         ("variants-legacy-protocol1.pth", 0),
         ("variants-legacy-protocol4.pth", 4),

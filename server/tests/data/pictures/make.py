@@ -1,4 +1,4 @@
-"""Writes the pictures beside this file: one photograph in many formats, by other programs' encoders.
+"""Writes the pictures beside this file: one photograph in many formats, by encoders of other programs.
 
 Usage: make.py (needs pillow, pypng and numpy). The photograph is ../cat.png, made small.
 """
@@ -22,10 +22,10 @@ cat.save(here / 'subsampled.jpg', quality=90, subsampling=2)
 cat.save(here / 'progressive.jpg', quality=95, subsampling=0, progressive=True)
 cat.save(here / 'restarts.jpg', quality=95, subsampling=0, restart_marker_blocks=3)
 grey.save(here / 'grey.jpg', quality=95)
-# What memory a large one takes: nothing is in it, so that the file is small.
+# Large pictures, to measure memory. They are black, so that the files are small.
 large = here.parent / 'large'
 Image.new('RGB', (2000, 1500)).save(large / 'progressive.jpg', subsampling=0, progressive=True)
-# And, by libjpeg-turbo of that one, `jpegtran -copy none -scans FILE`, FILE being `0; 1; 2;`: separate.jpg.
+# separate.jpg is made from that one by libjpeg-turbo's `jpegtran -copy none -scans FILE`, with `0; 1; 2;` in FILE.
 Image.new('RGB', (2000, 1500)).save(large / 'turned.jpg', subsampling=0, exif=turned)
 cat.convert('CMYK').save(here / 'cmyk.jpg', quality=95)
 cat.quantize(256).save(here / 'palette.png')
@@ -51,7 +51,7 @@ levels = np.asarray(grey).astype(int)
 for depth in (1, 2, 4, 16):
     write(f'grey{depth}.png', (levels * (2 ** depth - 1) + 127) // 255, greyscale=True, bitdepth=depth)
 
-# As a camera writes them: stored turned, with the number that says how to turn them back.
+# As from a camera: stored turned, with the orientation that turns them back.
 turns = {1: None, 2: Image.FLIP_LEFT_RIGHT, 3: Image.ROTATE_180, 4: Image.FLIP_TOP_BOTTOM, 5: Image.TRANSPOSE,
          6: Image.ROTATE_90, 7: Image.TRANSVERSE, 8: Image.ROTATE_270}
 for orientation, turn in turns.items():

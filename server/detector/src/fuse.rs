@@ -1,0 +1,158 @@
+//! Fuses operations that run as one: a convolution and the sum behind it, and the two heads of a source.
+
+use std::collections::BTreeMap;
+
+use tch::{TchError, Tensor};
+
+use super::architecture::{Activation, Channels};
+use super::graph::{Graph, MapId, Node};
+use super::network::{Layer, Shared, by_prior, channels_last};
+
+/// The outputs of a source's two heads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heads {
+    pub offsets: Part,
+    pub logits: Part,
+}
+
+/// Some channels of an output of the graph.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
+    output: usize,
+    first: i64,
+    channels: i64,
+}
+
+impl Part {
+    /// N x priors x `each`, in single precision.
+    pub(super) fn of(self, outputs: &[Tensor], each: usize) -> Result<Tensor, TchError> {
+        let part = outputs[self.output].f_narrow(1, self.first, self.channels)?;
+        by_prior(&part.f_to_kind(tch::Kind::Float)?, each)
+    }
+}
+
+/// Fuses a network's operations, and tells which outputs of the new graph are the heads'. A convolution with a
+/// second input adds that to its output.
+pub(super) fn fuse(
+    graph: Graph<Layer>,
+    classes: usize,
+) -> Result<(Graph<Layer>, Vec<Heads>), TchError> {
+    let (sums, pairs) = (sums(&graph), head_pairs(&graph));
+    let mut nodes: BTreeMap<MapId, Node<Layer>> = graph.into_nodes().collect();
+    let mut fused: Vec<Node<Layer>> = Vec::new();
+    let mut renamed = BTreeMap::from([(MapId::INPUT, MapId::INPUT)]);
+    while let Some((map, mut node)) = nodes.pop_first() {
+        let mut computes = map;
+        if let Some(&(sum, other)) = sums.get(&map) {
+            nodes.remove(&sum);
+            node.inputs.push(other);
+            computes = sum;
+        }
+        let joined = pairs
+            .iter()
+            .find(|pair| pair.offsets == map && pair.joined)
+            .and_then(|pair| nodes.remove(&pair.logits));
+        if let Some(logits) = joined {
+            node.operation = join(node.operation, logits.operation)?;
+        }
+        fused.push(Node {
+            operation: node.operation,
+            inputs: node.inputs.iter().map(|input| renamed[input]).collect(),
+        });
+        renamed.insert(computes, MapId::after(fused.len()));
+    }
+    let (mut outputs, mut heads) = (Vec::new(), Vec::new());
+    for pair in pairs {
+        outputs.push(renamed[&pair.offsets]);
+        let offsets = Part {
+            output: outputs.len() - 1,
+            first: 0,
+            channels: 4 * pair.boxes as i64,
+        };
+        let first = if pair.joined {
+            offsets.channels
+        } else {
+            outputs.push(renamed[&pair.logits]);
+            0
+        };
+        let logits = Part {
+            output: outputs.len() - 1,
+            first,
+            channels: (classes * pair.boxes) as i64,
+        };
+        heads.push(Heads { offsets, logits });
+    }
+    Ok((Graph::new(fused, outputs), heads))
+}
+
+/// For each linear convolution that only a sum reads: the sum, and the feature map that it adds.
+fn sums(graph: &Graph<Layer>) -> BTreeMap<MapId, (MapId, MapId)> {
+    let mut sums = BTreeMap::new();
+    for (sum, node) in graph.nodes() {
+        let (Layer::Add, &[map, other]) = (&node.operation, node.inputs.as_slice()) else {
+            continue;
+        };
+        let linear = graph.node(map).is_some_and(|node| match &node.operation {
+            Layer::Convolution { spec, .. } => spec.activation == Activation::Linear,
+            _ => false,
+        });
+        if linear && other < map && graph.readers(map) == 1 {
+            sums.insert(map, (sum, other));
+        }
+    }
+    sums
+}
+
+/// The two heads of a source.
+struct HeadPair {
+    offsets: MapId,
+    logits: MapId,
+    /// Boxes per cell.
+    boxes: usize,
+    /// Whether they are convolutions that can run as one.
+    joined: bool,
+}
+
+fn head_pairs(graph: &Graph<Layer>) -> Vec<HeadPair> {
+    let convolution = |map: MapId| match graph.node(map) {
+        Some(Node {
+            operation: Layer::Convolution { spec, .. },
+            inputs,
+        }) => Some((spec, inputs)),
+        _ => None,
+    };
+    let pairs = graph.outputs().as_chunks::<2>().0.iter();
+    pairs
+        .filter_map(|&[offsets, logits]| {
+            let ((spec, inputs), (other, others)) = (convolution(offsets)?, convolution(logits)?);
+            let Channels::Offsets(boxes) = spec.channels else {
+                return None;
+            };
+            Some(HeadPair {
+                offsets,
+                logits,
+                boxes,
+                joined: inputs == others && spec.geometry == other.geometry,
+            })
+        })
+        .collect()
+}
+
+/// Two convolutions of one feature map as one, with the first one's outputs before the second one's.
+fn join(one: Layer, other: Layer) -> Result<Layer, TchError> {
+    match (one, other) {
+        (
+            Layer::Convolution { spec, weight, bias },
+            Layer::Convolution {
+                weight: more,
+                bias: biases,
+                ..
+            },
+        ) => Ok(Layer::Convolution {
+            spec,
+            weight: Shared(channels_last(&Tensor::f_cat(&[weight.0, more.0], 0)?)),
+            bias: Shared(Tensor::f_cat(&[bias.0, biases.0], 0)?),
+        }),
+        (one, _) => Ok(one),
+    }
+}

@@ -1,0 +1,154 @@
+//! Any request to `/predict`, through every layer but the socket, has a response that the document
+//! describes.
+
+use std::sync::LazyLock;
+
+use poem::http::{HeaderValue, Method, StatusCode, Uri, header};
+use poem::{Endpoint as _, Request, Response};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use proptest::test_runner::RngSeed;
+use serde_json::Value;
+use ssd_detector::picture::Header;
+use tokio::runtime::Runtime;
+
+use super::app::{bytes, data, endpoint, loaded};
+use super::contract::documented;
+
+const FORM: &str = "multipart/form-data; boundary=b";
+
+static PICTURES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let mut names: Vec<_> = std::fs::read_dir(data("pictures"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "make.py")
+        .collect();
+    names.sort();
+    names
+        .iter()
+        .map(|name| bytes(&format!("pictures/{name}")))
+        .collect()
+});
+
+/// Mostly one of these, else any text of that pattern.
+fn mostly(usual: &'static [&'static str], other: &'static str) -> impl Strategy<Value = String> {
+    prop_oneof![9 => select(usual).prop_map(str::to_owned), 1 => other]
+}
+
+fn query() -> impl Strategy<Value = String> {
+    mostly(
+        &[
+            "",
+            "threshold=0",
+            "threshold=0.01&top_k=8732",
+            "iou=1&top_k=1",
+            "threshold=1e-9&iou=0",
+            "threshold=NaN",
+            "top_k=1.5",
+            "iou=%ff",
+            "threshold=0&threshold=0",
+        ],
+        "([a-z%]{0,9}=[!-~]{0,9}&?){0,3}",
+    )
+}
+
+fn accept() -> impl Strategy<Value = String> {
+    mostly(
+        &[
+            "",
+            "*/*",
+            "application/json",
+            "image/*",
+            "image/png;q=0.5",
+            "text/html",
+        ],
+        "[ -~]{0,30}",
+    )
+}
+
+/// A Content-Type, and a picture or a form with one. Some bytes are changed, and the end may be missing.
+fn body() -> impl Strategy<Value = (String, Vec<u8>)> {
+    let media = mostly(&["", "", "", "text/plain", "image/x", FORM], "[ -~]{0,30}");
+    let changes = prop::collection::vec((any::<Index>(), any::<u8>()), 0..3);
+    let end = prop::option::weighted(0.2, any::<Index>());
+    (select(&**PICTURES), any::<bool>(), media, changes, end).prop_map(
+        |(picture, is_form, media, changes, end)| {
+            let (own, mut body) = if is_form {
+                let begin = b"--b\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\n";
+                (FORM, [begin, &picture[..], b"\r\n--b--\r\n"].concat())
+            } else {
+                ("image/jpeg", picture)
+            };
+            for (index, byte) in changes {
+                let index = index.index(body.len());
+                body[index] = byte;
+            }
+            body.truncate(end.map_or(body.len(), |end| end.index(body.len())));
+            let media = if media.is_empty() {
+                own.to_owned()
+            } else {
+                media
+            };
+            (media, body)
+        },
+    )
+}
+
+#[test]
+fn any_request_has_a_documented_response_that_is_not_500() {
+    let runtime = Runtime::new().unwrap();
+    let limits = [("PIXEL_LIMIT", "500000"), ("BODY_LIMIT", "64KiB")];
+    let endpoint = endpoint(&limits, &runtime.block_on(loaded()));
+    // The same in every run.
+    let config = ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(300),
+        ..ProptestConfig::default()
+    };
+    let requests = (query(), accept(), body());
+    proptest!(config, |((query, accept, (media, body)) in requests)| {
+        let uri = Uri::try_from(format!("/predict?{query}")).unwrap_or(Uri::from_static("/predict"));
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(uri)
+            .header(header::HOST, "ssd")
+            .header(header::AUTHORIZATION, "Basic dWdhaW46dWdhaW4=")
+            .body(body);
+        for (name, value) in [(header::CONTENT_TYPE, media), (header::ACCEPT, accept)] {
+            request.headers_mut().insert(name, HeaderValue::try_from(value).unwrap());
+        }
+        runtime.block_on(async { check(endpoint.call(request).await.unwrap()).await });
+    });
+}
+
+async fn check(response: Response) {
+    let status = response.status();
+    let media = response.content_type().unwrap().to_owned();
+    documented("POST", "/predict", status.as_u16(), Some(&media));
+    let body = response.into_body().into_bytes().await.unwrap();
+    if media.starts_with("image/") {
+        assert_eq!(status, StatusCode::OK);
+        Header::read(&body, u64::MAX).unwrap();
+        return;
+    }
+    let json: Value = serde_json::from_slice(&body).unwrap();
+    if status == StatusCode::OK {
+        let sides = ["width", "height"].map(|side| json["image"][side].as_f64().unwrap());
+        for found in json["predictions"].as_array().unwrap() {
+            let number = |part: &str| found["box"][part].as_f64().unwrap();
+            for (from, length, side) in [("x", "width", sides[0]), ("y", "height", sides[1])] {
+                let (from, length) = (number(from), number(length));
+                assert!(from >= 0.0 && length >= 0.0, "{found}");
+                // Both are rounded to hundredths.
+                assert!(from + length <= side + 0.011, "{found}");
+            }
+        }
+        return;
+    }
+    assert!(status.is_client_error(), "{json}");
+    assert_eq!(json["status"], status.as_u16());
+    let detail = json["detail"].as_str().unwrap();
+    assert!(!detail.contains(char::is_control), "{detail:?}");
+    assert!(detail.len() < 2000, "{} bytes: {detail}", detail.len());
+}
