@@ -216,13 +216,13 @@ impl Labels {
     /// its name.
     pub(super) fn name(&self, own: &[String]) -> (Vec<String>, Matched) {
         let mut unnamed = Vec::new();
-        let named = own.iter().map(|class| {
+        let label = |class: &String| {
             self.find(class).cloned().unwrap_or_else(|| {
                 unnamed.push(class.clone());
                 class.clone()
             })
-        });
-        let named = named.collect();
+        };
+        let named = own.iter().map(label).collect();
         // The gaps in COCO's ids are not classes.
         unnamed.retain(|class| class != GAP);
         (named, Matched::ByName { unnamed })

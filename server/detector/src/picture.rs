@@ -295,8 +295,10 @@ fn undecodable(format: ImageFormat, error: &image::ImageError) -> Error {
 
 /// A decoder's message on one line and without control characters: it can quote the file.
 fn one_line(message: &str) -> String {
-    let words = message.split(|letter: char| letter.is_whitespace() || letter.is_control());
-    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = message
+        .split(|letter: char| letter.is_whitespace() || letter.is_control())
+        .filter(|word| !word.is_empty())
+        .collect();
     words.join(" ").chars().take(200).collect()
 }
 

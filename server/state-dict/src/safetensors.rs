@@ -242,9 +242,9 @@ fn check_new(tensors: &[NewTensor<'_>]) -> Result<(), ErrorKind> {
 
 /// The JSON header, padded so that the tensors' bytes are aligned.
 fn header_of(tensors: &[NewTensor<'_>], metadata: &BTreeMap<String, String>) -> String {
-    let mut header = serde_json::Map::new();
+    let mut entries = serde_json::Map::new();
     if !metadata.is_empty() {
-        header.insert("__metadata__".to_owned(), serde_json::json!(metadata));
+        entries.insert("__metadata__".to_owned(), serde_json::json!(metadata));
     }
     let mut offset = 0;
     for tensor in tensors {
@@ -254,10 +254,10 @@ fn header_of(tensors: &[NewTensor<'_>], metadata: &BTreeMap<String, String>) -> 
             "shape": tensor.shape,
             "data_offsets": [offset, end],
         });
-        header.insert(tensor.name.to_string(), entry);
+        entries.insert(tensor.name.to_string(), entry);
         offset = end;
     }
-    let mut header = serde_json::Value::Object(header).to_string();
+    let mut header = serde_json::Value::Object(entries).to_string();
     while !header.len().is_multiple_of(LENGTH) {
         header.push(' ');
     }

@@ -90,7 +90,6 @@ impl<'a> Tensor<'a> {
             Dtype::BF16 => elements(&bytes, |bytes| bf16::from_le_bytes(bytes).to_f32()).collect(),
             _ => {
                 let mut values = Vec::with_capacity(self.element_count());
-                #[expect(clippy::cast_possible_truncation, reason = "documented to round")]
                 for_each(self.dtype, &bytes, |value| values.push(value as f32));
                 values
             }
@@ -162,7 +161,6 @@ fn elements<const N: usize, T>(
 
 /// Calls `visit` with every element, as the nearest `f64`.
 fn for_each(dtype: Dtype, bytes: &[u8], visit: impl FnMut(f64)) {
-    #[expect(clippy::cast_precision_loss, reason = "documented to round")]
     match dtype {
         Dtype::Bool => elements(bytes, |[byte]| f64::from(u8::from(byte != 0))).for_each(visit),
         Dtype::U8 => elements(bytes, |bytes| u8::from_le_bytes(bytes).into()).for_each(visit),
@@ -215,10 +213,6 @@ impl Tally {
 
     fn stats(self) -> Stats {
         let any = |value: f64| (self.finite > 0).then_some(value);
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a count of elements is far below 2^53"
-        )]
         let mean = self.sum / self.finite as f64;
         Stats {
             min: any(self.min),

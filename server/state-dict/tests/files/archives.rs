@@ -175,9 +175,9 @@ fn an_archive_of_too_many_records_is_refused_before_they_are_read() {
     let count = (1 << 17) + 1;
     let mut file = b"PK\x03\x04".to_vec();
     file.resize(46 * count, 0);
-    let end = with_zip64(count as u64, 46 * count as u64, 0);
+    let whole = with_zip64(count as u64, 46 * count as u64, 0);
     // The zip64 record, its locator and the end record.
-    let mut end = end[end.len() - 98..].to_vec();
+    let mut end = whole[whole.len() - 98..].to_vec();
     let at = file.len() as u64;
     end[64..72].copy_from_slice(&at.to_le_bytes());
     file.extend(end);

@@ -296,27 +296,23 @@ fn storages_of_absurd_sizes_are_refused() {
         )]);
         assert_refused(legacy_file(&object, &[("0", count, vec![0; 16])]), &[words]);
     }
-    let short_negative = [
-        text("storage"),
-        global("torch", "FloatStorage"),
-        text("0"),
-        text("cpu"),
-        b"\x8a\x01\xff".to_vec(),
-    ];
-    let object = [tuple(&short_negative), b"Q".to_vec()].concat();
-    assert_refused(legacy_file(&object, &[]), &["the integer -1"]);
-    let huge = [
-        text("storage"),
-        global("torch", "FloatStorage"),
-        text("0"),
-        text("cpu"),
-        b"\x8a\x09\0\0\0\0\0\0\0\0\x01".to_vec(),
-    ];
-    let object = [tuple(&huge), b"Q".to_vec()].concat();
-    assert_refused(
-        legacy_file(&object, &[]),
-        &["an integer of more than 64 bits"],
-    );
+    for (count, words) in [
+        (b"\x8a\x01\xff".as_slice(), "the integer -1"),
+        (
+            b"\x8a\x09\0\0\0\0\0\0\0\0\x01",
+            "an integer of more than 64 bits",
+        ),
+    ] {
+        let id = [
+            text("storage"),
+            global("torch", "FloatStorage"),
+            text("0"),
+            text("cpu"),
+            count.to_vec(),
+        ];
+        let object = [tuple(&id), b"Q".to_vec()].concat();
+        assert_refused(legacy_file(&object, &[]), &[words]);
+    }
 }
 
 #[test]
@@ -456,17 +452,17 @@ fn strides_of_axes_of_size_one_do_not_matter() {
 #[test]
 fn long_keys_and_metadata_that_tensors_could_share_are_refused() {
     let key = "k".repeat(1 << 20);
-    let object = dict(&[(
+    let long_key = dict(&[(
         text("x"),
         tensor(storage("FloatStorage", &key, 1), 0, &[1], &[1]),
     )]);
     assert_refused(
-        legacy_file(&object, &[]),
+        legacy_file(&long_key, &[]),
         &["a storage's key has 1048576 bytes"],
     );
     let pairs: Vec<_> = (0..1000).map(|key| (int(key), int(0))).collect();
-    let object = dict(&[(text("x"), tensor_with_metadata(dict(&pairs)))]);
-    assert_refused(legacy_floats(&object, &[1.0]), &["unknown metadata"]);
+    let long_metadata = dict(&[(text("x"), tensor_with_metadata(dict(&pairs)))]);
+    assert_refused(legacy_floats(&long_metadata, &[1.0]), &["unknown metadata"]);
 }
 
 #[test]

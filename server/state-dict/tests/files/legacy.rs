@@ -104,10 +104,10 @@ fn every_storage_class_of_cpu_and_gpu_is_read() {
                 int(2),
                 NONE.to_vec(),
             ];
-            let tensor = tensor([tuple(&id), b"Q".to_vec()].concat(), 0, &[2], &[1]);
+            let pickled = tensor([tuple(&id), b"Q".to_vec()].concat(), 0, &[2], &[1]);
             let bytes = vec![0; 2 * size];
             let weights = read(legacy_file(
-                &dict(&[(text("x"), tensor)]),
+                &dict(&[(text("x"), pickled)]),
                 &[("0", 2, bytes)],
             ));
             let tensor = weights.get("x").unwrap();

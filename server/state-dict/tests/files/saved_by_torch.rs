@@ -66,7 +66,6 @@ fn statistics_equal_torch_s() {
         assert_eq!(stats.min, Some(exact(&facts["min"])), "{tensor:?}");
         assert_eq!(stats.max, Some(exact(&facts["max"])), "{tensor:?}");
         assert_eq!(stats.non_finite, 0, "{tensor:?}");
-        #[expect(clippy::cast_precision_loss, reason = "a small number")]
         let sum = stats.mean.unwrap() * tensor.element_count() as f64;
         let expected = facts["sum"].as_f64().unwrap();
         assert!(
@@ -151,9 +150,7 @@ fn number(value: &Value) -> f32 {
     let number = value
         .as_f64()
         .unwrap_or_else(|| value.as_str().unwrap().parse().unwrap());
-    #[expect(clippy::cast_possible_truncation, reason = "as `to_f32` does")]
-    let number = number as f32;
-    number
+    number as f32
 }
 
 #[test]
