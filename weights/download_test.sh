@@ -20,7 +20,7 @@ die() {
     exit 1
 }
 
-# A file server that understands ranges, and counts the bytes that it sends.
+# A file server that supports ranges, and counts the bytes that it sends.
 cat >"$work/server.py" <<'PY'
 import hashlib, http.server, os, re, sys
 
@@ -67,88 +67,88 @@ coco="$work/served/ssd300_vgg16_coco-b556d3b4.pth"
 head -c 50000 /dev/zero | tr '\0' v >"$voc"
 head -c 50000 /dev/zero | tr '\0' c >"$coco"
 
-run() { # the rest of the arguments go to download.sh; SSD_BIN does nothing unless a test sets it
-    SSD_VOC_URL="$url" SSD_COCO_URL="$url" SSD_WEIGHTS_DIR="$work/got" SSD_LEAST_BYTES="${least:-50000}" \
+run() { # passes its arguments to download.sh; without a server program, unless a test sets bin
+    SSD_VOC_URL="$url" SSD_COCO_URL="$url" SSD_WEIGHTS_DIR="$work/got" SSD_MIN_BYTES="${min_bytes:-50000}" \
         SSD_BIN="${bin:-/nonexistent}" "$here/download.sh" "$@" >"$work/out" 2>&1
 }
+got="$work/got/ssd300_mAP_77.43_v2.pth"
 
-run voc || die "a download succeeds"
-cmp "$voc" "$work/got/ssd300_mAP_77.43_v2.pth" || die "the file is the server's"
-(cd "$work/got" && sha256sum --quiet --check ssd300_mAP_77.43_v2.pth.sha256) || die "its digest is kept"
-ok "a download arrives whole and its digest is kept beside it"
+run voc || die "the download fails"
+cmp "$voc" "$got" || die "the file differs from the served one"
+(cd "$work/got" && sha256sum --quiet --check ssd300_mAP_77.43_v2.pth.sha256) || die "its digest is not kept"
+ok "a file is downloaded, and its digest is kept beside it"
 
 : >"$work/served/sent"
-run voc || die "a file that is there is not downloaded again"
-[[ ! -s "$work/served/sent" ]] || die "nothing is sent twice"
-ok "a file that is there is checked, not downloaded again"
+run voc || die "an existing file is refused"
+[[ ! -s "$work/served/sent" ]] || die "an existing file is downloaded again"
+ok "an existing file is checked, not downloaded again"
 
-rm "$work/got/ssd300_mAP_77.43_v2.pth"
-head -c 20000 "$voc" >"$work/got/ssd300_mAP_77.43_v2.pth.partial"
+rm "$got"
+head -c 20000 "$voc" >"$got.partial"
 : >"$work/served/sent"
-run voc || die "an interrupted download goes on"
-[[ "$(cat "$work/served/sent")" == 30000 ]] || die "only the rest is sent"
-cmp "$voc" "$work/got/ssd300_mAP_77.43_v2.pth" || die "both parts make the file"
-ok "an interrupted download goes on where it stopped"
+run voc || die "an interrupted download is not continued"
+[[ "$(cat "$work/served/sent")" == 30000 ]] || die "more than the rest is sent"
+cmp "$voc" "$got" || die "the parts do not make the file"
+ok "an interrupted download is continued"
 
-again="$work/got/ssd300_mAP_77.43_v2.pth"
-mv "$again" "$again.partial"
-run voc || die "a whole download that was not checked is replaced"
-cmp "$voc" "$again" || die "the file is the server's"
-ok "a download that was interrupted while it was checked is made again"
+mv "$got" "$got.partial"
+run voc || die "a complete partial file is not replaced"
+cmp "$voc" "$got" || die "the file differs from the served one"
+ok "a download that was interrupted before its check is repeated"
 
-rm "$again"
-head -c 20000 "$voc" >"$again.partial"
+rm "$got"
+head -c 20000 "$voc" >"$got.partial"
 touch "$voc.whole-only"
-run voc || die "a server without ranges is asked for all of it"
+run voc || die "a server without ranges is an error"
 rm "$voc.whole-only"
-cmp "$voc" "$again" || die "the file is the server's"
-ok "of a server that cannot go on the whole file is fetched"
+cmp "$voc" "$got" || die "the file differs from the served one"
+ok "from a server without ranges, the whole file is downloaded"
 
-rm "$again" "$again.sha256"
-head -c 20000 /dev/zero >"$again.partial"
-printf '"of another file"\n' >"$again.partial.etag"
-run voc || die "a download of another file is not gone on with"
-cmp "$voc" "$again" || die "no part is of the other file"
-ok "what was begun of another file is not gone on with"
+rm "$got" "$got.sha256"
+head -c 20000 /dev/zero >"$got.partial"
+printf '"of another file"\n' >"$got.partial.etag"
+run voc || die "a part of another file is an error"
+cmp "$voc" "$got" || die "a part of another file is used"
+ok "a part of another file is not continued"
 
-rm "$again"
-exec 8>"$again.lock"
+rm "$got"
+exec 8>"$got.lock"
 flock 8
-! run voc || die "a second download at the same time is refused"
-grep -q "is under way" "$work/out" || die "the message says why"
+! run voc || die "a second download at the same time is allowed"
+grep -q "is in progress" "$work/out" || die "the message does not say why"
 flock --unlock 8
-ok "two downloads at one time do not meet"
+ok "a second download of a file at the same time is refused"
 
 head -c 50000 /dev/zero | tr '\0' x >"$voc"
-! run voc || die "a changed file is refused"
-grep -q "when it was first downloaded" "$work/out" || die "the message says why"
-[[ ! -e "$work/got/ssd300_mAP_77.43_v2.pth" ]] || die "a refused file does not take its place"
+! run voc || die "a changed file is accepted"
+grep -q "that of the first download" "$work/out" || die "the message does not say why"
+[[ ! -e "$got" ]] || die "a refused file has the final name"
 ok "a file that differs from the first download is refused"
 
-! run coco || die "a wrong digest is refused"
-grep -q "its name says b556d3b4" "$work/out" || die "the message names both digests"
-ok "a file whose digest is not the one in its name is refused"
+! run coco || die "a wrong digest is accepted"
+grep -q "the file name says b556d3b4" "$work/out" || die "the message does not name both digests"
+ok "a file whose digest differs from its name is refused"
 
 rm -rf "$work/got"
-! least=60000 run voc || die "a short file is refused"
-grep -q "fewer than the 60000" "$work/out" || die "the message names both sizes"
+! min_bytes=60000 run voc || die "a short file is accepted"
+grep -q "at least 60000" "$work/out" || die "the message does not name both sizes"
 ok "a file that is too short is refused"
 
 rm -rf "$work/got" && rm "$voc"
-! run voc || die "a missing file is an error"
-grep -q "the server answers 404" "$work/out" || die "the message says why"
-! url=http://127.0.0.1:9 run voc || die "a server that is away is an error"
-grep -q "run the same command again" "$work/out" || die "the message says what to do"
-ok "a download that fails says why, or what to do"
+! run voc || die "a missing file is no error"
+grep -q "returned status 404" "$work/out" || die "the message does not say why"
+! url=http://127.0.0.1:9 run voc || die "an unreachable server is no error"
+grep -q "run the same command again" "$work/out" || die "the message does not say what to do"
+ok "a failed download says why, or what to do"
 
 head -c 50000 /dev/zero >"$voc"
-! bin=/bin/false run voc || die "an unreadable file is an error"
-grep -q "cannot be read" "$work/out" || die "the message says so"
-[[ ! -e "$work/got/ssd300_mAP_77.43_v2.pth" ]] || die "it does not take its place"
-[[ ! -e "$work/got/ssd300_mAP_77.43_v2.pth.sha256" ]] || die "its digest is not believed"
-ok "a file that the server cannot read is an error, and forgotten"
+! bin=/bin/false run voc || die "an unreadable file is accepted"
+grep -q "cannot read it" "$work/out" || die "the message does not say why"
+[[ ! -e "$got" ]] || die "an unreadable file has the final name"
+[[ ! -e "$got.sha256" ]] || die "the digest of an unreadable file is kept"
+ok "a file that the server cannot read is refused, and its digest is not kept"
 
-! run neither || die "another word is refused"
-! run || die "a word is needed"
-ok "anything but voc or coco is refused with the usage"
+! run neither || die "an unknown name is accepted"
+! run || die "a missing name is accepted"
+ok "any name but voc or coco is refused"
 echo "$passed passed, 0 failed"

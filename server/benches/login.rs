@@ -105,19 +105,19 @@ impl Client {
         Ok(Self(stream))
     }
 
-    /// From the request to the whole of its answer.
+    /// From the request to its whole response.
     fn refused(&mut self, request: &[u8]) -> anyhow::Result<Duration> {
-        let mut answer = [0; 4096];
+        let mut response = [0; 4096];
         let mut length = 0;
         let begun = Instant::now();
         self.0.write_all(request)?;
-        while !answer[..length].ends_with(b"}") {
-            let count = self.0.read(&mut answer[length..])?;
+        while !response[..length].ends_with(b"}") {
+            let count = self.0.read(&mut response[length..])?;
             anyhow::ensure!(count > 0, "closed");
             length += count;
         }
         let time = begun.elapsed();
-        let refused = answer.starts_with(b"HTTP/1.1 401 ");
+        let refused = response.starts_with(b"HTTP/1.1 401 ");
         refused
             .then_some(time)
             .context("a wrong login was not refused")

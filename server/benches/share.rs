@@ -133,7 +133,7 @@ async fn serve(weights: &Path) -> String {
     tokio::spawn(application.run(std::future::pending()));
     while !reqwest::get(format!("{url}/readyz"))
         .await
-        .is_ok_and(|answer| answer.status() == 200)
+        .is_ok_and(|response| response.status() == 200)
     {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -142,7 +142,7 @@ async fn serve(weights: &Path) -> String {
 
 /// Sends the picture, and gives the milliseconds of its forward pass.
 async fn request(client: &reqwest::Client, url: &str, jpeg: &[u8]) -> f64 {
-    let answer = client
+    let response = client
         .post(url)
         .basic_auth("ugain", Some("ugain"))
         .header("content-type", "image/jpeg")
@@ -150,12 +150,12 @@ async fn request(client: &reqwest::Client, url: &str, jpeg: &[u8]) -> f64 {
         .send()
         .await
         .and_then(reqwest::Response::error_for_status)
-        .expect("an answer");
-    let timing = answer.headers()["server-timing"]
+        .expect("a response");
+    let timing = response.headers()["server-timing"]
         .to_str()
         .unwrap_or_default()
         .to_owned();
-    answer.bytes().await.expect("a body");
+    response.bytes().await.expect("a body");
     let (_, after) = timing
         .split_once("forward;dur=")
         .expect("the forward stage");

@@ -23,7 +23,7 @@ use tracing_subscriber::filter::LevelFilter;
 pub struct Setting {
     /// The environment variable.
     pub variable: &'static str,
-    /// The value where nobody gives one.
+    /// The default value.
     pub default: &'static str,
     /// What it does.
     pub about: &'static str,
@@ -42,9 +42,9 @@ pub enum Accepts {
     Whole(Option<&'static str>, u64, fn() -> u64),
     /// A number from 0 to 1, or the word.
     Fraction(Option<&'static str>),
-    /// A size; the minimum is the setting `BODY_LIMIT` where there is none. Examples.
+    /// A size in a range, with examples. Without a minimum, the minimum is the setting `BODY_LIMIT`.
     Size(Option<ByteSize>, ByteSize, &'static str),
-    /// A time of at most [`HOUR`]. Examples.
+    /// A time from a minimum to an hour, with examples.
     Time(Duration, &'static str),
 }
 
@@ -207,10 +207,10 @@ settings! {
         Accepts::Words("error, warn, info, debug, trace or off, and target=level, separated by commas");
 }
 
-/// Names the optional file, for people who cannot give `--config`.
+/// The environment variable that names the settings file where `--config` cannot be given.
 pub const FILE_VARIABLE: &str = "CONFIG_PATH";
 
-/// The form of the log lines.
+/// The format of the log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -219,7 +219,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Who may call the API.
+/// The login of the API.
 #[derive(Debug, Clone)]
 pub struct Login {
     /// The user's name.
@@ -231,7 +231,7 @@ pub struct Login {
 /// The files of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// The server's certificate, then those that vouch for it, PEM.
+    /// The server's certificate, then its intermediate certificates, PEM.
     pub certificate: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
@@ -240,9 +240,9 @@ pub struct Tls {
 /// Where the weights are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Weights {
-    /// Somebody named the file: it must be there.
+    /// A named file, which must exist.
     File(PathBuf),
-    /// Nobody did: the published VOC weights where they are, else the model that ships.
+    /// The published VOC weights if they exist, else the model that ships.
     Default,
 }
 
@@ -316,35 +316,35 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A value is not accepted.
-    #[error("{place} is {held}: it accepts {accepts}")]
+    #[error("{source_name} is {value}: it accepts {accepts}")]
     Value {
         /// The variable, or the file and the key.
-        place: String,
-        /// What it held, quoted.
-        held: String,
+        source_name: String,
+        /// Its value, quoted.
+        value: String,
         /// What is accepted.
         accepts: String,
     },
     /// One of two settings that belong together is missing.
-    #[error("{missing} is not set, and {given} is: TLS needs both; unset both for plain HTTP")]
+    #[error("{given} is set, but {missing} is not: TLS needs both; unset both for plain HTTP")]
     Half {
-        /// The one that is there.
+        /// The one that is set.
         given: &'static str,
-        /// The one that is not.
+        /// The one that is missing.
         missing: &'static str,
     },
-    /// The file names something that is no setting.
-    #[error("{file}: {key} is no setting; there are {known}")]
+    /// A key of the file is not a setting.
+    #[error("{file}: {key} is not a setting; the settings are {known}")]
     UnknownKey {
         /// The file.
         file: String,
         /// The key.
         key: String,
-        /// The keys that are.
+        /// The keys that are settings.
         known: String,
     },
     /// The file cannot be read.
-    #[error("{file}: cannot be read as settings: {problem}")]
+    #[error("{file}: cannot read the settings: {problem}")]
     File {
         /// The file.
         file: String,
@@ -357,12 +357,12 @@ pub enum Error {
 }
 
 impl Settings {
-    /// Reads the settings: of `environment` those that are settings, over those in `file` (TOML, the
-    /// variables' names in lower case), over the defaults. Where `file` is not given, the variable
-    /// `CONFIG_PATH` may name it.
+    /// Reads the settings. A value in `environment` wins over one in `file` (TOML; the keys are the variables'
+    /// names in lower case), which wins over the default. Without `file`, the variable `CONFIG_PATH` may
+    /// name it.
     ///
     /// # Errors
-    /// Where a value is not accepted, the file cannot be read, or it has a key that is no setting.
+    /// Where a value is not accepted, the file cannot be read, or one of its keys is not a setting.
     pub fn load(file: Option<&Path>, environment: &Variables) -> Result<Self, Error> {
         let named = environment.0.get(FILE_VARIABLE);
         let named = named.filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -434,12 +434,12 @@ impl Settings {
     }
 }
 
-/// Environment variables, by name. Among them are secrets, so they do not print.
+/// Environment variables by name. They contain secrets, so they do not print.
 #[derive(Clone, Default)]
 pub struct Variables(HashMap<String, String>);
 
 impl Variables {
-    /// Those of this process that are settings.
+    /// The variables of this process that are settings.
     ///
     /// # Errors
     /// Where one is not UTF-8.
@@ -451,8 +451,8 @@ impl Variables {
                 continue;
             };
             let value = value.into_string().map_err(|_| Error::Value {
-                place: name.to_owned(),
-                held: "not UTF-8".to_owned(),
+                source_name: name.to_owned(),
+                value: "not UTF-8".to_owned(),
                 accepts: "UTF-8 text".to_owned(),
             })?;
             variables.insert(name.to_owned(), value);
@@ -472,7 +472,7 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Variables {
     }
 }
 
-/// The values of all settings as text, and where each came from.
+/// The values of all settings as text, and their sources.
 struct Values<'a> {
     config: Config,
     file: Option<(&'a Path, toml::Table)>,
@@ -507,8 +507,8 @@ impl<'a> Values<'a> {
         let text = self.config.get_string(&setting.key());
         let value = text.as_ref().ok().and_then(|text| parse(text));
         value.ok_or_else(|| Error::Value {
-            place: self.place(setting),
-            held: match text {
+            source_name: self.source_name(setting),
+            value: match text {
                 _ if setting.secret => "not shown here".to_owned(),
                 Ok(text) => quote(&text),
                 Err(_) => "no single value".to_owned(),
@@ -553,8 +553,8 @@ impl<'a> Values<'a> {
         self.get(setting, |text| setting.accepts.time(text))
     }
 
-    /// Where a setting's value stands, or may be put where it is the default's.
-    fn place(&self, setting: &Setting) -> String {
+    /// The source of a setting's value; for a default value, its environment variable.
+    fn source_name(&self, setting: &Setting) -> String {
         let key = setting.key();
         match &self.file {
             Some((file, table))
@@ -568,9 +568,9 @@ impl<'a> Values<'a> {
     }
 }
 
-/// A settings file, as text and as a table, after checking it: that it is TOML, that its keys are settings (a
-/// misspelt one would silently do nothing), and that its secrets are texts (a number would become
-/// another text: `1_000` is 1000). Errors show none of its values.
+/// Reads a settings file, as text and as a table. It must be TOML, its keys must be settings (a misspelt one
+/// would silently do nothing), and its secrets must be strings (a number would become another text: `1_000`
+/// is 1000). Errors show none of its values.
 fn read_file(path: &Path) -> Result<(String, toml::Table), Error> {
     let unreadable = |problem: String| Error::File {
         file: path.display().to_string(),
@@ -592,7 +592,7 @@ fn read_file(path: &Path) -> Result<(String, toml::Table), Error> {
             });
         };
         if setting.secret && !value.is_str() {
-            return Err(unreadable(format!("{key} must be a text in quotes")));
+            return Err(unreadable(format!("{key} must be a string in quotes")));
         }
     }
     Ok((text, table))
@@ -643,8 +643,8 @@ fn device(text: &str) -> Option<Device> {
     }
 }
 
-/// A bare word is a level here: `EnvFilter` takes a misspelt one for the name of a target, and then
-/// nothing is logged at all.
+/// Here a bare word must be a level: `EnvFilter` takes a misspelt level for the name of a target, and then
+/// logs nothing at all.
 fn is_log_filter(text: &str) -> bool {
     let level = |text: &str| !text.is_empty() && parse::<LevelFilter>(text).is_some();
     let known = |directive: &str| directive.contains('=') || level(directive);
@@ -657,7 +657,7 @@ fn cpu_quota() -> usize {
 }
 
 impl Setting {
-    /// Its name in a file.
+    /// Its key in a settings file.
     #[must_use]
     pub fn key(&self) -> String {
         self.variable.to_lowercase()
@@ -744,7 +744,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_that_are_no_settings_are_ignored() {
+    fn variables_that_are_not_settings_are_ignored() {
         assert_eq!(
             load(&[("SSD_PORT", "tcp://10.0.0.1:80")]).unwrap().port,
             5000
@@ -752,7 +752,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_is_one_line_with_the_variable_what_it_held_and_what_it_accepts() {
+    fn a_bad_value_is_one_line_with_the_variable_its_value_and_what_it_accepts() {
         let bad = [
             ("PORT", "80a"),
             ("PORT", "65536"),
@@ -783,12 +783,16 @@ mod tests {
             ("LOG_FILTER", "info,ssd_server"),
             ("LOG_FILTER", ""),
         ];
-        for (variable, held) in bad {
-            let message = load(&[(variable, held)]).expect_err(variable).to_string();
+        for (variable, value) in bad {
+            let message = load(&[(variable, value)]).expect_err(variable).to_string();
             assert!(!message.contains('\n'), "{message}");
             assert!(message.starts_with(&format!("{variable} is ")), "{message}");
             let secret = variable.starts_with("SECRET");
-            assert_eq!(message.contains(&format!("`{held}`")), !secret, "{message}");
+            assert_eq!(
+                message.contains(&format!("`{value}`")),
+                !secret,
+                "{message}"
+            );
             assert!(message.contains("it accepts "), "{message}");
         }
     }
@@ -800,7 +804,7 @@ mod tests {
         assert!(message.contains("\\u{1b}…`: it accepts"), "{message}");
         let message = load_file(&format!("{} = 1\n", "x".repeat(10_000)), &[]).unwrap_err();
         assert!(
-            message.to_string().contains("x…` is no setting"),
+            message.to_string().contains("x…` is not a setting"),
             "{message}"
         );
     }
@@ -819,7 +823,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_that_does_not_go_with_the_file_is_not_looked_for_in_it() {
+    fn a_default_that_contradicts_the_file_is_named_by_its_variable() {
         let message = load_file("body_limit = \"100MiB\"\n", &[]).unwrap_err();
         let message = message.to_string();
         assert!(
@@ -829,14 +833,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_no_setting_or_a_broken_or_missing_file_is_an_error() {
+    fn a_key_that_is_not_a_setting_or_a_broken_or_missing_file_is_an_error() {
         let message = load_file("treshold = 0.5\n", &[]).unwrap_err().to_string();
         assert!(
-            message.contains("`treshold` is no setting; there are host, port,"),
+            message.contains("`treshold` is not a setting; the settings are host, port,"),
             "{message}"
         );
         let message = load_file("port = \n", &[]).unwrap_err().to_string();
-        assert!(message.contains("cannot be read as settings"), "{message}");
+        assert!(message.contains("cannot read the settings"), "{message}");
         let missing = Settings::load(Some(Path::new("/nowhere/ssd.toml")), &Variables::default());
         assert!(
             missing
@@ -854,7 +858,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_told_by_its_line_and_shows_none_of_its_values() {
+    fn an_error_in_a_broken_file_names_the_line_and_shows_none_of_its_values() {
         for broken in [
             "port = 1\nsecret_password = \"hunter2\n",
             "port = 1\nsecret_password = hunter2\n",
@@ -862,7 +866,7 @@ mod tests {
         ] {
             let message = load_file(broken, &[]).unwrap_err().to_string();
             assert!(
-                message.contains("cannot be read as settings: line 2: "),
+                message.contains("cannot read the settings: line 2: "),
                 "{message}"
             );
             assert!(
@@ -874,26 +878,26 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            message.ends_with("secret_password must be a text in quotes"),
+            message.ends_with("secret_password must be a string in quotes"),
             "{message}"
         );
     }
 
     #[test]
-    fn a_certificate_without_its_key_is_an_error_and_neither_is_plain_http() {
+    fn a_certificate_without_its_key_is_an_error_and_without_both_the_server_speaks_plain_http() {
         let (certificate, key) = ("TLS_CERTIFICATE_PATH", "TLS_KEY_PATH");
         let both = load(&[(certificate, "a.pem"), (key, "b.pem")]).unwrap();
         assert_eq!(both.tls.unwrap().key, PathBuf::from("b.pem"));
         assert_eq!(load(&[(certificate, ""), (key, "")]).unwrap().tls, None);
         for (given, missing) in [(certificate, key), (key, certificate)] {
             let message = load(&[(given, "a.pem")]).unwrap_err().to_string();
-            let expected = format!("{missing} is not set, and {given} is: ");
+            let expected = format!("{given} is set, but {missing} is not: ");
             assert!(message.starts_with(&expected), "{message}");
         }
     }
 
     #[test]
-    fn an_empty_path_of_a_file_is_none() {
+    fn an_empty_path_of_the_settings_file_is_ignored() {
         assert!(load(&[(FILE_VARIABLE, "")]).is_ok());
     }
 

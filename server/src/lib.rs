@@ -1,15 +1,15 @@
 //! SSD object detection over HTTP, on libtorch, without Python.
 //!
-//! A request comes in through [`api`], waits in [`engine`], is seen by [`detector`], and leaves
-//! through [`api`]. Files come in once, at start-up, through [`weights`]. Nothing points back.
+//! A request enters [`api`], waits in [`engine`], is seen by [`ssd_detector`], and leaves through [`api`].
+//! Files come in once, at start-up, through [`state_dict`]. No module depends on one that uses it.
 //!
-//! - [`weights`]: state dicts from files; nothing in a file is ever executed.
-//! - [`detector`]: pictures, preprocessing, the network, prior boxes, decoding and NMS, labels,
-//!   annotated pictures.
-//! - [`engine`]: decoding, the model threads, the order of the work.
-//! - [`api`]: routes, authentication, bodies, answers, errors, the OpenAPI document.
-//! - [`server`]: sockets, TLS, readiness, draining.
-//! - [`config`]: settings. [`telemetry`]: logs, metrics, traces. [`files`]: whole files or none.
+//! ```text
+//! server      sockets, TLS, loading the model, draining; settings become options here
+//! api         routes, authentication, bodies, responses, errors, the OpenAPI document
+//! engine      the queue, decoding, the model threads, their health
+//! config      settings
+//! telemetry   logs, metrics, traces
+//! ```
 
 /// The version of libtorch that this was built with.
 pub const LIBTORCH_VERSION: &str = env!("LIBTORCH_VERSION");

@@ -16,7 +16,7 @@ fn data(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// The command in the repository's top folder, with none of the settings of whoever runs the tests.
+/// The command in the repository's top folder, without the settings of the person who runs the tests.
 fn ssd(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ssd"));
     command
@@ -26,8 +26,7 @@ fn ssd(arguments: &[&str]) -> Command {
         command.env_remove(setting.variable);
     }
     command.env_remove(ssd_server::config::FILE_VARIABLE);
-    // What the golden answers are in, whatever this machine would rather; and no port that somebody else may
-    // have.
+    // The precision of the golden files, whatever suits this machine; and a free port.
     command.env("PRECISION", "f32").env("PORT", "0");
     command
 }
@@ -90,7 +89,7 @@ fn the_programs_in_the_document_for_clients_are_those_that_ci_runs() {
 }
 
 #[test]
-fn the_readme_s_example_is_answered_as_it_shows() {
+fn the_readme_s_example_gets_the_response_that_it_shows() {
     let readme = include_str!("../../README.md");
     let shown = readme
         .split("```json\n")
@@ -102,12 +101,13 @@ fn the_readme_s_example_is_answered_as_it_shows() {
     let shown: Value = serde_json::from_str(shown).unwrap();
     let mut command = ssd(&["predict", "--json", "data/samples/cat.png"]);
     command.env("WEIGHTS_PATH", "weights/ssd_mobilenet_v2_oidv4.safetensors");
-    let answer: Value = serde_json::from_str(&run(&mut command).1).unwrap();
+    let prediction: Value = serde_json::from_str(&run(&mut command).1).unwrap();
     assert_eq!(
-        (&answer["model"], &answer["image"]),
+        (&prediction["model"], &prediction["image"]),
         (&shown["model"], &shown["image"])
     );
-    let [ours, theirs] = [&answer, &shown].map(|answer| answer["predictions"].as_array().unwrap());
+    let [ours, theirs] =
+        [&prediction, &shown].map(|prediction| prediction["predictions"].as_array().unwrap());
     assert_eq!(ours.len(), theirs.len());
     for (ours, theirs) in ours.iter().zip(theirs) {
         assert_eq!(
@@ -148,21 +148,21 @@ fn predict_prints_the_api_s_json_one_object_a_picture() {
     let output = printed(&["--format", "json"]);
     let lines: Vec<&str> = output.lines().collect();
     assert_eq!((lines.len(), lines[0]), (2, lines[1]));
-    let answer: Value = serde_json::from_str(lines[0]).unwrap();
-    let members: Vec<&String> = answer.as_object().unwrap().keys().collect();
+    let prediction: Value = serde_json::from_str(lines[0]).unwrap();
+    let members: Vec<&String> = prediction.as_object().unwrap().keys().collect();
     assert_eq!(members, ["file", "model", "image", "predictions"]);
     assert_eq!(
-        (&answer["file"], &answer["model"]),
+        (&prediction["file"], &prediction["model"]),
         (&cat.into(), &"small".into())
     );
     // A pipe is read by a program.
     assert_eq!(printed(&[]), output);
     assert_eq!(printed(&["--json"]), output);
     assert_eq!(
-        answer["image"],
+        prediction["image"],
         serde_json::json!({"width": 451, "height": 300})
     );
-    assert_eq!(answer["predictions"].as_array().unwrap().len(), 108);
+    assert_eq!(prediction["predictions"].as_array().unwrap().len(), 108);
 }
 
 #[test]
@@ -197,8 +197,8 @@ fn predict_takes_its_criteria_from_the_settings() {
     command
         .env("WEIGHTS_PATH", data("small.safetensors"))
         .env("TOP_K", "3");
-    let answer: Value = serde_json::from_str(&run(&mut command).1).unwrap();
-    assert_eq!(answer["predictions"].as_array().unwrap().len(), 3);
+    let prediction: Value = serde_json::from_str(&run(&mut command).1).unwrap();
+    assert_eq!(prediction["predictions"].as_array().unwrap().len(), 3);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn predict_shows_a_table_on_a_terminal() {
         .env("TOP_K", "2")
         .stdout(slave);
     let mut process = command.spawn().unwrap();
-    // The terminal ends when nobody holds its other side.
+    // The terminal ends when its other side is closed.
     drop(command);
     let mut shown = Vec::new();
     let _ = user.read_to_end(&mut shown);
@@ -231,7 +231,7 @@ fn predict_shows_a_table_on_a_terminal() {
 }
 
 #[test]
-fn colours_are_for_terminals_and_for_those_who_want_them() {
+fn colours_are_for_terminals_and_where_they_are_forced() {
     let warned = |no_color: Option<&str>| {
         let (mut user, slave) = terminal();
         // It warns of the well-known password, and then finds no weights.
@@ -265,9 +265,9 @@ fn standard_input_is_a_picture_or_weights_where_a_dash_stands_for_a_file() {
         .stdin(File::open(data("cat.png")).unwrap());
     let (code, output, errors) = run(&mut command);
     assert_eq!((code, errors.as_str()), (0, ""));
-    let answer: Value = serde_json::from_str(&output).unwrap();
+    let prediction: Value = serde_json::from_str(&output).unwrap();
     assert_eq!(
-        (&answer["file"], &answer["image"]["width"]),
+        (&prediction["file"], &prediction["image"]["width"]),
         (&"-".into(), &451.into())
     );
 
@@ -326,7 +326,7 @@ fn predict_writes_over_no_picture_that_is_read_or_was_written() {
     let is_input = "cat.png is one of the pictures to read; give another folder";
     refused(&[&picture], &[], is_input);
     refused(&[&picture], &["--force"], is_input);
-    // What somebody else wrote, unless it is said.
+    // A file of another program is replaced only with --force.
     refused(
         &[&data("cat.png")],
         &[],
@@ -445,7 +445,7 @@ fn wrong_arguments_are_exit_code_2_and_a_full_disk_is_1() {
 }
 
 #[test]
-fn an_error_that_nobody_reads_is_an_exit_code_nevertheless() {
+fn an_error_on_a_closed_standard_error_is_still_an_exit_code() {
     let mut command = ssd(&["inspect", "nowhere.pth"]);
     let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
     drop(process.stderr.take());
@@ -718,7 +718,7 @@ impl Drop for Server {
 fn the_model_that_ships_is_the_default_and_brings_its_threshold() {
     let folder = tempfile::tempdir().unwrap();
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    // Published weights that somebody has downloaded would come first.
+    // Downloaded published weights would come first.
     for name in ["data", "weights"] {
         std::fs::create_dir(folder.path().join(name)).unwrap();
     }
@@ -729,38 +729,38 @@ fn the_model_that_ships_is_the_default_and_brings_its_threshold() {
         std::os::unix::fs::symlink(top.join(name), folder.path().join(name)).unwrap();
     }
     let cat = data("cat.png");
-    let answer = |threshold: Option<&str>| {
+    let prediction = |threshold: Option<&str>| {
         let mut command = ssd(&["predict", "--json", cat.to_str().unwrap()]);
         command.current_dir(folder.path());
         command.envs(threshold.map(|threshold| ("THRESHOLD", threshold)));
         serde_json::from_str::<Value>(&run(&mut command).1).unwrap()
     };
     for threshold in [None, Some("auto"), Some("0.8")] {
-        let answer = answer(threshold);
-        assert_eq!(answer["model"], "ssd_mobilenet_v2_oidv4");
-        let found = answer["predictions"].as_array().unwrap();
+        let prediction = prediction(threshold);
+        assert_eq!(prediction["model"], "ssd_mobilenet_v2_oidv4");
+        let found = prediction["predictions"].as_array().unwrap();
         assert_eq!(
             (found.len(), &found[0]["label"]),
             (1, &"cat".into()),
-            "{answer}"
+            "{prediction}"
         );
     }
     // The weights' own is 0.5, not SSD300's 0.6.
-    let sure = answer(Some("0.9"));
+    let sure = prediction(Some("0.9"));
     assert_eq!(sure["predictions"], serde_json::json!([]));
     let astronaut = top.join("data/samples/astronaut.jpg");
     let mut command = ssd(&["predict", "--json", astronaut.to_str().unwrap()]);
     let command = command.current_dir(folder.path()).env("TOP_K", "9");
     let probability = |command: &mut Command| {
-        let answer: Value = serde_json::from_str(&run(command).1).unwrap();
-        answer["predictions"].as_array().unwrap().len()
+        let prediction: Value = serde_json::from_str(&run(command).1).unwrap();
+        prediction["predictions"].as_array().unwrap().len()
     };
     assert_eq!(probability(command), 1);
     assert_eq!(probability(command.env("THRESHOLD", "0.65")), 0);
 }
 
 #[test]
-fn weights_that_name_their_classes_are_answered_by_those_names_unless_somebody_gives_a_list() {
+fn the_classes_that_weights_name_are_their_labels_unless_a_list_is_given() {
     let state = StateDict::open(&data("small.safetensors")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("own.safetensors");
@@ -770,7 +770,7 @@ fn weights_that_name_their_classes_are_answered_by_those_names_unless_somebody_g
     let tensors = state.tensors().map(NewTensor::from).collect();
     write_safetensors(&path, tensors, &metadata).unwrap();
     let cat = data("cat.png");
-    let answer = |labels: Option<&str>| {
+    let prediction = |labels: Option<&str>| {
         let mut command = ssd(&["predict", "--json", cat.to_str().unwrap()]);
         command.env("WEIGHTS_PATH", &path);
         if let Some(labels) = labels {
@@ -781,21 +781,21 @@ fn weights_that_name_their_classes_are_answered_by_those_names_unless_somebody_g
     };
     let labels = |(code, output, errors): (i32, String, String)| {
         assert_eq!(code, 0, "{errors}");
-        let answer: Value = serde_json::from_str(&output).unwrap();
-        let found = answer["predictions"].as_array().unwrap().clone();
+        let prediction: Value = serde_json::from_str(&output).unwrap();
+        let found = prediction["predictions"].as_array().unwrap().clone();
         let label = |one: &Value| one["label"].as_str().unwrap().to_owned();
         found.iter().map(label).collect::<Vec<_>>()
     };
-    // The lab's list has none of the names; wherever it lies, it is nobody's choice.
+    // The lab's list has none of the names, and counts as the default wherever it is.
     let lab = include_str!("../../data/coco_labels.txt");
     for given in [None, Some(lab)] {
-        let found = labels(answer(given));
+        let found = labels(prediction(given));
         assert!(!found.is_empty() && found.iter().all(|label| own.contains(label)));
     }
     let renamed: String = (1..=20).map(|class| format!("piece {class}\n")).collect();
-    let found = labels(answer(Some(&renamed)));
+    let found = labels(prediction(Some(&renamed)));
     assert!(found.iter().all(|label| label.starts_with("piece ")));
-    let (code, _, errors) = answer(Some("fox\nwolf\n"));
+    let (code, _, errors) = prediction(Some("fox\nwolf\n"));
     assert_eq!(code, 1);
     assert!(
         errors.contains("it has 2 labels, but the model has 20 classes"),
@@ -958,9 +958,9 @@ fn a_server_at_rest_gives_back_what_large_pictures_took() {
                     let mut client = server.connect();
                     client.write_all(head.as_bytes()).unwrap();
                     client.write_all(picture.get_ref()).unwrap();
-                    let mut answer = String::new();
-                    client.read_to_string(&mut answer).unwrap();
-                    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+                    let mut response = String::new();
+                    client.read_to_string(&mut response).unwrap();
+                    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
                 }
             });
         }
@@ -1042,7 +1042,7 @@ fn a_head_that_is_not_http_is_one_line_in_the_log() {
 }
 
 #[test]
-fn a_method_that_nobody_knows_is_no_log_of_its_own() {
+fn an_unknown_method_is_logged_by_one_name() {
     let mut server = Server::start(&[]);
     let mut client = server.connect();
     let method = "BREW".repeat(5000);
@@ -1058,7 +1058,7 @@ fn a_method_that_nobody_knows_is_no_log_of_its_own() {
 }
 
 #[test]
-fn a_start_up_error_is_told_once() {
+fn a_start_up_error_is_logged_once() {
     let (code, _, errors) = run(ssd(&[]).env("PORT", "0").env("WEIGHTS_PATH", "server"));
     let last = errors.lines().last().unwrap();
     assert_eq!(
@@ -1104,9 +1104,9 @@ fn no_log_of_a_request_has_its_login_its_query_or_its_picture() {
     );
     client.write_all(head.as_bytes()).unwrap();
     client.write_all(&picture).unwrap();
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let mut response = String::new();
+    client.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
     server.process.kill().unwrap();
     let mut log = server.start_up.concat();
     server.log.read_to_string(&mut log).unwrap();
@@ -1117,7 +1117,7 @@ fn no_log_of_a_request_has_its_login_its_query_or_its_picture() {
 }
 
 #[test]
-fn a_reader_that_has_gone_is_no_failure() {
+fn a_closed_pipe_is_no_failure() {
     let mut command = ssd(&["openapi"]);
     let mut printing = command
         .stdout(Stdio::piped())

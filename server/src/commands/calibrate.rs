@@ -17,13 +17,13 @@ use tch::Device;
 
 use super::{SettingsFile, contents, output, print};
 
-/// A file of the same tensors is written, which PRECISION=auto then runs in eight bits.
+/// Writes a copy of the weights with activation scales; PRECISION=auto can then select int8.
 #[derive(Debug, Args)]
 pub struct Calibrate {
     /// The weights: .pth (of either age) or .safetensors
     #[arg(value_name = "WEIGHTS")]
     weights: PathBuf,
-    /// Pictures such as the network will see; some dozens are enough, and nobody has to annotate them
+    /// Pictures like those that the network will see; a few dozen are enough, and they need no labels
     #[arg(required = true, value_name = "PICTURE")]
     pictures: Vec<PathBuf>,
     /// The safetensors file to write
@@ -66,7 +66,7 @@ impl Calibrate {
     }
 }
 
-/// How far each map is from single precision on an input, as a table.
+/// The error of each feature map against single precision on one input, as a table.
 fn errors(state: &StateDict, input: &Input, scales: &Scales) -> anyhow::Result<Table> {
     let exact = Network::new(state)?;
     let how = Arithmetic::Int8(scales.clone());

@@ -50,7 +50,7 @@ pub enum Error {
         port: &'static str,
         /// The address.
         address: SocketAddr,
-        /// The operating system's answer.
+        /// The operating system's error.
         cause: io::Error,
     },
     /// The certificate cannot be used.

@@ -1,4 +1,4 @@
-//! The commands and their arguments.
+//! The commands, and the checks of arguments that they share.
 
 mod evaluate;
 mod fit;
@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ssd_detector::precision::RequestedDevice;
 use state_dict::files;
 
-/// Teach a detector your own objects, and measure the accuracy of any weights.
+/// The command line.
 #[derive(Parser)]
 #[command(version, about)]
 pub struct Cli {
@@ -29,7 +29,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what was asked for.
+    /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Fit(command) => command.run(),
@@ -38,7 +38,7 @@ impl Cli {
     }
 }
 
-/// A progress bar; `template` says what stands on its line.
+/// A progress bar in indicatif's `template`.
 fn bar(length: usize, template: &str) -> ProgressBar {
     let bar = ProgressBar::new(length as u64);
     if let Ok(style) = ProgressStyle::with_template(template) {
@@ -69,7 +69,6 @@ fn learning_rate(text: &str) -> Result<f64, String> {
     within(text, 0.000_001..=1.0)
 }
 
-/// A count that is not 0.
 fn count(text: &str) -> Result<usize, String> {
     within(text, 1..=10_000_000)
 }
@@ -78,7 +77,7 @@ fn device(text: &str) -> Result<RequestedDevice, String> {
     RequestedDevice::named(text).ok_or_else(|| "it accepts auto, cpu and cuda:N".to_owned())
 }
 
-/// That a file can be written in the folder of another: better told now than after the work.
+/// Checks that a file can be written in the folder of `file`, so that the work before is not lost.
 fn check_writable(file: &Path) -> anyhow::Result<()> {
     let folder = files::folder(file);
     tempfile::tempfile_in(folder)

@@ -1,9 +1,11 @@
-//! Fine-tuning a detector on labelled pictures, and measuring the accuracy of any weights.
+//! Fine-tunes a detector on labelled pictures, and measures the accuracy of weights.
 //!
-//! - [`data`]: labelled pictures of a user's own, read and checked.
-//! - [`fit`]: other weights learn their classes.
-//! - [`evaluation`]: any weights against labelled pictures.
-//! - [`measure`]: the arithmetic of average precision.
+//! - [`data`]: reads and checks data sets of labelled pictures.
+//! - [`fit`]: trains a network on a data set.
+//! - [`evaluation`]: runs a detector over labelled pictures, and reports its accuracy.
+//! - [`measure`]: computes average precision, precision and recall from boxes.
+//!
+//! The program `ssd-train` in `main.rs` and `commands` parses arguments and prints results.
 
 pub mod data;
 pub mod evaluation;

@@ -1,4 +1,4 @@
-//! The `ssd-train` command: teaches a detector new objects, and measures the accuracy of weights.
+//! The program `ssd-train`: fine-tunes a detector on labelled pictures, and measures the accuracy of weights.
 
 mod commands;
 
@@ -8,9 +8,9 @@ use clap::Parser as _;
 use ssd_detector::allocator;
 
 fn main() -> ExitCode {
-    // Before there are threads. Every step needs the same large blocks.
-    allocator::share();
-    allocator::keep();
+    // Before any thread starts. Every step allocates the same large blocks.
+    allocator::use_one_arena();
+    allocator::retain_freed();
     match commands::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,4 +1,4 @@
-//! `ssd-train evaluate` as a shell user meets it.
+//! Runs `ssd-train evaluate` from the command line.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Exit code, output and errors.
+/// Runs `ssd-train` in a folder. Returns the exit code, the output and the errors.
 fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     let done = Command::new(env!("CARGO_BIN_EXE_ssd-train"))
         .args(arguments)
@@ -22,14 +22,14 @@ fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     )
 }
 
-/// `evaluate` of the model that ships, in single precision.
+/// Runs `evaluate` with the model that ships, in single precision.
 fn evaluate(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     let weights = repository().join("weights/ssd_mobilenet_v2_oidv4.safetensors");
     let shipped = ["evaluate", weights.to_str().unwrap(), "--precision", "f32"];
     run(folder, &[&shipped[..], arguments].concat())
 }
 
-/// A VOC folder of the photographs that ship: a cat, and a cup of coffee that the list `test` does not name.
+/// Writes a VOC data set of two photographs that ship: a cat in the test part, and a cup of coffee in no part.
 fn photographs(folder: &Path) {
     for part in ["Annotations", "JPEGImages", "ImageSets/Main"] {
         std::fs::create_dir_all(folder.join(part)).unwrap();
@@ -50,12 +50,11 @@ fn photographs(folder: &Path) {
     }
 }
 
-/// The line of a table, without the spaces between its columns.
+/// The cells of a class in a table, without its name.
 fn row(table: &str, name: &str) -> Vec<String> {
-    let line = table.lines().find(|line| line.starts_with(name));
-    let line = line.unwrap_or_else(|| panic!("no row {name}: {table}"));
-    let columns = line[name.len()..].split_whitespace();
-    columns.map(str::to_owned).collect()
+    let line = table.lines().find_map(|line| line.strip_prefix(name));
+    let cells = line.unwrap_or_else(|| panic!("no row {name}: {table}"));
+    cells.split_whitespace().map(str::to_owned).collect()
 }
 
 #[test]
@@ -67,12 +66,11 @@ fn the_model_that_ships_finds_the_cat_and_the_cup_of_its_sample_photographs() {
     for name in ["Cat", "Coffee cup"] {
         assert_eq!(row(&output, name)[..2], ["1", "1.000"], "{output}");
     }
-    // The threshold is the weights' own.
+    // The threshold is that of the weights.
     assert!(
-        output.contains("2 pictures. At 0.5: precision 1.000, recall 1.000"),
+        output.contains("2 pictures. At the threshold 0.5: precision 1.000, recall 1.000"),
         "{output}"
     );
-    // What the labels do not name is not held against the model.
     assert!(
         errors.contains("not counted") && errors.contains("Person"),
         "{errors}"
@@ -80,7 +78,7 @@ fn the_model_that_ships_finds_the_cat_and_the_cup_of_its_sample_photographs() {
 }
 
 #[test]
-fn a_part_of_the_data_set_is_measured_alone() {
+fn a_single_part_of_the_data_set_can_be_measured() {
     let folder = tempfile::tempdir().unwrap();
     photographs(folder.path());
     let (code, output, errors) = evaluate(folder.path(), &[".", "--part", "test"]);
@@ -92,21 +90,20 @@ fn a_part_of_the_data_set_is_measured_alone() {
 }
 
 #[test]
-fn detections_in_pictures_without_objects_are_counted() {
+fn every_detection_in_a_background_picture_is_a_false_positive() {
     let folder = tempfile::tempdir().unwrap();
     photographs(folder.path());
     let grey = image::RgbImage::from_pixel(200, 200, image::Rgb([128; 3]));
     grey.save(folder.path().join("JPEGImages/grey.png"))
         .unwrap();
-    let background = ["--background", "JPEGImages"];
-    let (code, output, errors) = evaluate(folder.path(), &background);
+    let (code, output, errors) = evaluate(folder.path(), &["--background", "."]);
     assert_eq!(code, 0, "{errors}");
     assert!(output.contains("precision 0.000"), "{output}");
-    assert!(output.contains("66.7% of the pictures"), "{output}");
+    assert!(output.contains("66.7 % of the pictures"), "{output}");
 }
 
 #[test]
-fn a_picture_that_is_cut_short_is_named_and_not_measured() {
+fn a_truncated_picture_is_reported_and_left_out() {
     let folder = tempfile::tempdir().unwrap();
     photographs(folder.path());
     let picture = folder.path().join("JPEGImages/coffee.jpg");
@@ -122,7 +119,7 @@ fn a_picture_that_is_cut_short_is_named_and_not_measured() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_before_anything_is_done() {
+fn wrong_arguments_and_missing_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     photographs(folder.path());
     let cases: [(&[&str], i32, &str); 4] = [

@@ -1,4 +1,4 @@
-//! The training losses and their gradients against plain `PyTorch`, see `tests/reference/gradients.py`.
+//! Compares the training losses and their gradients with those of `PyTorch`, see `tests/reference/gradients.py`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,8 +13,9 @@ use tch::{Kind, Tensor};
 const SHIPPED: &str = "../ssd_mobilenet_v2_oidv4.safetensors";
 const VGG: &str = "../../server/tests/data/small.safetensors";
 
-/// Over the largest gradient of a parameter.
+/// The maximum deviation of a gradient, as a share of the largest gradient of its parameter.
 const TOLERANCE: f64 = 1e-4;
+/// The maximum relative deviation of a loss.
 const LOSS_TOLERANCE: f64 = 1e-5;
 
 #[derive(Deserialize)]
@@ -23,7 +24,7 @@ struct Golden {
     multibox: Expected,
 }
 
-/// What `PyTorch` computes of the batch.
+/// The results of `PyTorch` for the batch.
 #[derive(Deserialize)]
 struct Expected {
     loss: f64,
@@ -34,7 +35,7 @@ struct Expected {
 struct Gradient {
     norm: f64,
     largest: f64,
-    /// Sixteen evenly spaced values, or all where there are fewer.
+    /// Sixteen evenly spaced values, or all if there are fewer.
     values: Vec<f64>,
 }
 
@@ -42,18 +43,18 @@ fn golden() -> Golden {
     serde_json::from_str(include_str!("data/gradients.json")).unwrap()
 }
 
-/// A network whose parameters ask for gradients.
+/// A network whose parameters require gradients.
 fn network(file: &str) -> Network {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-    let network = Network::new(&StateDict::open(&file).unwrap()).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let network = Network::new(&StateDict::open(&path).unwrap()).unwrap();
     for (_, parameter) in network.parameters() {
         let _ = parameter.set_requires_grad(true);
     }
     network
 }
 
-/// Two pictures of stripes that bend, as whole numbers from -127 to 127 times `scale`; an object's class
-/// for every 73rd prior, -1 for every 31st. The reference computes the same.
+/// The batch of the reference: two pictures of bent stripes, with whole numbers from -127 to 127 times `scale`; an
+/// object's class for every 73rd prior box, -1 for every 31st.
 fn batch(network: &Network, scale: f32) -> Batch {
     let mut pictures = Vec::new();
     for picture in 0..2 {
@@ -81,8 +82,8 @@ fn batch(network: &Network, scale: f32) -> Batch {
     }
 }
 
-/// Adds the gradients of a batch, or of a part of one, to those of the parameters. Gives the loss.
-fn learn(network: &Network, batch: &Batch, matched: f64) -> f64 {
+/// Adds the gradients of a batch, or of a part of one, to those of the parameters. Returns the loss.
+fn backward(network: &Network, batch: &Batch, matched: f64) -> f64 {
     let (offsets, logits) = network.outputs(&batch.pictures).unwrap();
     let targets = (&batch.offsets, &batch.classes);
     let scores = network.family().scores;
@@ -94,59 +95,59 @@ fn learn(network: &Network, batch: &Batch, matched: f64) -> f64 {
 #[track_caller]
 fn assert_loss(loss: f64, expected: f64) {
     let deviation = (loss - expected).abs() / expected;
-    assert!(deviation <= LOSS_TOLERANCE, "{loss} for {expected}");
+    assert!(deviation <= LOSS_TOLERANCE, "{loss} instead of {expected}");
 }
 
 #[track_caller]
-fn assert_gradients(network: &Network, expected: &BTreeMap<String, Gradient>) {
+fn assert_gradients(network: &Network, golden: &BTreeMap<String, Gradient>) {
     let parameters = network.parameters();
-    assert_eq!(parameters.len(), expected.len());
+    assert_eq!(parameters.len(), golden.len());
     for (name, parameter) in parameters {
-        let expected = &expected[&name];
+        let expected = &golden[&name];
         let gradient = parameter.grad().reshape([-1]);
-        // A sum of a million squares in single precision is too far off.
+        // The sum of a million squares is not exact enough in single precision.
         let norm = gradient.to_kind(Kind::Double).norm().double_value(&[]);
         let deviation = (norm - expected.norm).abs() / expected.norm;
         assert!(deviation <= TOLERANCE, "{name}: the norm is {norm}");
-        let stride = (gradient.numel() / 16).max(1);
-        let gradient = Vec::<f32>::try_from(&gradient).unwrap();
-        let spaced: Vec<f32> = gradient.into_iter().step_by(stride).take(16).collect();
+        let values = Vec::<f32>::try_from(&gradient).unwrap();
+        let stride = (values.len() / 16).max(1);
+        let spaced: Vec<f32> = values.into_iter().step_by(stride).take(16).collect();
         assert_eq!(spaced.len(), expected.values.len(), "{name}");
         for (&value, expected_value) in spaced.iter().zip(&expected.values) {
             let deviation = (f64::from(value) - expected_value).abs() / expected.largest;
             assert!(
                 deviation <= TOLERANCE,
-                "{name}: {value} for {expected_value}"
+                "{name}: {value} instead of {expected_value}"
             );
         }
     }
 }
 
 #[test]
-fn gradients_of_the_focal_loss_equal_those_of_plain_torch_through_the_model_that_ships() {
+fn gradients_of_focal_loss_in_the_model_that_ships_equal_those_of_pytorch() {
     let (network, expected) = (network(SHIPPED), golden().focal);
     let batch = batch(&network, 1.0 / 128.0);
-    let loss = learn(&network, &batch, batch.matched().unwrap());
+    let loss = backward(&network, &batch, batch.matched().unwrap());
     assert_loss(loss, expected.loss);
     assert_gradients(&network, &expected.gradients);
 }
 
 #[test]
-fn gradients_of_the_multibox_loss_equal_those_of_plain_torch_through_the_vgg_layout() {
+fn gradients_of_multibox_loss_in_the_vgg_layout_equal_those_of_pytorch() {
     let (network, expected) = (network(VGG), golden().multibox);
     let batch = batch(&network, 1.0);
-    let loss = learn(&network, &batch, batch.matched().unwrap());
+    let loss = backward(&network, &batch, batch.matched().unwrap());
     assert_loss(loss, expected.loss);
     assert_gradients(&network, &expected.gradients);
 }
 
 #[test]
-fn focal_losses_of_single_pictures_and_their_gradients_add_up_to_those_of_the_batch() {
+fn losses_and_gradients_of_single_pictures_add_up_to_those_of_the_batch() {
     let (network, expected) = (network(SHIPPED), golden().focal);
     let batch = batch(&network, 1.0 / 128.0);
     let (parts, matched) = (batch.split(1).unwrap(), batch.matched().unwrap());
     assert_eq!(parts.len(), 2);
-    let losses = parts.iter().map(|part| learn(&network, part, matched));
+    let losses = parts.iter().map(|part| backward(&network, part, matched));
     assert_loss(losses.sum(), expected.loss);
     assert_gradients(&network, &expected.gradients);
 }

@@ -1,7 +1,7 @@
-//! The average precision of COCO against pycocotools, see `tests/data/make_coco_cases.py`.
+//! Compares COCO's average precision with that of pycocotools, see `tests/data/make_coco_cases.py`.
 
 use serde::Deserialize;
-use ssd_train::measure::{Found, Truth, coco};
+use ssd_train::measure::{Detection, GroundTruth, coco};
 
 #[derive(Deserialize)]
 struct Case {
@@ -20,20 +20,20 @@ fn average_precisions_equal_those_of_pycocotools() {
     let cases: Vec<Case> = serde_json::from_str(include_str!("data/coco-cases.json")).unwrap();
     assert!(cases.len() > 3);
     for (number, case) in cases.iter().enumerate() {
-        let truths: Vec<Truth> = case
+        let truths: Vec<GroundTruth> = case
             .truths
             .iter()
-            .map(|&t| Truth {
+            .map(|&t| GroundTruth {
                 picture: t[0] as usize,
                 class: t[1] as usize,
                 corners: corners(t),
                 ignored: t[6] > 0.0,
             })
             .collect();
-        let found: Vec<Found> = case
+        let detections: Vec<Detection> = case
             .found
             .iter()
-            .map(|&f| Found {
+            .map(|&f| Detection {
                 picture: f[0] as usize,
                 class: f[1] as usize,
                 corners: corners(f),
@@ -41,7 +41,7 @@ fn average_precisions_equal_those_of_pycocotools() {
             })
             .collect();
         for class in 0..case.classes {
-            let ours = coco::average_precisions(&truths, &found, class);
+            let ours = coco::average_precisions(&truths, &detections, class);
             let theirs = case.expected[class];
             assert_eq!(
                 ours.is_some(),
@@ -49,10 +49,10 @@ fn average_precisions_equal_those_of_pycocotools() {
                 "case {number} class {class}"
             );
             let pairs = ours.into_iter().flatten().zip(theirs.into_iter().flatten());
-            for (overlap, (ours, theirs)) in coco::overlaps().into_iter().zip(pairs) {
+            for (threshold, (ours, theirs)) in coco::iou_thresholds().into_iter().zip(pairs) {
                 assert!(
                     (ours - theirs).abs() < 1e-6,
-                    "case {number} class {class} at {overlap}: {ours} for {theirs}"
+                    "case {number} class {class} at IoU {threshold}: {ours} instead of {theirs}"
                 );
             }
         }

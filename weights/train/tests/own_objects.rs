@@ -1,4 +1,4 @@
-//! docs/own-objects.md: its commands, run as they are printed on a made-up set. Not run: those for a cluster.
+//! Runs the commands of docs/own-objects.md as they are printed, except those for a cluster, on a synthetic data set.
 
 mod squares;
 
@@ -15,14 +15,14 @@ fn repository() -> PathBuf {
     path.canonicalize().unwrap()
 }
 
-/// The lines of a document that begin as at a prompt.
+/// The commands of a document: the lines that start with a prompt.
 fn commands(document: &str) -> Vec<String> {
     let text = std::fs::read_to_string(repository().join(document)).unwrap();
     let lines = text.lines().filter_map(|line| line.strip_prefix("$ "));
     lines.map(str::to_owned).collect()
 }
 
-/// A checkout in which nothing has to be built: `cargo run` runs the programs that these tests are of.
+/// A checkout in which `cargo run` runs the programs under test without building anything.
 struct Checkout {
     folder: tempfile::TempDir,
     port: u16,
@@ -67,7 +67,7 @@ impl Checkout {
             .current_dir(self.folder.path())
             .env("PATH", format!("{}:{path}", own.display()))
             .env("PORT", self.port.to_string())
-            // Where the command says nothing of options: what is learnt matters elsewhere.
+            // A short run, if the command sets no options. Other tests check the accuracy.
             .env("OPTIONS", "--epochs 2")
             .env_remove("MAKEFLAGS");
         command
@@ -79,19 +79,19 @@ impl Checkout {
             stdout,
             stderr,
         } = self.command(line).output().unwrap();
-        let said = String::from_utf8([stdout, stderr].concat()).unwrap();
-        assert!(status.success(), "{line}: {said}");
-        said
+        let printed = String::from_utf8([stdout, stderr].concat()).unwrap();
+        assert!(status.success(), "{line}: {printed}");
+        printed
     }
 
     /// Starts a server, and waits until it is ready.
     fn serve(&self, line: &str) -> Server {
         let mut command = self.command(line);
-        // Its own group, so that make's children end with it.
+        // In its own process group, so that make's children are stopped too.
         let server = Server(command.process_group(0).spawn().unwrap());
-        let until = Instant::now() + Duration::from_mins(2);
+        let deadline = Instant::now() + Duration::from_mins(2);
         loop {
-            assert!(Instant::now() < until, "{line}: not ready");
+            assert!(Instant::now() < deadline, "{line}: not ready");
             if is_ready(self.port).unwrap_or(false) {
                 return server;
             }
@@ -119,12 +119,12 @@ impl Drop for Server {
 }
 
 #[test]
-fn every_command_for_a_laptop_does_what_the_document_says() {
+fn every_command_of_the_document_that_needs_no_cluster_works_as_described() {
     let checkout = Checkout::new();
     let pictures = checkout.folder.path().join("pictures");
     std::fs::create_dir(&pictures).unwrap();
     squares::write(&pictures, 20);
-    let there = |name: &str| checkout.folder.path().join(name).exists();
+    let exists = |name: &str| checkout.folder.path().join(name).exists();
     let (mut server, mut run) = (None, 0);
     for line in commands("docs/own-objects.md") {
         if ["docker", "helm", "mkdir"]
@@ -138,22 +138,22 @@ fn every_command_for_a_laptop_does_what_the_document_says() {
             server = Some(checkout.serve(&line));
             continue;
         }
-        let said = checkout.run(&line);
+        let printed = checkout.run(&line);
         if line.contains("--check") {
             assert!(
-                said.contains("20 pictures") && !there("mine.safetensors"),
-                "{said}"
+                printed.contains("20 pictures") && !exists("mine.safetensors"),
+                "{printed}"
             );
         } else if line.starts_with("make fit") {
             for file in ["mine.safetensors", "mine.sheet.jpg", "mine.svg"] {
-                assert!(there(file), "{file}: {said}");
+                assert!(exists(file), "{file}: {printed}");
             }
         } else if line.starts_with("curl") {
-            assert!(said.contains("\"model\":\"mine\""), "{said}");
+            assert!(printed.contains("\"model\":\"mine\""), "{printed}");
         } else {
             assert!(
-                squares::CLASSES.iter().all(|name| said.contains(name)),
-                "{said}"
+                squares::CLASSES.iter().all(|name| printed.contains(name)),
+                "{printed}"
             );
         }
     }

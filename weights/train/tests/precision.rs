@@ -1,11 +1,11 @@
-//! A network of the VGG layout in every precision: the detections stay.
+//! Runs a network of the VGG layout in every precision: the detections stay the same.
 //!
-//! The network is trained here, from random weights, on squares: the numbers between the layers of an untrained one
-//! say little of what eight bits cost.
+//! The network is first trained on squares, from random weights: the activations of an untrained network do not show
+//! what eight bits cost.
 
 mod squares;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use ssd_detector::boxes::Criteria;
@@ -17,17 +17,17 @@ use ssd_detector::{Detection, Model};
 use ssd_train::fit::random::Random;
 use state_dict::{Dtype, NewTensor, StateDict, safetensors_bytes, write_safetensors};
 
-/// A file that says which tensors a narrow SSD300 has.
+/// A narrow SSD300, whose values are not used.
 fn layout() -> StateDict {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../server/tests/data/small.safetensors");
     StateDict::open(&path).unwrap()
 }
 
-/// Random weights that come in pairs, W and -W, so that what one `ReLU` drops its twin keeps, and the whole network
-/// begins as a linear one (Balduzzi et al. 2017, section 4). Without normalisation, fifteen layers of independent
-/// random weights make all pictures look alike to the last of them.
-fn untrained(path: &Path) {
+/// Writes random weights that come in pairs, W and -W: one of the two `ReLU`s lets each value pass, and the whole
+/// network starts as a linear one (Balduzzi et al. 2017, section 4). Without normalisation, the output of fifteen
+/// layers of independent random weights is nearly the same for all pictures.
+fn write_untrained(path: &Path) {
     let random = &mut Random::new(1, 0);
     let layout = layout();
     let tensors = layout.tensors().map(|tensor| {
@@ -36,8 +36,8 @@ fn untrained(path: &Path) {
                 let area = height * width;
                 let head = tensor.name().starts_with("loc") || tensor.name().starts_with("conf");
                 let first = inputs == 3;
-                // Inputs of the first layer are levels of 0 to 255, those of the first source's heads have length 20;
-                // all heads start quiet.
+                // The inputs of the first layer are from 0 to 255, and those of the first heads have a norm of 20. The
+                // outputs of all heads start near 0.
                 let gain = match tensor.name() {
                     _ if first => 1.0 / 64.0,
                     "loc.0.weight" | "conf.0.weight" => 0.02,
@@ -76,38 +76,28 @@ fn untrained(path: &Path) {
     write_safetensors(path, tensors.collect(), layout.metadata()).unwrap();
 }
 
-/// The weights that `fit` makes of that.
+/// The weights that `fit` trains from the random ones.
 fn trained() -> &'static StateDict {
     static TRAINED: OnceLock<StateDict> = OnceLock::new();
     TRAINED.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         squares::write(folder.path(), 60);
-        let file = |name: &str| -> PathBuf { folder.path().join(name) };
-        untrained(&file("untrained.safetensors"));
+        write_untrained(&folder.path().join("untrained.safetensors"));
         let done = std::process::Command::new(env!("CARGO_BIN_EXE_ssd-train"))
-            .arg("fit")
-            .arg(folder.path())
-            .arg("-o")
-            .arg(file("trained.safetensors"))
-            .arg("--from")
-            .arg(file("untrained.safetensors"))
-            .args([
-                "--learning-rate",
-                "0.004",
-                "--epochs",
-                "24",
-                "--freeze",
-                "1",
-            ])
+            .current_dir(folder.path())
+            .args(["fit", ".", "-o", "trained.safetensors"])
+            .args(["--from", "untrained.safetensors", "--freeze", "1"])
+            .args(["--learning-rate", "0.004", "--epochs", "24"])
             .output()
             .unwrap();
-        let said = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
-        assert!(done.status.success(), "{said}");
-        StateDict::from_bytes(std::fs::read(file("trained.safetensors")).unwrap()).unwrap()
+        let printed = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
+        assert!(done.status.success(), "{printed}");
+        let bytes = std::fs::read(folder.path().join("trained.safetensors")).unwrap();
+        StateDict::from_bytes(bytes).unwrap()
     })
 }
 
-/// Pictures that it was not trained on.
+/// Pictures that the network was not trained on.
 fn pictures() -> [image::RgbImage; 3] {
     [100, 103, 106].map(|index| squares::picture(index).0)
 }
@@ -130,7 +120,8 @@ fn in_precision(state: &StateDict, precision: Precision) -> (Model, Inference) {
     (model, inference)
 }
 
-fn detections(precision: Precision, picture: &image::RgbImage) -> Vec<Detection> {
+/// The detection in a picture that has one object.
+fn only_detection(precision: Precision, picture: &image::RgbImage) -> Detection {
     let (model, inference) = in_precision(trained(), precision);
     let output = inference.forward_one(&model.input(picture)).unwrap();
     let criteria = Criteria {
@@ -138,18 +129,17 @@ fn detections(precision: Precision, picture: &image::RgbImage) -> Vec<Detection>
         iou: 0.45,
         top_k: 200,
     };
-    model.detections(&output, &criteria, picture.dimensions())
+    let detections = model.detections(&output, &criteria, picture.dimensions());
+    assert_eq!(detections.len(), 1, "{precision}: {detections:?}");
+    detections[0].clone()
 }
 
 #[test]
-fn every_precision_finds_the_same_objects_in_the_same_places() {
+fn every_precision_gives_nearly_the_same_labels_boxes_and_scores() {
     for picture in &pictures() {
-        let exact = detections(Precision::F32, picture);
-        assert_eq!(exact.len(), 1, "{exact:?}");
+        let exact = only_detection(Precision::F32, picture);
         for precision in [Precision::Bf16, Precision::Int8] {
-            let found = detections(precision, picture);
-            assert_eq!(found.len(), 1, "{precision}: {found:?}");
-            let (exact, found) = (&exact[0], &found[0]);
+            let found = only_detection(precision, picture);
             assert_eq!(found.label, exact.label, "{precision}");
             assert!(
                 found.corners.iou(&exact.corners) > 0.85,
@@ -162,7 +152,7 @@ fn every_precision_finds_the_same_objects_in_the_same_places() {
 }
 
 #[test]
-fn a_batch_gives_each_picture_what_it_gets_alone() {
+fn a_batch_gives_each_picture_the_same_output_as_alone() {
     for precision in Precision::ALL {
         let (model, inference) = in_precision(trained(), precision);
         let inputs = pictures().map(|picture| model.input(&picture));
@@ -172,41 +162,41 @@ fn a_batch_gives_each_picture_what_it_gets_alone() {
         assert_eq!(together.len(), inputs.len());
         for (output, input) in together.iter().zip(&inputs) {
             let alone = inference.forward_one(input).unwrap();
-            let apart = worst(&output.scores, &alone.scores);
+            let apart = largest_difference(&output.scores, &alone.scores);
             assert!(apart < 0.02, "{precision}: {apart}");
         }
     }
 }
 
-fn worst(a: &[f32], b: &[f32]) -> f32 {
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    // `max` would pass over NaN.
+    // `max` ignores NaN.
     assert!(a.iter().chain(b).all(|value| value.is_finite()));
-    let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs());
-    apart.fold(0.0, f32::max)
+    let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, f32::max)
 }
 
 #[test]
-fn every_layer_stays_near_single_precision() {
-    for (precision, most) in [
+fn every_layer_stays_close_to_single_precision() {
+    for (precision, limit) in [
         (Precision::F32, 1e-4),
         (Precision::Bf16, 0.05),
         (Precision::Int8, 0.15),
     ] {
         let (model, network) = model(trained());
         let (_, inference) = in_precision(trained(), precision);
-        let errors = inference.errors(&network, &model.input(&pictures()[0]));
-        let errors = errors.unwrap();
+        let input = model.input(&pictures()[0]);
+        let errors = inference.errors(&network, &input).unwrap();
         assert_eq!(errors.len(), 24);
         for layer in errors {
-            assert!(layer.error <= most, "{precision}: {layer:?}");
+            assert!(layer.error <= limit, "{precision}: {layer:?}");
         }
     }
 }
 
-/// The same function, with every other factor of its normalisation negated, and with it what the heads multiply that
-/// channel by.
-fn with_factors_below_zero(state: &StateDict) -> StateDict {
+/// A network that computes the same, with every other factor of the L2 normalisation negated, and the weights of the
+/// heads for these channels too.
+fn with_negative_factors(state: &StateDict) -> StateDict {
     let tensors = state.tensors().map(|tensor| {
         let mut new = NewTensor::from(tensor);
         let heads = ["loc.0.weight", "conf.0.weight"].contains(&&*new.name);
@@ -227,19 +217,19 @@ fn with_factors_below_zero(state: &StateDict) -> StateDict {
 }
 
 #[test]
-fn a_normalisation_by_factors_below_zero_loses_nothing() {
-    let negated = with_factors_below_zero(trained());
+fn negative_factors_of_the_normalisation_lose_no_precision() {
+    let negated = with_negative_factors(trained());
     let picture = &pictures()[0];
     for precision in [Precision::F32, Precision::Int8] {
         let (model, inference) = in_precision(trained(), precision);
         let input = model.input(picture);
         let expected = inference.forward_one(&input).unwrap();
-        let (_, inference) = in_precision(&negated, precision);
-        let found = inference.forward_one(&input).unwrap();
-        let apart = worst(&expected.scores, &found.scores);
+        let (_, negated_inference) = in_precision(&negated, precision);
+        let found = negated_inference.forward_one(&input).unwrap();
+        let apart = largest_difference(&expected.scores, &found.scores);
         assert!(apart < 1e-3, "{precision}: {apart}");
         let (_, network) = self::model(&negated);
-        for layer in inference.errors(&network, &input).unwrap() {
+        for layer in negated_inference.errors(&network, &input).unwrap() {
             assert!(layer.error <= 0.15, "{precision}: {layer:?}");
         }
     }

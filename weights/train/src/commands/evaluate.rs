@@ -1,4 +1,4 @@
-//! `ssd-train evaluate`.
+//! `ssd-train evaluate`: measures the accuracy of weights on a data set, and writes it as a table, JSON and SVG.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::{bar, check_writable, count, device, probability};
 
 /// Measure the accuracy of weights of any family
 ///
-/// DATA is a labelled data set as `fit` reads them: PASCAL VOC, COCO or YOLO.
+/// DATA is a labelled data set in a format that `fit` reads: PASCAL VOC, COCO or YOLO.
 #[derive(Args)]
 #[command(group = ArgGroup::new("pictures").required(true).args(["data", "background"]))]
 pub struct Evaluate {
@@ -22,25 +22,26 @@ pub struct Evaluate {
     /// The labelled pictures: a folder, or the COCO JSON or data.yaml in it
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
-    /// Only the pictures that the data set itself has for this; without, all of them
+    /// Measure only on this part of the data set [default: all pictures]
     #[arg(long, requires = "data")]
     part: Option<PartName>,
-    /// Pictures without any object of the weights' classes: in how many something is detected
+    /// Use the pictures in this folder, which show no object of the weights' classes: every detection is wrong
     #[arg(long, value_name = "FOLDER")]
     background: Option<PathBuf>,
-    /// Only the first so many pictures
+    /// Use only the first COUNT pictures
     #[arg(long, value_name = "COUNT", value_parser = count)]
     limit: Option<usize>,
-    /// The score for which precision and recall are told, 0 to 1; by default the threshold of the weights
+    /// The minimum score of the detections that count for precision and recall, 0 to 1 [default: the threshold of the
+    /// weights]
     #[arg(long, value_parser = probability)]
     threshold: Option<f64>,
-    /// The arithmetic: f32, bf16 or int8; without, the one that the server would choose
+    /// The precision of the arithmetic: f32, bf16 or int8 [default: the one that the server would select]
     #[arg(long, value_parser = precision)]
     precision: Option<Precision>,
-    /// Where the network runs: auto, cpu or cuda:N
+    /// The device to run on: auto, cpu or cuda:N
     #[arg(long, value_parser = device, default_value = "auto")]
     device: RequestedDevice,
-    /// Write the figures as JSON
+    /// Write the accuracy as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Draw the precision-recall curves as SVG
@@ -61,43 +62,43 @@ fn precision(text: &str) -> Result<Precision, String> {
 
 impl Evaluate {
     pub fn run(self) -> anyhow::Result<()> {
-        // All that can fail at once does so before the pictures take their time.
+        // Before the pictures are read, which takes long.
         for path in self.json.iter().chain(&self.plot) {
             check_writable(path)?;
         }
-        let own = evaluation::of_weights(&self.weights)?;
-        let mut set = self.set()?;
+        let metadata = evaluation::metadata(&self.weights)?;
+        let mut set = self.set(&metadata.classes)?;
         if let Some(limit) = self.limit {
             set.limit(limit);
         }
-        ensure!(!set.pictures.is_empty(), "there are no pictures to look at");
-        if set.classes.is_empty() {
-            set.classes.clone_from(&own.classes);
-        }
-        let wanted = Requested {
+        ensure!(
+            !set.pictures.is_empty(),
+            "there are no pictures to measure on"
+        );
+        let requested = Requested {
             precision: self.precision,
             device: self.device,
         };
-        let (detector, choice) = Detector::open(&self.weights, &set.classes, wanted)?;
-        eprintln!("precision {}: {}", choice.precision, choice.why);
-        if let Some(warning) = choice.warning {
+        let (detector, selection) = Detector::open(&self.weights, &set.classes, requested)?;
+        eprintln!("precision {}: {}", selection.precision, selection.reason);
+        if let Some(warning) = selection.warning {
             eprintln!("{warning}");
         }
-        let not_counted = detector.not_counted(&own.classes);
-        if !not_counted.is_empty() {
+        let dropped = detector.dropped(&metadata.classes);
+        if !dropped.is_empty() {
             eprintln!(
-                "not counted, since no label is of them: {}",
-                not_counted.join(", ")
+                "detections of these classes are not counted, because the data set has no labels of them: {}",
+                dropped.join(", ")
             );
         }
         let bar = bar(
             set.pictures.len(),
             "{bar:30} {pos}/{len} pictures  {eta_precise} left",
         );
-        let found = evaluation::find(&detector, &set, Some(&bar))?;
+        let detections = evaluation::detect(&detector, &set, Some(&bar))?;
         bar.finish_and_clear();
-        let threshold = self.threshold.unwrap_or(own.threshold);
-        let accuracy = evaluation::summarise(&set, &found, threshold);
+        let threshold = self.threshold.unwrap_or(metadata.threshold);
+        let accuracy = evaluation::summarise(&set, &detections, threshold);
         print!("{}", report::table(&accuracy));
         if let Some(path) = &self.json {
             let text = serde_json::to_string_pretty(&accuracy)? + "\n";
@@ -109,9 +110,10 @@ impl Evaluate {
         Ok(())
     }
 
-    fn set(&self) -> anyhow::Result<Set> {
+    /// The pictures to measure on. `classes` are those of the weights.
+    fn set(&self, classes: &[String]) -> anyhow::Result<Set> {
         if let Some(folder) = &self.background {
-            return evaluation::background(folder);
+            return Set::background(folder, classes.to_vec());
         }
         let path = self.data.as_deref().unwrap_or(Path::new("."));
         let dataset = data::open(path)?;
@@ -121,8 +123,9 @@ impl Evaluate {
             PartName::Validation => Part::Validation,
             PartName::Test => Part::Test,
         });
-        let all = 0..dataset.pictures.len();
-        let wanted = all.filter(|&index| part.is_none() || dataset.pictures[index].part == part);
-        Ok(Set::of(&dataset, &wanted.collect::<Vec<_>>()).merged())
+        let indexes: Vec<usize> = (0..dataset.pictures.len())
+            .filter(|&index| part.is_none() || dataset.pictures[index].part == part)
+            .collect();
+        Ok(Set::of(&dataset, &indexes).merged())
     }
 }

@@ -1,4 +1,4 @@
-//! `ssd-train fit`.
+//! `ssd-train fit`: checks a data set, trains on it, and writes the weights, a plot and a contact sheet.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -12,36 +12,36 @@ use clap::Args;
 use ssd_detector::family::{Family, Scores};
 use ssd_detector::network::Network;
 use ssd_detector::precision::{Requested, RequestedDevice};
-use ssd_train::data::{self, Dataset};
+use ssd_train::data::{self, Labelled};
 use ssd_train::evaluation::{self, Detector, Set, report, sheet};
-use ssd_train::fit::batches::{Example, Samples};
+use ssd_train::fit::batches::Samples;
 use ssd_train::fit::checkpoint::Checkpoint;
 use ssd_train::fit::run::{Best, Run, Schedule, replicas};
-use ssd_train::fit::targets::Truth;
 use ssd_train::fit::{heads, stored};
 use ssd_train::measure::voc;
 use state_dict::{Dtype, StateDict, write_safetensors};
 
 use super::{bar, check_writable, count, device, learning_rate};
 
-/// Pictures in a batch.
-const BATCH: usize = 8;
-/// How often each picture is seen,
-const EPOCHS: usize = 12;
-/// more often in a run that would have fewer steps than this, and less often in one that would have more.
-const STEPS: RangeInclusive<usize> = 240..=3000;
-const FEWEST_EPOCHS: usize = 3;
+/// The number of pictures in a batch.
+const BATCH_SIZE: usize = 8;
+/// The default number of epochs, if it gives a number of steps in [`DEFAULT_STEPS`].
+const DEFAULT_EPOCHS: usize = 12;
+const DEFAULT_STEPS: RangeInclusive<usize> = 240..=3000;
+/// The minimum number of epochs by default.
+const MIN_EPOCHS: usize = 3;
 
-/// Teach a detector your own objects, from pictures with labels
+/// Train a detector on your own labelled pictures
 ///
-/// DATA is a folder with labels of PASCAL VOC (XML), COCO (JSON) or YOLO (text), as labelImg, CVAT, Label Studio and
-/// Roboflow write them. A fifth of the pictures is held out to measure with, unless the labels say which.
+/// DATA is a folder with labels in PASCAL VOC (XML), COCO (JSON) or YOLO (text) format, as labelImg, CVAT, Label Studio
+/// and Roboflow export them, or the COCO JSON or data.yaml in it. A fifth of the pictures is held out for validation,
+/// unless the data set has its own parts.
 #[derive(Args)]
 pub struct Fit {
     /// The labelled pictures
     #[arg(value_name = "DATA")]
     data: PathBuf,
-    /// The file of weights to write, which the server loads. Beside it: a plot (.svg), a sheet of pictures (.sheet.jpg)
+    /// The weights file to write, for the server. A plot (.svg) and a contact sheet (.sheet.jpg) are written beside it
     #[arg(
         short,
         long,
@@ -49,35 +49,36 @@ pub struct Fit {
         required_unless_present = "check"
     )]
     output: Option<PathBuf>,
-    /// The weights to begin with, of any family that the server reads
+    /// The weights to start from, of any family that the server loads
     #[arg(
         long,
         value_name = "WEIGHTS",
         default_value = "weights/ssd_mobilenet_v2_oidv4.safetensors"
     )]
     from: PathBuf,
-    /// Only read the labels, and tell what is wrong with them
+    /// Only read the labels, and report the problems in them
     #[arg(long)]
     check: bool,
-    /// How often each picture is seen; by default 12 times, more often if there are few pictures, less if very many
+    /// The number of epochs, that is, how often each picture is used [default: 12; more for few pictures, fewer for
+    /// very many]
     #[arg(long, value_parser = count)]
     epochs: Option<usize>,
-    /// The highest learning rate; by default 0.001, or 0.0001 for weights of the SSD300 (VGG16) families
+    /// The highest learning rate [default: 0.001; 0.0001 for weights of the SSD300 (VGG16) families]
     #[arg(long, value_parser = learning_rate)]
     learning_rate: Option<f64>,
-    /// Leave so many of the first layers as they are
+    /// Do not train the first LAYERS layers
     #[arg(long, value_name = "LAYERS", default_value_t = 0)]
     freeze: usize,
-    /// A run with the same seed, data and number of cores gives the same weights
+    /// The random seed. Runs with the same seed, data and number of cores give the same weights
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where the network is trained: auto, cpu or cuda:N
+    /// The device to train on: auto, cpu or cuda:N
     #[arg(long, value_parser = device, default_value = "auto")]
     device: RequestedDevice,
-    /// Go on where a run with the same arguments was stopped
+    /// Continue a stopped run. The other arguments must be the same
     #[arg(long, conflicts_with = "check")]
     resume: bool,
-    /// Replace the files if they exist
+    /// Replace the output files if they exist
     #[arg(long)]
     force: bool,
 }
@@ -95,30 +96,29 @@ impl Files {
         Self {
             weights: weights.to_owned(),
             plot: weights.with_extension("svg"),
-            sheet: weights.with_extension(&data::SHEET[1..]),
+            sheet: weights.with_extension(&data::SHEET_SUFFIX[1..]),
             checkpoint: weights.with_extension("checkpoint.safetensors"),
         }
     }
 
-    /// Refuses to replace what nobody asked to be replaced.
+    /// Checks that the files can be written, and that none exists unless `force` allows to replace it.
     fn check(&self, force: bool) -> anyhow::Result<()> {
+        let extension = self.weights.extension();
         ensure!(
-            self.weights
-                .extension()
-                .is_some_and(|is| is == "safetensors"),
-            "{}: the weights are written as safetensors; give a name that ends in .safetensors",
+            extension.is_some_and(|extension| extension == "safetensors"),
+            "{}: the weights are written in safetensors format; give a name that ends in .safetensors",
             self.weights.display()
         );
         check_writable(&self.weights)?;
         ensure!(
             force || !self.checkpoint.exists(),
-            "{} is of a run that was stopped; --resume goes on from it, --force starts anew",
+            "{} belongs to a stopped run; use --resume to continue that run, or --force to start again",
             self.checkpoint.display()
         );
         for file in [&self.weights, &self.plot, &self.sheet] {
             ensure!(
                 force || !file.exists(),
-                "{} exists; give another name, or --force to replace it",
+                "{} exists; give another name, or use --force to replace it",
                 file.display()
             );
         }
@@ -132,7 +132,7 @@ impl Fit {
         print!("{}", dataset.summary());
         let (train, held_out) = data::split(&dataset, self.seed);
         println!(
-            "{} to learn from, {} held out",
+            "{} for training, {} held out for validation",
             pictures(train.len()),
             held_out.len()
         );
@@ -141,85 +141,100 @@ impl Fit {
         };
         ensure!(
             !train.is_empty() && !held_out.is_empty(),
-            "the data set has only {}: label more, some to learn from and some to measure with",
+            "the data set has only {}, too few to divide into training and validation; label more pictures",
             pictures(dataset.pictures.len())
         );
         let files = Files::new(output);
         if !self.resume {
             files.check(self.force)?;
         }
-        let weights = StateDict::open(&self.from)?;
-        let start = heads::replace(&weights, dataset.classes.len(), self.seed)?;
-        let family = Network::new(&start)?.family();
-        let examples = train.iter().map(|&index| example(&dataset, index));
-        let samples = Samples {
-            examples: Arc::new(examples.collect()),
-            family,
-            batch: BATCH,
-            seed: self.seed,
-        };
+        let training = train.iter().map(|&index| dataset.pictures[index].clone());
         let validation = Set::of(&dataset, &held_out);
-        let schedule = self.schedule(family, samples.steps_per_epoch())?;
-        let from = self
-            .resume
-            .then(|| Checkpoint::read(&files.checkpoint))
-            .transpose()?;
-        let steps = samples.steps_per_epoch();
-        let mut run = Run::new(
-            &start,
-            samples,
-            &validation,
-            schedule,
-            self.device,
-            from.as_ref(),
-        )?;
-        let stopped = train_until_stopped(&mut run, schedule.epochs * steps, steps, &files)?;
-        let best = run
-            .into_best()
-            .context("stopped before the first epoch was over: nothing was learnt")?;
+        let (best, is_stopped) = self.train(training.collect(), &validation, &files)?;
         let threshold = best_threshold(&validation, &best);
         write(&files.weights, &best, &validation, threshold, &self.from)?;
-        sheet::draw(&validation, &best.found, threshold, &files.sheet)?;
+        sheet::draw(&validation, &best.detections, threshold, &files.sheet)?;
         let test = Set::of(&dataset, &data::test_pictures(&dataset));
         if test.pictures.is_empty() {
             measure(&files.weights, &validation, threshold, "held out")?;
         } else {
             measure(&files.weights, &test, threshold, "of the test part")?;
         }
-        let output = files.weights.display();
         println!(
-            "Look at {}: what was found, missed and wrong. {} shows loss and mAP.",
+            "See {} for found, missed and wrong objects, and {} for loss and mAP.",
             files.sheet.display(),
             files.plot.display()
         );
-        if stopped {
+        if is_stopped {
             println!(
-                "Stopped. {output} holds the best so far, of epoch {}. To go on: the same command with --resume",
-                best.line.epoch
+                "Stopped. {} contains the best weights so far, of epoch {}. To continue, run the same command with \
+                 --resume.",
+                files.weights.display(),
+                best.metrics.epoch
             );
         } else {
-            // A run that is over has nothing to go on with.
+            // A completed run cannot continue.
             let _ = std::fs::remove_file(&files.checkpoint);
-            println!("To serve it: WEIGHTS_PATH={output} make run");
+            println!(
+                "To serve it, run: WEIGHTS_PATH={} make run",
+                files.weights.display()
+            );
         }
         Ok(())
     }
 
+    /// Trains until the run is over or Ctrl-C is pressed. Returns the best weights, and whether it was stopped.
+    fn train(
+        &self,
+        pictures: Vec<Labelled>,
+        validation: &Set,
+        files: &Files,
+    ) -> anyhow::Result<(Best, bool)> {
+        let weights = StateDict::open(&self.from)?;
+        let start = heads::replace(&weights, validation.classes.len(), self.seed)?;
+        let samples = Samples {
+            pictures: Arc::new(pictures),
+            family: Network::new(&start)?.family(),
+            batch: BATCH_SIZE,
+            seed: self.seed,
+        };
+        let per_epoch = samples.steps_per_epoch();
+        let schedule = self.schedule(samples.family, per_epoch)?;
+        let checkpoint = self
+            .resume
+            .then(|| Checkpoint::read(&files.checkpoint))
+            .transpose()?;
+        let mut run = Run::new(
+            &start,
+            samples,
+            validation,
+            schedule,
+            self.device,
+            checkpoint.as_ref(),
+        )?;
+        let is_stopped =
+            train_until_stopped(&mut run, schedule.epochs * per_epoch, per_epoch, files)?;
+        let best = run.into_best().context(
+            "stopped before the end of the first epoch, so there are no weights to write",
+        )?;
+        Ok((best, is_stopped))
+    }
+
     fn schedule(&self, family: &Family, steps_per_epoch: usize) -> anyhow::Result<Schedule> {
-        let epochs = EPOCHS.clamp(
-            STEPS.start().div_ceil(steps_per_epoch),
-            (STEPS.end() / steps_per_epoch).max(FEWEST_EPOCHS),
+        let default_epochs = DEFAULT_EPOCHS.clamp(
+            DEFAULT_STEPS.start().div_ceil(steps_per_epoch),
+            (DEFAULT_STEPS.end() / steps_per_epoch).max(MIN_EPOCHS),
         );
-        let epochs = self.epochs.unwrap_or(epochs);
-        let learning_rate = match family.scores {
+        let epochs = self.epochs.unwrap_or(default_epochs);
+        let default_rate = match family.scores {
             Scores::Sigmoid => 1e-3,
             Scores::Softmax => 1e-4,
         };
         Ok(Schedule {
             epochs,
-            learning_rate: self.learning_rate.unwrap_or(learning_rate),
+            learning_rate: self.learning_rate.unwrap_or(default_rate),
             freeze: self.freeze,
-            replicas: replicas(BATCH, self.device)?,
+            replicas: replicas(BATCH_SIZE, self.device)?,
             patience: epochs.div_ceil(2),
         })
     }
@@ -229,7 +244,7 @@ fn pictures(number: usize) -> String {
     data::count(number, "picture", "pictures")
 }
 
-/// Trains until the run is over, or somebody presses Ctrl-C: tells whether that was so.
+/// Trains until the run is over or Ctrl-C is pressed. Returns whether it was stopped by Ctrl-C.
 fn train_until_stopped(
     run: &mut Run,
     steps: usize,
@@ -238,7 +253,7 @@ fn train_until_stopped(
 ) -> anyhow::Result<bool> {
     static STOP: AtomicBool = AtomicBool::new(false);
     ctrlc::set_handler(|| {
-        // Pressed twice, it ends at once.
+        // A second Ctrl-C ends the program at once.
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
@@ -246,33 +261,33 @@ fn train_until_stopped(
     .context("wait for Ctrl-C")?;
     let bar = bar(steps, "{bar:30} step {pos}/{len}  {msg}  {eta} left");
     bar.set_position((run.history().len() * per_epoch) as u64);
-    // The time left is of this run's own steps.
+    // The steps before a resume took no time now.
     bar.reset_eta();
-    let (mut map, mut smooth) = (String::new(), None);
-    let (mut took, mut waited) = (Duration::ZERO, Duration::ZERO);
+    let (mut map, mut smooth_loss) = (String::new(), None);
+    let (mut duration, mut waiting) = (Duration::ZERO, Duration::ZERO);
     while !run.is_over() {
-        let told = run.advance(&STOP, |step, loss| {
-            let before = smooth.unwrap_or(loss);
-            let now = before + (loss - before) * 0.1;
-            smooth = Some(now);
+        let completed = run.advance(&STOP, |step, loss| {
+            let before = smooth_loss.unwrap_or(loss);
+            let after = before + (loss - before) * 0.1;
+            smooth_loss = Some(after);
             bar.set_position(step as u64 + 1);
-            bar.set_message(format!("loss {now:.3}{map}"));
+            bar.set_message(format!("loss {after:.3}{map}"));
         })?;
-        let Some(epoch) = told else {
+        let Some(epoch) = completed else {
             bar.abandon();
             return Ok(true);
         };
-        took += epoch.took;
-        waited += epoch.waited;
-        let line = epoch.line;
-        let star = if epoch.best { "  best so far" } else { "" };
-        // On lines of their own, since the bar is hidden where there is no terminal.
-        let text = format!(
-            "epoch {}: loss {:.3}, mAP@0.5 {:.3}, mAP@0.5:0.95 {:.3}{star}",
-            line.epoch, line.loss, line.map, line.map_strict
+        duration += epoch.duration;
+        waiting += epoch.waiting;
+        let metrics = epoch.metrics;
+        let note = if epoch.is_best { "  best so far" } else { "" };
+        // Each epoch has its own line, because the bar is hidden without a terminal.
+        let line = format!(
+            "epoch {}: loss {:.3}, mAP@0.5 {:.3}, mAP@0.5:0.95 {:.3}{note}",
+            metrics.epoch, metrics.loss, metrics.map, metrics.map_strict
         );
-        bar.suspend(|| println!("{text}"));
-        map = format!("  mAP {:.3}", line.map);
+        bar.suspend(|| println!("{line}"));
+        map = format!("  mAP {:.3}", metrics.map);
         if let Some(checkpoint) = run.checkpoint() {
             checkpoint.write(&files.checkpoint)?;
         }
@@ -281,41 +296,28 @@ fn train_until_stopped(
     bar.finish_and_clear();
     println!(
         "Trained for {:.0} s; {:.1} % of that was spent waiting for pictures.",
-        took.as_secs_f64(),
-        100.0 * waited.as_secs_f64() / took.as_secs_f64().max(1e-9)
+        duration.as_secs_f64(),
+        100.0 * waiting.as_secs_f64() / duration.as_secs_f64().max(1e-9)
     );
     Ok(false)
-}
-
-/// A picture to learn from.
-fn example(dataset: &Dataset, index: usize) -> Example {
-    let picture = &dataset.pictures[index];
-    let truths = picture.objects.iter().map(|object| Truth {
-        class: object.class + 1,
-        corners: object.corners,
-        difficult: object.difficult,
-    });
-    Example {
-        path: picture.path.clone(),
-        truths: truths.collect(),
-    }
 }
 
 /// The threshold, a multiple of 0.05, with the best F1 on the validation pictures.
 fn best_threshold(validation: &Set, best: &Best) -> f64 {
     let f1 = |threshold: f64| {
         let size = (validation.classes.len(), validation.pictures.len());
-        let at = voc::at_threshold(&validation.truths, &best.found, size, threshold);
+        let at = voc::at_threshold(&validation.ground_truths, &best.detections, size, threshold);
         let (precision, recall) = (at.precision.unwrap_or(0.0), at.recall.unwrap_or(0.0));
         2.0 * precision * recall / (precision + recall).max(1e-9)
     };
-    let thresholds = (2..=19).map(|twentieth| f64::from(twentieth) / 20.0);
-    let measured = thresholds.map(|threshold| (f1(threshold), threshold));
-    let best = measured.max_by(|(a, _), (b, _)| a.total_cmp(b));
-    best.map_or(0.5, |(_, threshold)| threshold)
+    (2..=19)
+        .map(|twentieth| f64::from(twentieth) / 20.0)
+        .map(|threshold| (f1(threshold), threshold))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map_or(0.5, |(_, threshold)| threshold)
 }
 
-/// Writes the best weights in half precision, with what they say of themselves.
+/// Writes the best weights in half precision, with metadata.
 fn write(
     output: &Path,
     best: &Best,
@@ -324,14 +326,15 @@ fn write(
     from: &Path,
 ) -> anyhow::Result<()> {
     let parameters = best.network.parameters().into_iter();
-    let tensors = parameters.map(|(name, tensor)| stored(name, &tensor, Dtype::F16));
-    let tensors = tensors.collect::<anyhow::Result<Vec<_>>>()?;
+    let tensors = parameters
+        .map(|(name, tensor)| stored(name, &tensor, Dtype::F16))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let accuracy = format!(
-        "mAP@0.5 {:.3} on {} that were held out",
-        best.line.map,
+        "mAP@0.5 {:.3} on {} held out for validation",
+        best.metrics.map,
         pictures(validation.pictures.len())
     );
-    let from = from.file_name().unwrap_or_default().to_string_lossy();
+    let source = from.file_name().unwrap_or_default().to_string_lossy();
     let metadata = BTreeMap::from([
         ("family".to_owned(), best.network.family().name.to_owned()),
         (
@@ -342,24 +345,25 @@ fn write(
         ("accuracy".to_owned(), accuracy),
         (
             "source".to_owned(),
-            format!("fine-tuned from {from} by ssd-train fit"),
+            format!("fine-tuned from {source} by ssd-train fit"),
         ),
     ]);
     Ok(write_safetensors(output, tensors, &metadata)?)
 }
 
-/// Measures the file as it is served, in half precision and in the fastest arithmetic of this machine.
+/// Measures the file as the server would run it: weights in half precision, and the precision that the server selects
+/// on this machine.
 fn measure(weights: &Path, set: &Set, threshold: f64, which: &str) -> anyhow::Result<()> {
-    let (detector, choice) = Detector::open(weights, &set.classes, Requested::default())?;
-    let begun = Instant::now();
-    let found = evaluation::find(&detector, set, None)?;
-    let per_second = set.pictures.len() as f64 / begun.elapsed().as_secs_f64();
-    let accuracy = evaluation::summarise(set, &found, threshold);
+    let (detector, selection) = Detector::open(weights, &set.classes, Requested::default())?;
+    let start = Instant::now();
+    let detections = evaluation::detect(&detector, set, None)?;
+    let per_second = set.pictures.len() as f64 / start.elapsed().as_secs_f64();
+    let accuracy = evaluation::summarise(set, &detections, threshold);
     println!("\nOn the {} {which}:", pictures(set.pictures.len()));
     print!("{}", report::fitted(&accuracy));
     println!(
-        "This machine serves {per_second:.0} pictures a second, in {}.",
-        choice.precision
+        "This machine detects objects in {per_second:.0} pictures per second, with precision {}.",
+        selection.precision
     );
     Ok(())
 }

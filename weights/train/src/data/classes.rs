@@ -1,29 +1,28 @@
-//! Names that differ only in spelling become one class.
+//! Merges class names that differ only in spelling into one class.
 
 use std::collections::HashMap;
 
 use super::raw::{Raw, Uses};
 use super::{Format, Problem, count, quote};
 
-/// How many classes without boxes are named.
+/// How many classes without boxes a message names.
 const NAMED: usize = 5;
 
-/// The classes of a set.
+/// The classes of a data set.
 pub(super) struct Classes {
     pub names: Vec<String>,
-    /// The class of each name in [`Raw::names`]. A VOC name without boxes has none; its entry means nothing.
+    /// The class of each name in [`Raw::names`]. A VOC name without boxes has no class; its entry is unused.
     pub of_name: Vec<usize>,
     pub problems: Vec<Problem>,
 }
 
-/// A class and the names that are of it.
+/// A class, and the indexes of its names in [`Raw::names`].
 struct Class {
     spelling: String,
     names: Vec<usize>,
 }
 
-/// Makes one class of the names that differ only in case and surrounding spaces. The class is spelled as most of its
-/// boxes are.
+/// Merges the names that differ only in case and surrounding spaces. The class has the spelling with the most boxes.
 pub(super) fn merge(raw: &Raw, uses: &[Uses]) -> Classes {
     let mut classes: Vec<Class> = groups(raw, uses)
         .into_iter()
@@ -48,8 +47,8 @@ pub(super) fn merge(raw: &Raw, uses: &[Uses]) -> Classes {
     }
 }
 
-/// The names of each class, in the order of their first ones. VOC lists no classes, so a VOC name without a usable box
-/// is left out.
+/// The names of each class; the classes in the order of their first names. VOC lists no classes, so a VOC name without
+/// a usable box is left out.
 fn groups(raw: &Raw, uses: &[Uses]) -> Vec<Vec<usize>> {
     let mut group_of: HashMap<String, usize> = HashMap::new();
     let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -68,7 +67,7 @@ fn groups(raw: &Raw, uses: &[Uses]) -> Vec<Vec<usize>> {
     groups
 }
 
-/// The spelling with the most boxes; of equally common ones the first.
+/// The spelling with the most boxes; the first of equals.
 fn spelling(raw: &Raw, uses: &[Uses], names: &[usize]) -> String {
     let mut spellings: Vec<(&str, usize)> = Vec::new();
     for &name in names {
@@ -78,9 +77,8 @@ fn spelling(raw: &Raw, uses: &[Uses], names: &[usize]) -> String {
             None => spellings.push((spelled, uses[name].boxes)),
         }
     }
-    let most = spellings.iter().rev().max_by_key(|(_, boxes)| *boxes);
-    most.map(|(spelled, _)| (*spelled).to_owned())
-        .unwrap_or_default()
+    let most_used = spellings.iter().rev().max_by_key(|(_, boxes)| *boxes);
+    most_used.map_or(String::new(), |(spelled, _)| (*spelled).to_owned())
 }
 
 fn problems(raw: &Raw, uses: &[Uses], classes: &[Class]) -> Vec<Problem> {
@@ -91,7 +89,7 @@ fn problems(raw: &Raw, uses: &[Uses], classes: &[Class]) -> Vec<Problem> {
         let total: usize = class.names.iter().map(|&name| uses[name].boxes).sum();
         let mut is_spelled = false;
         for &name in &class.names {
-            // Of several names spelled as the class, the first is no problem.
+            // The first name with the spelling of the class is not a problem.
             let is_class = raw.names[name] == class.spelling;
             if is_class && !is_spelled {
                 is_spelled = true;
@@ -99,7 +97,7 @@ fn problems(raw: &Raw, uses: &[Uses], classes: &[Class]) -> Vec<Problem> {
             }
             if class.names.len() > 1 {
                 let what = format!(
-                    "{} ({}) is taken as the class {shown} ({total} in all)",
+                    "{} ({}) counts as the class {shown} ({total} in total)",
                     quote(&raw.names[name]),
                     count(uses[name].boxes, "box", "boxes"),
                 );
@@ -112,7 +110,7 @@ fn problems(raw: &Raw, uses: &[Uses], classes: &[Class]) -> Vec<Problem> {
             1 => {
                 let mut files = class.names.iter().filter_map(|&n| uses[n].first.as_ref());
                 let what = format!(
-                    "the class {shown} has a single box, too few to learn it from: label more, or remove the class"
+                    "the class {shown} has a single box, too few for training: label more objects, or remove the class"
                 );
                 let file = files.next().unwrap_or(&raw.source);
                 problems.push(Problem::new(file, None, what));

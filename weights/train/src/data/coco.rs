@@ -1,5 +1,5 @@
-//! COCO: a JSON file for all pictures, or one each for training, validation and test. Written by CVAT, Label Studio,
-//! Roboflow, and COCO itself.
+//! Reads COCO's format: one JSON file for all pictures, or one each for training, validation and test. Written by CVAT,
+//! Label Studio, Roboflow, and COCO itself.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::folder::{Folder, part_named, stem};
 use super::raw::{Frame, Raw, RawObject, RawPicture};
-use super::{Format, LONGEST_TEXT, Part, Problem, parent, quote, text};
+use super::{Format, MAX_TEXT_BYTES, Part, Problem, parent, quote, text};
 
 #[derive(Deserialize)]
 struct Instances {
@@ -32,7 +32,7 @@ struct Annotation {
     id: Option<Id>,
     image_id: Id,
     category_id: Id,
-    /// Left, top, width and height. Some tools leave it empty.
+    /// Left, top, width and height in pixels. Some tools leave it empty.
     bbox: Option<Vec<f64>>,
     #[serde(default)]
     iscrowd: Crowd,
@@ -85,12 +85,13 @@ impl Crowd {
     }
 }
 
-/// The COCO files below the folder, at most one for each part. Of COCO's own annotation files, those with boxes.
+/// The COCO files below the folder, at most one for each part. If COCO's own `instances_` files are among them, only
+/// these: the others describe no boxes.
 pub(super) fn files(folder: &Folder) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for file in folder.with_extension("json") {
         // A file that is too long to search is taken for COCO's, and refused when it is read.
-        let is_long = std::fs::metadata(file).is_ok_and(|kind| kind.len() > LONGEST_TEXT);
+        let is_long = std::fs::metadata(file).is_ok_and(|kind| kind.len() > MAX_TEXT_BYTES);
         let is_coco =
             |text: String| text.contains("\"annotations\"") && text.contains("\"images\"");
         if is_long || text(file).is_ok_and(is_coco) {
@@ -105,8 +106,8 @@ pub(super) fn files(folder: &Folder) -> anyhow::Result<Vec<PathBuf>> {
     for file in &files {
         if let Some(other) = parts.insert(part(folder, file), file) {
             bail!(
-                "{} and {} both hold COCO's labels, and their names do not tell training, validation and test apart; \
-                 give the path of one of them",
+                "{} and {} both contain COCO labels, and their names do not say which is for training, validation or \
+                 testing; give the path of one of them",
                 other.display(),
                 file.display()
             );
@@ -117,9 +118,10 @@ pub(super) fn files(folder: &Folder) -> anyhow::Result<Vec<PathBuf>> {
 
 /// The part of a file by its name, `instances_train2017.json`, or by its folder's, `train/_annotations.coco.json`.
 fn part(folder: &Folder, file: &Path) -> Option<Part> {
-    let stem = stem(file);
-    let mut words = stem.split(|letter: char| !letter.is_alphanumeric());
-    words.find_map(part_named).or_else(|| folder.part(file))
+    stem(file)
+        .split(|letter: char| !letter.is_alphanumeric())
+        .find_map(part_named)
+        .or_else(|| folder.part(file))
 }
 
 /// Reads the files. Their pictures are below the folder.
@@ -135,15 +137,15 @@ pub(super) fn read(folder: &Folder, files: &[PathBuf]) -> anyhow::Result<Raw> {
         problems: Vec::new(),
     };
     // The classes of the training file come first, in the order of its ids.
-    let mut files: Vec<(Option<Part>, &PathBuf)> = files
+    let mut by_part: Vec<(Option<Part>, &PathBuf)> = files
         .iter()
         .map(|file| (part(folder, file), file))
         .collect();
-    files.sort();
-    let is_alone = files.len() == 1;
-    for (part, file) in files {
+    by_part.sort();
+    let is_alone = by_part.len() == 1;
+    for (part, file) in by_part {
         let first = raw.pictures.len();
-        // A file for the whole set may be named after one part: then the folders of the pictures tell more.
+        // The only file may be named after one part, and yet list pictures of all. Their folders decide first.
         read_one(folder, file, part.filter(|_| !is_alone), &mut raw)?;
         for picture in &mut raw.pictures[first..] {
             picture.part = picture.part.or(part);
@@ -152,23 +154,23 @@ pub(super) fn read(folder: &Folder, files: &[PathBuf]) -> anyhow::Result<Raw> {
     Ok(raw)
 }
 
-/// Reads a file whose pictures are of a part.
+/// Reads a file whose pictures all belong to `part`, if it is known.
 fn read_one(folder: &Folder, file: &Path, part: Option<Part>, raw: &mut Raw) -> anyhow::Result<()> {
     let mut instances: Instances = serde_json::from_str(&text(file)?).with_context(|| {
         format!(
-            "{} is not COCO's JSON, an object with images, annotations and categories; export the labels again, as \
-             COCO with boxes",
+            "{} is not a COCO JSON file, which has images, annotations and categories; export the labels again, as \
+             COCO with bounding boxes",
             file.display()
         )
     })?;
     instances.categories.sort_by(|a, b| a.id.cmp(&b.id));
     let names = names(file, &instances, raw)?;
-    let objects = objects(file, &instances, &names, &mut raw.problems)?;
-    for (picture, (objects, unreadable)) in instances.images.iter().zip(objects) {
+    let by_picture = objects(file, &instances, &names, &mut raw.problems)?;
+    for (picture, (objects, unreadable)) in instances.images.iter().zip(by_picture) {
         let Some(path) = find(folder, file, &picture.file_name, part) else {
             let what = format!(
-                "the picture {} is not beside the file or in images, and {} has no single picture of this name: \
-                 skipped",
+                "the picture {} is neither beside this file nor in `images`, and {} does not have exactly one picture \
+                 of this name: skipped",
                 quote(&picture.file_name),
                 folder.root.display()
             );
@@ -187,7 +189,7 @@ fn read_one(folder: &Folder, file: &Path, part: Option<Part>, raw: &mut Raw) -> 
     Ok(())
 }
 
-/// For each picture of the file its objects, and the number of its annotations that could not be read.
+/// For each picture of the file, its objects and the number of its annotations that cannot be read.
 fn objects(
     file: &Path,
     instances: &Instances,
@@ -198,7 +200,8 @@ fn objects(
     for (index, picture) in instances.images.iter().enumerate() {
         ensure!(
             index_of.insert(&picture.id, index).is_none(),
-            "{} lists the picture {} twice, so its boxes may be of either; number the pictures anew",
+            "{} lists two pictures with the id {}, so it is unknown which of them has the boxes; give each picture its \
+             own id",
             file.display(),
             picture.id
         );
@@ -207,7 +210,7 @@ fn objects(
     objects.resize_with(instances.images.len(), Default::default);
     for annotation in &instances.annotations {
         let fault = match index_of.get(&annotation.image_id) {
-            None => "belongs to no listed picture".to_owned(),
+            None => "refers to a picture that is not listed".to_owned(),
             Some(&index) => {
                 let (readable, unreadable) = &mut objects[index];
                 match object(annotation, names) {
@@ -233,16 +236,14 @@ fn objects(
     Ok(objects)
 }
 
-/// The object of an annotation, or why it cannot be read.
+/// The object of an annotation. The error says why it cannot be read.
 fn object(annotation: &Annotation, names: &HashMap<Id, usize>) -> Result<RawObject, String> {
     let category = &annotation.category_id;
     let Some(&name) = names.get(category) else {
-        return Err(format!(
-            "is of the category {category}, which is not listed"
-        ));
+        return Err(format!("has the category {category}, which is not listed"));
     };
     let Some(&[x, y, w, h]) = annotation.bbox.as_deref() else {
-        return Err("has no bbox of left, top, width and height".to_owned());
+        return Err("has no bbox with left, top, width and height".to_owned());
     };
     Ok(RawObject {
         name,
@@ -252,23 +253,22 @@ fn object(annotation: &Annotation, names: &HashMap<Id, usize>) -> Result<RawObje
     })
 }
 
-/// The index of each category's name in [`Raw::names`]. New names are added. A category that only groups others, as the
-/// first of Roboflow's, is left out.
+/// The index of each category's name in [`Raw::names`], to which new names are added. A category without boxes that
+/// only groups others is left out: Roboflow writes one.
 fn names(file: &Path, instances: &Instances, raw: &mut Raw) -> anyhow::Result<HashMap<Id, usize>> {
     let used: HashSet<&Id> = instances
         .annotations
         .iter()
         .map(|annotation| &annotation.category_id)
         .collect();
-    let all = &instances.categories;
-    // A name of an earlier file is the same name. A name that this file lists twice is two names, and a problem.
+    // Equal names of several files are one name. A name that one file lists twice is two names, and a problem.
     let known: HashMap<String, usize> = raw.names.iter().cloned().zip(0..).collect();
     let mut names = HashMap::new();
-    for category in all {
-        let groups = |other: &Category| {
+    for category in &instances.categories {
+        let is_grouped = |other: &Category| {
             other.id != category.id && other.supercategory.as_ref() == Some(&category.name)
         };
-        if !used.contains(&category.id) && all.iter().any(groups) {
+        if !used.contains(&category.id) && instances.categories.iter().any(is_grouped) {
             continue;
         }
         let index = known.get(&category.name).copied().unwrap_or_else(|| {
@@ -277,7 +277,8 @@ fn names(file: &Path, instances: &Instances, raw: &mut Raw) -> anyhow::Result<Ha
         });
         ensure!(
             names.insert(category.id.clone(), index).is_none(),
-            "{} lists the category {} twice, so boxes may be of either; number the categories anew",
+            "{} lists two categories with the id {}, so it is unknown which of them a box has; give each category its \
+             own id",
             file.display(),
             category.id
         );
@@ -285,19 +286,20 @@ fn names(file: &Path, instances: &Instances, raw: &mut Raw) -> anyhow::Result<Ha
     Ok(names)
 }
 
-/// The picture of a name: from the file's folder or from `images` beside it, or else the nearest picture of that name.
-fn find(folder: &Folder, file: &Path, name: &str, part: Option<Part>) -> Option<PathBuf> {
-    let name = name.replace('\\', "/");
-    let is_normal = |part: Component<'_>| matches!(part, Component::Normal(_));
+/// The picture with the name that the JSON file states: below the file's folder or `images` beside it, or else the
+/// nearest picture of that name.
+fn find(folder: &Folder, file: &Path, stated: &str, part: Option<Part>) -> Option<PathBuf> {
+    let name = stated.replace('\\', "/");
+    let is_normal = |component: Component<'_>| matches!(component, Component::Normal(_));
     if Path::new(&name).components().all(is_normal) && !name.is_empty() {
         let own = parent(file);
-        let places = [
+        let folders = [
             own.to_owned(),
             own.join("images"),
             folder.root.clone(),
             folder.root.join("images"),
         ];
-        let mut files = places.iter().map(|place| place.join(&name));
+        let mut files = folders.iter().map(|folder| folder.join(&name));
         if let Some(path) = files.find(|path| path.is_file()) {
             return Some(path);
         }

@@ -1,4 +1,4 @@
-//! `data.yaml`, which describes a YOLO set: the names of its classes, and where its pictures are. Written by
+//! Reads `data.yaml`, which describes a YOLO data set: the names of its classes, and where its pictures are. Written by
 //! Ultralytics and Roboflow.
 
 use std::collections::BTreeMap;
@@ -13,32 +13,32 @@ use serde_saphyr::{Error, MessageFormatter as _, Spanned, UserMessageFormatter};
 
 use super::{Part, Problem, count, printable};
 
-/// What the keys that are read may hold, for error messages.
+/// The accepted values of the keys that are read, for error messages.
 const ACCEPTED: &str = "write names as a list, `[cat, dog]`, or as a map of class numbers to names, \
                         `{0: cat, 1: dog}`, and train, val and test as a folder, a list file, or a list of these";
 
-/// What a YOLO set's file says.
+/// The content of a file that describes a YOLO data set.
 #[derive(Default)]
 pub(super) struct Description {
     /// Class numbers and names, in the order of the numbers.
     pub names: Vec<(u64, String)>,
-    /// Where pictures are, in the order of the parts.
-    pub places: Vec<Places>,
-    /// The folder that the places start from.
+    /// The pictures of each part, in the order of the parts.
+    pub parts: Vec<PartPaths>,
+    /// The folder to which the paths are relative.
     pub base: Option<String>,
     /// Whether key points follow the box in a label.
     pub has_points: bool,
 }
 
 /// Where the pictures of a part are.
-pub(super) struct Places {
+pub(super) struct PartPaths {
     pub part: Part,
     pub line: usize,
     /// Folders and lists of pictures, as written.
     pub paths: Vec<String>,
 }
 
-/// The keys that are read. All others may hold anything.
+/// The keys that are read. Others are ignored.
 #[derive(Deserialize)]
 struct Document {
     names: Option<Names>,
@@ -60,7 +60,8 @@ impl<'de> Deserialize<'de> for Names {
     }
 }
 
-/// An untagged enum would read the name `1` as a number and `yes` as true. Strings that are asked for come as written.
+/// Asks the parser for strings, which gives them as written. An untagged enum would read the name `1` as a number and
+/// `yes` as true.
 struct NamesVisitor;
 
 impl<'de> Visitor<'de> for NamesVisitor {
@@ -107,7 +108,7 @@ impl<'de> Visitor<'de> for PathsVisitor {
     }
 }
 
-/// Whether a YAML file describes a YOLO set, or tries to.
+/// Whether a YAML file describes a YOLO data set, perhaps with faults.
 pub(super) fn has_names(content: &str) -> bool {
     match parse(content) {
         Ok(document) => document.names.is_some(),
@@ -139,7 +140,7 @@ pub(super) fn read(
         && stated.value != names.len()
     {
         let what = format!(
-            "nc is {}, but {}: the names count",
+            "nc is {}, but {}: nc is ignored",
             stated.value,
             count(names.len(), "name is given", "names are given")
         );
@@ -152,9 +153,8 @@ pub(super) fn read(
         (Part::Validation, document.validation),
         (Part::Test, document.test),
     ];
-    let places = paths_of.into_iter().filter_map(|(part, paths)| {
-        let paths = paths?;
-        Some(Places {
+    let parts = paths_of.into_iter().filter_map(|(part, paths)| {
+        paths.map(|paths| PartPaths {
             part,
             line: line(&paths),
             paths: paths.value.0,
@@ -162,13 +162,13 @@ pub(super) fn read(
     });
     Ok(Description {
         names,
-        places: places.collect(),
+        parts: parts.collect(),
         base: document.path,
         has_points: document.kpt_shape.is_some(),
     })
 }
 
-/// Parses a file, which may be hostile: by default the parser refuses more than 64 levels, and more than 250,000
+/// Parses a file, which may be hostile: by default, the parser refuses more than 64 levels and more than 250,000
 /// values. An alias counts as all the values that it stands for.
 fn parse(content: &str) -> Result<Document, Error> {
     let options = serde_saphyr::options! {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_yaml_takes_for_numbers_and_words_are_names_as_written() {
+    fn names_that_are_numbers_or_keywords_in_yaml_stay_as_written() {
         let expected = numbered(&[(0, "01"), (1, "yes"), (2, "null"), (3, "1.50"), (4, "~")]);
         assert_eq!(names("names: [01, yes, null, 1.50, ~]"), expected);
         assert_eq!(
@@ -254,30 +254,30 @@ mod tests {
     }
 
     #[test]
-    fn places_are_a_text_or_a_list_of_texts() {
+    fn the_paths_of_a_part_are_a_text_or_a_list_of_texts() {
         let content = "path: ../a#b # where\ntrain: x\nval: [y, 1]\ntest:\nvalid: \"C:\\\\a b\"\nnames: [cat]";
         let description = description(content);
         assert_eq!(description.base.as_deref(), Some("../a#b"));
-        let all = description.places.iter();
-        let places: Vec<_> = all.map(|p| (p.part, p.line, p.paths.join("|"))).collect();
+        let parts = description.parts.iter();
+        let found: Vec<_> = parts.map(|p| (p.part, p.line, p.paths.join("|"))).collect();
         let expected = [
             (Part::Train, 2, "x".to_owned()),
             (Part::Validation, 3, "y|1".to_owned()),
             (Part::Validation, 5, "C:\\a b".to_owned()),
         ];
-        assert_eq!(places, expected);
+        assert_eq!(found, expected);
         assert!(!description.has_points);
     }
 
     #[test]
-    fn other_keys_hold_anything() {
+    fn other_keys_may_have_any_value() {
         let content = "download: |\n  import x\n  [\nroboflow:\n  a:\n    b: c\nkpt_shape: [2, 3]\nnames: [cat]";
         assert_eq!(names(content), numbered(&[(0, "cat")]));
         assert!(description(content).has_points);
     }
 
     #[test]
-    fn faults_are_refused_with_the_line() {
+    fn faults_are_refused_with_their_line() {
         for (content, expected) in [
             (
                 "nc: 1\nnames: cat",
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn aliases_stand_for_their_values_but_a_bomb_of_them_is_refused() {
+    fn aliases_stand_for_their_values_but_an_alias_bomb_is_refused() {
         let content = "x: &x [cat, dog]\nnames: *x";
         assert_eq!(names(content), numbered(&[(0, "cat"), (1, "dog")]));
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_parsed_is_of_a_set_if_it_begins_to_name_classes() {
+    fn a_file_that_cannot_be_parsed_describes_a_data_set_if_a_line_starts_with_names() {
         assert!(has_names("names: [cat]"));
         assert!(has_names("nc: 1\nnames: [cat"));
         assert!(!has_names("services: [cat]"));

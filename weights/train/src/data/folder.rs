@@ -1,6 +1,7 @@
-//! Every file below a folder, in a stable order, and the part of a set that a folder's name tells.
+//! Every file below a folder, in a stable order, and the part of a data set that a folder's name stands for.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -10,11 +11,11 @@ use super::Part;
 /// The extensions of picture files.
 const PICTURES: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
 
-/// How many levels of folders are searched.
-const DEEPEST: usize = 8;
+/// How many levels of subfolders are searched.
+const MAX_DEPTH: usize = 8;
 
 /// The maximum number of files below a folder.
-const MOST_FILES: usize = 2_000_000;
+const MAX_FILES: usize = 2_000_000;
 
 /// A folder and every file below it.
 pub(super) struct Folder {
@@ -28,7 +29,7 @@ pub(super) struct Folder {
 impl Folder {
     pub(super) fn open(root: &Path) -> anyhow::Result<Self> {
         let mut files = Vec::new();
-        walk(root, DEEPEST, &mut HashSet::new(), &mut files)?;
+        walk(root, MAX_DEPTH, &mut HashSet::new(), &mut files)?;
         files.sort();
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, file) in files
@@ -37,8 +38,8 @@ impl Folder {
             .filter(|(_, file)| is_picture(file))
         {
             for name in [file.file_name(), file.file_stem()].into_iter().flatten() {
-                let name = name.to_string_lossy().to_lowercase();
-                by_name.entry(name).or_default().push(index);
+                let key = name.to_string_lossy().to_lowercase();
+                by_name.entry(key).or_default().push(index);
             }
         }
         Ok(Self {
@@ -52,33 +53,34 @@ impl Folder {
         &'a self,
         extension: &'a str,
     ) -> impl Iterator<Item = &'a PathBuf> {
-        let of = move |file: &&PathBuf| has_extension(file, &[extension]);
-        self.files.iter().filter(of)
+        self.files
+            .iter()
+            .filter(move |file| has_extension(file, &[extension]))
     }
 
     pub(super) fn pictures(&self) -> impl Iterator<Item = &PathBuf> {
         self.files.iter().filter(|file| is_picture(file))
     }
 
-    /// The pictures of a name, given with or without the extension, that are nearest to an annotation. Several where
-    /// they are equally near.
-    pub(super) fn nearest(&self, name: &str, annotation: &Path) -> Vec<&PathBuf> {
-        let (mut most, mut nearest) = (0, Vec::new());
+    /// The pictures of a name, given with or without the extension, that are nearest to a label file. Several if they
+    /// are equally near.
+    pub(super) fn nearest(&self, name: &str, label: &Path) -> Vec<&PathBuf> {
+        let (mut highest, mut nearest) = (0, Vec::new());
         for &index in self.by_name.get(&name.to_lowercase()).into_iter().flatten() {
             let file = &self.files[index];
-            let shared = shared(file, annotation);
-            if shared > most {
-                most = shared;
+            let shared = shared_folders(file, label);
+            if shared > highest {
+                highest = shared;
                 nearest.clear();
             }
-            if shared == most {
+            if shared == highest {
                 nearest.push(file);
             }
         }
         nearest
     }
 
-    /// The part that the folders between the root and a file name, the innermost first.
+    /// The part that a folder between the root and a file stands for; the innermost such folder decides.
     pub(super) fn part(&self, file: &Path) -> Option<Part> {
         let below = file.strip_prefix(&self.root).ok()?;
         let mut folders = below.parent()?.components().rev();
@@ -86,31 +88,32 @@ impl Folder {
     }
 }
 
-/// How near two files are: the folders they have in common, counted from the root down and from the files up.
-fn shared(a: &Path, b: &Path) -> usize {
+/// How near two files are: the number of folders that their paths have in common, counted from the root down and from
+/// the files up.
+fn shared_folders(a: &Path, b: &Path) -> usize {
     let folders = |file: &Path| -> Vec<String> {
         let parent = file.parent().unwrap_or(Path::new(""));
         let name = |part: std::path::Component<'_>| part.as_os_str().to_string_lossy().to_string();
         parent.components().map(name).collect()
     };
-    let (a, b) = (folders(a), folders(b));
-    let alike = |(a, b): &(&String, &String)| a == b;
-    let down = a.iter().zip(&b).take_while(alike).count();
-    if down == a.len() && down == b.len() {
+    let (of_a, of_b) = (folders(a), folders(b));
+    let is_same = |(a, b): &(&String, &String)| a == b;
+    let down = of_a.iter().zip(&of_b).take_while(is_same).count();
+    if down == of_a.len() && down == of_b.len() {
         return usize::MAX;
     }
-    let up = a.iter().rev().zip(b.iter().rev()).take_while(alike).count();
-    down + up
+    let upwards = of_a.iter().rev().zip(of_b.iter().rev());
+    down + upwards.take_while(is_same).count()
 }
 
-/// The part that a folder or list of this name holds: `train`, `val2017`, `obj_valid_data`.
+/// The part that a folder or list of this name stands for: `train`, `val2017`, `obj_valid_data`.
 pub(super) fn part_named(name: &str) -> Option<Part> {
-    let name = name.to_lowercase();
-    let darknet = name
+    let lower = name.to_lowercase();
+    let darknet = lower
         .strip_prefix("obj_")
         .and_then(|name| name.strip_suffix("_data"));
-    let year = |letter: char| letter.is_ascii_digit();
-    match darknet.unwrap_or(&name).trim_end_matches(year) {
+    let is_of_year = |letter: char| letter.is_ascii_digit();
+    match darknet.unwrap_or(&lower).trim_end_matches(is_of_year) {
         "train" | "training" | "trainval" => Some(Part::Train),
         "val" | "valid" | "validation" => Some(Part::Validation),
         "test" | "testing" => Some(Part::Test),
@@ -118,15 +121,13 @@ pub(super) fn part_named(name: &str) -> Option<Part> {
     }
 }
 
-pub(super) fn has_extension(file: &Path, wanted: &[&str]) -> bool {
-    let extension = file
-        .extension()
-        .map(|extension| extension.to_string_lossy());
-    extension.is_some_and(|own| wanted.iter().any(|wanted| own.eq_ignore_ascii_case(wanted)))
+pub(super) fn has_extension(file: &Path, accepted: &[&str]) -> bool {
+    let is_own = |own: &OsStr| accepted.iter().any(|one| own.eq_ignore_ascii_case(one));
+    file.extension().is_some_and(is_own)
 }
 
-/// The end of the names of the sheets that `fit` writes. They are not pictures of a set, even in its folder.
-pub const SHEET: &str = ".sheet.jpg";
+/// The suffix of the contact sheets that `fit` writes. They do not count as pictures of a data set in the same folder.
+pub const SHEET_SUFFIX: &str = ".sheet.jpg";
 
 pub(super) fn is_picture(file: &Path) -> bool {
     has_extension(file, &PICTURES)
@@ -138,10 +139,10 @@ pub(super) fn stem(file: &Path) -> String {
     stem.to_string_lossy().to_string()
 }
 
-/// Collects the files below a folder. Links are followed; each folder is read once.
+/// Collects the files of a folder and of `depth` levels of subfolders. Links are followed; each folder is read once.
 fn walk(
     folder: &Path,
-    deeper: usize,
+    depth: usize,
     seen: &mut HashSet<PathBuf>,
     files: &mut Vec<PathBuf>,
 ) -> anyhow::Result<()> {
@@ -153,24 +154,23 @@ fn walk(
     for entry in std::fs::read_dir(folder).with_context(context)? {
         entries.push(entry.with_context(context)?);
     }
-    // The order decides which of two links to one folder is followed, on every machine the same.
+    // The order decides which of two links to one folder is followed. It must be the same on every machine.
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with('.') || name.ends_with(SHEET) {
+        let name = entry.file_name().to_string_lossy().to_string();
+        if name.starts_with('.') || name.ends_with(SHEET_SUFFIX) {
             continue;
         }
         let is_folder = path.is_dir();
-        if is_folder && deeper > 0 {
-            walk(&path, deeper - 1, seen, files)?;
+        if is_folder && depth > 0 {
+            walk(&path, depth - 1, seen, files)?;
         } else if !is_folder {
             files.push(path);
         }
         ensure!(
-            files.len() <= MOST_FILES,
-            "{} holds more than {MOST_FILES} files; give the folder of one set",
+            files.len() <= MAX_FILES,
+            "{} contains more than {MAX_FILES} files; give the folder of one data set",
             folder.display()
         );
     }

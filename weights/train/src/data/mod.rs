@@ -5,16 +5,16 @@
 //! voc        PASCAL VOC: an XML file for each picture
 //! coco       COCO: a JSON file for all pictures
 //! yolo       YOLO: a text file for each picture
-//! data_yaml  the file that describes a YOLO set
-//! raw        from what a format's reader returns to a checked set
-//! upright    boxes of the stored picture become boxes of the upright one
-//! classes    names that differ only in spelling become one class
+//! data_yaml  the file that describes a YOLO data set
+//! raw        turns what a format's reader returns into a checked data set
+//! upright    turns boxes of the stored picture into boxes of the upright one
+//! classes    merges names that differ only in spelling into one class
 //! picture    a picture's file: bytes, header, pixels
 //! split      the pictures for training, for validation and for testing
-//! summary    a set in numbers
+//! summary    a data set in numbers
 //! ```
 //!
-//! A fault in a set is reported as a [`Problem`]. The faulty box or picture is not used.
+//! A fault in a data set is reported as a [`Problem`]. The faulty box or picture is not used.
 
 mod classes;
 mod coco;
@@ -38,24 +38,24 @@ use anyhow::{Context as _, bail, ensure};
 use ssd_detector::boxes::Corners;
 
 use self::folder::Folder;
-pub use self::folder::SHEET;
+pub use self::folder::SHEET_SUFFIX;
 pub use self::picture::pixels;
 pub use self::split::{split, test_pictures};
 pub use self::summary::Summary;
 
-/// The maximum length of an annotation file, in bytes.
-const LONGEST_TEXT: u64 = 64 << 20;
+/// The maximum length of a label file, in bytes.
+const MAX_TEXT_BYTES: u64 = 64 << 20;
 
 /// The maximum length of a class name, in characters.
-const LONGEST_NAME: usize = 100;
+const MAX_NAME_LENGTH: usize = 100;
 
-/// The maximum number of objects in a picture. It bounds the memory that a set takes, problems included, by the number
-/// of its pictures.
-const MOST_OBJECTS: usize = 10_000;
+/// The maximum number of objects in a picture. It bounds the memory of a data set, problems included, by the number of
+/// its pictures.
+const MAX_OBJECTS: usize = 10_000;
 
 /// What [`open`] accepts, for error messages.
-const ACCEPTED: &str = "a folder with PASCAL VOC's XML files, COCO's JSON with its pictures, or a YOLO folder with \
-                        data.yaml or classes.txt";
+const ACCEPTED: &str = "a folder with PASCAL VOC XML files, a COCO JSON file beside its pictures, or a YOLO folder \
+                        with data.yaml or classes.txt";
 
 /// The format of the labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// A set of labelled pictures.
+/// A data set of labelled pictures.
 #[derive(Debug)]
 pub struct Dataset {
     /// The format of the labels.
@@ -87,12 +87,12 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// The usable pictures, in the order of their paths.
     pub pictures: Vec<Labelled>,
-    /// The faults of the set, and what was done about each.
+    /// The faults of the data set, and what was done about each.
     pub problems: Vec<Problem>,
 }
 
 impl Dataset {
-    /// The set in numbers, and its problems.
+    /// The data set in numbers, and its problems.
     #[must_use]
     pub fn summary(&self) -> Summary<'_> {
         Summary(self)
@@ -106,8 +106,8 @@ pub struct Labelled {
     pub path: PathBuf,
     /// The objects in the picture. A picture without objects is background.
     pub objects: Vec<Object>,
-    /// The part of the set that the picture belongs to, by the set's lists or the names of its folders. `None` for a
-    /// picture that these assign to no part.
+    /// The part of the data set that the picture belongs to, by the lists or the folder names of the data set. `None`
+    /// for a picture that these assign to no part.
     pub part: Option<Part>,
     /// Width of the upright picture, in pixels.
     pub width: u32,
@@ -116,18 +116,18 @@ pub struct Labelled {
 }
 
 /// An object in a picture.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Object {
     /// An index into [`Dataset::classes`].
     pub class: usize,
-    /// The bounding box in fractions of the upright picture, inside it.
+    /// The ground-truth box in fractions of the upright picture's sides, 0 to 1.
     pub corners: Corners,
-    /// Whether the set marks the object as hard to recognise (VOC's `difficult`) or as a crowd (COCO's `iscrowd`). A
-    /// detector need not find such an object, and may find it.
+    /// Whether the labels mark the object as hard to recognise (VOC's `difficult`) or as a crowd (COCO's `iscrowd`).
+    /// Training and evaluation ignore such an object: a detector may find it or not.
     pub difficult: bool,
 }
 
-/// A part of a set.
+/// A part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// For training.
@@ -138,7 +138,7 @@ pub enum Part {
     Test,
 }
 
-/// A fault in a set.
+/// A fault in a data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The file with the fault.
@@ -169,14 +169,13 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Opens a set of labelled pictures.
+/// Opens a data set of labelled pictures.
 ///
-/// `path` is a folder, whose format its contents tell, or the file that describes the set: COCO's JSON, `data.yaml`,
-/// or a list of class names.
+/// `path` is a folder, whose format is recognised by its files, or the file that describes the data set: COCO's JSON,
+/// `data.yaml`, or a list of class names.
 ///
 /// # Errors
-/// Where `path` holds no labels or labels of several formats, a class name is unusable, or no box is left to learn
-/// from.
+/// If `path` contains no labels or labels in several formats, a class name is unusable, or no usable box remains.
 pub fn open(path: &Path) -> anyhow::Result<Dataset> {
     let shown = path.display();
     let kind = std::fs::metadata(path)
@@ -190,13 +189,21 @@ pub fn open(path: &Path) -> anyhow::Result<Dataset> {
     } else if folder::has_extension(path, &["yaml", "yml"]) || yolo::is_list(&name) {
         yolo::read(&Folder::open(parent(path))?, path)?
     } else {
-        bail!("{shown} is not a file of labels; give {ACCEPTED}");
+        bail!("{shown} is not a label file; give {ACCEPTED}");
     };
     raw::finish(raw)
 }
 
-/// The folder that holds the pictures of COCO's JSON. In COCO's own layout the JSON is in `annotations`, and the
-/// folders of pictures are beside `annotations`.
+/// The pictures in a folder and its subfolders, in the order of their paths.
+///
+/// # Errors
+/// If a folder cannot be read, or contains too many files.
+pub fn pictures_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    Ok(Folder::open(folder)?.pictures().cloned().collect())
+}
+
+/// The folder with the pictures of a COCO JSON file. In COCO's own layout the file is in `annotations`, and the folders
+/// of pictures are beside `annotations`.
 fn coco_root(json: &Path) -> &Path {
     let own = parent(json);
     if own.file_name().is_some_and(|name| name == "annotations") {
@@ -224,56 +231,63 @@ fn open_folder(folder: &Folder) -> anyhow::Result<Dataset> {
         (false, [_, ..], None) => coco::read(folder, &coco)?,
         (false, [], Some(names)) => yolo::read(folder, &names)?,
         (false, [], None) => bail!(
-            "{shown} holds no labels in a known format; give {ACCEPTED}, or export the labels in one of these formats"
+            "{shown} contains no labels in a known format; give {ACCEPTED}, or export the labels in one of these \
+             formats"
         ),
         (true, [], Some(names)) => bail!(
-            "{shown} holds labels of both PASCAL VOC and YOLO; give the path of {} to read YOLO's, or a folder with \
-             one format",
+            "{shown} contains both PASCAL VOC and YOLO labels; to use the YOLO labels, give the path of {}; \
+             otherwise, give a folder with labels in one format",
             names.display()
         ),
         (_, [file, ..], _) => bail!(
-            "{shown} holds labels of more than one format; give the path of {} to read COCO's, or a folder with one \
-             format",
+            "{shown} contains labels in more than one format; to use the COCO labels, give the path of {}; \
+             otherwise, give a folder with labels in one format",
             file.display()
         ),
     };
     raw::finish(raw)
 }
 
-/// The text of an annotation file, without the byte order mark that some editors put first.
-fn text(file: &Path) -> anyhow::Result<String> {
-    let shown = file.display();
-    let context = || format!("{shown} cannot be read");
-    let kind = std::fs::metadata(file).with_context(context)?;
-    ensure!(kind.is_file(), "{shown} is not a regular file");
-    let mut text = Vec::new();
-    File::open(file)
-        .and_then(|file| file.take(LONGEST_TEXT + 1).read_to_end(&mut text))
-        .with_context(context)?;
+/// Reads a regular file of at most `max` bytes.
+fn read(file: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
     ensure!(
-        text.len() as u64 <= LONGEST_TEXT,
-        "{shown} is longer than {} MB, the limit for one file; divide the set",
-        LONGEST_TEXT >> 20
+        std::fs::metadata(file)?.is_file(),
+        "it is not a regular file"
     );
-    if text.starts_with(b"\xef\xbb\xbf") {
-        text.drain(..3);
-    }
-    String::from_utf8(text).with_context(|| format!("{shown} is not in UTF-8; convert it"))
+    let mut bytes = Vec::new();
+    File::open(file)?.take(max + 1).read_to_end(&mut bytes)?;
+    ensure!(
+        bytes.len() as u64 <= max,
+        "it is larger than the limit of {} MB",
+        max >> 20
+    );
+    Ok(bytes)
 }
 
-/// Whether a text can name a class. The server's labels follow the same rule: a name has 1 to [`LONGEST_NAME`]
-/// characters, and none that controls a terminal.
+/// The text of a label file, without the byte order mark that some editors put first.
+fn text(file: &Path) -> anyhow::Result<String> {
+    let shown = file.display();
+    let mut bytes =
+        read(file, MAX_TEXT_BYTES).with_context(|| format!("{shown} cannot be read"))?;
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
+    }
+    String::from_utf8(bytes).with_context(|| format!("{shown} is not in UTF-8; convert it"))
+}
+
+/// Whether a text can name a class. The server's labels follow the same rule: a name has 1 to [`MAX_NAME_LENGTH`]
+/// characters, and no control characters.
 fn is_name(text: &str) -> bool {
     let name = text.trim();
     let length = name.chars().count();
-    (1..=LONGEST_NAME).contains(&length) && !name.chars().any(is_control)
+    (1..=MAX_NAME_LENGTH).contains(&length) && !name.chars().any(is_control)
 }
 
 /// Refuses a picture with too many objects.
 fn not_too_many(objects: usize) -> anyhow::Result<()> {
     ensure!(
-        objects <= MOST_OBJECTS,
-        "{objects} objects are more than the limit of {MOST_OBJECTS} for one picture"
+        objects <= MAX_OBJECTS,
+        "{objects} objects are more than the limit of {MAX_OBJECTS} for one picture"
     );
     Ok(())
 }
@@ -287,7 +301,7 @@ fn is_control(character: char) -> bool {
     directs || character.is_control()
 }
 
-/// A text from a set, with control characters escaped.
+/// A text from a data set, with control characters escaped.
 fn printable(text: &str) -> String {
     let mut printable = String::new();
     for character in text.chars() {
@@ -301,7 +315,7 @@ fn printable(text: &str) -> String {
     printable
 }
 
-/// The start of a text from a set, printable, in backquotes.
+/// The first 80 characters of a text from a data set, printable, in backquotes.
 fn quote(text: &str) -> String {
     const SHOWN: usize = 80;
     let start: String = text.chars().take(SHOWN).collect();
@@ -309,7 +323,7 @@ fn quote(text: &str) -> String {
     format!("`{}{more}`", printable(&start))
 }
 
-/// A number and its words: `1 picture has`, `2 pictures have`.
+/// A number, followed by the words for one or for several: `1 picture has`, `2 pictures have`.
 #[must_use]
 pub fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })

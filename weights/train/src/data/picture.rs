@@ -1,33 +1,32 @@
 //! A picture's file: its bytes, its header, its pixels.
 
-use std::fs::File;
 use std::hash::{DefaultHasher, Hasher as _};
-use std::io::{Cursor, Read as _};
+use std::io::Cursor;
 use std::path::Path;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use image::metadata::Orientation;
 use image::{ImageDecoder as _, ImageFormat, ImageReader, RgbImage};
 use ssd_detector::picture::Header;
 
 /// The maximum length of a picture's file, in bytes.
-const LONGEST_FILE: u64 = 256 << 20;
+const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// The maximum size of a picture, in pixels.
-const MOST_PIXELS: u64 = 200_000_000;
+const MAX_PIXELS: u64 = 200_000_000;
 
-/// The upright pixels of a picture's file.
+/// Decodes a picture's file, and turns the pixels upright as its EXIF orientation says.
 ///
 /// # Errors
-/// Where the file is missing, damaged, cut short, longer than 256 MB, or of more than 200 million pixels.
+/// If the file is missing, damaged, cut short, larger than 256 MB, or has more than 200 million pixels.
 pub fn pixels(path: &Path) -> anyhow::Result<RgbImage> {
     let read = || {
         let bytes = bytes(path)?;
-        anyhow::Ok(Header::read(&bytes, MOST_PIXELS)?.decode(&bytes)?)
+        anyhow::Ok(Header::read(&bytes, MAX_PIXELS)?.decode(&bytes)?)
     };
     read().with_context(|| {
         format!(
-            "{} cannot be decoded; replace the picture, or remove it and its labels from the set",
+            "{} cannot be decoded; replace the picture, or remove it and its labels from the data set",
             path.display()
         )
     })
@@ -55,24 +54,13 @@ impl Geometry {
 
 /// The bytes of a picture's file.
 pub(super) fn bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let kind = std::fs::metadata(path).context("the file cannot be read")?;
-    ensure!(kind.is_file(), "it is not a regular file");
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes))
-        .context("the file cannot be read")?;
-    ensure!(
-        bytes.len() as u64 <= LONGEST_FILE,
-        "the file is longer than {} MB",
-        LONGEST_FILE >> 20
-    );
-    Ok(bytes)
+    super::read(path, MAX_FILE_BYTES).context("the file cannot be read")
 }
 
-/// Reads the header of a picture, and checks that the end of the file is there. Decodes nothing.
+/// Reads the header of a picture, and checks that the end of the file is present. Decodes no pixels.
 pub(super) fn geometry(bytes: &[u8]) -> anyhow::Result<Geometry> {
     // `Header::read` catches panics of the decoders. It refuses every file that the decoder below could panic on.
-    Header::read(bytes, MOST_PIXELS)?;
+    Header::read(bytes, MAX_PIXELS)?;
     let format = image::guess_format(bytes)?;
     if is_cut_short(format, bytes) {
         bail!("the picture is cut short: its end is missing");
@@ -84,7 +72,7 @@ pub(super) fn geometry(bytes: &[u8]) -> anyhow::Result<Geometry> {
     })
 }
 
-/// A number that nearly always differs for files that differ.
+/// The length and a hash of a file's bytes. Files that differ nearly always have different fingerprints.
 pub(super) fn fingerprint(bytes: &[u8]) -> (usize, u64) {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);
@@ -113,7 +101,7 @@ fn has_jpeg_end(bytes: &[u8]) -> bool {
     let mut at = 2;
     while let Some(&[mark, marker, high, low]) = bytes.get(at..at + 4) {
         if mark != 0xff || marker == 0xff {
-            // Filling between segments.
+            // Fill bytes between segments.
             at += 1;
         } else if marker == SCAN {
             let rest = &bytes[at..];

@@ -1,4 +1,4 @@
-//! From what a format's reader returns to a checked set.
+//! Turns what a format's reader returns into a checked data set.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use super::classes::{self, Classes};
 use super::picture::{self, Geometry};
 use super::upright::{Turn, objects};
 use super::{
-    Dataset, Format, LONGEST_NAME, Labelled, Part, Problem, count, is_name, not_too_many, quote,
+    Dataset, Format, Labelled, MAX_NAME_LENGTH, Part, Problem, count, is_name, not_too_many, quote,
     split,
 };
 
-/// A set as its files describe it.
+/// A data set as its files describe it.
 pub(super) struct Raw {
     pub format: Format,
     /// The file that lists the classes, or the folder.
     pub source: PathBuf,
-    /// Class names as they are spelled. Several may be of one class.
+    /// Class names as they are spelled. Several spellings may name one class.
     pub names: Vec<String>,
     pub pictures: Vec<RawPicture>,
     pub problems: Vec<Problem>,
@@ -32,14 +32,14 @@ pub(super) struct RawPicture {
     pub part: Option<Part>,
     pub frame: Frame,
     pub objects: Vec<RawObject>,
-    /// The number of further objects, which could not be read.
+    /// The number of further objects whose labels cannot be read.
     pub unreadable: usize,
 }
 
 /// The unit of a picture's boxes.
 #[derive(Clone, Copy)]
 pub(super) enum Frame {
-    /// Pixels, of a picture of this width and height where the labels state them.
+    /// Pixels of a picture with this width and height, if the labels state them.
     Pixels(Option<(f64, f64)>),
     /// Fractions of the upright picture's width and height.
     Fractions,
@@ -62,15 +62,15 @@ pub(super) struct RawObject {
     pub line: Option<usize>,
 }
 
-/// Checks the pictures, puts the boxes into the upright pictures, and merges names into classes.
+/// Checks the pictures, converts the boxes to those of the upright pictures, and merges names into classes.
 ///
 /// # Errors
-/// Where a class name is unusable, or no box is left to learn from.
+/// If a class name is unusable, or no usable box remains.
 pub(super) fn finish(mut raw: Raw) -> anyhow::Result<Dataset> {
     for name in &raw.names {
         ensure!(
             is_name(name),
-            "{}: a class is named {}, which is empty, longer than {LONGEST_NAME} characters, or has control \
+            "{}: a class is named {}, which is empty, longer than {MAX_NAME_LENGTH} characters, or contains control \
              characters; give it a plain name in the labels",
             raw.source.display(),
             quote(name)
@@ -84,11 +84,11 @@ pub(super) fn finish(mut raw: Raw) -> anyhow::Result<Dataset> {
     let mut objects = checked.pictures.iter().flat_map(|picture| &picture.objects);
     ensure!(
         objects.any(|object| !object.difficult),
-        "{} has no box to learn from in {}; label some objects{}",
+        "{} has no usable box in {}; label some objects{}",
         raw.source.display(),
         count(raw.pictures.len(), "picture", "pictures"),
         match raw.problems.iter().chain(&checked.problems).next() {
-            Some(problem) => format!(", and correct what is wrong, first of all {problem}"),
+            Some(problem) => format!(". The first problem is {problem}"),
             None => String::new(),
         }
     );
@@ -109,12 +109,12 @@ pub(super) fn finish(mut raw: Raw) -> anyhow::Result<Dataset> {
     let left_out = split::in_no_part(&dataset);
     if left_out > 0 {
         let what = format!(
-            "{} in no part of the set, by lists and folder names: left out",
+            "{} in no part of the data set, by its lists and folder names: left out",
             count(left_out, "picture is", "pictures are")
         );
         dataset.problems.push(Problem::new(&raw.source, None, what));
     }
-    // Problems of the set come first, then those of each file in turn.
+    // Problems of the whole data set come first, then those of each file in turn.
     let mut of_files = raw.problems;
     of_files.append(&mut checked.problems);
     of_files.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
@@ -122,7 +122,7 @@ pub(super) fn finish(mut raw: Raw) -> anyhow::Result<Dataset> {
     Ok(dataset)
 }
 
-/// The boxes of a name.
+/// How often a name is used.
 #[derive(Clone, Default)]
 pub(super) struct Uses {
     pub boxes: usize,
@@ -175,16 +175,15 @@ impl Checked {
         let (objects, mut problems) = objects(picture, &geometry, turn);
         let labelled = labelled(picture, &geometry, objects);
         let fingerprint = picture::fingerprint(&bytes);
-        // The faults in a copy are not reported, only that it is one.
+        // The faults in the labels of a copy are not reported.
         if let Some(what) = self.copy(&labelled, fingerprint, &bytes) {
             return self.problem(&picture.path, what);
         }
         self.problems.append(&mut problems);
         if stated > 0 && labelled.objects.is_empty() {
             let what = format!(
-                "{} is skipped: it has {}, none of them usable, and is no background",
-                picture.path.display(),
-                count(stated, "box", "boxes")
+                "{} is skipped: its labels have objects, but no usable box (0 of {stated})",
+                picture.path.display()
             );
             return self.problem(&picture.source, what);
         }
@@ -201,7 +200,7 @@ impl Checked {
         self.pictures.push(labelled);
     }
 
-    /// What to report of a picture that an earlier one has the same bytes as.
+    /// What to report if an earlier picture has the same bytes as this one.
     fn copy(&self, picture: &Labelled, fingerprint: (usize, u64), bytes: &[u8]) -> Option<String> {
         let mut known = self.known.get(&fingerprint)?.iter();
         let is_same = |&&index: &&usize| {
@@ -210,16 +209,18 @@ impl Checked {
         };
         let first = &self.pictures[*known.find(is_same)?];
         if first.path == picture.path {
-            return Some("the picture is listed more than once: the first entry counts".to_owned());
+            return Some(
+                "the picture is listed more than once: the first entry is used".to_owned(),
+            );
         }
-        let mut what = format!("is the same picture as {}", first.path.display());
+        let mut what = format!("the picture is a copy of {}", first.path.display());
         if first.part != picture.part {
-            what += ", which is in another part of the set (a picture that was trained on proves nothing)";
+            what += ", which is in another part of the data set (a training picture cannot measure accuracy)";
         }
         if first.objects != picture.objects {
             what += ", with other labels";
         }
-        Some(what + ": only the first is kept")
+        Some(what + ": only the first is used")
     }
 }
 

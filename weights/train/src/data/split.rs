@@ -1,23 +1,24 @@
-//! The pictures for training, for validation and for testing.
+//! Divides a data set into pictures for training, for validation and for testing.
 
 use super::{Dataset, Labelled, Part};
 
-/// One picture of this many is held out.
-const ONE_OF: usize = 5;
+/// One picture in this many is held out.
+const ONE_IN: usize = 5;
 
-/// A class with fewer boxes need not be both in training and held out.
-const FEW: usize = 5;
+/// A class with fewer boxes need not have pictures on both sides.
+const MIN_BOXES: usize = 5;
 
-/// The indexes of the pictures to train on, and of those held out to validate on.
+/// The indexes of the training pictures, and those of the pictures that are held out for validation.
 ///
-/// - Training and validation pictures: these two. Test pictures and pictures in no part are in neither.
-/// - Training and test pictures, but none for validation: the test pictures are held out.
-/// - Any other set: a fifth of all pictures but the test pictures is held out. In a set of nothing but test pictures
-///   they count as ordinary ones.
+/// - A data set with training and validation parts is divided by these parts. Test pictures and pictures in no part are
+///   on neither side.
+/// - In a data set with training and test parts only, the test pictures are held out.
+/// - In any other data set, a fifth of the pictures is held out. Test pictures are on neither side, unless the data set
+///   has no others.
 ///
-/// The fifth is the same for the same seed and file names, whatever the order or place of the files. Every class with
-/// five boxes or more has pictures on both sides, unless one picture has all of its boxes. Every class keeps a picture
-/// to train on.
+/// The fifth depends only on the seed and the file names, not on the order or the folders of the files. Every class
+/// with five boxes or more has pictures on both sides, unless one picture has all of its boxes. Every class keeps a
+/// training picture.
 #[must_use]
 pub fn split(dataset: &Dataset, seed: u64) -> (Vec<usize>, Vec<usize>) {
     if let Some(held_out) = own_held_out(dataset) {
@@ -33,10 +34,10 @@ pub fn split(dataset: &Dataset, seed: u64) -> (Vec<usize>, Vec<usize>) {
     hold_out(dataset, ordinary, seed)
 }
 
-/// The indexes of the test pictures that [`split`] puts on neither side. A measurement on them is unbiased: nothing was
-/// trained on them, or chosen by them.
+/// The indexes of the test pictures that [`split`] puts on neither side. Accuracy on them is unbiased: neither the
+/// weights nor the threshold depend on them.
 ///
-/// Empty where the set has no test part, or `split` uses it.
+/// Empty if the data set has no test part, or `split` uses it.
 #[must_use]
 pub fn test_pictures(dataset: &Dataset) -> Vec<usize> {
     let test = indexes(dataset, |part| part == Some(Part::Test));
@@ -48,7 +49,7 @@ pub fn test_pictures(dataset: &Dataset) -> Vec<usize> {
     }
 }
 
-/// How many pictures are left out because the set's own parts are used, and the pictures are in none of them.
+/// The number of pictures that are left out because the data set has its own parts, and they are in none of them.
 pub(super) fn in_no_part(dataset: &Dataset) -> usize {
     match own_held_out(dataset) {
         Some(_) => indexes(dataset, |part| part.is_none()).len(),
@@ -56,24 +57,23 @@ pub(super) fn in_no_part(dataset: &Dataset) -> usize {
     }
 }
 
-/// The part that is held out where the set's own parts are used.
+/// The part that is held out if the data set has its own parts.
 fn own_held_out(dataset: &Dataset) -> Option<Part> {
     let has = |part| dataset.pictures.iter().any(|p| p.part == Some(part));
-    let held_out = [Part::Validation, Part::Test]
+    [Part::Validation, Part::Test]
         .into_iter()
-        .find(|&part| has(part));
-    held_out.filter(|_| has(Part::Train))
+        .find(|&part| has(part) && has(Part::Train))
 }
 
-fn indexes(dataset: &Dataset, wanted: impl Fn(Option<Part>) -> bool) -> Vec<usize> {
+fn indexes(dataset: &Dataset, is_wanted: impl Fn(Option<Part>) -> bool) -> Vec<usize> {
     let pictures = dataset.pictures.iter().enumerate();
     pictures
-        .filter(|(_, picture)| wanted(picture.part))
+        .filter(|(_, picture)| is_wanted(picture.part))
         .map(|(index, _)| index)
         .collect()
 }
 
-/// Divides the pictures with these indexes: those to train on, and the fifth that is held out.
+/// Divides the pictures with these indexes into training pictures and a fifth that is held out.
 fn hold_out(dataset: &Dataset, of: Vec<usize>, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let pictures = &dataset.pictures;
     let mut order = of.clone();
@@ -83,14 +83,14 @@ fn hold_out(dataset: &Dataset, of: Vec<usize>, seed: u64) -> (Vec<usize>, Vec<us
     let mut rarest: Vec<usize> = (0..division.boxes.len()).collect();
     rarest.sort_by_key(|&class| division.boxes[class]);
     for class in rarest {
-        if division.boxes[class] < FEW || division.held_out[class] > 0 {
+        if division.boxes[class] < MIN_BOXES || division.held_out[class] > 0 {
             continue;
         }
         let has = |&&index: &&usize| pictures[index].objects.iter().any(|o| o.class == class);
-        let mut having = order.iter().filter(has);
-        having.any(|&index| division.hold_out(index, &pictures[index]));
+        let mut candidates = order.iter().filter(has);
+        candidates.any(|&index| division.hold_out(index, &pictures[index]));
     }
-    let wanted = (of.len() / ONE_OF).max(usize::from(of.len() > 1));
+    let wanted = (of.len() / ONE_IN).max(usize::from(of.len() > 1));
     for &index in &order {
         if division.count >= wanted {
             break;
@@ -101,17 +101,17 @@ fn hold_out(dataset: &Dataset, of: Vec<usize>, seed: u64) -> (Vec<usize>, Vec<us
         .partition(|&index| !division.is_held_out[index])
 }
 
-/// A division of pictures that is under way.
+/// The state of a division while pictures are being chosen.
 struct Division {
     /// For each picture.
     is_held_out: Vec<bool>,
-    /// Pictures that are held out.
+    /// The number of pictures that are held out.
     count: usize,
-    /// Boxes of each class.
+    /// For each class, its boxes.
     boxes: Vec<usize>,
-    /// Pictures of each class that are trained on.
-    trained_on: Vec<usize>,
-    /// Pictures of each class that are held out.
+    /// For each class, the training pictures with an object of it.
+    training: Vec<usize>,
+    /// For each class, the held-out pictures with an object of it.
     held_out: Vec<usize>,
 }
 
@@ -122,7 +122,7 @@ impl Division {
             is_held_out: vec![false; dataset.pictures.len()],
             count: 0,
             boxes: vec![0; classes],
-            trained_on: vec![0; classes],
+            training: vec![0; classes],
             held_out: vec![0; classes],
         };
         for &index in of {
@@ -131,22 +131,22 @@ impl Division {
                 division.boxes[object.class] += 1;
             }
             for class in classes_of(picture) {
-                division.trained_on[class] += 1;
+                division.training[class] += 1;
             }
         }
         division
     }
 
-    /// Holds a picture out, unless a class would have no other picture to train on. Whether it did.
+    /// Holds a picture out, unless it is the last training picture of a class. Returns whether it did.
     fn hold_out(&mut self, index: usize, picture: &Labelled) -> bool {
         let classes = classes_of(picture);
-        if self.is_held_out[index] || classes.iter().any(|&class| self.trained_on[class] < 2) {
+        if self.is_held_out[index] || classes.iter().any(|&class| self.training[class] < 2) {
             return false;
         }
         self.is_held_out[index] = true;
         self.count += 1;
         for class in classes {
-            self.trained_on[class] -= 1;
+            self.training[class] -= 1;
             self.held_out[class] += 1;
         }
         true
@@ -161,8 +161,8 @@ fn classes_of(picture: &Labelled) -> Vec<usize> {
     classes
 }
 
-/// A picture's place in the order of a seed: FNV-1a of both, mixed as by `SplitMix64`. The standard library's hash may
-/// change with its version.
+/// The key that orders the pictures for a seed: FNV-1a of the seed and the file name, mixed as by `SplitMix64`. The
+/// standard library's hash may change with its version.
 fn rank(seed: u64, picture: &Labelled) -> u64 {
     let name = picture.path.file_name().unwrap_or_default();
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;

@@ -1,20 +1,20 @@
-//! A set in numbers.
+//! Prints a data set in numbers.
 
 use std::fmt;
 
 use super::{Dataset, Part, count, printable};
 
 /// The maximum number of classes listed.
-const CLASSES: usize = 100;
+const MAX_CLASSES: usize = 100;
 
 /// The maximum number of problems listed.
-const LISTED: usize = 20;
+const MAX_PROBLEMS: usize = 20;
 
-/// COCO's limits of small and medium boxes: the side of a square of the box's area, in the picture's own pixels.
+/// COCO's limits of small and medium boxes: the side of a square with the box's area, in pixels of the picture.
 const SMALL: f64 = 32.0;
 const MEDIUM: f64 = 96.0;
 
-/// A set as text: its pictures and parts, the boxes of each class, the sizes of boxes, and its problems.
+/// A data set as text: its pictures and parts, the boxes of each class, the sizes of boxes, and its problems.
 #[derive(Debug, Clone, Copy)]
 pub struct Summary<'a>(pub(super) &'a Dataset);
 
@@ -49,14 +49,14 @@ impl Summary<'_> {
             (Some(Part::Train), "for training"),
             (Some(Part::Validation), "for validation"),
             (Some(Part::Test), "for testing"),
-            (None, "in none"),
+            (None, "in no part"),
         ] {
             let number = pictures.iter().filter(|p| p.part == part).count();
             if number > 0 {
                 parts.push(format!("{number} {purpose}"));
             }
         }
-        writeln!(f, "The set's own parts: {}", parts.join(", "))
+        writeln!(f, "Parts of the data set: {}", parts.join(", "))
     }
 
     fn classes(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,11 +73,11 @@ impl Summary<'_> {
         let widths = names.iter().map(|name| name.chars().count());
         let width = widths.max().unwrap_or(0).clamp(5, 40);
         writeln!(f, "\n{:width$}  {:>8}  {:>8}", "class", "boxes", "pictures")?;
-        for (name, (boxes, pictures)) in names.iter().zip(counts).take(CLASSES) {
+        for (name, (boxes, pictures)) in names.iter().zip(counts).take(MAX_CLASSES) {
             writeln!(f, "{name:width$}  {boxes:>8}  {pictures:>8}")?;
         }
-        if names.len() > CLASSES {
-            writeln!(f, "and {} more", names.len() - CLASSES)?;
+        if names.len() > MAX_CLASSES {
+            writeln!(f, "and {} more", names.len() - MAX_CLASSES)?;
         }
         Ok(())
     }
@@ -92,8 +92,8 @@ impl Summary<'_> {
                 counts[usize::from(side >= SMALL) + usize::from(side >= MEDIUM)] += 1;
             }
         }
-        let all = counts.iter().sum::<usize>().max(1);
-        let [small, medium, large] = counts.map(|count| 100.0 * count as f64 / all as f64);
+        let total = counts.iter().sum::<usize>().max(1);
+        let [small, medium, large] = counts.map(|count| 100.0 * count as f64 / total as f64);
         writeln!(
             f,
             "\nBoxes: {small:.0} % small (below {SMALL} x {SMALL} pixels), {medium:.0} % medium, {large:.0} % large \
@@ -107,11 +107,11 @@ impl Summary<'_> {
             return Ok(());
         }
         writeln!(f, "\nProblems: {}", problems.len())?;
-        for problem in problems.iter().take(LISTED) {
+        for problem in problems.iter().take(MAX_PROBLEMS) {
             writeln!(f, "  {problem}")?;
         }
-        if problems.len() > LISTED {
-            writeln!(f, "  and {} more", problems.len() - LISTED)?;
+        if problems.len() > MAX_PROBLEMS {
+            writeln!(f, "  and {} more", problems.len() - MAX_PROBLEMS)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! Boxes of the stored picture become boxes of the upright one.
+//! Turns boxes of the stored picture into boxes of the upright one.
 //!
 //! A camera stores the rows of its sensor, and the EXIF orientation says how to turn them upright. Some annotation
-//! tools obey it, others do not. The picture's size in the labels tells which.
+//! tools obey it, others do not. The picture size that the labels state shows which.
 
 use std::path::Path;
 
@@ -12,24 +12,24 @@ use super::picture::Geometry;
 use super::raw::{Frame, RawPicture};
 use super::{Object, Problem};
 
-/// A box may reach this many pixels beyond its picture without a report: tools round, and count from 0 or from 1.
+/// How many pixels a box may reach beyond its picture without a report: tools round, and count from 0 or from 1.
 const ROUNDING: f64 = 2.0;
 
 /// How the boxes of a picture become boxes of the upright picture.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// As they are: the picture is stored upright, or has no boxes.
+    /// Unchanged: the picture is stored upright, or has no boxes.
     Not,
-    /// As they are: the labels state the size of the upright picture.
+    /// Unchanged: the labels state the size of the upright picture.
     Already,
-    /// As they are: fractions are taken to be of the upright picture.
+    /// Unchanged: fractions are assumed to refer to the upright picture.
     Assumed,
     /// Turned: the labels state the size of the stored picture.
     With(Orientation),
 }
 
 impl Turn {
-    /// Compares the size that the labels state with the picture's; or says why the picture is skipped.
+    /// Compares the size that the labels state with the picture's. The error says why the picture is skipped.
     pub(super) fn of(picture: &RawPicture, geometry: &Geometry) -> Result<Self, String> {
         let is_upright = geometry.orientation == Orientation::NoTransforms;
         let stated = match picture.frame {
@@ -42,8 +42,8 @@ impl Turn {
         let path = picture.path.display();
         let unknown = || {
             format!(
-                "{path} is turned by its EXIF orientation, and the labels do not tell whether their boxes are of \
-                 the stored or of the upright picture: skipped; save the picture upright and label it again"
+                "{path} has an EXIF orientation, and the labels do not say whether the boxes refer to the stored or to \
+                 the upright picture: skipped; save the picture upright and label it again"
             )
         };
         let Some((stated_w, stated_h)) = stated else {
@@ -58,39 +58,44 @@ impl Turn {
             (stated_w - f64::from(w)).abs() < 0.5 && (stated_h - f64::from(h)).abs() < 0.5
         };
         let (w, h) = geometry.stored;
-        match (is_stated((w, h)), is_stated(geometry.upright())) {
-            (true, true) if is_upright => Ok(Self::Not),
-            (true, true) => Err(unknown()),
-            (true, false) => Ok(Self::With(geometry.orientation)),
-            (false, true) => Ok(Self::Already),
-            (false, false) => Err(format!(
-                "the labels are of a picture of {stated_w} x {stated_h} pixels, but {path} has {w} x {h}: skipped; \
-                 label the picture as it is, or restore the original"
-            )),
+        let (is_of_stored, is_of_upright) = (is_stated((w, h)), is_stated(geometry.upright()));
+        if is_of_stored && is_upright {
+            Ok(Self::Not)
+        } else if is_of_stored && is_of_upright {
+            Err(unknown())
+        } else if is_of_stored {
+            Ok(Self::With(geometry.orientation))
+        } else if is_of_upright {
+            Ok(Self::Already)
+        } else {
+            Err(format!(
+                "the labels state a picture of {stated_w} x {stated_h} pixels, but {path} has {w} x {h}: skipped; \
+                 label the picture again, or restore the original"
+            ))
         }
     }
 
     /// What to report of a picture whose file is not upright.
     pub(super) fn note(self, path: &Path, geometry: &Geometry) -> Option<String> {
         let ((w, h), (upright_w, upright_h)) = (geometry.stored, geometry.upright());
-        let path = path.display();
+        let shown = path.display();
         match self {
             Self::Not => None,
             Self::With(_) => Some(format!(
-                "the boxes are of {path} as stored, {w} x {h}: they are turned by its EXIF orientation"
+                "the boxes refer to {shown} as stored, {w} x {h}: they are turned by its EXIF orientation"
             )),
             Self::Already => Some(format!(
-                "the boxes are of {path} as its EXIF orientation turns it, {upright_w} x {upright_h}: they are \
-                 taken as they are"
+                "the boxes refer to {shown} as its EXIF orientation turns it, {upright_w} x {upright_h}: they are used \
+                 unchanged"
             )),
             Self::Assumed => Some(format!(
-                "{path} is turned by its EXIF orientation: the boxes are taken to be of the upright picture"
+                "{shown} has an EXIF orientation: the boxes are assumed to refer to the upright picture"
             )),
         }
     }
 }
 
-/// The objects with usable boxes, in the upright picture, and the faults of the other boxes.
+/// The objects with usable boxes, in fractions of the upright picture, and the faults of the other boxes.
 pub(super) fn objects(
     picture: &RawPicture,
     geometry: &Geometry,
@@ -131,8 +136,8 @@ pub(super) fn objects(
     (objects, problems)
 }
 
-/// The box of an object, clipped to the picture and turned upright, and how many pixels it reached beyond the picture;
-/// or why it is unusable.
+/// The box of an object, clipped to the picture and turned upright, and how many pixels it reached beyond the picture.
+/// The error says why the box is unusable.
 fn fit(
     sides: [f64; 4],
     (w, h): (f64, f64),
@@ -156,7 +161,7 @@ fn fit(
         y2.min(h) / h,
     ];
     let corners = turned(inside, orientation);
-    // A box may be thinner than single precision tells apart.
+    // A box may be too thin for single precision.
     if corners.is_empty() {
         return Err(format!("{shown} has no area"));
     }

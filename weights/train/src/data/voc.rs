@@ -1,10 +1,10 @@
-//! PASCAL VOC: an XML file for each picture, with the picture's name, beside it or in `Annotations`; and lists of
-//! pictures in `ImageSets/Main`. Written by labelImg, CVAT, Label Studio and Roboflow.
+//! Reads PASCAL VOC's format: an XML file for each picture, with the picture's name, beside it or in `Annotations`; and
+//! lists of pictures in `ImageSets/Main`. Written by labelImg, CVAT, Label Studio and Roboflow.
 //!
-//! Tools disagree about pixels. The VOC devkit counts them from 1, and a box includes the last one: the left and top
-//! sides are 1 more than their distance from the picture's edge. Annotation tools write distances. Coordinates are
-//! therefore taken as written, except in files whose `<database>` names the devkit, `The VOC2007 Database`: there 1 is
-//! subtracted from `xmin` and `ymin`.
+//! Tools disagree about pixels. The VOC devkit counts them from 1, and a box includes its last pixel: `xmin` and `ymin`
+//! are 1 more than the distance from the picture's edge. Annotation tools write the distance. Coordinates are therefore
+//! used as written, except in files whose `<database>` names the devkit, `The VOC2007 Database`: there 1 is subtracted
+//! from `xmin` and `ymin`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
@@ -16,9 +16,9 @@ use serde::Deserialize;
 
 use super::folder::{Folder, is_picture, stem};
 use super::raw::{Frame, Raw, RawObject, RawPicture};
-use super::{Format, LONGEST_NAME, Part, Problem, count, is_name, not_too_many, quote, text};
+use super::{Format, MAX_NAME_LENGTH, Part, Problem, count, is_name, not_too_many, quote, text};
 
-/// The document. The parser takes its root for a variant.
+/// The document. The parser maps its root element to a variant.
 #[derive(Deserialize)]
 enum Document {
     #[serde(rename = "annotation")]
@@ -39,7 +39,7 @@ struct Source {
     database: Option<String>,
 }
 
-/// Numbers are parsed later: a faulty number costs its box, not the file.
+/// Numbers are parsed later, so that a faulty number loses its box, not the whole file.
 #[derive(Deserialize)]
 struct Size {
     width: Option<String>,
@@ -93,7 +93,7 @@ fn number(text: Option<&String>) -> Option<f64> {
     text.and_then(|text| text.trim().parse().ok())
 }
 
-/// Whether the folder holds an annotation.
+/// Whether the folder contains an annotation.
 pub(super) fn is_in(folder: &Folder) -> bool {
     let is_annotation = |file: &Path| {
         let mut bytes = Vec::new();
@@ -115,7 +115,7 @@ pub(super) fn read(folder: &Folder) -> anyhow::Result<Raw> {
         pictures: Vec::new(),
         problems: Vec::new(),
     };
-    let lists = lists(folder, &mut raw.problems)?;
+    let listed = lists(folder, &mut raw.problems)?;
     let mut names = HashMap::new();
     for file in folder.with_extension("xml") {
         let (annotation, lines) = match parse(file) {
@@ -134,8 +134,8 @@ pub(super) fn read(folder: &Folder) -> anyhow::Result<Raw> {
         raw.pictures.push(RawPicture {
             path,
             source: file.clone(),
-            part: match &lists {
-                Some(lists) => lists.get(&stem(file)).copied(),
+            part: match &listed {
+                Some(parts) => parts.get(&stem(file)).copied(),
                 None => folder.part(file),
             },
             frame: annotation.frame(),
@@ -181,8 +181,8 @@ fn objects(
             problems.push(Problem::new(file, line, what));
             continue;
         }
-        let bounds = object.bndbox.as_ref();
-        let Some(sides) = bounds.and_then(|bounds| bounds.sides(annotation.first_pixel())) else {
+        let bndbox = object.bndbox.as_ref();
+        let Some(sides) = bndbox.and_then(|bounds| bounds.sides(annotation.first_pixel())) else {
             let what = format!(
                 "the object {} has no bndbox with xmin, ymin, xmax and ymax as numbers: skipped",
                 quote(name)
@@ -192,8 +192,8 @@ fn objects(
         };
         anyhow::ensure!(
             is_name(name),
-            "{}: an object is named {}, which is longer than {LONGEST_NAME} characters or has control characters; \
-             give it a plain name",
+            "{}: an object is named {}, which is longer than {MAX_NAME_LENGTH} characters or contains control \
+             characters; give it a plain name",
             file.display(),
             quote(name)
         );
@@ -209,15 +209,16 @@ fn objects(
     Ok(objects)
 }
 
-/// The picture of an annotation: the one with the annotation's own name, or else the one that the annotation names.
+/// The picture of an annotation: the one with the name of the annotation file, or else the one with the name that the
+/// annotation states.
 fn find(
     folder: &Folder,
     file: &Path,
-    filename: &str,
+    stated: &str,
     problems: &mut Vec<Problem>,
 ) -> Option<PathBuf> {
-    // Tools write paths of the machine they ran on, Windows' too.
-    let filename = filename.rsplit(['/', '\\']).next().unwrap_or_default();
+    // Tools write paths of the machine that they ran on, including Windows paths.
+    let filename = stated.rsplit(['/', '\\']).next().unwrap_or_default();
     let own = stem(file);
     let of_own = folder.nearest(&own, file);
     let is_named = |path: &&&PathBuf| path.file_name().is_some_and(|name| name == filename);
@@ -227,14 +228,14 @@ fn find(
     if let [path, rest @ ..] = &*of_own {
         if !rest.is_empty() {
             let what = format!(
-                "{} pictures have the annotation's name: {} is taken",
+                "{} pictures have the name of the annotation file: {} is used",
                 of_own.len(),
                 path.display()
             );
             problems.push(Problem::new(file, None, what));
         } else if !filename.is_empty() && filename != own {
             let what = format!(
-                "the annotation names the picture {}, but {} has its own name: that one is taken",
+                "the annotation names the picture {}, but {} has the name of the annotation file and is used",
                 quote(filename),
                 path.display()
             );
@@ -250,13 +251,13 @@ fn find(
         quote(&own)
     );
     if !filename.is_empty() {
-        what += &format!(", and no single picture {}", quote(filename));
+        what += &format!(", and not exactly one picture {}", quote(filename));
     }
     problems.push(Problem::new(file, None, what + ": skipped"));
     None
 }
 
-/// Reports the pictures without an annotation. What is in them is unknown, so they are no background.
+/// Reports the pictures without an annotation. They may show objects, so they are not background.
 fn report_unlabelled(folder: &Folder, raw: &mut Raw) {
     let labelled: HashSet<&Path> = raw.pictures.iter().map(|p| p.path.as_path()).collect();
     let mut without = folder
@@ -264,15 +265,16 @@ fn report_unlabelled(folder: &Folder, raw: &mut Raw) {
         .filter(|path| !labelled.contains(path.as_path()));
     if let Some(first) = without.next() {
         let what = format!(
-            "{} no usable XML file, this one first: left out; for a background write one without objects",
+            "{} no usable XML file (this is the first): left out; for a picture without objects, write an XML file \
+             without objects",
             count(1 + without.count(), "picture has", "pictures have")
         );
         raw.problems.push(Problem::new(first, None, what));
     }
 }
 
-/// The part of each annotation, by its name, as the lists in `ImageSets/Main` say: `trainval` and `test` where there
-/// are both, else `train` (or `trainval`), `val` and `test`. `None` without such lists.
+/// The part of each annotation, by its name, as the lists in `ImageSets/Main` say: `trainval` and `test` if both exist,
+/// else `train` (or `trainval`), `val` and `test`. `None` without such lists.
 fn lists(
     folder: &Folder,
     problems: &mut Vec<Problem>,
@@ -284,7 +286,7 @@ fn lists(
     };
     let (trainval, test) = (list(&["trainval"]), list(&["test"]));
     let lists = if trainval.is_some() && test.is_some() {
-        // As in VOC's own benchmark (Everingham et al. 2010, section 2.2), whether there are other lists or not.
+        // As in VOC's own benchmark (Everingham et al. 2010, section 2.2), even if there are other lists.
         vec![(Part::Train, trainval), (Part::Test, test)]
     } else {
         // In this order, so that a picture in both `trainval` and `val` is for validation.
@@ -302,8 +304,8 @@ fn lists(
         .map(|file| stem(file))
         .collect();
     let mut listed: BTreeMap<String, Part> = BTreeMap::new();
-    for (part, file) in lists {
-        let Some(file) = file else { continue };
+    for (part, list) in lists {
+        let Some(file) = list else { continue };
         for (line, number) in text(&file)?.lines().zip(1..) {
             let Some(word) = line.split_whitespace().next() else {
                 continue;
@@ -317,7 +319,7 @@ fn lists(
             let is_trainval = first == Part::Validation && stem(&file) == "trainval";
             if first != part && !is_trainval {
                 let what = format!(
-                    "{} is in more than one list: the first of val, train and test counts",
+                    "{} is in more than one list: the first of val, train and test is used",
                     quote(word)
                 );
                 problems.push(Problem::new(&file, number, what));
@@ -327,22 +329,21 @@ fn lists(
     Ok(Some(listed))
 }
 
-/// The annotation that a line of a list names. The line is the name, or the name and whether a class is there. Some
-/// tools write the picture's extension or folder too.
+/// The annotation that a line of a list names. The line is the name, or the name and whether the picture shows a class.
+/// Some tools also write the picture's extension or folder.
 fn name_in(line: &str, stems: &HashSet<String>) -> Option<String> {
     let whole = line.trim();
     let first = whole.split_whitespace().next()?;
-    for name in [whole, first] {
-        let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
-        let path = Path::new(name);
-        let bare = if is_picture(path) {
-            stem(path)
+    let bare = |text: &str| {
+        let name = text.rsplit(['/', '\\']).next().unwrap_or(text);
+        if is_picture(Path::new(name)) {
+            stem(Path::new(name))
         } else {
             name.to_owned()
-        };
-        if stems.contains(&bare) {
-            return Some(bare);
         }
-    }
-    None
+    };
+    [whole, first]
+        .map(bare)
+        .into_iter()
+        .find(|name| stems.contains(name))
 }

@@ -1,6 +1,6 @@
-//! YOLO: a text file for each picture, beside it, or in `labels` if the picture is in `images`; and the names of the
-//! classes in `data.yaml`, `classes.txt` or `obj.names`. Written by Ultralytics, labelImg, CVAT, Label Studio and
-//! Roboflow.
+//! Reads YOLO's format: a text file for each picture, beside it, or in `labels` if the picture is in `images`; and the
+//! names of the classes in `data.yaml`, `classes.txt` or `obj.names`. Written by Ultralytics, labelImg, CVAT, Label
+//! Studio and Roboflow.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{bail, ensure};
 
-use super::data_yaml::{self, Description};
+use super::data_yaml::{self, Description, PartPaths};
 use super::folder::{Folder, has_extension, stem};
 use super::raw::{Frame, Raw, RawObject, RawPicture};
 use super::{Format, Part, Problem, count, not_too_many, parent, quote, text};
@@ -21,7 +21,7 @@ pub(super) fn is_list(name: &str) -> bool {
     LISTS.contains(&name)
 }
 
-/// The file below a folder that names the classes, if the folder holds a YOLO set.
+/// The file below a folder that names the classes, if the folder contains a YOLO data set.
 pub(super) fn names_file(folder: &Folder) -> anyhow::Result<Option<PathBuf>> {
     let is_description = |file: &&PathBuf| {
         has_extension(file, &["yaml", "yml"])
@@ -39,7 +39,7 @@ pub(super) fn names_file(folder: &Folder) -> anyhow::Result<Option<PathBuf>> {
         ),
         ([], []) => {}
     }
-    // A list of names alone does not make a YOLO set: tools write one for other formats too.
+    // A list of names alone does not make a YOLO data set: tools write one for other formats too.
     if !folder.pictures().any(|picture| label_of(picture).is_some()) {
         return Ok(None);
     }
@@ -59,13 +59,13 @@ pub(super) fn names_file(folder: &Folder) -> anyhow::Result<Option<PathBuf>> {
         }
         return Ok(Some(first.clone()));
     }
-    // A text file beside a picture may be anything, but not one in `labels`.
+    // A text file beside a picture may be anything. One in `labels` is a label file.
     let in_labels = |label: &PathBuf| parent(label).file_name().is_some_and(|n| n == "labels");
     let mut labels = folder.pictures().filter_map(|picture| label_of(picture));
     if let Some(label) = labels.find(in_labels) {
         bail!(
-            "{} looks like a YOLO label, but no file names the classes; put classes.txt into {}, with a name in each \
-             line in the order of the class numbers, or data.yaml",
+            "{} looks like a YOLO label file, but no file names the classes; add data.yaml to {}, or classes.txt with \
+             one name per line in the order of the class numbers",
             label.display(),
             folder.root.display()
         );
@@ -73,8 +73,8 @@ pub(super) fn names_file(folder: &Folder) -> anyhow::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// The label of a picture. It is where Ultralytics looks for it, in `labels` instead of the last `images` of the path,
-/// or beside the picture.
+/// The label file of a picture. It is where Ultralytics looks for it, in `labels` instead of the last `images` of the
+/// path, or beside the picture.
 fn label_of(picture: &Path) -> Option<PathBuf> {
     let beside = picture.with_extension("txt");
     let mut parts: Vec<&OsStr> = beside.iter().collect();
@@ -85,11 +85,11 @@ fn label_of(picture: &Path) -> Option<PathBuf> {
         parts[at] = OsStr::new("labels");
         parts.iter().collect()
     });
-    let mut places = in_labels.into_iter().chain([beside.clone()]);
-    places.find(|file: &PathBuf| file.is_file())
+    let mut candidates = in_labels.into_iter().chain([beside.clone()]);
+    candidates.find(|file: &PathBuf| file.is_file())
 }
 
-/// Reads the set whose classes a file names.
+/// Reads the data set whose classes the file `names` lists.
 pub(super) fn read(folder: &Folder, names: &Path) -> anyhow::Result<Raw> {
     let mut raw = Raw {
         format: Format::Yolo,
@@ -106,56 +106,22 @@ pub(super) fn read(folder: &Folder, names: &Path) -> anyhow::Result<Raw> {
         .into_iter()
         .map(|(_, name)| name)
         .collect();
-    let mut used = BTreeSet::new();
-    let mut backgrounds = Vec::new();
     for (path, part) in listed {
-        let label = label_of(&path);
-        let mut picture = RawPicture {
-            source: label.clone().unwrap_or_else(|| path.clone()),
-            path,
-            part,
-            frame: Frame::Fractions,
-            objects: Vec::new(),
-            unreadable: 0,
-        };
-        if let Some(label) = label {
-            match content(&label) {
-                Ok(content) => {
-                    (picture.objects, picture.unreadable) =
-                        labels.read(&label, &content, &mut raw.problems);
-                    raw.pictures.push(picture);
-                }
-                Err(error) => {
-                    let what = format!("{error:#}: its picture is skipped");
-                    raw.problems.push(Problem::new(&label, None, what));
-                }
-            }
-            used.insert(label);
-        } else {
-            backgrounds.push(picture.path.clone());
-            raw.pictures.push(picture);
-        }
+        labels.read_picture(path, part, &mut raw);
     }
     ensure!(
-        !used.is_empty(),
-        "{}: no picture of the set has a label, of {}; put a picture's label beside it or, if the picture is in \
-         images, into labels, as NAME.txt",
+        !labels.used.is_empty(),
+        "{}: found no label file for {}; put NAME.txt beside each picture NAME or, if the pictures are in `images`, \
+         into `labels`",
         names.display(),
         count(raw.pictures.len(), "picture", "pictures")
     );
-    labels.report_outlines(&mut raw.problems);
-    if let [first, ..] = &*backgrounds {
-        let what = format!(
-            "{} no label file, this one first: taken as background, as Ultralytics does",
-            count(backgrounds.len(), "picture has", "pictures have")
-        );
-        raw.problems.push(Problem::new(first, None, what));
-    }
-    report_strays(folder, &used, &mut raw.problems);
+    labels.report(&mut raw.problems);
+    report_strays(folder, &labels.used, &mut raw.problems);
     Ok(raw)
 }
 
-/// What `data.yaml` or a list of class names says.
+/// The description in `data.yaml`, or that of a list of class names.
 fn describe(names: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Description> {
     let content = text(names)?;
     if has_extension(names, &["yaml", "yml"]) {
@@ -168,7 +134,7 @@ fn describe(names: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Descrip
     })
 }
 
-/// The content of a label.
+/// The content of a label file.
 fn content(label: &Path) -> anyhow::Result<String> {
     let content = text(label)?;
     let lines = content.lines().filter(|line| !line.trim().is_empty());
@@ -176,7 +142,7 @@ fn content(label: &Path) -> anyhow::Result<String> {
     Ok(content)
 }
 
-/// Reports the labels without a picture, in the folders of the labels that were read.
+/// Reports label files without a picture, in the folders of the label files that were read.
 fn report_strays(folder: &Folder, used: &BTreeSet<PathBuf>, problems: &mut Vec<Problem>) {
     let folders: BTreeSet<&Path> = used.iter().map(|label| parent(label)).collect();
     let is_other = |file: &Path| {
@@ -184,7 +150,7 @@ fn report_strays(folder: &Folder, used: &BTreeSet<PathBuf>, problems: &mut Vec<P
         matches!(&*stem, "classes" | "train" | "val" | "valid" | "test")
             || stem.starts_with("readme")
     };
-    // The label of a picture that no list names is not read, but has a picture.
+    // The label file of a picture that is in no list is not read, but has a picture.
     let has_picture = |file: &Path| {
         let mut pictures = folder.nearest(&stem(file), file).into_iter();
         pictures.any(|picture| label_of(picture).as_deref() == Some(file))
@@ -192,13 +158,13 @@ fn report_strays(folder: &Folder, used: &BTreeSet<PathBuf>, problems: &mut Vec<P
     for file in folder.with_extension("txt") {
         let is_label = folders.contains(parent(file)) && !is_other(file);
         if is_label && !used.contains(file) && !has_picture(file) {
-            let what = "the set has no picture of this name: skipped";
+            let what = "the data set has no picture of this name: skipped";
             problems.push(Problem::new(file, None, what));
         }
     }
 }
 
-/// The pictures of the set, and their parts.
+/// The pictures of the data set, and their parts.
 fn pictures(
     folder: &Folder,
     names: &Path,
@@ -206,12 +172,12 @@ fn pictures(
     problems: &mut Vec<Problem>,
 ) -> anyhow::Result<BTreeMap<PathBuf, Option<Part>>> {
     let mut all: BTreeMap<PathBuf, Option<Part>> = BTreeMap::new();
-    for places in &description.places {
-        let mut again = 0;
-        for path in places.paths.iter().filter(|path| !path.is_empty()) {
+    for PartPaths { part, line, paths } in &description.parts {
+        let mut repeated = 0;
+        for path in paths.iter().filter(|path| !path.is_empty()) {
             let Some(found) = resolve(names, description.base.as_deref(), path) else {
-                let what = format!("{} is not there: skipped", quote(path));
-                problems.push(Problem::new(names, places.line, what));
+                let what = format!("{} does not exist: skipped", quote(path));
+                problems.push(Problem::new(names, *line, what));
                 continue;
             };
             let pictures = if found.is_dir() {
@@ -220,26 +186,26 @@ fn pictures(
                 list(&found, problems)?
             };
             for picture in pictures {
-                let part = *all.entry(normal(&picture)).or_insert(Some(places.part));
-                again += usize::from(part != Some(places.part));
+                let first = *all.entry(normal(&picture)).or_insert(Some(*part));
+                repeated += usize::from(first != Some(*part));
             }
         }
-        if again > 0 {
+        if repeated > 0 {
             let what = format!(
-                "{} in an earlier part as well, and stays in that part only",
-                count(again, "picture is", "pictures are")
+                "{} also in an earlier part: only the earlier part is used",
+                count(repeated, "picture is", "pictures are")
             );
-            problems.push(Problem::new(names, places.line, what));
+            problems.push(Problem::new(names, *line, what));
         }
     }
     if all.is_empty() {
-        let pictures = folder.pictures();
-        all = pictures
+        all = folder
+            .pictures()
             .map(|picture| (normal(picture), folder.part(picture)))
             .collect();
-        if !description.places.is_empty() {
+        if !description.parts.is_empty() {
             let what = format!(
-                "it names no place with pictures: all pictures in {} are taken",
+                "none of its paths has pictures: all pictures in {} are used",
                 folder.root.display()
             );
             problems.push(Problem::new(names, None, what));
@@ -263,20 +229,20 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-/// The file or folder of a path in `data.yaml`, which starts from `path`, or from the folder of `data.yaml`. Roboflow's
-/// paths start one folder too high, with `../`.
-fn resolve(names: &Path, base: Option<&str>, path: &str) -> Option<PathBuf> {
+/// The file or folder that `data.yaml` states. The path is relative to the key `path`, or to the folder of `data.yaml`.
+/// Roboflow writes paths with one `../` too many.
+fn resolve(names: &Path, base: Option<&str>, stated: &str) -> Option<PathBuf> {
     let own = parent(names);
-    let path = path.replace('\\', "/");
-    let places = [
+    let path = stated.replace('\\', "/");
+    let candidates = [
         base.map(|base| own.join(base.replace('\\', "/")).join(&path)),
         Some(own.join(&path)),
         Some(own.join(path.trim_start_matches("../"))),
     ];
-    places.into_iter().flatten().find(|place| place.exists())
+    candidates.into_iter().flatten().find(|path| path.exists())
 }
 
-/// The pictures that a list names. Its paths start from the list's folder, or from the one above.
+/// The pictures that a list names. Its paths are relative to the list's folder, or to the folder above.
 fn list(file: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Vec<PathBuf>> {
     let own = parent(file);
     let mut pictures = Vec::new();
@@ -286,23 +252,27 @@ fn list(file: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Vec<PathBuf>
             continue;
         }
         let folders = [Some(own), own.parent()].into_iter().flatten();
-        let mut places = folders.map(|folder| folder.join(&name));
-        if let Some(picture) = places.find(|picture| picture.is_file()) {
+        let mut candidates = folders.map(|folder| folder.join(&name));
+        if let Some(picture) = candidates.find(|picture| picture.is_file()) {
             pictures.push(picture);
         } else {
-            let what = format!("the picture {} is not there: skipped", quote(&name));
+            let what = format!("the picture {} does not exist: skipped", quote(&name));
             problems.push(Problem::new(file, number, what));
         }
     }
     Ok(pictures)
 }
 
-/// Reads labels.
+/// Reads label files.
 struct Labels {
-    /// The index of each class number's name.
+    /// For each class number, the index of its name.
     index_of: HashMap<u64, usize>,
     has_points: bool,
-    /// Labels with outlines, and the line of the first.
+    /// The label files that were read.
+    used: BTreeSet<PathBuf>,
+    /// The pictures without a label file.
+    backgrounds: Vec<PathBuf>,
+    /// The label files with outlines, and the line of the first outline in each.
     outlines: Vec<(PathBuf, usize)>,
 }
 
@@ -312,11 +282,42 @@ impl Labels {
         Self {
             index_of: names.map(|((number, _), index)| (*number, index)).collect(),
             has_points: description.has_points,
+            used: BTreeSet::new(),
+            backgrounds: Vec::new(),
             outlines: Vec::new(),
         }
     }
 
-    /// The objects of a label, and the number of its lines that could not be read.
+    /// Adds a picture and the objects of its label file, if it has one, to `raw`.
+    fn read_picture(&mut self, path: PathBuf, part: Option<Part>, raw: &mut Raw) {
+        let label = label_of(&path);
+        let mut picture = RawPicture {
+            source: label.clone().unwrap_or_else(|| path.clone()),
+            path,
+            part,
+            frame: Frame::Fractions,
+            objects: Vec::new(),
+            unreadable: 0,
+        };
+        let Some(file) = label else {
+            self.backgrounds.push(picture.path.clone());
+            return raw.pictures.push(picture);
+        };
+        match content(&file) {
+            Ok(content) => {
+                (picture.objects, picture.unreadable) =
+                    self.read(&file, &content, &mut raw.problems);
+                raw.pictures.push(picture);
+            }
+            Err(error) => {
+                let what = format!("{error:#}: its picture is skipped");
+                raw.problems.push(Problem::new(&file, None, what));
+            }
+        }
+        self.used.insert(file);
+    }
+
+    /// The objects of a label file, and the number of its lines that cannot be read.
     fn read(
         &mut self,
         file: &Path,
@@ -325,14 +326,13 @@ impl Labels {
     ) -> (Vec<RawObject>, usize) {
         let (mut objects, mut unreadable) = (Vec::new(), 0);
         let (mut first_outline, mut seen) = (None, BTreeSet::new());
-        for (line, number) in content.lines().zip(1..) {
-            let line = line.trim();
+        for (line, number) in content.lines().map(str::trim).zip(1..) {
             if line.is_empty() {
                 continue;
             }
             // Ultralytics too takes equal lines for one object.
             if !seen.insert(line) {
-                let what = "the line is there twice: it counts once";
+                let what = "the line repeats an earlier one: skipped";
                 problems.push(Problem::new(file, number, what));
                 continue;
             }
@@ -360,7 +360,7 @@ impl Labels {
         (objects, unreadable)
     }
 
-    /// The name and shape of a line's object, or why it cannot be read.
+    /// The name and shape of a line's object. The error says why the line cannot be read.
     fn object(&self, line: &str) -> Result<(usize, Shape), String> {
         let mut words = line.split_whitespace();
         let class = words.next().unwrap_or_default();
@@ -371,8 +371,8 @@ impl Labels {
             .map_err(|_| format!("{} is not a class number", quote(class)))?;
         let Some(&name) = self.index_of.get(&number) else {
             return Err(format!(
-                "there is no class {number}, the set has {}",
-                count(self.index_of.len(), "name", "names")
+                "the data set has {}, but no class {number}",
+                count(self.index_of.len(), "class", "classes")
             ));
         };
         let mut numbers: Vec<f64> = Vec::new();
@@ -400,20 +400,28 @@ impl Labels {
                 Err("a score follows the box: it is a detection, not a label".to_owned())
             }
             _ => Err(format!(
-                "{} the class, neither 4 (centre, width, height) nor the points of an outline",
+                "{} the class; a box has 4 (centre x, centre y, width, height), an outline has at least 3 points",
                 count(numbers.len(), "number follows", "numbers follow")
             )),
         }
     }
 
-    fn report_outlines(&self, problems: &mut Vec<Problem>) {
+    /// Reports the outlines, and the pictures without a label file.
+    fn report(&self, problems: &mut Vec<Problem>) {
+        if let [first, ..] = &*self.backgrounds {
+            let what = format!(
+                "{} no label file (this is the first): used as background, as Ultralytics does",
+                count(self.backgrounds.len(), "picture has", "pictures have")
+            );
+            problems.push(Problem::new(first, None, what));
+        }
         if let Some((file, line)) = self.outlines.first() {
             let what = format!(
-                "{}, this one first: the box around an outline is taken",
+                "{} outlines (this is the first): the box around each outline is used",
                 count(
                     self.outlines.len(),
-                    "label file holds outlines",
-                    "label files hold outlines"
+                    "label file contains",
+                    "label files contain"
                 )
             );
             problems.push(Problem::new(file, *line, what));
@@ -421,7 +429,7 @@ impl Labels {
     }
 }
 
-/// A box, or the box around an outline.
+/// A labelled box, or the box around a labelled outline.
 struct Shape {
     sides: [f64; 4],
     is_outline: bool,
@@ -429,23 +437,12 @@ struct Shape {
 
 /// The box around points. NaN if a coordinate is not finite.
 fn bounds(points: &[f64]) -> [f64; 4] {
-    let mut sides = [
-        f64::INFINITY,
-        f64::INFINITY,
-        f64::NEG_INFINITY,
-        f64::NEG_INFINITY,
-    ];
-    let (points, _) = points.as_chunks::<2>();
-    for &[x, y] in points {
-        if !x.is_finite() || !y.is_finite() {
-            return [f64::NAN; 4];
-        }
-        sides = [
-            sides[0].min(x),
-            sides[1].min(y),
-            sides[2].max(x),
-            sides[3].max(y),
-        ];
+    if points.iter().any(|coordinate| !coordinate.is_finite()) {
+        return [f64::NAN; 4];
     }
-    sides
+    let (pairs, _) = points.as_chunks::<2>();
+    let nothing = [f64::MAX, f64::MAX, f64::MIN, f64::MIN];
+    pairs.iter().fold(nothing, |[x1, y1, x2, y2], &[x, y]| {
+        [x1.min(x), y1.min(y), x2.max(x), y2.max(y)]
+    })
 }

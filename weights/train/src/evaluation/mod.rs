@@ -1,8 +1,8 @@
-//! How accurate a detector is on a set of pictures whose objects are known.
+//! Runs a detector over labelled pictures, and computes its accuracy.
 //!
 //! ```text
 //! report   tables and plots
-//! sheet    pictures with what was found, missed and invented
+//! sheet    a contact sheet of pictures with their found, missed and wrong boxes
 //! ```
 
 pub mod report;
@@ -23,67 +23,80 @@ use ssd_detector::family::Family;
 use ssd_detector::inference::{self, Inference};
 use ssd_detector::labels::VOC_TO_COCO;
 use ssd_detector::network::Network;
-use ssd_detector::precision::{Choice, Precision, Requested, RequestedDevice};
+use ssd_detector::precision::{Precision, Requested, RequestedDevice, Selection};
 use ssd_detector::priors::Prior;
 use state_dict::StateDict;
 
 use crate::data::{self, Dataset};
-use crate::measure::{Found, Truth, coco, mean, voc};
+use crate::measure::{Detection, GroundTruth, coco, mean, voc};
 
-/// Detections are asked for down to this score, as in the published evaluations.
-const FLOOR: f32 = 0.01;
-/// And at most this many a picture.
-const MOST: usize = 200;
-/// Of two boxes of one class that overlap more, one is kept.
-const NMS: f32 = 0.45;
+/// The criteria of detections, as in the published evaluations.
+const CRITERIA: Criteria = Criteria {
+    threshold: 0.01,
+    iou: 0.45,
+    top_k: 200,
+};
 
-/// Pictures with their objects.
+/// Pictures with their ground truth.
 #[derive(Debug)]
 pub struct Set {
-    /// Class names, in the order of [`Truth::class`]. None where there is nothing to go by: then what the
-    /// weights know counts.
+    /// Class names, in the order of [`GroundTruth::class`].
     pub classes: Vec<String>,
-    /// The pictures' files.
+    /// The files of the pictures.
     pub pictures: Vec<PathBuf>,
-    /// The objects in them, in pixels of the upright picture.
-    pub truths: Vec<Truth>,
+    /// The objects in the pictures. Boxes are in pixels of the upright picture.
+    pub ground_truths: Vec<GroundTruth>,
 }
 
 impl Set {
-    /// Some of the pictures of a data set, by their indexes.
+    /// The pictures of a data set with these indexes.
     #[must_use]
     pub fn of(dataset: &Dataset, indexes: &[usize]) -> Self {
         let mut set = Self {
             classes: dataset.classes.clone(),
             pictures: Vec::new(),
-            truths: Vec::new(),
+            ground_truths: Vec::new(),
         };
         for &index in indexes {
             let labelled = &dataset.pictures[index];
             let picture = set.pictures.len();
             set.pictures.push(labelled.path.clone());
-            set.truths.extend(labelled.objects.iter().map(|object| {
-                let c = object
-                    .corners
-                    .scale(labelled.width as f32, labelled.height as f32);
-                Truth {
-                    picture,
-                    class: object.class,
-                    corners: [c.x1, c.y1, c.x2, c.y2].map(f64::from),
-                    ignored: object.difficult,
-                }
-            }));
+            set.ground_truths
+                .extend(labelled.objects.iter().map(|object| {
+                    let c = object
+                        .corners
+                        .scale(labelled.width as f32, labelled.height as f32);
+                    GroundTruth {
+                        picture,
+                        class: object.class,
+                        corners: [c.x1, c.y1, c.x2, c.y2].map(f64::from),
+                        ignored: object.difficult,
+                    }
+                }));
         }
         set
     }
 
-    /// Keeps the first pictures and what is in them.
-    pub fn limit(&mut self, pictures: usize) {
-        self.pictures.truncate(pictures);
-        self.truths.retain(|truth| truth.picture < pictures);
+    /// The pictures in a folder and its subfolders as background: none of them shows an object of `classes`, so every
+    /// detection is a false positive.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn background(folder: &Path, classes: Vec<String>) -> anyhow::Result<Self> {
+        Ok(Self {
+            classes,
+            pictures: data::pictures_in(folder)?,
+            ground_truths: Vec::new(),
+        })
     }
 
-    /// Makes one class of those that mean the same, such as `tv` and `TVmonitor`, the first of them.
+    /// Keeps the first `pictures` pictures and their objects.
+    pub fn limit(&mut self, pictures: usize) {
+        self.pictures.truncate(pictures);
+        self.ground_truths.retain(|truth| truth.picture < pictures);
+    }
+
+    /// Merges classes whose names mean the same, such as `tv` and `TVmonitor`, into the first of them.
     #[must_use]
     pub fn merged(mut self) -> Self {
         let mut classes: Vec<String> = Vec::new();
@@ -91,13 +104,13 @@ impl Set {
         for class in self.classes {
             let known = classes
                 .iter()
-                .position(|other| mean_the_same(other, &class));
+                .position(|other| is_same_class(other, &class));
             into.push(known.unwrap_or(classes.len()));
             if known.is_none() {
                 classes.push(class);
             }
         }
-        for truth in &mut self.truths {
+        for truth in &mut self.ground_truths {
             truth.class = into[truth.class];
         }
         self.classes = classes;
@@ -105,8 +118,8 @@ impl Set {
     }
 }
 
-/// Whether two names are of one class: but for capitals the same, or VOC's and COCO's of it.
-fn mean_the_same(a: &str, b: &str) -> bool {
+/// Whether two names mean the same class: they differ in case only, or are VOC's and COCO's names of it.
+fn is_same_class(a: &str, b: &str) -> bool {
     let coco = |name: &str| {
         let voc = VOC_TO_COCO
             .iter()
@@ -116,308 +129,280 @@ fn mean_the_same(a: &str, b: &str) -> bool {
     coco(a) == coco(b)
 }
 
-/// Every picture of a folder, none of which has an object of any class: every detection is wrong.
-///
-/// # Errors
-/// Where the folder cannot be read.
-pub fn background(folder: &Path) -> anyhow::Result<Set> {
-    let context = || format!("read {}", folder.display());
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(context)? {
-        let file = entry.with_context(context)?.path();
-        let kind = image::ImageFormat::from_path(&file);
-        if kind.is_ok_and(|kind| kind.reading_enabled()) {
-            files.push(file);
-        }
-    }
-    files.sort();
-    Ok(Set {
-        classes: Vec::new(),
-        pictures: files,
-        truths: Vec::new(),
-    })
-}
-
-/// A network with what is needed to read its answers.
+/// A network whose detections have the classes of a [`Set`].
 #[derive(Debug)]
 pub struct Detector {
-    network: Inference,
+    inference: Inference,
     family: &'static Family,
     priors: Vec<Prior>,
-    /// For each of the network's classes without the background, the set's class.
-    meaning: Vec<Option<usize>>,
+    /// For each class of the network without the background, the index of the set's class with the same name.
+    class_map: Vec<Option<usize>>,
 }
 
 impl Detector {
-    /// A network in single precision on a device, whose classes are the set's, in order.
+    /// Prepares a network in single precision. Its classes without the background are the set's, in order.
     ///
     /// # Errors
-    /// Where libtorch fails, or the device is not there.
-    pub fn of(network: Network, device: RequestedDevice) -> anyhow::Result<Self> {
+    /// If libtorch fails or does not find the device.
+    pub fn from_network(network: Network, device: RequestedDevice) -> anyhow::Result<Self> {
         let family = network.family();
-        let meaning = (0..network.classes() - 1).map(Some).collect();
+        let class_map = (0..network.classes() - 1).map(Some).collect();
         let requested = Requested {
             precision: Some(Precision::F32),
             device,
         };
-        let (network, _) = inference::prepare(network, None, requested)?;
-        Ok(Self::new(network, family, meaning))
+        let (inference, _) = inference::prepare(network, None, requested)?;
+        Ok(Self::new(inference, family, class_map))
     }
 
-    /// The network of some weights of any family, for a set of these classes; and the arithmetic in
-    /// which it runs.
+    /// Loads weights of any family, for a set with these class names. Also returns the precision and the device that
+    /// were selected.
     ///
     /// # Errors
-    /// Where the weights cannot be used or run, or have none of the classes.
+    /// If the weights cannot be loaded or run, or have none of the classes.
     pub fn open(
         weights: &Path,
         classes: &[String],
         requested: Requested,
-    ) -> anyhow::Result<(Self, Choice)> {
+    ) -> anyhow::Result<(Self, Selection)> {
         let state = StateDict::open(weights)?;
         let network = Network::new(&state)?;
         let family = network.family();
-        let meaning = meaning(&state, classes)?;
-        let scales = ssd_detector::scales(&state)?;
-        let (network, choice) = inference::prepare(network, scales, requested)?;
-        Ok((Self::new(network, family, meaning), choice))
+        let class_map = class_map(&state, classes)?;
+        let scales = ssd_detector::scales(&state, &network)?;
+        let (inference, selection) = inference::prepare(network, scales.as_ref(), requested)?;
+        Ok((Self::new(inference, family, class_map), selection))
     }
 
-    /// The names among these, of the weights' own classes, that the set says nothing of: what is found of them
-    /// does not count.
+    /// Those of the weights' own class names that the set does not have. Detections of these classes are dropped.
     #[must_use]
-    pub fn not_counted<'a>(&self, own: &'a [String]) -> Vec<&'a str> {
-        let meant = own.iter().zip(&self.meaning);
-        let not = meant.filter(|(_, meaning)| meaning.is_none());
-        not.map(|(name, _)| name.as_str()).collect()
+    pub fn dropped<'a>(&self, own: &'a [String]) -> Vec<&'a str> {
+        own.iter()
+            .zip(&self.class_map)
+            .filter(|(_, class)| class.is_none())
+            .map(|(name, _)| name.as_str())
+            .collect()
     }
 
-    fn new(network: Inference, family: &'static Family, meaning: Vec<Option<usize>>) -> Self {
+    fn new(inference: Inference, family: &'static Family, class_map: Vec<Option<usize>>) -> Self {
         Self {
-            network,
+            inference,
             family,
             priors: family.priors(),
-            meaning,
+            class_map,
         }
     }
 
-    /// The same detector: the weights are shared, not copied.
+    /// A detector that shares the weights.
     fn shallow_clone(&self) -> Self {
         Self {
-            network: self.network.shallow_clone(),
+            inference: self.inference.shallow_clone(),
             family: self.family,
             priors: self.priors.clone(),
-            meaning: self.meaning.clone(),
+            class_map: self.class_map.clone(),
         }
     }
 
-    /// What is found in a picture, in its pixels.
-    fn find(&self, index: usize, picture: &RgbImage) -> anyhow::Result<Vec<Found>> {
+    /// The detections in a picture, in its pixels.
+    fn detect(&self, index: usize, picture: &RgbImage) -> anyhow::Result<Vec<Detection>> {
         let input = self.family.preprocessing.input(picture);
-        let output = self.network.forward_one(&input)?;
+        let output = self.inference.forward_one(&input)?;
         let (w, h) = (picture.width() as f32, picture.height() as f32);
-        let criteria = Criteria {
-            threshold: FLOOR,
-            iou: NMS,
-            top_k: MOST,
-        };
         let kinds = boxes::each_class(output.classes);
-        let found = boxes::detect(&output, &self.priors, self.family, &kinds, &criteria);
-        let found = found.into_iter().filter_map(|scored| {
-            let corners = scored.corners.scale(w, h).clip(w, h);
-            Some(Found {
+        let scored = boxes::detect(&output, &self.priors, self.family, &kinds, &CRITERIA);
+        let detections = scored.into_iter().filter_map(|scored| {
+            let c = scored.corners.scale(w, h).clip(w, h);
+            Some(Detection {
                 picture: index,
-                class: self.meaning.get(scored.class - 1).copied().flatten()?,
-                corners: [corners.x1, corners.y1, corners.x2, corners.y2].map(f64::from),
+                class: self.class_map.get(scored.class - 1).copied().flatten()?,
+                corners: [c.x1, c.y1, c.x2, c.y2].map(f64::from),
                 score: f64::from(scored.score),
             })
         });
-        Ok(found.collect())
+        Ok(detections.collect())
     }
 }
 
-/// The accuracy of one class.
+/// The average precision of one class, 0 to 1; `None` without objects.
 #[derive(Debug, Clone, Serialize)]
 pub struct ClassAccuracy {
-    /// Its name.
+    /// The name of the class.
     pub name: String,
-    /// Objects asked for.
+    /// The number of its objects, difficult ones not counted.
     pub objects: usize,
-    /// VOC 2007, eleven points.
+    /// As in VOC 2007, from eleven points.
     pub voc07: Option<f64>,
-    /// VOC 2010, the area.
+    /// As in VOC 2010, the area under the curve.
     pub voc10: Option<f64>,
-    /// COCO at an overlap of 0.50.
+    /// As in COCO, at an IoU of 0.50.
     pub coco50: Option<f64>,
-    /// COCO, the mean of 0.50 to 0.95.
+    /// As in COCO, the mean over ten IoU thresholds from 0.50 to 0.95.
     pub coco: Option<f64>,
 }
 
-/// The accuracy over all classes.
+/// The accuracy over all classes. Average precisions are means over the classes with objects, 0 to 1.
 #[derive(Debug, Clone, Serialize)]
 pub struct Accuracy {
-    /// Pictures looked at.
+    /// The number of pictures.
     pub pictures: usize,
-    /// Means over the classes that have objects.
+    /// The mean of [`ClassAccuracy::voc07`].
     pub voc07: Option<f64>,
-    /// As above.
+    /// The mean of [`ClassAccuracy::voc10`].
     pub voc10: Option<f64>,
-    /// As above.
+    /// The mean of [`ClassAccuracy::coco50`].
     pub coco50: Option<f64>,
-    /// As above.
+    /// The mean of [`ClassAccuracy::coco`].
     pub coco: Option<f64>,
-    /// The threshold of what follows.
+    /// The threshold of `at_threshold`, 0 to 1.
     pub threshold: f64,
-    /// Precision, recall and pictures with detections at the threshold.
+    /// Precision, recall and the share of pictures with detections at the threshold.
     pub at_threshold: voc::AtThreshold,
-    /// Class by class.
+    /// The accuracy of each class.
     pub classes: Vec<ClassAccuracy>,
-    /// Precision-recall curves in the same order.
+    /// The precision-recall curve of each class, in the order of `classes`.
     #[serde(skip)]
     pub curves: Vec<voc::Curve>,
 }
 
-/// Runs the detector over the set, with a thread for each core. libtorch's own threads are not used: they share out
-/// every layer and wait, spinning, at the end of each.
+/// Runs the detector over the set, with a thread for each core. libtorch's own threads are not used: they divide every
+/// layer, and wait for each other at the end of each.
 ///
 /// # Errors
-/// Where a picture cannot be read or libtorch fails.
-pub fn find(
+/// If a picture cannot be decoded, or libtorch fails.
+pub fn detect(
     detector: &Detector,
     set: &Set,
     bar: Option<&ProgressBar>,
-) -> anyhow::Result<Vec<Found>> {
+) -> anyhow::Result<Vec<Detection>> {
     let next = AtomicUsize::new(0);
     let work = |detector: Detector| {
         tch::set_num_threads(1);
-        let mut found = Vec::new();
+        let mut detections = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(path) = set.pictures.get(index) else {
-                return Ok(found);
+                return Ok(detections);
             };
-            found.extend(detector.find(index, &data::pixels(path)?)?);
+            detections.extend(detector.detect(index, &data::pixels(path)?)?);
             if let Some(bar) = bar {
                 bar.inc(1);
             }
         }
     };
-    let parts: Vec<anyhow::Result<Vec<Found>>> = std::thread::scope(|scope| {
+    let parts: Vec<anyhow::Result<Vec<Detection>>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..cores())
             .map(|_| detector.shallow_clone())
-            .map(|detector| scope.spawn(|| work(detector)))
+            .map(|clone| scope.spawn(|| work(clone)))
             .collect();
-        let joined = workers.into_iter().map(ScopedJoinHandle::join);
-        joined
-            .map(|found| found.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        workers
+            .into_iter()
+            .map(ScopedJoinHandle::join)
+            .map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
-    let mut found = parts
+    let mut detections = parts
         .into_iter()
         .collect::<anyhow::Result<Vec<_>>>()?
         .concat();
-    // Equal scores keep the order of the pictures, whichever thread was faster.
-    found.sort_by_key(|found| found.picture);
-    Ok(found)
+    // Equal scores have the order of the pictures, whichever thread was faster.
+    detections.sort_by_key(|detection| detection.picture);
+    Ok(detections)
 }
 
-/// How many cores there are for this program.
+/// The number of cores that this process may use.
 #[must_use]
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// What weights say of themselves.
+/// The classes and the threshold of weights.
 #[derive(Debug)]
-pub struct Own {
-    /// The names of their classes, without the background.
+pub struct Metadata {
+    /// The class names, without the background.
     pub classes: Vec<String>,
-    /// The threshold for their scores.
+    /// The threshold that the file states, else that of the family, 0 to 1.
     pub threshold: f64,
 }
 
-/// What some weights say of themselves.
+/// Reads the classes and the threshold of weights.
 ///
 /// # Errors
-/// Where the weights cannot be read, or the names of their classes are not known.
-pub fn of_weights(weights: &Path) -> anyhow::Result<Own> {
-    own(&StateDict::open(weights)?)
+/// If the weights cannot be read, or their class names are not known.
+pub fn metadata(weights: &Path) -> anyhow::Result<Metadata> {
+    metadata_of(&StateDict::open(weights)?)
 }
 
-fn own(state: &StateDict) -> anyhow::Result<Own> {
-    let unknown = || {
-        format!(
-            "{}: the names of its classes are not known",
-            state.path().display()
-        )
-    };
+fn metadata_of(state: &StateDict) -> anyhow::Result<Metadata> {
+    let unknown = || format!("{}: the class names are not known", state.path().display());
     let description = describe(state).with_context(unknown)?;
-    Ok(Own {
+    Ok(Metadata {
         classes: description.classes.with_context(unknown)?,
         threshold: f64::from(description.threshold),
     })
 }
 
-/// For each class of the network, without the background, the set's class that means the same.
+/// For each class of the network without the background, the index of the set's class with the same name.
 ///
 /// # Errors
-/// Where the names of the network's classes are not known, or none is one of the set's.
-fn meaning(state: &StateDict, classes: &[String]) -> anyhow::Result<Vec<Option<usize>>> {
-    let path = state.path().display();
-    let own = own(state)?.classes;
-    let of = |name: &String| classes.iter().position(|class| mean_the_same(class, name));
-    let meaning: Vec<Option<usize>> = own.iter().map(of).collect();
+/// If the class names of the network are not known, or the set has none of them.
+fn class_map(state: &StateDict, classes: &[String]) -> anyhow::Result<Vec<Option<usize>>> {
+    let own = metadata_of(state)?.classes;
+    let in_set = |name: &String| classes.iter().position(|class| is_same_class(class, name));
+    let class_map: Vec<Option<usize>> = own.iter().map(in_set).collect();
     ensure!(
-        meaning.iter().any(Option::is_some),
-        "none of the classes of {path} ({}) is in the pictures' annotations ({})",
+        class_map.iter().any(Option::is_some),
+        "the data set has no labels of the classes of {} ({}); its classes are {}",
+        state.path().display(),
         own.join(", "),
         classes.join(", ")
     );
-    Ok(meaning)
+    Ok(class_map)
 }
 
-/// The mean over the classes of COCO's average precision, at an overlap of 0.50 and from 0.50 to 0.95. Zeros where
-/// there is no object.
+/// COCO's mean average precision over the classes, at an IoU of 0.50 and from 0.50 to 0.95, 0 to 1. Zeros without
+/// objects.
 #[must_use]
-pub fn mean_average_precisions(set: &Set, found: &[Found]) -> [f64; 2] {
-    let classes = 0..set.classes.len();
-    let overlaps = classes.map(|class| coco::average_precisions(&set.truths, found, class));
-    let overlaps: Vec<_> = overlaps.collect();
-    let over = |part: fn(&[f64; 10]) -> f64| mean(overlaps.iter().map(|of| of.as_ref().map(part)));
+pub fn mean_average_precisions(set: &Set, detections: &[Detection]) -> [f64; 2] {
+    let of_classes: Vec<_> = (0..set.classes.len())
+        .map(|class| coco::average_precisions(&set.ground_truths, detections, class))
+        .collect();
+    let mean_of = |value: fn([f64; 10]) -> f64| {
+        mean(of_classes.iter().map(|of_class| of_class.map(value))).unwrap_or(0.0)
+    };
     [
-        over(|aps| aps[0]).unwrap_or(0.0),
-        over(|aps| aps.iter().sum::<f64>() / 10.0).unwrap_or(0.0),
+        mean_of(|values| values[0]),
+        mean_of(|values| values.iter().sum::<f64>() / 10.0),
     ]
 }
 
-/// Measures detections that were made already.
+/// Computes the accuracy of detections; precision and recall at `threshold`, 0 to 1.
 #[must_use]
-pub fn summarise(set: &Set, found: &[Found], threshold: f64) -> Accuracy {
+pub fn summarise(set: &Set, detections: &[Detection], threshold: f64) -> Accuracy {
     let mut classes = Vec::new();
     let mut curves = Vec::new();
     for (class, name) in set.classes.iter().enumerate() {
-        let curve = voc::curve(&set.truths, found, class);
-        let overlaps = coco::average_precisions(&set.truths, found, class);
+        let curve = voc::curve(&set.ground_truths, detections, class);
+        let coco = coco::average_precisions(&set.ground_truths, detections, class);
         classes.push(ClassAccuracy {
             name: name.clone(),
             objects: curve.objects,
             voc07: curve.eleven_points(),
             voc10: curve.area(),
-            coco50: overlaps.map(|aps| aps[0]),
-            coco: overlaps.map(|aps| aps.iter().sum::<f64>() / 10.0),
+            coco50: coco.map(|values| values[0]),
+            coco: coco.map(|values| values.iter().sum::<f64>() / 10.0),
         });
         curves.push(curve);
     }
-    let over = |part: fn(&ClassAccuracy) -> Option<f64>| mean(classes.iter().map(part));
+    let mean_of = |value: fn(&ClassAccuracy) -> Option<f64>| mean(classes.iter().map(value));
     let size = (set.classes.len(), set.pictures.len());
     Accuracy {
         pictures: set.pictures.len(),
-        voc07: over(|c| c.voc07),
-        voc10: over(|c| c.voc10),
-        coco50: over(|c| c.coco50),
-        coco: over(|c| c.coco),
+        voc07: mean_of(|class| class.voc07),
+        voc10: mean_of(|class| class.voc10),
+        coco50: mean_of(|class| class.coco50),
+        coco: mean_of(|class| class.coco),
         threshold,
-        at_threshold: voc::at_threshold(&set.truths, found, size, threshold),
+        at_threshold: voc::at_threshold(&set.ground_truths, detections, size, threshold),
         classes,
         curves,
     }

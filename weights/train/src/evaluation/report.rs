@@ -1,4 +1,4 @@
-//! Accuracy as tables, and curves as SVG.
+//! Prints accuracy as tables, and draws curves as SVG.
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,10 +15,18 @@ use super::Accuracy;
 use crate::data::count;
 use crate::measure::{mean, voc};
 
-/// Every measure of accuracy: a line for each class, one for the means, and one for the threshold.
+/// The table of `evaluate`: the average precisions of each class, and their means over the classes. Below it, precision
+/// and recall over all classes at the threshold.
 #[must_use]
 pub fn table(accuracy: &Accuracy) -> String {
-    let titles = ["class", "objects", "VOC07", "VOC10", "COCO50", "COCO50:95"];
+    let titles = [
+        "class",
+        "objects",
+        "AP VOC07",
+        "AP VOC10",
+        "AP@0.5",
+        "AP@0.5:0.95",
+    ];
     let mut rows = vec![titles.map(str::to_owned)];
     for class in &accuracy.classes {
         let values = [class.voc07, class.voc10, class.coco50, class.coco];
@@ -33,19 +41,20 @@ pub fn table(accuracy: &Accuracy) -> String {
     rows.push(row("mean", objects(accuracy), means));
     let at = &accuracy.at_threshold;
     format!(
-        "{}{}. At {}: precision {}, recall {}; {:.1}% of the pictures raise something.\n",
+        "{}{}. At the threshold {}: precision {}, recall {}; {:.1} % of the pictures have detections.\n",
         aligned(&rows),
         count(accuracy.pictures, "picture", "pictures"),
-        accuracy.threshold,
+        // Single precision, as weights files state it, prints without rounding errors.
+        accuracy.threshold as f32,
         number(at.precision),
         number(at.recall),
-        100.0 * at.raised
+        100.0 * at.pictures_with_detections
     )
 }
 
-/// What a fine-tuning reached: a line for each class, with precision and recall at the threshold; the means over the
-/// classes; and a sentence with the threshold, which must be the one with the best F1, and what all detections from it
-/// on are worth.
+/// The table of `fit`: COCO's average precisions of each class, its precision and recall at the threshold, and the
+/// means over the classes. Below it, precision and recall over all classes at the threshold, which must be the one with
+/// the best F1.
 #[must_use]
 pub fn fitted(accuracy: &Accuracy) -> String {
     let titles = [
@@ -71,18 +80,17 @@ pub fn fitted(accuracy: &Accuracy) -> String {
         mean(recalls),
     ];
     rows.push(row("mean", objects(accuracy), means));
-    let all = &accuracy.at_threshold;
+    let total = &accuracy.at_threshold;
     let share = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.2}"));
     format!(
         "{}At the threshold {threshold:.2} (the best F1): precision {}, recall {}.\n",
         aligned(&rows),
-        share(all.precision),
-        share(all.recall)
+        share(total.precision),
+        share(total.recall)
     )
 }
 
-/// Precision and recall of one class, from the detections with a score of `threshold` or more. `None` where there are no
-/// such detections, or no objects.
+/// Precision and recall of one class at a threshold. Precision is `None` without detections, recall without objects.
 fn at(curve: &voc::Curve, threshold: f64) -> (Option<f64>, Option<f64>) {
     let last = curve
         .scores
@@ -103,43 +111,44 @@ fn number(value: Option<f64>) -> String {
     value.map_or("-".to_owned(), |v| format!("{v:.3}"))
 }
 
-/// A line of a table; of a name longer than 40 characters the first 39.
+/// A row of a table. A name longer than 40 characters is cut.
 fn row(name: &str, objects: usize, values: [Option<f64>; 4]) -> [String; 6] {
-    const LONGEST: usize = 40;
-    let name = if name.chars().count() > LONGEST {
-        name.chars().take(LONGEST - 1).chain(['…']).collect()
+    const MAX_LENGTH: usize = 40;
+    let cut = if name.chars().count() > MAX_LENGTH {
+        name.chars().take(MAX_LENGTH - 1).chain(['…']).collect()
     } else {
         name.to_owned()
     };
     let [a, b, c, d] = values.map(number);
-    [name, objects.to_string(), a, b, c, d]
+    [cut, objects.to_string(), a, b, c, d]
 }
 
-/// Rows as lines: the first column to the left, the others to the right, each as wide as its longest cell in characters.
+/// Rows as lines: the first column is aligned left, the others right. Each is as wide as its longest cell in
+/// characters.
 fn aligned(rows: &[[String; 6]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let widths: [usize; 6] = std::array::from_fn(|column| width(column).unwrap_or(0));
-    let line = |row: &[String; 6]| {
-        let [first, others @ ..] = row;
-        let others: String = others
+    let line = |[first, others @ ..]: &[String; 6]| {
+        let rest: String = others
             .iter()
             .zip(&widths[1..])
             .map(|(cell, width)| format!("  {cell:>width$}"))
             .collect();
-        format!("{first:0$}{others}\n", widths[0])
+        format!("{first:0$}{rest}\n", widths[0])
     };
     rows.iter().map(line).collect()
 }
 
+/// The size of a plot, in pixels.
 const SIZE: (u32, u32) = (760, 480);
 
-/// So many curves can be told apart, and have room for their names.
-const MOST_CURVES: usize = 30;
+/// The maximum number of curves in a plot. More could not be told apart, and their names would not fit.
+const MAX_CURVES: usize = 30;
 
-/// Draws the precision-recall curve of every class that has objects, of the first 30 if there are more.
+/// Draws the precision-recall curves of the classes with objects, of at most 30, as SVG.
 ///
 /// # Errors
-/// Where the file cannot be written.
+/// If the file cannot be written.
 pub fn plot_curves(accuracy: &Accuracy, path: &Path) -> anyhow::Result<()> {
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     let drawn = |root: &DrawingArea<SVGBackend, Shift>| -> Result<(), DrawingAreaErrorKind<_>> {
@@ -156,13 +165,13 @@ pub fn plot_curves(accuracy: &Accuracy, path: &Path) -> anyhow::Result<()> {
             .y_desc("precision")
             .light_line_style(TRANSPARENT)
             .draw()?;
-        let there = accuracy
+        let with_objects = accuracy
             .curves
             .iter()
             .zip(&accuracy.classes)
             .filter(|(curve, _)| curve.objects > 0)
-            .take(MOST_CURVES);
-        for (index, (curve, class)) in there.enumerate() {
+            .take(MAX_CURVES);
+        for (index, (curve, class)) in with_objects.enumerate() {
             let colour = colour(index);
             let points = thinned(&curve.recall, &curve.precision);
             let name = format!("{} {:.2}", class.name, class.voc10.unwrap_or(0.0));
@@ -182,7 +191,7 @@ pub fn plot_curves(accuracy: &Accuracy, path: &Path) -> anyhow::Result<()> {
     drawn(&root).map_err(|error| anyhow!("draw {}: {error}", path.display()))
 }
 
-/// The points of a curve that are farther apart than the plot can show.
+/// The points of a curve, without those that are closer to the one before than the plot can show.
 fn thinned(recall: &[f64], precision: &[f64]) -> Vec<(f64, f64)> {
     const STEP: f64 = 0.002;
     let mut points: Vec<(f64, f64)> = Vec::new();
@@ -195,31 +204,31 @@ fn thinned(recall: &[f64], precision: &[f64]) -> Vec<(f64, f64)> {
     points
 }
 
-/// What is kept of an epoch.
+/// The loss and the accuracy of an epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EpochLine {
-    /// Counted from 1.
+pub struct EpochMetrics {
+    /// The number of the epoch, from 1.
     pub epoch: usize,
-    /// The mean loss of its steps.
+    /// The mean loss over its steps.
     pub loss: f64,
-    /// The mean average precision at an overlap of 0.5 after it, 0 to 1, on pictures that are not trained on.
+    /// The mean average precision at an IoU of 0.5 on the validation pictures, 0 to 1.
     pub map: f64,
-    /// As [`map`](Self::map), the mean over the overlaps from 0.5 to 0.95.
+    /// As [`map`](Self::map), the mean over ten IoU thresholds from 0.5 to 0.95.
     pub map_strict: f64,
 }
 
-impl EpochLine {
-    /// What the best epoch has most of: both average precisions. The first by itself is 1 on an easy set, long before
-    /// the boxes fit and the scores are high.
+impl EpochMetrics {
+    /// The number that is highest for the best epoch. Both average precisions count: on an easy data set, `map` alone
+    /// reaches 1 long before the boxes fit and the scores are high.
     #[must_use]
     pub fn quality(&self) -> f64 {
         self.map + self.map_strict
     }
 }
 
-/// The best of a run's epochs, the first of equals.
+/// The best epoch of a run, the first of equals.
 #[must_use]
-pub fn best(epochs: &[EpochLine]) -> Option<&EpochLine> {
+pub fn best(epochs: &[EpochMetrics]) -> Option<&EpochMetrics> {
     epochs.iter().reduce(|best, epoch| {
         if epoch.quality() > best.quality() {
             epoch
@@ -229,21 +238,22 @@ pub fn best(epochs: &[EpochLine]) -> Option<&EpochLine> {
     })
 }
 
-/// Blue, and vermilion: they differ for everybody (Okabe and Ito).
+/// Blue and vermilion, which colour-blind people can tell apart (Okabe and Ito 2008).
 const LOSS: RGBColor = RGBColor(0, 114, 178);
 const MAP: RGBColor = RGBColor(213, 94, 0);
 
-/// Into so many parts the grid divides both axes of a run's plot.
+/// The number of parts into which the grid divides both vertical axes of a run's plot.
 const PARTS: u32 = 5;
 
-/// What is left free above the highest value, as a share of the axis: a mark there has its text above it.
+/// The free space above the highest tick, as a share of the axis: the text of a mark there is above it.
 const HEADROOM: f64 = 0.08;
 
-/// Draws the loss and the accuracy of a run's epochs, which stand in order, and marks the best one, the first of equals. Without epochs nothing is written.
+/// Draws the loss and the accuracy of a run's epochs as SVG, and marks the best epoch. `epochs` is in order. Without
+/// epochs nothing is written.
 ///
 /// # Errors
-/// Where the file cannot be written.
-pub fn plot_run(epochs: &[EpochLine], path: &Path) -> anyhow::Result<()> {
+/// If the file cannot be written.
+pub fn plot_run(epochs: &[EpochMetrics], path: &Path) -> anyhow::Result<()> {
     let Some(best) = best(epochs) else {
         return Ok(());
     };
@@ -260,8 +270,8 @@ pub fn plot_run(epochs: &[EpochLine], path: &Path) -> anyhow::Result<()> {
 
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
-/// What the curves and the mark mean, in one line above them.
-fn draw_key(area: &DrawingArea<SVGBackend, Shift>, best: &EpochLine) -> Drawn {
+/// The key: the meaning of the curves and of the mark, in one line above them.
+fn draw_key(area: &DrawingArea<SVGBackend, Shift>, best: &EpochMetrics) -> Drawn {
     const MIDDLE: i32 = 20;
     let style = text(HPos::Left, VPos::Center);
     let line = |x: i32, colour: RGBColor| {
@@ -282,19 +292,18 @@ fn draw_key(area: &DrawingArea<SVGBackend, Shift>, best: &EpochLine) -> Drawn {
 
 fn draw_epochs(
     area: &DrawingArea<SVGBackend, Shift>,
-    epochs: &[EpochLine],
-    best: &EpochLine,
+    epochs: &[EpochMetrics],
+    best: &EpochMetrics,
 ) -> Drawn {
     let x = || Axis::epochs(epochs[0].epoch, epochs[epochs.len() - 1].epoch);
-    let losses = epochs.iter().map(|epoch| epoch.loss);
-    let most = losses.fold(0.0, f64::max);
+    let highest_loss = epochs.iter().map(|epoch| epoch.loss).fold(0.0, f64::max);
     let mut chart = ChartBuilder::on(area)
         .margin(12)
         .margin_top(0)
         .x_label_area_size(40)
         .y_label_area_size(54)
         .right_y_label_area_size(54)
-        .build_cartesian_2d(x(), Axis::up_to(most))?
+        .build_cartesian_2d(x(), Axis::up_to(highest_loss))?
         .set_secondary_coord(x(), Axis::up_to(1.0));
     chart
         .configure_mesh()
@@ -313,9 +322,10 @@ fn draw_epochs(
         .label_style(("sans-serif", 13))
         .axis_desc_style(("sans-serif", 14))
         .draw()?;
-    let points = |value: fn(&EpochLine) -> f64| {
-        let point = move |epoch: &EpochLine| (epoch.epoch as f64, value(epoch));
-        epochs.iter().map(point)
+    let points = |value: fn(&EpochMetrics) -> f64| {
+        epochs
+            .iter()
+            .map(move |epoch| (epoch.epoch as f64, value(epoch)))
     };
     let (loss, map) = (points(|epoch| epoch.loss), points(|epoch| epoch.map));
     chart.draw_series(LineSeries::new(loss.clone(), LOSS.stroke_width(2)))?;
@@ -345,26 +355,26 @@ struct Axis {
 }
 
 impl Axis {
-    /// At most 15 of the epochs have ticks: each of them, or the multiples of a round number.
+    /// Ticks for every epoch or for the multiples of a round number, at most 15.
     fn epochs(first: usize, last: usize) -> Self {
         let round = (0..18).flat_map(|power| [1, 2, 5].map(|digit| digit * 10usize.pow(power)));
         let mut multiples = round.map(|step| (first.next_multiple_of(step)..=last).step_by(step));
         let few = multiples.find(|epochs| epochs.clone().count() <= 15);
         let ticks = few.into_iter().flatten();
-        // Room for the mark of the first or the last.
-        let beyond = ((last - first) as f64 * 0.03).max(0.5);
+        // Room for a mark at the first or the last epoch.
+        let margin = ((last - first) as f64 * 0.03).max(0.5);
         Self {
-            range: first as f64 - beyond..last as f64 + beyond,
+            range: first as f64 - margin..last as f64 + margin,
             ticks: ticks.map(|epoch| epoch as f64).collect(),
         }
     }
 
-    /// From 0, with [`PARTS`] parts that are round numbers and together have a place for `most`, and [`HEADROOM`].
-    fn up_to(most: f64) -> Self {
-        let least = (most / f64::from(PARTS)).max(1e-6);
-        let power = 10f64.powf(least.log10().floor());
+    /// From 0 to `highest` or a little more, in [`PARTS`] parts of a round size, and [`HEADROOM`].
+    fn up_to(highest: f64) -> Self {
+        let min_part = (highest / f64::from(PARTS)).max(1e-6);
+        let power = 10f64.powf(min_part.log10().floor());
         let digits = [1.0, 2.0, 2.5, 5.0, 10.0];
-        let round = digits.iter().find(|digit| *digit * power >= least);
+        let round = digits.iter().find(|digit| *digit * power >= min_part);
         let part = round.unwrap_or(&10.0) * power;
         Self {
             range: 0.0..part * f64::from(PARTS) * (1.0 + HEADROOM),
@@ -395,7 +405,7 @@ impl Ranged for Axis {
     }
 }
 
-/// Colours that differ from their neighbours: the golden angle apart.
+/// The colour of a curve. Neighbours differ most: their hues are the golden angle apart.
 fn colour(index: usize) -> HSLColor {
     let hue = (0.58 + index as f64 * 0.381_966).fract();
     HSLColor(hue, 0.75, if index.is_multiple_of(2) { 0.42 } else { 0.55 })
@@ -405,49 +415,44 @@ fn colour(index: usize) -> HSLColor {
 mod tests {
     use super::*;
     use crate::evaluation::{Set, summarise};
-    use crate::measure::{Found, Truth};
+    use crate::measure::{Detection, GroundTruth};
 
-    const PLACE: [f64; 4] = [0.0, 0.0, 10.0, 10.0];
+    const BOX: [f64; 4] = [0.0, 0.0, 10.0, 10.0];
 
-    fn found(picture: usize, class: usize, score: f64) -> Found {
-        Found {
+    fn detection((picture, class, score): (usize, usize, f64)) -> Detection {
+        Detection {
             picture,
             class,
-            corners: PLACE,
+            corners: BOX,
             score,
         }
     }
 
-    fn epochs(maps: &[f64]) -> Vec<EpochLine> {
-        let line = |(index, map): (usize, &f64)| EpochLine {
+    fn epochs(maps: &[f64]) -> Vec<EpochMetrics> {
+        let metrics = |(index, map): (usize, &f64)| EpochMetrics {
             epoch: index + 1,
             loss: 1.0 / (index + 1) as f64,
             map: *map,
             map_strict: 0.0,
         };
-        maps.iter().enumerate().map(line).collect()
+        maps.iter().enumerate().map(metrics).collect()
     }
 
     #[test]
-    fn a_fitted_class_has_its_own_precision_and_recall_at_the_threshold() {
-        let truth = |picture, class| Truth {
+    fn each_class_in_the_table_of_fit_has_its_own_precision_and_recall_at_the_threshold() {
+        let truth = |picture, class| GroundTruth {
             picture,
             class,
-            corners: PLACE,
+            corners: BOX,
             ignored: false,
         };
         let set = Set {
             classes: ["Bär", "cat"].map(str::to_owned).to_vec(),
             pictures: vec!["a.png".into(), "b.png".into()],
-            truths: vec![truth(0, 0), truth(1, 0), truth(1, 1)],
+            ground_truths: vec![truth(0, 0), truth(1, 0), truth(1, 1)],
         };
-        // One of two bears, and one that is none; a cat that is less sure than the threshold.
-        let finds = [
-            found(0, 0, 0.9),
-            found(0, 0, 0.8),
-            found(1, 0, 0.3),
-            found(1, 1, 0.4),
-        ];
+        // For bears, a true and a false positive at the threshold, and a true positive below. For cats, one below.
+        let detections = [(0, 0, 0.9), (0, 0, 0.8), (1, 0, 0.3), (1, 1, 0.4)].map(detection);
         let expected = "\
 class  objects  AP@0.5  AP@0.5:0.95  precision  recall
 Bär          2   0.835        0.835      0.500   0.500
@@ -455,7 +460,7 @@ cat          1   1.000        1.000          -   0.000
 mean         3   0.917        0.917      0.500   0.250
 At the threshold 0.50 (the best F1): precision 0.50, recall 0.33.
 ";
-        assert_eq!(fitted(&summarise(&set, &finds, 0.5)), expected);
+        assert_eq!(fitted(&summarise(&set, &detections, 0.5)), expected);
     }
 
     #[test]
@@ -468,13 +473,13 @@ At the threshold 0.50 (the best F1): precision 0.50, recall 0.33.
             .lines()
             .map(|line| line.chars().count())
             .collect();
-        // A name, a number of two digits, four of five characters, and two spaces before each.
+        // A name, a number of two digits, four numbers of five characters, and two spaces before each number.
         assert_eq!(lines, [40 + 4 + 4 * 7; 2]);
         assert!(rows[0][0].ends_with("ä…"));
     }
 
     #[test]
-    fn the_first_of_the_most_accurate_epochs_is_marked_also_if_it_is_the_only_one() {
+    fn the_first_of_the_most_accurate_epochs_is_marked_even_if_it_is_the_only_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.svg");
         for (maps, text) in [

@@ -1,5 +1,5 @@
-//! A contact sheet: validation pictures with what was found, missed and invented. People see mistakes in their labels
-//! there first.
+//! Draws a contact sheet: validation pictures with their found, missed and wrong boxes. It is where people first notice
+//! mistakes in their labels.
 
 use std::path::Path;
 
@@ -13,54 +13,59 @@ use ssd_detector::boxes::Corners;
 use super::Set;
 use crate::data;
 use crate::measure::voc::{self, Verdict};
-use crate::measure::{Box4, Found, Truth};
+use crate::measure::{Box4, Detection, GroundTruth};
 
-/// The most pictures on a sheet.
-const MOST: usize = 24;
-/// The most pictures side by side.
-const MOST_COLUMNS: usize = 4;
+/// The maximum number of pictures on a sheet.
+const MAX_PICTURES: usize = 24;
+/// The maximum number of pictures in a row.
+const MAX_COLUMNS: usize = 4;
 
-/// Width and height of a picture on the sheet, in pixels, as all lengths here: it is scaled to fit, and centred.
+/// The width and height of a tile, in pixels, as all lengths here. A picture is scaled to fit its tile, and centred.
 const TILE: (u32, u32) = (400, 300);
-/// Around tiles.
+/// The space around tiles.
 const GAP: u32 = 16;
-/// A line of text, and what it takes with the space below it.
+/// The height of text, and that of a line with the space below the text.
 const TEXT: u32 = 16;
 const LINE: u32 = 20;
-/// A line of the key.
+/// The height of a line of the key.
 const KEY: u32 = 28;
 
 const GROUND: Rgb<u8> = Rgb([32, 32, 34]);
 const INK: Rgb<u8> = Rgb([232, 232, 232]);
 
-// Red is dark and orange is light for everybody; besides, lines and labels differ.
+// Colour-blind people see red as dark and orange as light. Lines and labels differ too.
 const FOUND: Rgb<u8> = Rgb([0, 200, 110]);
 const MISSED: Rgb<u8> = Rgb([214, 20, 40]);
 const WRONG: Rgb<u8> = Rgb([255, 165, 0]);
 const IGNORED: Rgb<u8> = Rgb([190, 190, 190]);
 
-/// What the boxes mean.
-const MEANING: [(Rgb<u8>, Line, &str); 4] = [
+/// The key: the colour, the line and the meaning of each kind of box.
+const KINDS: [(Rgb<u8>, Line, &str); 4] = [
     (FOUND, Line::Solid, "found: detected as labelled"),
     (MISSED, Line::Dashed, "missed: labelled, not detected"),
     (WRONG, Line::Solid, "wrong: detected, no such label"),
     (IGNORED, Line::Thin, "difficult or a crowd: not counted"),
 ];
 
-/// Writes a JPEG with up to 24 pictures of the set, those with the most mistakes first. A mistake is an object that is
-/// not found, or a wrong detection, among the detections with a score of `threshold` or more. Without pictures nothing
-/// is written.
+/// Writes a JPEG with up to 24 pictures of the set, those with the most mistakes first. Mistakes are missed objects and
+/// false positives among the detections with a score of `threshold` or more, 0 to 1. Without pictures nothing is
+/// written.
 ///
 /// # Errors
-/// Where a picture cannot be read, or the file cannot be written.
-pub fn draw(set: &Set, found: &[Found], threshold: f64, path: &Path) -> anyhow::Result<()> {
+/// If a picture cannot be decoded, or the file cannot be written.
+pub fn draw(
+    set: &Set,
+    detections: &[Detection],
+    threshold: f64,
+    path: &Path,
+) -> anyhow::Result<()> {
     const QUALITY: u8 = 90;
     if set.pictures.is_empty() {
         return Ok(());
     }
-    let mut pictures = judged(set, found, threshold);
+    let mut pictures = judged(set, detections, threshold);
     pictures.sort_by_key(|picture| std::cmp::Reverse(picture.mistakes()));
-    pictures.truncate(MOST);
+    pictures.truncate(MAX_PICTURES);
     let sheet = compose(set, &pictures, threshold)?;
     let mut jpeg = Vec::new();
     sheet
@@ -69,56 +74,60 @@ pub fn draw(set: &Set, found: &[Found], threshold: f64, path: &Path) -> anyhow::
         .with_context(|| format!("write {}", path.display()))
 }
 
-/// What became of the objects and the detections of a picture.
+/// The objects and the detections of a picture, by how they count.
 #[derive(Debug, Default)]
 struct Judged {
-    /// Which picture of the set.
+    /// The index of the picture in the set.
     picture: usize,
-    found: Vec<Found>,
-    missed: Vec<Truth>,
-    wrong: Vec<Found>,
-    ignored: Vec<Truth>,
+    found: Vec<Detection>,
+    missed: Vec<GroundTruth>,
+    wrong: Vec<Detection>,
+    ignored: Vec<GroundTruth>,
 }
 
-/// Every picture of the set, in its order.
-fn judged(set: &Set, found: &[Found], threshold: f64) -> Vec<Judged> {
+/// The pictures of the set, in its order.
+fn judged(set: &Set, detections: &[Detection], threshold: f64) -> Vec<Judged> {
     let mut pictures = vec![(Vec::new(), Vec::new()); set.pictures.len()];
-    for truth in &set.truths {
+    for truth in &set.ground_truths {
         pictures[truth.picture].0.push(*truth);
     }
-    for detection in found.iter().filter(|found| found.score >= threshold) {
+    for detection in detections.iter().filter(|one| one.score >= threshold) {
         pictures[detection.picture].1.push(*detection);
     }
-    let judge = |(picture, (truths, found)): (usize, &(Vec<_>, Vec<_>))| {
-        Judged::new(picture, truths, found, set.classes.len())
+    let judge = |(picture, (truths, detections)): (usize, &(Vec<_>, Vec<_>))| {
+        Judged::new(picture, truths, detections, set.classes.len())
     };
     pictures.iter().enumerate().map(judge).collect()
 }
 
 impl Judged {
-    fn new(picture: usize, truths: &[Truth], found: &[Found], classes: usize) -> Self {
+    fn new(
+        picture: usize,
+        truths: &[GroundTruth],
+        detections: &[Detection],
+        classes: usize,
+    ) -> Self {
         let mut judged = Self {
             picture,
             ..Self::default()
         };
-        let mut missed: Vec<bool> = truths.iter().map(|truth| !truth.ignored).collect();
+        let mut is_found = vec![false; truths.len()];
         for class in 0..classes {
-            for (index, verdict) in voc::judge(truths, found, class) {
-                let detection = found[index];
+            for (index, verdict) in voc::judge(truths, detections, class) {
                 match verdict {
-                    Verdict::Right(object) => {
-                        missed[object] = false;
-                        judged.found.push(detection);
+                    Verdict::TruePositive(object) => {
+                        is_found[object] = true;
+                        judged.found.push(detections[index]);
                     }
-                    Verdict::Wrong => judged.wrong.push(detection),
-                    Verdict::Left => {}
+                    Verdict::FalsePositive => judged.wrong.push(detections[index]),
+                    Verdict::Ignored => {}
                 }
             }
         }
-        for (truth, missed) in truths.iter().zip(missed) {
+        for (truth, is_found) in truths.iter().zip(is_found) {
             if truth.ignored {
                 judged.ignored.push(*truth);
-            } else if missed {
+            } else if !is_found {
                 judged.missed.push(*truth);
             }
         }
@@ -140,8 +149,8 @@ impl Judged {
 
     /// The boxes in the picture's own pixels, mistakes first.
     fn marks(&self, classes: &[String]) -> Vec<Mark> {
-        let mark = |(colour, line, _): (Rgb<u8>, Line, &str), place: &Box4, label, ending| {
-            let [x1, y1, x2, y2] = place.map(|side| side as f32);
+        let mark = |(colour, line, _): (Rgb<u8>, Line, &str), corners: &Box4, label, ending| {
+            let [x1, y1, x2, y2] = corners.map(|side| side as f32);
             Mark {
                 corners: Corners { x1, y1, x2, y2 },
                 colour,
@@ -150,21 +159,22 @@ impl Judged {
                 ending,
             }
         };
-        let [right, missing, wrong, ignored] = MEANING;
-        // Downwards, as the server writes it.
-        let score = |found: &Found| format!(" {} %", (found.score as f32 * 100.0).floor());
+        let [found, missed, wrong, ignored] = KINDS;
+        // Rounded down, as the server does.
+        let score =
+            |detection: &Detection| format!(" {} %", (detection.score as f32 * 100.0).floor());
         let mut marks = Vec::new();
         for truth in &self.missed {
             let label = format!("missed: {}", classes[truth.class]);
-            marks.push(mark(missing, &truth.corners, label, String::new()));
+            marks.push(mark(missed, &truth.corners, label, String::new()));
         }
-        for found in &self.wrong {
-            let label = format!("wrong: {}", classes[found.class]);
-            marks.push(mark(wrong, &found.corners, label, score(found)));
+        for detection in &self.wrong {
+            let label = format!("wrong: {}", classes[detection.class]);
+            marks.push(mark(wrong, &detection.corners, label, score(detection)));
         }
-        for found in &self.found {
-            let label = classes[found.class].clone();
-            marks.push(mark(right, &found.corners, label, score(found)));
+        for detection in &self.found {
+            let label = classes[detection.class].clone();
+            marks.push(mark(found, &detection.corners, label, score(detection)));
         }
         for truth in &self.ignored {
             marks.push(mark(ignored, &truth.corners, String::new(), String::new()));
@@ -172,7 +182,7 @@ impl Judged {
         marks
     }
 
-    /// The picture and its boxes as large as a tile.
+    /// The picture and its boxes, scaled to a tile.
     fn tile(&self, set: &Set) -> anyhow::Result<RgbImage> {
         let picture = data::pixels(&set.pictures[self.picture])?;
         let (width, height) = (picture.width() as f32, picture.height() as f32);
@@ -198,7 +208,7 @@ impl Judged {
     }
 }
 
-/// Where things are on a sheet of so many pictures.
+/// Where the tiles and the key are on a sheet.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
     columns: u32,
@@ -206,8 +216,9 @@ struct Layout {
 }
 
 impl Layout {
+    /// The layout of a number of pictures, at least one.
     fn of(pictures: usize) -> Self {
-        let columns = pictures.min(MOST_COLUMNS);
+        let columns = pictures.min(MAX_COLUMNS);
         Self {
             columns: columns as u32,
             rows: pictures.div_ceil(columns) as u32,
@@ -227,7 +238,7 @@ impl Layout {
         GAP + column * (TILE.0 + GAP)
     }
 
-    /// The left top corner of a line of the key, which has as many columns as there are of tiles.
+    /// The left top corner of a line of the key. The key has the columns of the tiles.
     fn key(self, index: u32) -> (u32, u32) {
         let row = index / self.columns;
         (Self::left(index % self.columns), GAP + LINE + row * KEY)
@@ -235,7 +246,7 @@ impl Layout {
 
     /// The left top corner of a tile. Two lines of text are below it.
     fn tile(self, index: u32) -> (u32, u32) {
-        let key = (MEANING.len() as u32).div_ceil(self.columns) * KEY;
+        let key = (KINDS.len() as u32).div_ceil(self.columns) * KEY;
         let row = index / self.columns;
         let top = GAP + LINE + key + GAP + row * (TILE.1 + 2 * LINE + GAP);
         (Self::left(index % self.columns), top)
@@ -264,11 +275,11 @@ fn compose(set: &Set, pictures: &[Judged], threshold: f64) -> anyhow::Result<Rgb
     Ok(sheet)
 }
 
-/// A box for each meaning, with the meaning beside it.
+/// Draws a box of each kind, with its meaning beside it.
 fn draw_key(sheet: &mut RgbImage, layout: Layout) {
     const SAMPLE: u32 = 44;
     let mut marks = Vec::new();
-    for (index, (colour, line, text)) in (0..).zip(MEANING) {
+    for (index, (colour, line, text)) in (0..).zip(KINDS) {
         let (left, top) = layout.key(index);
         marks.push(Mark {
             corners: corners((left, top + 4), SAMPLE, KEY - 8),
@@ -300,10 +311,11 @@ fn corners((left, top): (u32, u32), width: u32, height: u32) -> Corners {
 mod tests {
     use super::*;
 
-    const OWN: Rgb<u8> = Rgb([90, 110, 130]);
+    /// The colour of the pictures.
+    const PLAIN: Rgb<u8> = Rgb([90, 110, 130]);
 
-    fn truth(picture: usize, corners: Box4) -> Truth {
-        Truth {
+    fn truth(picture: usize, corners: Box4) -> GroundTruth {
+        GroundTruth {
             picture,
             class: 0,
             corners,
@@ -311,8 +323,8 @@ mod tests {
         }
     }
 
-    fn found(picture: usize, corners: Box4, score: f64) -> Found {
-        Found {
+    fn detection((picture, corners, score): (usize, Box4, f64)) -> Detection {
+        Detection {
             picture,
             class: 0,
             corners,
@@ -321,17 +333,17 @@ mod tests {
     }
 
     /// Pictures with twice a tile's sides, all of one colour.
-    fn set(folder: &Path, pictures: usize, truths: Vec<Truth>) -> Set {
+    fn set(folder: &Path, pictures: usize, ground_truths: Vec<GroundTruth>) -> Set {
         let path = |picture: usize| {
             let path = folder.join(format!("{picture}.png"));
-            let pixels = RgbImage::from_pixel(2 * TILE.0, 2 * TILE.1, OWN);
+            let pixels = RgbImage::from_pixel(2 * TILE.0, 2 * TILE.1, PLAIN);
             pixels.save(&path).unwrap();
             path
         };
         Set {
             classes: vec!["raccoon".to_owned()],
             pictures: (0..pictures).map(path).collect(),
-            truths,
+            ground_truths,
         }
     }
 
@@ -339,16 +351,13 @@ mod tests {
     const RIGHT: Box4 = [460.0, 100.0, 740.0, 500.0];
 
     #[test]
-    fn pictures_with_more_mistakes_come_first_with_what_was_found_missed_and_wrong_in_its_colour() {
+    fn pictures_with_more_mistakes_come_first_and_found_missed_and_wrong_boxes_have_their_colours()
+    {
         let folder = tempfile::tempdir().unwrap();
         let set = set(folder.path(), 2, vec![truth(0, LEFT), truth(1, LEFT)]);
-        // In the second picture the object is missed; what is found there is none, and what is less sure does not count.
-        let finds = [
-            found(0, LEFT, 0.9),
-            found(1, RIGHT, 0.8),
-            found(1, LEFT, 0.4),
-        ];
-        let mut pictures = judged(&set, &finds, 0.5);
+        // In the second picture the object is missed: its detection is below the threshold, and the other is wrong.
+        let detections = [(0, LEFT, 0.9), (1, RIGHT, 0.8), (1, LEFT, 0.4)].map(detection);
+        let mut pictures = judged(&set, &detections, 0.5);
         pictures.sort_by_key(|picture| std::cmp::Reverse(picture.mistakes()));
         let captions: Vec<_> = pictures.iter().map(Judged::caption).collect();
         assert_eq!(
@@ -364,24 +373,28 @@ mod tests {
         assert_eq!(at(0, 169, 249), MISSED);
         assert_eq!(at(0, 369, 240), WRONG);
         assert_eq!(at(1, 169, 240), FOUND);
-        assert_eq!(at(1, 369, 240), OWN);
-        let lower_edge = |tile: u32, left: u32| {
+        assert_eq!(at(1, 369, 240), PLAIN);
+        let gaps_in_lower_edge = |tile: u32, left: u32| {
             let pixels = (left..left + 140).map(|x| at(tile, x, 249));
-            pixels.filter(|pixel| *pixel == OWN).count()
+            pixels.filter(|pixel| *pixel == PLAIN).count()
         };
-        assert!(lower_edge(0, 30) > 40, "what is missed has a dashed line");
-        assert_eq!((lower_edge(0, 230), lower_edge(1, 30)), (0, 0));
+        assert!(gaps_in_lower_edge(0, 30) > 40, "a missed box is dashed");
+        assert_eq!(
+            (gaps_in_lower_edge(0, 230), gaps_in_lower_edge(1, 30)),
+            (0, 0)
+        );
     }
 
     #[test]
-    fn an_object_that_is_found_twice_is_one_found_and_one_wrong_and_of_two_in_one_place_one_is_missed()
-     {
-        let twice = [found(0, LEFT, 0.9), found(0, LEFT, 0.8)];
-        let judged = |truths: &[Truth], found: &[Found]| Judged::new(0, truths, found, 1).caption();
+    fn two_detections_of_an_object_are_one_found_and_one_wrong_and_a_detection_finds_one_object() {
+        let twice = [(0, LEFT, 0.9), (0, LEFT, 0.8)].map(detection);
+        let caption = |truths: &[GroundTruth], detections: &[Detection]| {
+            Judged::new(0, truths, detections, 1).caption()
+        };
         let object = truth(0, LEFT);
-        assert_eq!(judged(&[object], &twice), "1 found, 0 missed, 1 wrong");
+        assert_eq!(caption(&[object], &twice), "1 found, 0 missed, 1 wrong");
         assert_eq!(
-            judged(&[object, object], &twice[..1]),
+            caption(&[object, object], &twice[..1]),
             "1 found, 1 missed, 0 wrong"
         );
     }
@@ -390,13 +403,13 @@ mod tests {
     fn a_difficult_object_is_neither_missed_nor_is_its_detection_wrong() {
         let mut difficult = truth(0, LEFT);
         difficult.ignored = true;
-        let judged = Judged::new(0, &[difficult], &[found(0, LEFT, 0.9)], 1);
+        let judged = Judged::new(0, &[difficult], &[detection((0, LEFT, 0.9))], 1);
         assert_eq!(judged.caption(), "0 found, 0 missed, 0 wrong");
         assert_eq!(judged.ignored, [difficult]);
     }
 
     #[test]
-    fn the_file_is_a_jpeg_of_24_pictures_at_most_and_is_not_written_for_none() {
+    fn the_file_is_a_jpeg_with_at_most_24_pictures_and_is_not_written_without_pictures() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sheet.jpg");
         draw(&set(folder.path(), 0, Vec::new()), &[], 0.5, &path).unwrap();

@@ -1,10 +1,10 @@
-//! Batches of augmented pictures, prepared on a thread of their own while the network learns.
+//! Prepares batches of augmented pictures on a thread of its own, ahead of the training.
 //!
-//! Everything in batch `step` follows from the seed and `step`: a run that is resumed there sees the same
-//! pictures as one that never stopped.
+//! The batch of a step depends only on the seed and the number of the step: a resumed run gets the same batches as an
+//! uninterrupted one.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -19,76 +19,67 @@ use tch::{Device, TchError, Tensor};
 use super::Joined;
 use super::augment::augment;
 use super::random::Random;
-use super::targets::{Truth, assign};
-use crate::data;
+use super::targets::assign;
+use crate::data::{self, Labelled};
 
-/// Batches prepared ahead.
+/// The number of batches that are prepared ahead.
 const AHEAD: usize = 3;
-/// A picture is augmented from a copy whose longest side has so many pixels at most: twice what the network sees, as
-/// crops need.
-const LONGEST_SIDE: u32 = 640;
-/// The quality of the copies, 1 to 100.
+/// The longest side of the copy from which a large picture is augmented, in pixels. It is twice the side of the
+/// network's input, for crops of half a picture.
+const MAX_SIDE: u32 = 640;
+/// The JPEG quality of the copies, 1 to 100.
 const QUALITY: u8 = 95;
-/// The copies are kept up to so many bytes in all: some thousands. Other large pictures are read again each time.
-const KEPT_BYTES: usize = 256 << 20;
-/// Streams of random numbers: from here on one augments each sample; below, one orders each epoch.
+/// The maximum size of all cached copies, enough for some thousands. Other large pictures are decoded again each time.
+const CACHE_BYTES: usize = 256 << 20;
+/// The first stream of random numbers that augments a sample. The streams below shuffle the epochs.
 const AUGMENTING: u64 = 1 << 40;
 
-/// A picture to learn from.
-#[derive(Debug, Clone)]
-pub struct Example {
-    /// The file.
-    pub path: PathBuf,
-    /// What is in it, classes from 1.
-    pub truths: Vec<Truth>,
-}
-
-/// What the batches of a run are made of.
+/// The training pictures, and how they are divided into batches.
 #[derive(Debug, Clone)]
 pub struct Samples {
-    /// All pictures; one at least.
-    pub examples: Arc<Vec<Example>>,
-    /// Whose input and priors they are for.
+    /// The training pictures, at least one.
+    pub pictures: Arc<Vec<Labelled>>,
+    /// The family of the network, which decides the input and the prior boxes.
     pub family: &'static Family,
-    /// Pictures in a batch.
+    /// The number of pictures in a batch.
     pub batch: usize,
-    /// Of everything that is left to chance.
+    /// The seed of shuffling and augmentation.
     pub seed: u64,
 }
 
 impl Samples {
-    /// Steps in which every picture is seen once, but for the last ones that a batch is filled up with.
+    /// The number of steps of an epoch. The last batch is filled up with pictures from the start of the epoch.
     #[must_use]
     pub fn steps_per_epoch(&self) -> usize {
-        self.examples.len().div_ceil(self.batch).max(1)
+        self.pictures.len().div_ceil(self.batch).max(1)
     }
 }
 
-/// A batch of pictures, with what the network should say of them.
+/// A batch of pictures, and the targets of the network for them.
 #[derive(Debug)]
 pub struct Batch {
-    /// N x 3 x side x side, normalised.
+    /// The input: N x 3 x side x side, normalised as the family does, f32.
     pub pictures: Tensor,
-    /// The class of each prior box, N x priors, i64: 0 is background, -1 is left out.
+    /// The target class of each prior box: N x priors, i64. 0 is the background, -1 is ignored.
     pub classes: Tensor,
-    /// The offsets of each prior box, N x priors x 4, in the order of the network's family.
+    /// The target offsets of each prior box: N x priors x 4, f32, in the order of the network's family.
     pub offsets: Tensor,
 }
 
 impl Batch {
-    /// Matched prior boxes, at least 1.
+    /// The number of matched prior boxes, at least 1.
     ///
     /// # Errors
-    /// Where libtorch fails.
+    /// If libtorch fails.
     pub fn matched(&self) -> Result<f64, TchError> {
         let matched = self.classes.f_gt(0)?.f_sum(tch::Kind::Int64)?;
         Ok(matched.f_int64_value(&[])?.max(1) as f64)
     }
 
-    /// The batch in parts of so many pictures, which must divide it.
+    /// Divides the batch into parts of `pictures` pictures, which must divide its size.
     ///
     /// # Errors
-    /// Where libtorch fails.
+    /// If libtorch fails.
     pub fn split(&self, pictures: usize) -> Result<Vec<Self>, TchError> {
         let each = pictures as i64;
         let parts = self.classes.size()[0] / each;
@@ -106,7 +97,7 @@ impl Batch {
     /// The batch on a device.
     ///
     /// # Errors
-    /// Where libtorch fails.
+    /// If libtorch fails.
     pub fn on(&self, device: Device) -> Result<Self, TchError> {
         Ok(Self {
             pictures: self.pictures.f_to_device(device)?,
@@ -116,27 +107,27 @@ impl Batch {
     }
 }
 
-/// The batches of a run from some step on.
+/// The batches of a run, in order.
 #[derive(Debug)]
 pub struct Batches {
     receiver: Receiver<anyhow::Result<Batch>>,
-    // After the channel, whose end ends it.
+    // Dropped after the channel, whose end makes the thread return.
     _thread: Joined,
 }
 
 impl Batches {
-    /// Starts preparing the batches from `step` on.
+    /// Starts a thread that prepares the batches from step `first` on.
     ///
     /// # Errors
-    /// Where no thread can be started.
-    pub fn from(samples: Samples, step: usize) -> anyhow::Result<Self> {
+    /// If the thread cannot be started.
+    pub fn from(samples: Samples, first: usize) -> anyhow::Result<Self> {
         let (sender, receiver) = sync_channel(AHEAD);
         let thread = std::thread::Builder::new()
             .name("batches".to_owned())
             .spawn(move || {
                 tch::set_num_threads(1);
                 let mut loader = Loader::new(samples);
-                for step in step.. {
+                for step in first.. {
                     if sender.send(loader.batch(step)).is_err() {
                         break;
                     }
@@ -149,24 +140,24 @@ impl Batches {
         })
     }
 
-    /// The next batch.
+    /// Waits for the next batch.
     ///
     /// # Errors
-    /// Where a picture cannot be read.
+    /// If a picture cannot be decoded, or libtorch fails.
     pub fn take(&mut self) -> anyhow::Result<Batch> {
         self.receiver
             .recv()
-            .context("the thread that prepares pictures has ended")?
+            .context("the thread that prepares pictures ended unexpectedly")?
     }
 }
 
-/// What the thread owns that prepares batches.
+/// The state of the thread that prepares batches.
 struct Loader {
     samples: Samples,
     priors: Vec<Prior>,
-    /// Copies of large pictures, as JPEG.
-    kept: HashMap<usize, Vec<u8>>,
-    bytes: usize,
+    /// Reduced copies of large pictures, as JPEG, by the index of the picture.
+    cache: HashMap<usize, Vec<u8>>,
+    cached_bytes: usize,
     /// An epoch, and the order of its pictures.
     order: (usize, Vec<usize>),
 }
@@ -175,88 +166,89 @@ impl Loader {
     fn new(samples: Samples) -> Self {
         Self {
             priors: samples.family.priors(),
-            kept: HashMap::new(),
-            bytes: 0,
+            cache: HashMap::new(),
+            cached_bytes: 0,
             order: (usize::MAX, Vec::new()),
             samples,
         }
     }
 
     fn batch(&mut self, step: usize) -> anyhow::Result<Batch> {
-        let (each, side) = (self.samples.batch, self.samples.family.preprocessing.side);
-        let (epoch, place) = (
-            step / self.samples.steps_per_epoch(),
-            step % self.samples.steps_per_epoch(),
-        );
-        self.shuffle(epoch);
-        let (mut pictures, mut classes, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
-        for nth in 0..each {
-            let random =
-                &mut Random::new(self.samples.seed, AUGMENTING + (step * each + nth) as u64);
-            let index = self.order.1[(place * each + nth) % self.order.1.len()];
+        let (count, family) = (self.samples.batch, self.samples.family);
+        let side = family.preprocessing.side;
+        let per_epoch = self.samples.steps_per_epoch();
+        self.shuffle(step / per_epoch);
+        let (mut values, mut classes, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
+        for nth in 0..count {
+            let stream = AUGMENTING + (step * count + nth) as u64;
+            let index = self.order.1[(step % per_epoch * count + nth) % self.order.1.len()];
             let picture = self.picture(index)?;
-            let truths = &self.samples.examples[index].truths;
-            let (picture, truths) = augment(&picture, truths, side, random);
-            pictures.extend_from_slice(self.samples.family.preprocessing.input(&picture).values());
-            let targets = assign(&truths, &self.priors);
+            let (augmented, objects) = augment(
+                &picture,
+                &self.samples.pictures[index].objects,
+                side,
+                &mut Random::new(self.samples.seed, stream),
+            );
+            values.extend_from_slice(family.preprocessing.input(&augmented).values());
+            let targets = assign(&objects, &self.priors);
             classes.extend(targets.classes);
             for of_prior in targets.offsets {
-                // In the order in which the network gives them.
                 let mut ordered = [0.0; 4];
-                for (value, at) in of_prior.into_iter().zip(self.samples.family.coder.order) {
+                for (value, at) in of_prior.into_iter().zip(family.coder.order) {
                     ordered[at] = value;
                 }
                 offsets.extend(ordered);
             }
         }
-        let (count, side) = (each as i64, side as i64);
-        let pictures = Tensor::f_from_slice(&pictures)?.f_view([count, side, side, 3])?;
+        let n = count as i64;
         Ok(Batch {
-            pictures: pictures.f_permute([0, 3, 1, 2])?,
-            classes: Tensor::f_from_slice(&classes)?.f_view([count, -1])?,
-            offsets: Tensor::f_from_slice(&offsets)?.f_view([count, -1, 4])?,
+            pictures: Tensor::f_from_slice(&values)?
+                .f_view([n, side as i64, side as i64, 3])?
+                .f_permute([0, 3, 1, 2])?,
+            classes: Tensor::f_from_slice(&classes)?.f_view([n, -1])?,
+            offsets: Tensor::f_from_slice(&offsets)?.f_view([n, -1, 4])?,
         })
     }
 
-    /// Another order for each epoch (Fisher and Yates).
+    /// Shuffles the pictures for an epoch (Fisher and Yates).
     fn shuffle(&mut self, epoch: usize) {
         if self.order.0 == epoch {
             return;
         }
         let random = &mut Random::new(self.samples.seed, epoch as u64);
-        let mut order: Vec<usize> = (0..self.samples.examples.len()).collect();
+        let mut order: Vec<usize> = (0..self.samples.pictures.len()).collect();
         for last in (1..order.len()).rev() {
             order.swap(last, random.below(last + 1));
         }
         self.order = (epoch, order);
     }
 
-    /// A picture, no larger than is needed.
+    /// A picture, reduced to a longest side of 640 pixels if it is larger.
     ///
-    /// A large one always goes through JPEG, kept or not: a resumed run must see the same pixels.
+    /// A reduced picture always goes through JPEG, cached or not: a resumed run must get the same pixels.
     fn picture(&mut self, index: usize) -> anyhow::Result<RgbImage> {
-        if let Some(kept) = self.kept.get(&index) {
-            return decoded(kept);
+        if let Some(jpeg) = self.cache.get(&index) {
+            return decode(jpeg);
         }
-        let picture = data::pixels(&self.samples.examples[index].path)?;
+        let picture = data::pixels(&self.samples.pictures[index].path)?;
         let longest = picture.width().max(picture.height());
-        if longest <= LONGEST_SIDE {
+        if longest <= MAX_SIDE {
             return Ok(picture);
         }
-        let reduce = |side: u32| u64::from(side) * u64::from(LONGEST_SIDE) / u64::from(longest);
+        let reduce = |side: u32| u64::from(side) * u64::from(MAX_SIDE) / u64::from(longest);
         let [width, height] = [picture.width(), picture.height()].map(|side| reduce(side).max(1));
-        let copy = resize(&picture, width as u32, height as u32, FilterType::Triangle);
-        let mut bytes = Vec::new();
-        JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(&copy)?;
-        let copy = decoded(&bytes)?;
-        if self.bytes + bytes.len() <= KEPT_BYTES {
-            self.bytes += bytes.len();
-            self.kept.insert(index, bytes);
+        let reduced = resize(&picture, width as u32, height as u32, FilterType::Triangle);
+        let mut jpeg = Vec::new();
+        JpegEncoder::new_with_quality(&mut jpeg, QUALITY).encode_image(&reduced)?;
+        let copy = decode(&jpeg)?;
+        if self.cached_bytes + jpeg.len() <= CACHE_BYTES {
+            self.cached_bytes += jpeg.len();
+            self.cache.insert(index, jpeg);
         }
         Ok(copy)
     }
 }
 
-fn decoded(copy: &[u8]) -> anyhow::Result<RgbImage> {
-    Ok(image::load_from_memory_with_format(copy, ImageFormat::Jpeg)?.into_rgb8())
+fn decode(jpeg: &[u8]) -> anyhow::Result<RgbImage> {
+    Ok(image::load_from_memory_with_format(jpeg, ImageFormat::Jpeg)?.into_rgb8())
 }

@@ -1,5 +1,5 @@
-//! Everything a run needs to go on, in one safetensors file: parameters, moments, the best weights so
-//! far, and the settings. Random numbers need no state: their streams are numbered by the step.
+//! Stores everything that a run needs to continue in one safetensors file: parameters, moments, the best weights, and
+//! the settings. Random numbers need no state: their streams are numbered by the step.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,55 +11,54 @@ use tch::Tensor;
 
 use super::run::Schedule;
 use super::stored;
-use crate::evaluation::report::EpochLine;
+use crate::evaluation::report::EpochMetrics;
 
-/// What stands before the best weights' names.
+/// The prefix of the names of the best weights.
 const BEST: &str = "best.";
 
-/// What a run is; another one cannot go on from its checkpoint.
+/// The settings of a run. A run with other settings cannot continue from its checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// How the network is trained.
     pub schedule: Schedule,
-    /// Pictures in a batch.
+    /// The number of pictures in a batch.
     pub batch: usize,
-    /// Of everything that is left to chance.
+    /// The seed of the heads, shuffling and augmentation.
     pub seed: u64,
-    /// How many pictures there are to learn from.
+    /// The number of training pictures.
     pub pictures: usize,
-    /// The names of the classes.
+    /// The class names.
     pub classes: Vec<String>,
 }
 
 /// The state of a run after an epoch.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// What run it is.
+    /// The settings of the run.
     pub settings: Settings,
-    /// The epochs that are over.
-    pub history: Vec<EpochLine>,
+    /// The completed epochs.
+    pub history: Vec<EpochMetrics>,
     /// Parameters and moments by name.
     pub state: BTreeMap<String, Tensor>,
-    /// The best weights by name.
+    /// The weights of the best epoch by name.
     pub best: BTreeMap<String, Tensor>,
 }
 
 impl Checkpoint {
-    /// Writes the file; an earlier one is replaced when the new one is whole.
+    /// Writes the file. An earlier file is replaced when the new one is complete.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If the file cannot be written, or libtorch fails.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let best = self.best.iter();
-        let best = best.map(|(name, tensor)| (format!("{BEST}{name}"), tensor));
         let state = self
             .state
             .iter()
-            .map(|(name, tensor)| (name.clone(), tensor));
-        let tensors = state
-            .chain(best)
-            .map(|(name, tensor)| stored(name, tensor, Dtype::F32));
-        let tensors = tensors.collect::<anyhow::Result<Vec<_>>>()?;
+            .map(|(name, tensor)| stored(name.clone(), tensor, Dtype::F32));
+        let best = self
+            .best
+            .iter()
+            .map(|(name, tensor)| stored(format!("{BEST}{name}"), tensor, Dtype::F32));
+        let tensors = state.chain(best).collect::<anyhow::Result<Vec<_>>>()?;
         let metadata = BTreeMap::from([
             ("history".to_owned(), serde_json::to_string(&self.history)?),
             (
@@ -73,13 +72,13 @@ impl Checkpoint {
     /// Reads a file that [`write`](Self::write) wrote.
     ///
     /// # Errors
-    /// Where it cannot be read or is no checkpoint.
+    /// If the file cannot be read, or is not a checkpoint.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let file = StateDict::open(path)?;
-        let no_checkpoint = || format!("{} is no checkpoint of `ssd-train fit`", path.display());
-        let fact = |name: &str| file.metadata().get(name).with_context(no_checkpoint);
-        let settings = serde_json::from_str(fact("settings")?).with_context(no_checkpoint)?;
-        let history = serde_json::from_str(fact("history")?).with_context(no_checkpoint)?;
+        let refusal = || format!("{} is not a checkpoint of `ssd-train fit`", path.display());
+        let entry = |name: &str| file.metadata().get(name).with_context(refusal);
+        let settings = serde_json::from_str(entry("settings")?).with_context(refusal)?;
+        let history = serde_json::from_str(entry("history")?).with_context(refusal)?;
         let (mut state, mut best) = (BTreeMap::new(), BTreeMap::new());
         for tensor in file.tensors() {
             let size: Vec<i64> = tensor.shape().iter().map(|&side| side as i64).collect();
@@ -97,14 +96,12 @@ impl Checkpoint {
         })
     }
 
-    /// Refuses to continue another run.
-    ///
-    /// # Errors
-    /// Where the settings, the classes or the number of pictures differ.
+    /// Refuses to continue a run with other settings, classes or numbers of pictures.
     pub(super) fn check(&self, settings: &Settings) -> anyhow::Result<()> {
         ensure!(
             self.settings == *settings,
-            "the checkpoint is of a run with other settings or pictures ({}): repeat those, or delete it",
+            "the checkpoint belongs to a run with other settings or pictures ({}): use the same ones again, or delete \
+             the checkpoint",
             serde_json::to_string(&self.settings)?
         );
         Ok(())
@@ -116,23 +113,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_figure_of_the_history_is_read_as_it_was_written() {
+    fn every_number_of_the_history_is_read_as_it_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("checkpoint.safetensors");
-        let figure = |epoch: usize| (epoch as f64).sqrt().recip();
-        let history: Vec<EpochLine> = (1..2000)
-            .map(|epoch| EpochLine {
+        let number = |epoch: usize| (epoch as f64).sqrt().recip();
+        let history: Vec<EpochMetrics> = (1..2000)
+            .map(|epoch| EpochMetrics {
                 epoch,
-                loss: figure(epoch),
-                map: figure(epoch + 2000),
-                map_strict: figure(epoch + 4000),
+                loss: number(epoch),
+                map: number(epoch + 2000),
+                map_strict: number(epoch + 4000),
             })
             .collect();
         let written = Checkpoint {
             settings: Settings {
                 schedule: Schedule {
                     epochs: 2000,
-                    learning_rate: figure(7),
+                    learning_rate: number(7),
                     freeze: 0,
                     replicas: 1,
                     patience: 1000,
@@ -148,7 +145,7 @@ mod tests {
         };
         written.write(&path).unwrap();
         let read = Checkpoint::read(&path).unwrap();
-        // Equal figures must stay equal, or a resumed run chooses another best epoch.
+        // Equal numbers must stay equal, or a resumed run chooses another best epoch.
         assert!(read.history == written.history);
         assert_eq!(read.settings, written.settings);
     }

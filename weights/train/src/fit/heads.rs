@@ -1,4 +1,4 @@
-//! The network to begin with: the layers of other weights, and classification heads for new classes.
+//! Makes the network that a run starts from: the layers of other weights, with new classification heads.
 
 use anyhow::Context as _;
 use ssd_detector::family::{Family, Scores};
@@ -6,25 +6,25 @@ use state_dict::{Dtype, NewTensor, StateDict, safetensors_bytes};
 
 use super::random::Random;
 
-/// Deviation of the new heads' weights (Lin et al. 2017, section 4.1).
+/// The standard deviation of the new heads' weights (Lin et al. 2017, section 4.1).
 const DEVIATION: f32 = 0.01;
-/// The score that a head with sigmoids gives everything at first, so that the many background priors do
-/// not drown the few others (Lin et al. 2017, section 3.3).
-const FIRST_SCORE: f32 = 0.01;
-/// The background's first logit of a head with softmax, for the same reason.
-const FIRST_BACKGROUND: f32 = 3.0;
-/// The stream of random numbers that initialisation uses.
+/// The initial score of every class and prior box in a head with sigmoids. A low one keeps the loss of the many
+/// background prior boxes from dominating (Lin et al. 2017, section 3.3).
+const INITIAL_SCORE: f32 = 0.01;
+/// The initial logit of the background in a head with softmax, for the same reason.
+const INITIAL_BACKGROUND_LOGIT: f32 = 3.0;
+/// The stream of random numbers for the initial weights.
 const STREAM: u64 = u64::MAX;
 
-/// `weights` with classification heads of `classes`, the background not counted, and nothing else that
-/// the file says of itself but its family.
+/// `weights` in single precision with random classification heads for `classes` classes and the background. Of the
+/// metadata, only the family is kept.
 ///
 /// # Errors
-/// Where the weights are of no family, or lack a head.
+/// If the weights belong to no known family.
 pub fn replace(weights: &StateDict, classes: usize, seed: u64) -> anyhow::Result<StateDict> {
     let recognised = Family::recognise(weights).with_context(|| {
         format!(
-            "{}: no weights of a known network",
+            "{}: these are not weights of a known network",
             weights.path().display()
         )
     })?;
@@ -39,27 +39,27 @@ pub fn replace(weights: &StateDict, classes: usize, seed: u64) -> anyhow::Result
         };
         let head = heads.iter().find_map(|(head, boxes)| {
             let part = name.strip_prefix(head.as_str())?;
-            Some((*boxes, part == ".weight"))
+            Some((boxes * outputs, part))
         });
         let (shape, values) = match head {
             None => (tensor.shape().to_vec(), tensor.to_f32()),
-            Some((boxes, true)) => {
+            Some((channels, ".weight")) => {
                 let mut shape = tensor.shape().to_vec();
                 if let Some(rows) = shape.first_mut() {
-                    *rows = boxes * outputs;
+                    *rows = channels;
                 }
                 let count = shape.iter().product::<usize>();
                 let values = (0..count).map(|_| random.normal() * DEVIATION);
                 (shape, values.collect())
             }
-            Some((boxes, false)) => {
-                let of_class = |class: usize| match family.scores {
-                    Scores::Sigmoid => (FIRST_SCORE / (1.0 - FIRST_SCORE)).ln(),
-                    Scores::Softmax if class == 0 => FIRST_BACKGROUND,
+            Some((channels, _)) => {
+                let bias = |class: usize| match family.scores {
+                    Scores::Sigmoid => (INITIAL_SCORE / (1.0 - INITIAL_SCORE)).ln(),
+                    Scores::Softmax if class == 0 => INITIAL_BACKGROUND_LOGIT,
                     Scores::Softmax => 0.0,
                 };
-                let values = (0..boxes * outputs).map(|output| of_class(output % outputs));
-                (vec![boxes * outputs], values.collect())
+                let values = (0..channels).map(|channel| bias(channel % outputs));
+                (vec![channels], values.collect())
             }
         };
         let bytes: Vec<u8> = values

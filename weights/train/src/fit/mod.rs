@@ -1,15 +1,15 @@
-//! Fine-tuning: a network that somebody trained learns other classes from labelled pictures.
+//! Fine-tuning: a trained network learns other classes from labelled pictures.
 //!
 //! ```text
-//! heads       the network to begin with: other weights, heads for the new classes
-//! batches     pictures read, augmented and matched on a thread of their own
-//! augment     crops, zooms, mirror images and light
-//! targets     which prior box is matched with which object
+//! heads       the network that a run starts from: other weights, with heads for the new classes
+//! batches     decodes, augments and matches pictures on a thread of its own
+//! augment     crops, zooms out, mirrors, and changes colours
+//! targets     matches prior boxes with objects
 //! loss        focal loss for sigmoids, MultiBox loss for softmax
-//! optimiser   AdamW, whose state can be kept
-//! run         epochs, validation, the best weights so far
-//! checkpoint  everything a run needs to go on, in one file
-//! random      numbers that follow from a seed
+//! optimiser   AdamW, with a state that can be stored
+//! run         epochs, validation, and the best weights
+//! checkpoint  everything that a run needs to continue, in one file
+//! random      random numbers from a seed
 //! ```
 
 pub mod augment;
@@ -27,38 +27,38 @@ use std::thread::JoinHandle;
 use state_dict::{Dtype, NewTensor};
 use tch::{Kind, Tensor};
 
-/// Waits for the end of a thread when it is dropped. A program that ends beside a thread with tensors tears libtorch down
-/// under it, and crashes. Whatever the thread waits for must be dropped before.
+/// Joins a thread when dropped. If the program ended while a thread still used tensors, libtorch would be unloaded
+/// under it and crash. The channel that the thread waits for must be dropped first.
 #[derive(Debug)]
 struct Joined(Option<JoinHandle<()>>);
 
 impl Drop for Joined {
     fn drop(&mut self) {
         if let Some(thread) = self.0.take() {
-            // What a panic said has been printed.
+            // The message of a panic has been printed.
             let _ = thread.join();
         }
     }
 }
 
-/// A tensor as it is written into a file, in single or (`F16`) half precision.
+/// A tensor as a weights file stores it, in half precision for `F16`, else in single precision.
 ///
 /// # Errors
-/// Where libtorch fails.
+/// If libtorch fails.
 pub fn stored(name: String, tensor: &Tensor, dtype: Dtype) -> anyhow::Result<NewTensor<'static>> {
     let kind = if dtype == Dtype::F16 {
         Kind::Half
     } else {
         Kind::Float
     };
-    let tensor = tensor
+    let converted = tensor
         .f_detach()?
         .f_to_device(tch::Device::Cpu)?
         .f_to_kind(kind)?
         .f_contiguous()?;
     let count = tensor.numel();
     let mut bytes = vec![0; count * kind.elt_size_in_bytes()];
-    tensor.f_copy_data_u8(&mut bytes, count)?;
+    converted.f_copy_data_u8(&mut bytes, count)?;
     Ok(NewTensor {
         name: name.into(),
         dtype,

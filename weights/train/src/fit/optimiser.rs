@@ -1,85 +1,79 @@
-//! `AdamW` (Loshchilov and Hutter 2019) with a bound on the gradient's norm. tch's own optimisers
-//! keep their state to themselves, and a run could not be resumed exactly.
+//! `AdamW` (Loshchilov and Hutter 2019) with gradient clipping by norm. The optimisers of tch hide their state, so a
+//! run could not be resumed exactly.
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
 use tch::{Kind, TchError, Tensor};
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
-/// Decoupled, and of convolutions' weights only.
+/// Decoupled weight decay, for the weights of convolutions only.
 const WEIGHT_DECAY: f64 = 0.02;
 
 /// One parameter with its moments.
 #[derive(Debug)]
-struct Slot {
+struct Parameter {
     name: String,
-    /// What each replica of the network computes with.
-    used: Vec<Tensor>,
-    /// The first of those without its gradient; it shares the memory.
+    /// The parameter's tensor in each replica of the network.
+    replicas: Vec<Tensor>,
+    /// The tensor of the first replica, detached from its gradient. Both share their memory.
     value: Tensor,
-    first: Tensor,
-    second: Tensor,
+    first_moment: Tensor,
+    second_moment: Tensor,
     decay: f64,
 }
 
-/// The parameters of a network and the state of their descent.
+/// The parameters of a network and the state of the optimiser.
 #[derive(Debug)]
 pub struct AdamW {
-    slots: Vec<Slot>,
+    parameters: Vec<Parameter>,
     steps: i32,
-    most_norm: f64,
+    max_norm: f64,
 }
 
 impl AdamW {
-    /// Takes charge of the parameters of the replicas of a network, which share their memory, and
-    /// asks for their gradients. The gradient of a step is scaled down to norm `most_norm` where it
-    /// is longer. There must be a replica.
+    /// An optimiser for the named parameters of one or more replicas of a network, which it makes require gradients. A
+    /// gradient with a norm above `max_norm` is scaled down to it.
     #[must_use]
-    pub fn new(replicas: Vec<Vec<(String, Tensor)>>, most_norm: f64) -> Self {
-        let mut slots: Vec<Slot> = Vec::new();
-        for (name, used) in replicas.into_iter().flatten() {
-            let used = used.set_requires_grad(true);
-            if let Some(slot) = slots.iter_mut().find(|slot| slot.name == name) {
-                slot.used.push(used);
+    pub fn new(replicas: Vec<Vec<(String, Tensor)>>, max_norm: f64) -> Self {
+        let mut parameters: Vec<Parameter> = Vec::new();
+        for (name, tensor) in replicas.into_iter().flatten() {
+            let trained = tensor.set_requires_grad(true);
+            if let Some(known) = parameters.iter_mut().find(|known| known.name == name) {
+                known.replicas.push(trained);
                 continue;
             }
-            let value = used.detach();
-            slots.push(Slot {
-                first: value.zeros_like(),
-                second: value.zeros_like(),
+            let value = trained.detach();
+            parameters.push(Parameter {
+                first_moment: value.zeros_like(),
+                second_moment: value.zeros_like(),
                 decay: if value.dim() > 1 { WEIGHT_DECAY } else { 0.0 },
-                used: vec![used],
+                replicas: vec![trained],
                 value,
                 name,
             });
         }
         Self {
-            slots,
+            parameters,
             steps: 0,
-            most_norm,
+            max_norm,
         }
     }
 
-    /// Steps made.
-    #[must_use]
-    pub fn steps(&self) -> i32 {
-        self.steps
-    }
-
-    /// Descends along the sum of the replicas' gradients, takes those away, and returns the norm of the sum. A
-    /// norm that is not finite changes nothing but the count of steps.
+    /// Takes a step along the sum of the replicas' gradients, and sets the gradients to zero. Returns the norm of the
+    /// sum. If it is not finite, the parameters stay as they are.
     ///
     /// # Errors
-    /// Where libtorch fails.
+    /// If libtorch fails.
     pub fn step(&mut self, learning_rate: f64) -> Result<f64, TchError> {
         self.steps += 1;
         tch::no_grad(|| {
             let gradients: Vec<Option<Tensor>> = self
-                .slots
+                .parameters
                 .iter()
-                .map(Slot::gradient)
+                .map(Parameter::take_gradient)
                 .collect::<Result<_, _>>()?;
             let mut sum = 0.0;
             for gradient in gradients.iter().flatten() {
@@ -88,10 +82,11 @@ impl AdamW {
             }
             let norm = sum.sqrt();
             if norm.is_finite() {
-                let clip = (self.most_norm / norm.max(1e-12)).min(1.0);
-                for (slot, gradient) in self.slots.iter_mut().zip(gradients) {
+                let clip = (self.max_norm / norm.max(1e-12)).min(1.0);
+                for (parameter, gradient) in self.parameters.iter_mut().zip(gradients) {
                     if let Some(gradient) = gradient {
-                        slot.descend(&gradient.f_mul_scalar(clip)?, learning_rate, self.steps)?;
+                        let clipped = gradient.f_mul_scalar(clip)?;
+                        parameter.step(&clipped, learning_rate, self.steps)?;
                     }
                 }
             }
@@ -103,32 +98,38 @@ impl AdamW {
     #[must_use]
     pub fn state(&self) -> BTreeMap<String, Tensor> {
         let mut state = BTreeMap::new();
-        for slot in &self.slots {
-            for (prefix, tensor) in slot.tensors() {
-                state.insert(format!("{prefix}{}", slot.name), tensor.shallow_clone());
+        for parameter in &self.parameters {
+            for (prefix, tensor) in parameter.tensors() {
+                state.insert(
+                    format!("{prefix}{}", parameter.name),
+                    tensor.shallow_clone(),
+                );
             }
         }
         state
     }
 
-    /// Puts back what [`state`](Self::state) gave, after so many steps.
+    /// Restores the [`state`](Self::state) of an optimiser after `steps` steps.
     ///
     /// # Errors
-    /// Where a tensor is missing or has another shape.
+    /// If a tensor is missing or has another shape, or libtorch fails.
     pub fn restore(&mut self, state: &BTreeMap<String, Tensor>, steps: i32) -> anyhow::Result<()> {
         tch::no_grad(|| {
-            for slot in &self.slots {
-                for (prefix, tensor) in slot.tensors() {
-                    let name = format!("{prefix}{}", slot.name);
+            for parameter in &self.parameters {
+                for (prefix, tensor) in parameter.tensors() {
+                    let name = format!("{prefix}{}", parameter.name);
                     let saved = state
                         .get(&name)
                         .filter(|saved| saved.size() == tensor.size())
-                        .ok_or_else(|| {
-                            anyhow::anyhow!("no tensor {name} of shape {:?}", tensor.size())
+                        .with_context(|| {
+                            format!(
+                                "the checkpoint has no tensor {name} of shape {:?}",
+                                tensor.size()
+                            )
                         })?;
                     tensor.shallow_clone().f_copy_(saved)?;
                 }
-                slot.publish()?;
+                parameter.update_replicas()?;
             }
             self.steps = steps;
             Ok(())
@@ -136,20 +137,21 @@ impl AdamW {
     }
 }
 
-impl Slot {
+impl Parameter {
+    /// The tensors of a checkpoint, and the prefixes of their names.
     fn tensors(&self) -> [(&'static str, &Tensor); 3] {
         [
             ("", &self.value),
-            ("adam.first.", &self.first),
-            ("adam.second.", &self.second),
+            ("adam.first.", &self.first_moment),
+            ("adam.second.", &self.second_moment),
         ]
     }
 
-    /// The sum of the replicas' gradients, which are zero afterwards. `None` where there is none.
-    fn gradient(&self) -> Result<Option<Tensor>, TchError> {
+    /// The sum of the replicas' gradients, which are set to zero. `None` if no replica has a gradient.
+    fn take_gradient(&self) -> Result<Option<Tensor>, TchError> {
         let mut sum: Option<Tensor> = None;
-        for used in &self.used {
-            let mut gradient = used.grad();
+        for replica in &self.replicas {
+            let mut gradient = replica.grad();
             if gradient.defined() {
                 sum = Some(match sum {
                     Some(sum) => sum.f_add(&gradient)?,
@@ -161,20 +163,15 @@ impl Slot {
         Ok(sum)
     }
 
-    fn descend(
-        &mut self,
-        gradient: &Tensor,
-        learning_rate: f64,
-        step: i32,
-    ) -> Result<(), TchError> {
-        let _ = self.first.f_lerp_(gradient, 1.0 - BETA1)?;
+    fn step(&mut self, gradient: &Tensor, learning_rate: f64, step: i32) -> Result<(), TchError> {
+        let _ = self.first_moment.f_lerp_(gradient, 1.0 - BETA1)?;
         let _ = self
-            .second
+            .second_moment
             .f_mul_scalar_(BETA2)?
             .f_add_(&gradient.f_square()?.f_mul_scalar(1.0 - BETA2)?)?;
-        let mean = self.first.f_div_scalar(1.0 - BETA1.powi(step))?;
+        let mean = self.first_moment.f_div_scalar(1.0 - BETA1.powi(step))?;
         let deviation = self
-            .second
+            .second_moment
             .f_div_scalar(1.0 - BETA2.powi(step))?
             .f_sqrt()?
             .f_add_scalar(EPSILON)?;
@@ -182,13 +179,13 @@ impl Slot {
         let _ = self
             .value
             .f_sub_(&mean.f_div(&deviation)?.f_mul_scalar(learning_rate)?)?;
-        self.publish()
+        self.update_replicas()
     }
 
-    /// Lets the other replicas compute with the value.
-    fn publish(&self) -> Result<(), TchError> {
-        for used in self.used.iter().skip(1) {
-            used.shallow_clone().f_copy_(&self.value)?;
+    /// Copies the value to the other replicas.
+    fn update_replicas(&self) -> Result<(), TchError> {
+        for replica in self.replicas.iter().skip(1) {
+            replica.shallow_clone().f_copy_(&self.value)?;
         }
         Ok(())
     }
@@ -199,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_step_moves_every_number_by_the_learning_rate() {
+    fn the_first_step_moves_every_value_by_the_learning_rate() {
         let value = Tensor::from_slice(&[1.0f32, -2.0]);
         let mut adam = AdamW::new(
             vec![vec![("bias".to_owned(), value.shallow_clone())]],
@@ -216,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn replicas_descend_along_the_sum_of_their_gradients_and_stay_alike() {
+    fn replicas_step_along_the_sum_of_their_gradients_and_stay_equal() {
         let replicas = [1.0f32, 1.0].map(|start| Tensor::from_slice(&[start]));
         let named = |t: &Tensor| vec![("bias".to_owned(), t.shallow_clone())];
         let mut adam = AdamW::new(replicas.iter().map(named).collect(), 100.0);
@@ -230,12 +227,12 @@ mod tests {
     }
 
     #[test]
-    fn a_gradient_that_is_not_finite_moves_nothing() {
+    fn a_gradient_that_is_not_finite_leaves_the_parameters_unchanged() {
         let value = Tensor::from_slice(&[1.0f32]);
         let mut adam = AdamW::new(vec![vec![("bias".to_owned(), value.shallow_clone())]], 1.0);
         (&value * f64::INFINITY).sum(Kind::Float).backward();
         adam.step(0.01).unwrap();
         assert_eq!(Vec::<f32>::try_from(&value.detach()).unwrap(), [1.0]);
-        assert_eq!(adam.steps(), 1);
+        assert_eq!(adam.steps, 1);
     }
 }

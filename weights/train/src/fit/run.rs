@@ -1,4 +1,4 @@
-//! A fine-tuning run: steps, validation after each epoch, and the best weights so far.
+//! Runs the training: steps, validation after each epoch, and the best weights so far.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,81 +17,81 @@ use super::batches::{Batch, Batches, Samples};
 use super::checkpoint::{Checkpoint, Settings};
 use super::loss::loss;
 use super::optimiser::AdamW;
-use crate::evaluation::report::{self, EpochLine};
+use crate::evaluation::report::{self, EpochMetrics};
 use crate::evaluation::{self, Detector, Set};
-use crate::measure::Found;
+use crate::measure::Detection;
 
-/// Gradients longer than this are shortened to it.
-const MOST_NORM: f64 = 10.0;
+/// Gradients with a higher norm are clipped to it.
+const MAX_GRADIENT_NORM: f64 = 10.0;
 /// The share of the steps in which the learning rate rises.
 const WARM_UP: f64 = 0.15;
-/// The first and the last learning rate over the highest.
-const LEAST: f64 = 0.02;
+/// The first and the last learning rate, as a share of the highest.
+const MIN_RATE: f64 = 0.02;
 
 /// How a network is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// How often every picture is seen.
+    /// The maximum number of epochs, at least 1.
     pub epochs: usize,
     /// The highest learning rate.
     pub learning_rate: f64,
-    /// How many of the first convolutions stay as they are.
+    /// The number of layers, from the first, whose parameters do not change.
     pub freeze: usize,
-    /// Replicas of the network, each on a thread, which must divide a batch.
+    /// The number of replicas of the network, each on a thread. It must divide the batch size.
     pub replicas: usize,
-    /// Epochs without a better accuracy after which the run ends.
+    /// The run ends after this many epochs in a row without a better accuracy.
     pub patience: usize,
 }
 
-/// A thread with a network, whose gradients lie in the network's parameters, for the optimiser.
+/// A thread with a replica of the network. It leaves the gradients in the parameters, where the optimiser reads them.
 ///
-/// libtorch's own threads share out every layer and wait at the end of each; replicas meet once a step.
+/// libtorch's own threads divide every layer, and wait for each other at the end of each; replicas wait once a step.
 #[derive(Debug)]
 struct Replica {
-    shares: SyncSender<(Batch, f64)>,
+    parts: SyncSender<(Batch, f64)>,
     losses: Receiver<Result<f64, TchError>>,
-    // After the channels, whose end ends it.
+    // Dropped after the channels, whose end makes the thread return.
     _thread: Joined,
 }
 
 impl Replica {
     fn start(network: Network, device: Device, threads: i32) -> anyhow::Result<Self> {
-        let (shares, incoming) = sync_channel::<(Batch, f64)>(1);
+        let (parts, incoming) = sync_channel::<(Batch, f64)>(1);
         let (outgoing, losses) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("replica".to_owned())
             .spawn(move || {
                 tch::set_num_threads(threads);
-                for (share, matched) in incoming {
-                    let loss = add_gradients(&network, device, &share, matched);
+                for (part, matched) in incoming {
+                    let loss = add_gradients(&network, device, &part, matched);
                     if outgoing.send(loss).is_err() {
                         break;
                     }
                 }
             })
-            .context("start a thread for training")?;
+            .context("start a training thread")?;
         Ok(Self {
-            shares,
+            parts,
             losses,
             _thread: Joined(Some(thread)),
         })
     }
 }
 
-/// Adds the gradients of a share of a batch to those of the network's parameters, picture by picture: that takes less
-/// memory than all at one time, and no longer. Gives the share's loss.
+/// Adds the gradients of a part of a batch to those of the network's parameters, and returns its loss. Pictures are
+/// processed one by one, which needs less memory than all together and takes no longer.
 fn add_gradients(
     network: &Network,
     device: Device,
-    share: &Batch,
+    part: &Batch,
     matched: f64,
 ) -> Result<f64, TchError> {
     let scores = network.family().scores;
     let mut sum = 0.0;
-    for picture in share.split(1)? {
-        let picture = picture.on(device)?;
-        let (offsets, logits) = network.outputs(&picture.pictures)?;
-        let targets = (&picture.offsets, &picture.classes);
+    for single in part.split(1)? {
+        let on_device = single.on(device)?;
+        let (offsets, logits) = network.outputs(&on_device.pictures)?;
+        let targets = (&on_device.offsets, &on_device.classes);
         let loss = loss(scores, (&offsets, &logits), targets, matched)?;
         loss.f_backward()?;
         sum += loss.f_double_value(&[])?;
@@ -99,31 +99,31 @@ fn add_gradients(
     Ok(sum)
 }
 
-/// What is told after each epoch.
+/// A completed epoch.
 #[derive(Debug, Clone)]
 pub struct Epoch {
     /// Its number, loss and accuracy.
-    pub line: EpochLine,
+    pub metrics: EpochMetrics,
     /// Whether it is the best so far.
-    pub best: bool,
-    /// How long its steps took.
-    pub took: Duration,
-    /// How much of that was spent waiting for pictures to be decoded and augmented.
-    pub waited: Duration,
+    pub is_best: bool,
+    /// The duration of its steps, validation not included.
+    pub duration: Duration,
+    /// The part of `duration` in which the training waited for batches.
+    pub waiting: Duration,
 }
 
 /// The best weights of a run so far.
 #[derive(Debug)]
 pub struct Best {
-    /// The network.
+    /// The network with these weights.
     pub network: Network,
-    /// The epoch after which it was so.
-    pub line: EpochLine,
-    /// What it finds in the validation pictures.
-    pub found: Vec<Found>,
+    /// The epoch after which it had them.
+    pub metrics: EpochMetrics,
+    /// Its detections in the validation pictures.
+    pub detections: Vec<Detection>,
 }
 
-/// A run, between two epochs.
+/// A run between two epochs.
 #[derive(Debug)]
 pub struct Run<'a> {
     start: &'a StateDict,
@@ -133,19 +133,19 @@ pub struct Run<'a> {
     device: RequestedDevice,
     replicas: Vec<Replica>,
     /// Shares its parameters with the first replica.
-    watched: Network,
+    network: Network,
     optimiser: AdamW,
     batches: Batches,
-    history: Vec<EpochLine>,
+    history: Vec<EpochMetrics>,
     best: Option<Best>,
 }
 
 impl<'a> Run<'a> {
-    /// A run from its first step, or from a checkpoint of it. `start` is the network to begin with.
+    /// Starts a run at its first step, or after the last epoch of `checkpoint`. `start` has the initial weights.
     ///
     /// # Errors
-    /// Where the network is none, the device is not there, a thread cannot be started, or the checkpoint is of
-    /// another run.
+    /// If `start` is not a known network, the device does not exist, a thread cannot be started, or the checkpoint
+    /// belongs to another run.
     pub fn new(
         start: &'a StateDict,
         samples: Samples,
@@ -161,8 +161,9 @@ impl<'a> Run<'a> {
         let frozen = first_parameters(&networks[0], schedule.freeze);
         let trained = |network: &Network| {
             let parameters = network.parameters().into_iter();
-            let trained = parameters.filter(|(name, _)| !frozen.contains(name));
-            trained.collect::<Vec<_>>()
+            parameters
+                .filter(|(name, _)| !frozen.contains(name))
+                .collect::<Vec<_>>()
         };
         let threads = (evaluation::cores() / schedule.replicas).max(1) as i32;
         let start_replica = |network| Replica::start(network, device, threads);
@@ -173,8 +174,8 @@ impl<'a> Run<'a> {
             validation,
             schedule,
             device: requested,
-            optimiser: AdamW::new(networks.iter().map(trained).collect(), MOST_NORM),
-            watched: networks[0].shallow_clone(),
+            optimiser: AdamW::new(networks.iter().map(trained).collect(), MAX_GRADIENT_NORM),
+            network: networks[0].shallow_clone(),
             replicas: networks
                 .into_iter()
                 .map(start_replica)
@@ -188,120 +189,125 @@ impl<'a> Run<'a> {
             checkpoint.check(&run.settings())?;
             run.optimiser.restore(&checkpoint.state, steps as i32)?;
             let network = network_with(start, &checkpoint.best)?;
-            let line = report::best(&run.history).context("the checkpoint has no epoch")?;
+            let metrics = report::best(&run.history).context("the checkpoint has no epoch")?;
             run.best = Some(Best {
-                found: run.found_by(&network)?,
+                detections: run.validate(&network)?,
                 network,
-                line: line.clone(),
+                metrics: metrics.clone(),
             });
         }
         Ok(run)
     }
 
-    /// The epochs that are over.
+    /// The completed epochs.
     #[must_use]
-    pub fn history(&self) -> &[EpochLine] {
+    pub fn history(&self) -> &[EpochMetrics] {
         &self.history
     }
 
-    /// The best weights so far; `None` before the first epoch is over.
+    /// The best weights so far; `None` before the end of the first epoch.
     #[must_use]
     pub fn into_best(self) -> Option<Best> {
         self.best
     }
 
-    /// Whether every epoch is over, or the accuracy has not improved for too many.
+    /// Whether all epochs are completed, or the accuracy has not improved for too many.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        let best = self.best.as_ref().map_or(0, |best| best.line.epoch);
+        let best = self.best.as_ref().map_or(0, |best| best.metrics.epoch);
         let epochs = self.history.len();
         epochs >= self.schedule.epochs || epochs - best >= self.schedule.patience
     }
 
-    /// Trains for an epoch, and measures. `told` hears of every step and its loss. `None` where `stop` was set
-    /// meanwhile: the steps since the last epoch are lost then.
+    /// Trains for an epoch, and computes the accuracy on the validation pictures. Calls `on_step` with the number and
+    /// the loss of each step. Returns `None` if `stop` is set meanwhile; the steps since the last epoch are lost.
     ///
     /// # Errors
-    /// Where a picture cannot be read, libtorch fails, or the loss is not finite.
+    /// If a picture cannot be decoded, libtorch fails, or the loss is not finite.
     pub fn advance(
         &mut self,
         stop: &AtomicBool,
-        mut told: impl FnMut(usize, f64),
+        mut on_step: impl FnMut(usize, f64),
     ) -> anyhow::Result<Option<Epoch>> {
-        // The optimiser's operators are too small to be shared out.
+        // The optimiser's operators are too small for several threads.
         tch::set_num_threads(1);
         let per_epoch = self.samples.steps_per_epoch();
-        let (mut sum, mut waited, begun) = (0.0, Duration::ZERO, Instant::now());
+        let (mut sum, mut waiting, epoch_start) = (0.0, Duration::ZERO, Instant::now());
         let done = self.history.len();
         for step in done * per_epoch..(done + 1) * per_epoch {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let asked = Instant::now();
+            let wait_start = Instant::now();
             let batch = self.batches.take()?;
-            waited += asked.elapsed();
-            let loss = self.gradients(&batch)?;
-            ensure!(
-                loss.is_finite(),
-                "the loss of step {step} is not finite: choose a lower --learning-rate"
-            );
-            let steps = per_epoch * self.schedule.epochs;
-            self.optimiser
-                .step(learning_rate(&self.schedule, step, steps))?;
+            waiting += wait_start.elapsed();
+            let loss = self.step(step, &batch)?;
             sum += loss;
-            told(step, loss);
+            on_step(step, loss);
         }
-        let took = begun.elapsed();
-        let network = network_with(self.start, &self.watched.parameters().into_iter().collect())?;
-        let found = self.found_by(&network)?;
-        let [map, map_strict] = evaluation::mean_average_precisions(self.validation, &found);
-        let line = EpochLine {
+        let duration = epoch_start.elapsed();
+        let network = network_with(self.start, &self.network.parameters().into_iter().collect())?;
+        let detections = self.validate(&network)?;
+        let [map, map_strict] = evaluation::mean_average_precisions(self.validation, &detections);
+        let metrics = EpochMetrics {
             epoch: done + 1,
             loss: sum / per_epoch as f64,
             map,
             map_strict,
         };
-        let before = report::best(&self.history);
-        let best = before.is_none_or(|before| before.quality() < line.quality());
-        if best {
+        let best = self.best.as_ref();
+        let is_best = best.is_none_or(|best| best.metrics.quality() < metrics.quality());
+        if is_best {
             self.best = Some(Best {
                 network,
-                line: line.clone(),
-                found,
+                metrics: metrics.clone(),
+                detections,
             });
         }
-        self.history.push(line.clone());
+        self.history.push(metrics.clone());
         Ok(Some(Epoch {
-            line,
-            best,
-            took,
-            waited,
+            metrics,
+            is_best,
+            duration,
+            waiting,
         }))
     }
 
-    /// Has the replicas compute the gradients of a batch. Gives its loss.
+    /// Takes a step along the gradients of a batch. Returns the loss of the batch.
+    fn step(&mut self, step: usize, batch: &Batch) -> anyhow::Result<f64> {
+        let loss = self.gradients(batch)?;
+        ensure!(
+            loss.is_finite(),
+            "the loss of step {step} is not finite: choose a lower --learning-rate"
+        );
+        let steps = self.samples.steps_per_epoch() * self.schedule.epochs;
+        self.optimiser
+            .step(learning_rate(&self.schedule, step, steps))?;
+        Ok(loss)
+    }
+
+    /// Lets the replicas compute the gradients of a batch. Returns the loss of the batch.
     fn gradients(&self, batch: &Batch) -> anyhow::Result<f64> {
+        const ENDED: &str = "a training thread ended unexpectedly";
         let matched = batch.matched()?;
-        let share = batch.classes.size()[0] as usize / self.replicas.len();
-        for (replica, share) in self.replicas.iter().zip(batch.split(share)?) {
-            let sent = replica.shares.send((share, matched)).ok();
-            sent.context("a thread for training has ended")?;
+        let pictures = batch.classes.size()[0] as usize / self.replicas.len();
+        for (replica, part) in self.replicas.iter().zip(batch.split(pictures)?) {
+            replica.parts.send((part, matched)).ok().context(ENDED)?;
         }
         let mut sum = 0.0;
         for replica in &self.replicas {
-            let loss = replica.losses.recv();
-            sum += loss.context("a thread for training has ended")??;
+            sum += replica.losses.recv().context(ENDED)??;
         }
         Ok(sum)
     }
 
-    /// What a network finds in the validation pictures.
-    fn found_by(&self, network: &Network) -> anyhow::Result<Vec<Found>> {
-        let detector = Detector::of(network.shallow_clone(), self.device)?;
-        evaluation::find(&detector, self.validation, None)
+    /// The detections of a network in the validation pictures.
+    fn validate(&self, network: &Network) -> anyhow::Result<Vec<Detection>> {
+        let detector = Detector::from_network(network.shallow_clone(), self.device)?;
+        evaluation::detect(&detector, self.validation, None)
     }
 
-    /// Everything that is needed to go on from here; `None` before the first epoch is over.
+    /// Everything that is needed to continue from here; `None` before the end of the first epoch.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         let best = self.best.as_ref()?;
@@ -318,27 +324,27 @@ impl<'a> Run<'a> {
             schedule: self.schedule,
             batch: self.samples.batch,
             seed: self.samples.seed,
-            pictures: self.samples.examples.len(),
+            pictures: self.samples.pictures.len(),
             classes: self.validation.classes.clone(),
         }
     }
 }
 
-/// How many replicas a batch of so many pictures is shared out to: one for each core, as far as that divides the batch;
-/// a single one on a GPU.
+/// The number of replicas for batches of `batch` pictures: on the processor, the highest number that divides `batch`
+/// and is not above the number of cores; on a GPU, 1.
 ///
 /// # Errors
-/// Where the device is not there.
+/// If the device does not exist.
 pub fn replicas(batch: usize, requested: RequestedDevice) -> anyhow::Result<usize> {
     if requested.device().map_err(anyhow::Error::msg)? != Device::Cpu {
         return Ok(1);
     }
     let cores = evaluation::cores();
-    let fitting = (1..=batch).filter(|count| batch.is_multiple_of(*count) && *count <= cores);
-    Ok(fitting.max().unwrap_or(1))
+    let divisors = (1..=batch).filter(|count| batch.is_multiple_of(*count) && *count <= cores);
+    Ok(divisors.max().unwrap_or(1))
 }
 
-/// The network that `start` describes, on a device.
+/// The network of a state dict, on a device.
 fn network_on(start: &StateDict, device: Device) -> anyhow::Result<Network> {
     let network = Network::new(start)?;
     for (_, mut parameter) in network.parameters() {
@@ -347,7 +353,7 @@ fn network_on(start: &StateDict, device: Device) -> anyhow::Result<Network> {
     Ok(network)
 }
 
-/// The network that `start` describes, on the processor, with copies of these parameters, by name.
+/// The network of a state dict, on the processor, with copies of other parameters, given by name.
 fn network_with(
     start: &StateDict,
     parameters: &BTreeMap<String, Tensor>,
@@ -364,13 +370,13 @@ fn network_with(
     })
 }
 
-/// The names of the parameters of the first so many layers.
+/// The names of the parameters of the first `layers` layers, each with a weight and a bias.
 fn first_parameters(network: &Network, layers: usize) -> Vec<String> {
-    let names = network.parameters().into_iter().map(|(name, _)| name);
-    names.take(2 * layers).collect()
+    let parameters = network.parameters().into_iter();
+    parameters.map(|(name, _)| name).take(2 * layers).collect()
 }
 
-/// The learning rate of a step: it rises, then falls along a half cosine.
+/// The learning rate of a step: it rises linearly, then falls along half a cosine (Loshchilov and Hutter 2017, "SGDR").
 fn learning_rate(schedule: &Schedule, step: usize, steps: usize) -> f64 {
     let done = step as f64 / steps as f64;
     let share = if done < WARM_UP {
@@ -379,5 +385,5 @@ fn learning_rate(schedule: &Schedule, step: usize, steps: usize) -> f64 {
         let fall = (done - WARM_UP) / (1.0 - WARM_UP);
         0.5 * (1.0 + (std::f64::consts::PI * fall).cos())
     };
-    schedule.learning_rate * (LEAST + (1.0 - LEAST) * share)
+    schedule.learning_rate * (MIN_RATE + (1.0 - MIN_RATE) * share)
 }

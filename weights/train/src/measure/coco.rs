@@ -1,51 +1,55 @@
-//! COCO's average precision, as pycocotools computes it for boxes of every area: ten overlaps from
-//! 0.50 to 0.95, precision at 101 recalls, the best 100 detections of a picture and class, and
-//! crowds left out.
+//! Computes COCO's average precision as pycocotools does for boxes of every area: at ten IoU thresholds from 0.50 to
+//! 0.95, from the precision at 101 recalls, the best 100 detections of each class and picture, and ignoring crowds.
 
 use std::collections::BTreeMap;
 
-use super::{Found, Truth, area, intersection, iou, ranked};
+use super::{Detection, GroundTruth, area, intersection, iou, ranked};
 
-/// The most detections of a class in a picture that count.
-const MOST: usize = 100;
-/// Recalls at which precision is read: 0, 0.01 ... 1.
-const POINTS: usize = 101;
+/// The maximum number of detections of a class in a picture that count.
+const MAX_DETECTIONS: usize = 100;
+/// The number of recalls at which precision is read: 0, 0.01 ... 1.
+const RECALLS: usize = 101;
 
-/// The ten overlaps, 0.50 to 0.95.
+/// The ten IoU thresholds, 0.50 to 0.95.
 #[must_use]
-pub fn overlaps() -> [f64; 10] {
-    // To the bit those of numpy's linspace, which pycocotools asks.
+pub fn iou_thresholds() -> [f64; 10] {
+    // Bit for bit the values of numpy's linspace, which pycocotools uses.
     let step = (0.95 - 0.5) / 9.0;
     std::array::from_fn(|i| if i < 9 { i as f64 * step + 0.5 } else { 0.95 })
 }
 
-/// The average precision of a class at each of the ten overlaps; `None` without objects.
+/// The average precision of a class at each of the ten IoU thresholds, 0 to 1; `None` without objects.
 #[must_use]
-pub fn average_precisions(truths: &[Truth], found: &[Found], class: usize) -> Option<[f64; 10]> {
-    let objects = truths
-        .iter()
-        .filter(|t| t.class == class && !t.ignored)
-        .count();
+pub fn average_precisions(
+    ground_truths: &[GroundTruth],
+    detections: &[Detection],
+    class: usize,
+) -> Option<[f64; 10]> {
+    let of_class = || ground_truths.iter().filter(|truth| truth.class == class);
+    let objects = of_class().filter(|truth| !truth.ignored).count();
     if objects == 0 {
         return None;
     }
-    let mut pictures: BTreeMap<usize, (Vec<&Truth>, Vec<&Found>)> = BTreeMap::new();
-    for truth in truths.iter().filter(|truth| truth.class == class) {
+    let mut pictures: BTreeMap<usize, (Vec<&GroundTruth>, Vec<&Detection>)> = BTreeMap::new();
+    for truth in of_class() {
         pictures.entry(truth.picture).or_default().0.push(truth);
     }
-    for index in ranked(found, class) {
-        let detections = &mut pictures.entry(found[index].picture).or_default().1;
-        if detections.len() < MOST {
-            detections.push(&found[index]);
+    for detection in ranked(detections, class)
+        .into_iter()
+        .map(|i| &detections[i])
+    {
+        let best = &mut pictures.entry(detection.picture).or_default().1;
+        if best.len() < MAX_DETECTIONS {
+            best.push(detection);
         }
     }
-    for (there, _) in pictures.values_mut() {
-        there.sort_by_key(|truth| truth.ignored);
+    for (truths, _) in pictures.values_mut() {
+        truths.sort_by_key(|truth| truth.ignored);
     }
-    Some(overlaps().map(|overlap| {
+    Some(iou_thresholds().map(|threshold| {
         let mut judged: Vec<(f64, bool)> = pictures
             .values()
-            .flat_map(|(there, detections)| judge(there, detections, overlap))
+            .flat_map(|(truths, detections)| judge(truths, detections, threshold))
             .collect();
         // Stable: equal scores stay in the order of the pictures, as numpy's mergesort leaves them.
         judged.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -53,22 +57,22 @@ pub fn average_precisions(truths: &[Truth], found: &[Found], class: usize) -> Op
     }))
 }
 
-/// The detections of a picture that count, as (score, whether right). `there` has the crowds last.
-fn judge(there: &[&Truth], detections: &[&Found], overlap: f64) -> Vec<(f64, bool)> {
-    let mut taken = vec![false; there.len()];
+/// The detections of a picture that count, as (score, whether it is a true positive). `truths` has the crowds last.
+fn judge(truths: &[&GroundTruth], detections: &[&Detection], threshold: f64) -> Vec<(f64, bool)> {
+    let mut matched = vec![false; truths.len()];
     let mut judged = Vec::new();
     for detection in detections {
         let mut best: Option<usize> = None;
-        let mut most = overlap.min(1.0 - 1e-10);
-        for (index, truth) in there.iter().enumerate() {
-            if taken[index] && !truth.ignored {
+        let mut highest = threshold.min(1.0 - 1e-10);
+        for (index, truth) in truths.iter().enumerate() {
+            if matched[index] && !truth.ignored {
                 continue;
             }
-            // Once a real object is matched, crowds are not looked at.
-            if truth.ignored && best.is_some_and(|b| !there[b].ignored) {
+            // A match with an object takes precedence over every match with a crowd.
+            if truth.ignored && best.is_some_and(|b| !truths[b].ignored) {
                 break;
             }
-            let shared = if truth.ignored {
+            let overlap = if truth.ignored {
                 let whole = area(&detection.corners);
                 if whole > 0.0 {
                     intersection(&detection.corners, &truth.corners) / whole
@@ -78,15 +82,15 @@ fn judge(there: &[&Truth], detections: &[&Found], overlap: f64) -> Vec<(f64, boo
             } else {
                 iou(&detection.corners, &truth.corners)
             };
-            if shared >= most {
-                most = shared;
+            if overlap >= highest {
+                highest = overlap;
                 best = Some(index);
             }
         }
         match best {
-            Some(index) if there[index].ignored => {}
+            Some(index) if truths[index].ignored => {}
             Some(index) => {
-                taken[index] = true;
+                matched[index] = true;
                 judged.push((detection.score, true));
             }
             None => judged.push((detection.score, false)),
@@ -95,14 +99,14 @@ fn judge(there: &[&Truth], detections: &[&Found], overlap: f64) -> Vec<(f64, boo
     judged
 }
 
-/// The mean precision at the recall points of detections sorted by score.
+/// The mean precision at the 101 recalls. `judged` is sorted by score.
 fn interpolated(judged: &[(f64, bool)], objects: usize) -> f64 {
     let (mut recall, mut precision) = (Vec::new(), Vec::new());
-    let mut right = 0.0;
-    for (index, &(_, is_right)) in judged.iter().enumerate() {
-        right += f64::from(u8::from(is_right));
-        recall.push(right / objects as f64);
-        precision.push(right / ((index + 1) as f64 + f64::EPSILON));
+    let mut true_positives = 0.0;
+    for (index, &(_, is_true)) in judged.iter().enumerate() {
+        true_positives += f64::from(u8::from(is_true));
+        recall.push(true_positives / objects as f64);
+        precision.push(true_positives / ((index + 1) as f64 + f64::EPSILON));
     }
     for i in (1..precision.len()).rev() {
         precision[i - 1] = precision[i - 1].max(precision[i]);
@@ -111,5 +115,5 @@ fn interpolated(judged: &[(f64, bool)], objects: usize) -> f64 {
         let first = recall.partition_point(|&r| r < point);
         precision.get(first).copied().unwrap_or(0.0)
     };
-    (0..POINTS).map(|i| at(i as f64 * 0.01)).sum::<f64>() / POINTS as f64
+    (0..RECALLS).map(|i| at(i as f64 * 0.01)).sum::<f64>() / RECALLS as f64
 }

@@ -1,98 +1,104 @@
-//! PASCAL VOC (Everingham et al. 2010): a detection is right where it overlaps an object of its
-//! class by half or more, and is the first to do so. Difficult objects are left out.
+//! Matches detections with objects by the rules of PASCAL VOC (Everingham et al. 2010): the best detection that
+//! overlaps an object of its class with an IoU of 0.5 or more is a true positive. Difficult objects are ignored.
 
-use super::{Found, Truth, iou, ranked};
+use std::collections::{HashMap, HashSet};
 
-/// Least overlap of a right detection.
-pub(crate) const OVERLAP: f64 = 0.5;
+use super::{Detection, GroundTruth, iou, ranked};
 
-/// What became of a detection.
+/// The minimum IoU of a true positive with its object.
+const MIN_IOU: f64 = 0.5;
+
+/// How a detection counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It found the object with this index.
-    Right(usize),
-    /// It found none, or one that was found already.
-    Wrong,
-    /// It found a difficult one.
-    Left,
+    /// It matches the object with this index.
+    TruePositive(usize),
+    /// It matches no object, or one that a better detection matches.
+    FalsePositive,
+    /// It matches a difficult object.
+    Ignored,
 }
 
-/// Precision and recall after each detection of a class, best first.
+/// Precision and recall of the detections of a class, from the best one down to each in turn.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Curve {
-    /// Scores, falling.
+    /// The scores of the detections, falling.
     pub scores: Vec<f64>,
-    /// Share of the detections so far that are right.
+    /// The share of the detections that are true positives, 0 to 1.
     pub precision: Vec<f64>,
-    /// Share of the objects found so far.
+    /// The share of the objects that are found, 0 to 1.
     pub recall: Vec<f64>,
-    /// Objects to be found.
+    /// The number of objects, difficult ones not counted.
     pub objects: usize,
 }
 
-/// Judges the detections of a class: their indexes in `found`, best first, with verdicts.
+/// Judges the detections of a class. Returns their indexes in `detections`, by falling score, and how each counts.
 #[must_use]
-pub fn judge(truths: &[Truth], found: &[Found], class: usize) -> Vec<(usize, Verdict)> {
-    let mut objects: std::collections::HashMap<usize, Vec<(usize, bool)>> =
-        std::collections::HashMap::new();
-    for (index, truth) in truths.iter().enumerate() {
+pub fn judge(
+    ground_truths: &[GroundTruth],
+    detections: &[Detection],
+    class: usize,
+) -> Vec<(usize, Verdict)> {
+    let mut objects: HashMap<usize, Vec<(usize, bool)>> = HashMap::new();
+    for (index, truth) in ground_truths.iter().enumerate() {
         if truth.class == class {
-            let objects = objects.entry(truth.picture).or_default();
-            objects.push((index, false));
+            let of_picture = objects.entry(truth.picture).or_default();
+            of_picture.push((index, false));
         }
     }
-    let mut verdict = |index: usize| {
-        let detection = &found[index];
-        let there = objects.get_mut(&detection.picture);
+    let mut verdict = |detection: &Detection| {
+        let of_picture = objects.get_mut(&detection.picture);
         let mut best: Option<(f64, &mut (usize, bool))> = None;
-        for object in there.into_iter().flatten() {
-            let overlap = iou(&truths[object.0].corners, &detection.corners);
+        for object in of_picture.into_iter().flatten() {
+            let overlap = iou(&ground_truths[object.0].corners, &detection.corners);
             if best.as_ref().is_none_or(|(most, _)| overlap > *most) {
                 best = Some((overlap, object));
             }
         }
         match best {
-            Some((overlap, (truth, _))) if overlap >= OVERLAP && truths[*truth].ignored => {
-                Verdict::Left
+            Some((overlap, (truth, _))) if overlap >= MIN_IOU && ground_truths[*truth].ignored => {
+                Verdict::Ignored
             }
-            Some((overlap, (truth, taken))) if overlap >= OVERLAP && !*taken => {
-                *taken = true;
-                Verdict::Right(*truth)
+            Some((overlap, (truth, is_matched))) if overlap >= MIN_IOU && !*is_matched => {
+                *is_matched = true;
+                Verdict::TruePositive(*truth)
             }
-            _ => Verdict::Wrong,
+            _ => Verdict::FalsePositive,
         }
     };
-    ranked(found, class)
+    ranked(detections, class)
         .into_iter()
-        .map(|index| (index, verdict(index)))
+        .map(|index| (index, verdict(&detections[index])))
         .collect()
 }
 
 /// The precision-recall curve of a class.
 #[must_use]
-pub fn curve(truths: &[Truth], found: &[Found], class: usize) -> Curve {
-    let asked = |truth: &&Truth| truth.class == class && !truth.ignored;
+pub fn curve(ground_truths: &[GroundTruth], detections: &[Detection], class: usize) -> Curve {
+    let counts = |truth: &&GroundTruth| truth.class == class && !truth.ignored;
     let mut curve = Curve {
-        objects: truths.iter().filter(asked).count(),
+        objects: ground_truths.iter().filter(counts).count(),
         ..Curve::default()
     };
-    let (mut right, mut judged) = (0.0, 0.0);
-    for (index, verdict) in judge(truths, found, class) {
+    let (mut true_positives, mut judged) = (0.0, 0.0);
+    for (index, verdict) in judge(ground_truths, detections, class) {
         match verdict {
-            Verdict::Left => continue,
-            Verdict::Right(_) => right += 1.0,
-            Verdict::Wrong => {}
+            Verdict::Ignored => continue,
+            Verdict::TruePositive(_) => true_positives += 1.0,
+            Verdict::FalsePositive => {}
         }
         judged += 1.0;
-        curve.scores.push(found[index].score);
-        curve.precision.push(right / judged);
-        curve.recall.push(right / (curve.objects as f64).max(1.0));
+        curve.scores.push(detections[index].score);
+        curve.precision.push(true_positives / judged);
+        curve
+            .recall
+            .push(true_positives / (curve.objects as f64).max(1.0));
     }
     curve
 }
 
 impl Curve {
-    /// The area under the curve, made monotonic: VOC 2010 to 2012. `None` without objects.
+    /// The area under the curve, with precision made monotonic, as in VOC 2010 to 2012. `None` without objects.
     #[must_use]
     pub fn area(&self) -> Option<f64> {
         if self.objects == 0 {
@@ -108,8 +114,7 @@ impl Curve {
         Some(sum)
     }
 
-    /// The mean of the best precision at or beyond the recalls 0, 0.1 ... 1: VOC 2007. `None`
-    /// without objects.
+    /// The mean of the best precision at or beyond the recalls 0, 0.1 ... 1, as in VOC 2007. `None` without objects.
     #[must_use]
     pub fn eleven_points(&self) -> Option<f64> {
         if self.objects == 0 {
@@ -123,49 +128,50 @@ impl Curve {
                 .map(|(_, precision)| *precision)
                 .fold(0.0, f64::max)
         };
-        // As the devkit counts: 0:0.1:1 in double precision.
+        // The devkit's 0:0.1:1 in double precision.
         Some((0..=10).map(|i| at(f64::from(i) * 0.1)).sum::<f64>() / 11.0)
     }
 }
 
-/// How good the detections at or above a threshold are, over all classes.
+/// The accuracy of the detections at or above a threshold, over all classes. Shares are from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct AtThreshold {
-    /// Share of the detections that are right; `None` where there is none.
+    /// The share of the detections that are true positives; `None` without detections.
     pub precision: Option<f64>,
-    /// Share of the objects that are found; `None` where there is none.
+    /// The share of the objects that are found; `None` without objects.
     pub recall: Option<f64>,
-    /// Share of the pictures in which anything is found.
-    pub raised: f64,
+    /// The share of the pictures with a detection.
+    pub pictures_with_detections: f64,
 }
 
-/// Precision, recall and the share of pictures with detections at or above `threshold`.
+/// Precision, recall and the share of pictures with detections at or above `threshold`. The pair is the number of
+/// classes and that of pictures.
 #[must_use]
 pub fn at_threshold(
-    truths: &[Truth],
-    found: &[Found],
+    ground_truths: &[GroundTruth],
+    detections: &[Detection],
     (classes, pictures): (usize, usize),
     threshold: f64,
 ) -> AtThreshold {
-    let sure: Vec<Found> = found
+    let kept: Vec<Detection> = detections
         .iter()
         .copied()
-        .filter(|f| f.score >= threshold)
+        .filter(|detection| detection.score >= threshold)
         .collect();
-    let (mut right, mut wrong) = (0, 0);
+    let (mut true_positives, mut false_positives) = (0, 0);
     for class in 0..classes {
-        for (_, verdict) in judge(truths, &sure, class) {
-            right += usize::from(matches!(verdict, Verdict::Right(_)));
-            wrong += usize::from(verdict == Verdict::Wrong);
+        for (_, verdict) in judge(ground_truths, &kept, class) {
+            true_positives += usize::from(matches!(verdict, Verdict::TruePositive(_)));
+            false_positives += usize::from(verdict == Verdict::FalsePositive);
         }
     }
-    let objects = truths.iter().filter(|truth| !truth.ignored).count();
+    let objects = ground_truths.iter().filter(|truth| !truth.ignored).count();
     let share = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
-    let raised: std::collections::HashSet<usize> = sure.iter().map(|f| f.picture).collect();
+    let with_detections: HashSet<usize> = kept.iter().map(|d| d.picture).collect();
     AtThreshold {
-        precision: share(right, right + wrong),
-        recall: share(right, objects),
-        raised: share(raised.len(), pictures).unwrap_or(0.0),
+        precision: share(true_positives, true_positives + false_positives),
+        recall: share(true_positives, objects),
+        pictures_with_detections: share(with_detections.len(), pictures).unwrap_or(0.0),
     }
 }
 
@@ -173,8 +179,8 @@ pub fn at_threshold(
 mod tests {
     use super::*;
 
-    fn truth(picture: usize, x: f64, ignored: bool) -> Truth {
-        Truth {
+    fn truth(picture: usize, x: f64, ignored: bool) -> GroundTruth {
+        GroundTruth {
             picture,
             class: 0,
             corners: [x, 0.0, x + 10.0, 10.0],
@@ -182,8 +188,8 @@ mod tests {
         }
     }
 
-    fn found(picture: usize, x: f64, score: f64) -> Found {
-        Found {
+    fn detection((picture, x, score): (usize, f64, f64)) -> Detection {
+        Detection {
             picture,
             class: 0,
             corners: [x, 0.0, x + 10.0, 10.0],
@@ -192,41 +198,44 @@ mod tests {
     }
 
     #[test]
-    fn a_second_detection_of_an_object_is_wrong_and_a_difficult_object_counts_for_nothing() {
+    fn a_repeated_detection_is_a_false_positive_and_that_of_a_difficult_object_is_ignored() {
         let truths = [truth(0, 0.0, false), truth(0, 50.0, true)];
-        let finds = [found(0, 1.0, 0.9), found(0, 0.0, 0.8), found(0, 50.0, 0.7)];
-        let verdicts: Vec<_> = judge(&truths, &finds, 0)
+        let detections = [(0, 1.0, 0.9), (0, 0.0, 0.8), (0, 50.0, 0.7)].map(detection);
+        let verdicts: Vec<_> = judge(&truths, &detections, 0)
             .into_iter()
             .map(|(_, v)| v)
             .collect();
-        assert_eq!(verdicts, [Verdict::Right(0), Verdict::Wrong, Verdict::Left]);
+        assert_eq!(
+            verdicts,
+            [
+                Verdict::TruePositive(0),
+                Verdict::FalsePositive,
+                Verdict::Ignored
+            ]
+        );
     }
 
     #[test]
-    fn half_an_overlap_is_enough_and_less_is_not() {
-        // Ten wide, shifted by a third: the overlap is 2/3 over 4/3, a half.
+    fn an_iou_of_one_half_is_enough_and_less_is_not() {
+        // Ten wide, shifted by a third: the IoU is 2/3 over 4/3.
         let shift = 10.0 / 3.0;
-        let verdict = |x: f64| judge(&[truth(0, 0.0, false)], &[found(0, x, 1.0)], 0)[0].1;
-        assert_eq!(verdict(shift - 1e-9), Verdict::Right(0));
-        assert_eq!(verdict(shift + 0.01), Verdict::Wrong);
+        let verdict = |x: f64| judge(&[truth(0, 0.0, false)], &[detection((0, x, 1.0))], 0)[0].1;
+        assert_eq!(verdict(shift - 1e-9), Verdict::TruePositive(0));
+        assert_eq!(verdict(shift + 0.01), Verdict::FalsePositive);
     }
 
-    /// Worked by hand: three objects; right, wrong, right, wrong. Precision 1, 1/2, 2/3, 1/2 at
+    /// Computed by hand: three objects; a true, a false, a true and a false positive. Precision 1, 1/2, 2/3, 1/2 at
     /// recall 1/3, 1/3, 2/3, 2/3.
     #[test]
-    fn both_averages_of_a_hand_worked_curve_are_those_of_the_devkits() {
+    fn both_averages_of_a_hand_computed_curve_are_those_of_the_devkits() {
         let truths = [
             truth(0, 0.0, false),
             truth(1, 0.0, false),
             truth(2, 0.0, false),
         ];
-        let finds = [
-            found(0, 0.0, 0.9),
-            found(0, 90.0, 0.8),
-            found(1, 0.0, 0.7),
-            found(1, 90.0, 0.6),
-        ];
-        let curve = curve(&truths, &finds, 0);
+        let detections =
+            [(0, 0.0, 0.9), (0, 90.0, 0.8), (1, 0.0, 0.7), (1, 90.0, 0.6)].map(detection);
+        let curve = curve(&truths, &detections, 0);
         assert!((curve.area().unwrap() - (1.0 / 3.0 + 2.0 / 3.0 / 3.0)).abs() < 1e-12);
         // Precision 1 at recalls 0 to 0.3, 2/3 at 0.4 to 0.6, nothing beyond.
         let points = (4.0 + 3.0 * 2.0 / 3.0) / 11.0;
@@ -234,18 +243,18 @@ mod tests {
     }
 
     #[test]
-    fn precision_recall_and_raised_pictures_are_counted_at_the_threshold() {
+    fn precision_recall_and_pictures_with_detections_are_those_at_the_threshold() {
         let truths = [truth(0, 0.0, false), truth(1, 0.0, false)];
-        let finds = [found(0, 0.0, 0.9), found(2, 0.0, 0.7), found(1, 0.0, 0.3)];
-        let counted = at_threshold(&truths, &finds, (1, 4), 0.6);
-        assert_eq!(counted.precision, Some(0.5));
-        assert_eq!(counted.recall, Some(0.5));
-        assert!((counted.raised - 0.5).abs() < 1e-12);
+        let detections = [(0, 0.0, 0.9), (2, 0.0, 0.7), (1, 0.0, 0.3)].map(detection);
+        let at = at_threshold(&truths, &detections, (1, 4), 0.6);
+        assert_eq!(at.precision, Some(0.5));
+        assert_eq!(at.recall, Some(0.5));
+        assert!((at.pictures_with_detections - 0.5).abs() < 1e-12);
     }
 
     #[test]
     fn a_class_without_objects_has_no_average() {
-        let empty = curve(&[], &[found(0, 0.0, 0.5)], 0);
+        let empty = curve(&[], &[detection((0, 0.0, 0.5))], 0);
         assert_eq!((empty.area(), empty.eleven_points()), (None, None));
     }
 }

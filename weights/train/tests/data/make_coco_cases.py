@@ -1,4 +1,4 @@
-"""Writes coco-cases.json: random truths and detections, and what pycocotools makes of them.
+"""Writes coco-cases.json: random ground truths and detections, and their average precision from pycocotools.
 
     python -m venv venv && venv/bin/pip install pycocotools numpy
     venv/bin/python make_coco_cases.py > coco-cases.json
@@ -13,7 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 
 def boxes(rng, count):
-    """Boxes of half-integer sides, so that some overlaps are exactly a threshold."""
+    """Boxes with sides of whole and half pixels, so that some IoUs equal a threshold exactly."""
     corner = rng.integers(0, 60, (count, 2)) / 2
     size = rng.integers(2, 60, (count, 2)) / 2
     return np.concatenate([corner, size], 1)
@@ -31,7 +31,7 @@ def case(seed, pictures, classes, per_picture, extra):
             for _ in range(rng.integers(0, 3)):
                 shift = rng.integers(-6, 7, 4) / 4
                 moved = np.maximum(box + shift, 0.5)
-                # Scores of two digits: many are equal.
+                # Scores have two digits, so that many are equal.
                 found.append(dict(image_id=picture + 1, category_id=kind + 1, bbox=moved.tolist(),
                                   score=round(float(rng.random()), 2)))
         for box in boxes(rng, extra):
@@ -45,7 +45,7 @@ def case(seed, pictures, classes, per_picture, extra):
         evaluation = COCOeval(truth, truth.loadRes(found), 'bbox')
         evaluation.evaluate()
         evaluation.accumulate()
-    # Overlap, recall, class, area, detections: every area, the best 100.
+    # The axes are IoU, recall, class, area and number of detections: all areas, the best 100.
     precision = evaluation.eval['precision'][:, :, :, 0, 2]
     expected = [None if (precision[:, :, k] < 0).all() else precision[:, :, k].mean(1).tolist()
                 for k in range(classes)]

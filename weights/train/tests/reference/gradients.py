@@ -3,9 +3,9 @@
     python -m venv venv && venv/bin/pip install torch==2.13.0 torchvision==0.28.0 safetensors numpy
     venv/bin/python weights/train/tests/reference/gradients.py > weights/train/tests/data/gradients.json
 
-The networks are written from their papers (Liu et al. 2016; Sandler et al. 2018), with the tensor names of the weight
-files. The losses are PyTorch's and torchvision's own functions. All is computed in double precision, so that the golden
-numbers have no rounding errors of their own. Takes half a minute.
+The networks follow their papers (Liu et al. 2016; Sandler et al. 2018), with the tensor names of the weights files. The
+losses are functions of PyTorch and torchvision. Everything is computed in double precision, so that rounding errors of
+the reference are negligible. Takes half a minute.
 """
 
 import json
@@ -22,7 +22,7 @@ SIDE, PICTURES = 300, 2
 
 
 def batch():
-    """Two pictures of stripes that bend, in whole numbers from -127 to 127."""
+    """Two pictures of bent stripes, in whole numbers from -127 to 127."""
     picture, channel, y, x = torch.meshgrid(
         *(torch.arange(count) for count in (PICTURES, 3, SIDE, SIDE)), indexing="ij"
     )
@@ -31,11 +31,11 @@ def batch():
 
 
 def targets(priors, classes):
-    """Offsets from -2 to 2; classes of objects for every 73rd prior, -1 for every 31st, 0 for the others."""
+    """Offsets from -2 to 2; classes of objects for every 73rd prior box, -1 for every 31st, 0 for the others."""
     index = torch.arange(PICTURES * priors)
-    of_priors = torch.where(index % 31 == 0, -1, 0)
-    # Beginning with the fourteenth, every source map has such a prior.
-    of_priors = torch.where(index % 73 == 13, 1 + index % classes, of_priors)
+    background = torch.where(index % 31 == 0, -1, 0)
+    # From the fourteenth on, so that every source map has an object.
+    of_priors = torch.where(index % 73 == 13, 1 + index % classes, background)
     offsets = (torch.arange(PICTURES * priors * 4) * 29 % 129 - 64) / 32
     return offsets.double().view(PICTURES, priors, 4), of_priors.view(PICTURES, priors)
 
@@ -50,7 +50,7 @@ def mobilenet_v2(weights, x):
 
     def convolve(name, x, stride=1, activate=F.relu6):
         weight = weights[f"{name}.weight"]
-        # TensorFlow's SAME padding: ceil(side / stride) outputs, and the odd row and column below and right.
+        # TensorFlow's SAME padding: ceil(side / stride) outputs; an odd row or column of padding is below or right.
         total = max((-(-x.shape[-1] // stride) - 1) * stride + weight.shape[-1] - x.shape[-1], 0)
         before, after = total // 2, total - total // 2
         groups = x.shape[1] // weight.shape[1]
@@ -91,7 +91,7 @@ def vgg16(weights, x):
         return F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], **how)
 
     sources = []
-    # The numbers in the names count the ReLUs and pools between the convolutions, too.
+    # The numbers in the names also count the ReLUs and max-pools between the convolutions.
     for layer in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28):
         x = F.relu(convolve(f"vgg.{layer}", x, padding=1))
         if layer == 21:
@@ -115,27 +115,27 @@ def vgg16(weights, x):
 
 
 def focal(logits, classes):
-    """Lin et al. 2017: a sigmoid for each class but the background; priors of class -1 do not count."""
-    wanted = F.one_hot(classes.clamp(min=0), logits.shape[-1]).to(logits)
-    losses = sigmoid_focal_loss(logits[..., 1:], wanted[..., 1:], alpha=0.25, gamma=2)
+    """Lin et al. 2017: a sigmoid for each class except the background; prior boxes of class -1 are ignored."""
+    targets = F.one_hot(classes.clamp(min=0), logits.shape[-1]).to(logits)
+    losses = sigmoid_focal_loss(logits[..., 1:], targets[..., 1:], alpha=0.25, gamma=2)
     return losses[classes >= 0].sum()
 
 
 def multibox(logits, classes):
-    """Liu et al. 2016, section 2.2: the matched priors, and the hardest of the background, three for each of them."""
+    """Liu et al. 2016, section 2.2: the matched prior boxes, and three hard negatives for each of them."""
     matched, background = classes > 0, classes == 0
     positives = F.cross_entropy(logits[matched], classes[matched], reduction="sum")
     hardness = F.cross_entropy(logits[background], classes[background], reduction="none")
     hardness = hardness.sort(descending=True).values
     count = max(3 * int(matched.sum()), 6 * len(classes))
     gap = (hardness[count - 1] - hardness[count]) / hardness[count]
-    # Single precision must choose the same priors.
+    # Single precision must select the same hard negatives.
     assert gap > 1e-5, f"the last negative is {gap:.1e} harder than the next: change the batch"
     return positives + hardness[:count].sum()
 
 
 def golden(file, network, scale, classification):
-    """The loss of the batch; of each parameter the gradient's norm, its largest value and some evenly spaced ones."""
+    """The loss of the batch, and of each parameter's gradient the norm, the largest value and evenly spaced values."""
     weights = {name: values.double().requires_grad_() for name, values in load_file(ROOT / file).items()}
     offsets, logits = network(weights, batch() * scale)
     boxes, classes = targets(offsets.shape[1], logits.shape[2] - 1)
@@ -157,7 +157,7 @@ def golden(file, network, scale, classification):
 
 
 def rounded(value):
-    """To nine digits, which single precision cannot tell from all of them."""
+    """The value to nine digits, which are enough to compare with single precision."""
     return float(f"{value.item():.9g}")
 
 
@@ -166,6 +166,6 @@ if __name__ == "__main__":
         "focal": golden("weights/ssd_mobilenet_v2_oidv4.safetensors", mobilenet_v2, 1 / 128, focal),
         "multibox": golden("server/tests/data/small.safetensors", vgg16, 1, multibox),
     }
-    # A line for each parameter.
+    # One line for each parameter.
     text = json.dumps(found).replace('}, "', '},\n"').replace('{"', '{\n"', 3)
     print(text)

@@ -1,13 +1,13 @@
-//! A made-up data set: pictures of a red or a blue square before a striped ground.
+//! A synthetic data set: pictures of a red or a blue square on a striped background.
 
 use std::path::Path;
 
 use image::{Rgb, RgbImage};
 
-/// The names of the classes.
+/// The class names.
 pub const CLASSES: [&str; 2] = ["red square", "blue square"];
 
-/// Picture `index`, 240 x 200, with the square's class, left edge, top edge and side.
+/// Picture `index`, 240 x 200 pixels, with the square's class, left edge, top edge and side.
 #[must_use]
 pub fn picture(index: u32) -> (RgbImage, [u32; 4]) {
     let (side, class) = (60 + index * 37 % 80, index % 2);
@@ -25,19 +25,18 @@ pub fn picture(index: u32) -> (RgbImage, [u32; 4]) {
     (picture, [class, x, y, side])
 }
 
-/// Writes pictures 0 to `count` into a folder with YOLO's labels.
+/// Writes the first `count` pictures into a folder, with labels in YOLO's format.
 ///
 /// # Panics
-/// Where a file cannot be written.
+/// If a file cannot be written.
 pub fn write(folder: &Path, count: u32) {
     std::fs::write(folder.join("classes.txt"), CLASSES.join("\n")).unwrap();
     for index in 0..count {
-        let (picture, [class, x, y, side]) = picture(index);
+        let (picture, [class, left, top, pixels]) = picture(index);
         picture.save(folder.join(format!("{index}.png"))).unwrap();
-        let [w, h] = [240.0, 200.0];
-        let [x, y, side] = [x, y, side].map(f64::from);
-        let (cx, cy) = ((x + side / 2.0) / w, (y + side / 2.0) / h);
-        let line = format!("{class} {cx} {cy} {} {}\n", side / w, side / h);
+        let [x, y, side] = [left, top, pixels].map(f64::from);
+        let (cx, cy) = ((x + side / 2.0) / 240.0, (y + side / 2.0) / 200.0);
+        let line = format!("{class} {cx} {cy} {} {}\n", side / 240.0, side / 200.0);
         std::fs::write(folder.join(format!("{index}.txt")), line).unwrap();
     }
 }
