@@ -22,7 +22,7 @@ OUT = mine.safetensors
 fit: libtorch ## Train a detector on your own objects: make fit DATA=pictures/ (OUT=mine.safetensors, OPTIONS=--help)
 	cargo run --locked --release --bin ssd-train -- fit $(DATA) --output $(OUT) $(OPTIONS)
 
-test: lint chart unit contract ## Lint, check the chart, run every test
+test: lint chart unit contract ## Lint, check the chart and the OpenAPI document, run the tests of the programs and scripts
 
 unit: libtorch ## Run the tests of the programs and scripts
 	weights/download_test.sh
@@ -74,23 +74,23 @@ weights-coco: ## Download torchvision's COCO weights into weights/ (136 MB)
 cluster: ## Create a two-node Kubernetes cluster (kind) and a registry on localhost:5001
 	ci/cluster.sh up
 
-image: ## Build the server's image and push it to that registry
+image: ## Build the server's image and push it to the registry on localhost:5001
 	DOCKER_BUILDKIT=1 docker build --file server/Dockerfile --tag $(IMAGE) \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
 		$(if $(PUBLISHED),--build-arg PUBLISHED=$(PUBLISHED)) .
 	docker push $(IMAGE)
 
-deploy: ## Install or upgrade the chart in that cluster, and wait until a pod is ready
+deploy: ## Install or upgrade the chart in the kind cluster, and wait until a pod is ready
 	ci/tools.sh helm
 	digest=$(DIGEST) && [ -n "$$digest" ] || { echo "there is no image to deploy: run make cluster image" >&2; exit 1; }; \
 	.tools/bin/helm upgrade --install ssd charts/ssd --kube-context kind-ssd --wait --timeout 5m --set "image.digest=$$digest"
 
 # The tests expect the model that ships, even if weights/ has others.
 e2e: PUBLISHED = ssd_mobilenet_v2_oidv4.safetensors
-e2e: cluster image ## Test the chart on that cluster: each installation, changes and faults
+e2e: cluster image ## Test the chart on the kind cluster: each installation, changes and faults
 	ci/e2e.sh $(DIGEST)
 
-cluster-down: ## Remove that cluster and its registry
+cluster-down: ## Remove the kind cluster and its registry
 	ci/cluster.sh down
 
 libtorch: requirements ## Download libtorch into .libtorch (once; verified)

@@ -29,7 +29,7 @@ refused() {
     if "$@" >"$work/refused" 2>&1; then
         die "not refused: $*"
     fi
-    grep -qF -- "$text" "$work/refused" || die "refused without '$text': $*: $(cat "$work/refused")"
+    grep -qF -- "$text" "$work/refused" || die "failed, but its error does not contain '$text': $*: $(cat "$work/refused")"
 }
 
 rendered() { helm template ssd "$chart" --namespace demo "$@"; }
@@ -60,7 +60,8 @@ write_model() {
     done
 }
 
-# The settings have the server's names, defaults and ranges.
+# The settings have the server's names, ranges and defaults, except the defaults of HOST, DRAIN_DELAY, LOG_FORMAT, the
+# paths and the credentials.
 settings() { .tools/python/bin/python ci/chart/settings_test.py; }
 
 # yamllint and shellcheck. `make lint` checks the repository's other scripts.
@@ -168,8 +169,8 @@ YAML
     helm dependency update "$parent" >/dev/null
     helm template cameras "$parent" >"$work/subcharts.yaml"
     helm4 template cameras "$parent" | diff --ignore-blank-lines "$work/subcharts.yaml" - || die "Helm 3 and Helm 4 differ for subcharts"
-    [ "$(grep -c '^kind: Deployment' "$work/subcharts.yaml")" = 2 ] || die "two aliases do not make two Deployments"
-    [ -z "$(awk '/^kind: /{kind=$2} /^  name: /{print kind, $2}' "$work/subcharts.yaml" | sort | uniq -d)" ] || die "two aliases make objects with the same name"
+    [ "$(grep -c '^kind: Deployment' "$work/subcharts.yaml")" = 2 ] || die "two aliases do not create two Deployments"
+    [ -z "$(awk '/^kind: /{kind=$2} /^  name: /{print kind, $2}' "$work/subcharts.yaml" | sort | uniq -d)" ] || die "two aliases create objects with the same name"
     [ "$(grep -c 'app.kubernetes.io/name: nightshift$' "$work/subcharts.yaml")" -gt 5 ] || die "an alias is not in the labels"
     refused "additional properties 'treshold' not allowed" helm template cameras "$parent" --set day.server.treshold=1
 }
@@ -196,7 +197,7 @@ credentials auth.username=other
 CASES
     diff <(rendered --show-only templates/deployment.yaml) \
         <(rendered --show-only templates/deployment.yaml --set service.port=8080,tests.enabled=false,networkPolicy.enabled=false) ||
-        die "values that the pods do not read change them"
+        die "a value that the pods do not read changes their checksums"
 
     # A generated password is random, and the same in the Secret and in the checksum. A patched template makes the
     # chart render as if it reached a cluster.
@@ -228,7 +229,8 @@ download-model.sh|The chart has no files/download-model.sh|--set model.url=https
 CASES
 }
 
-# The package works without the files that are not in it, and is small: each release stores the chart in a Secret.
+# The packaged chart renders like the folder, although .helmignore leaves files out. It must be small, because each
+# release stores the chart in a Secret.
 package() {
     local archive
     helm package $chart --destination "$work" >/dev/null

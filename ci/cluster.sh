@@ -36,7 +36,7 @@ registry_up() {
         true) ;;
         false) docker start $registry >/dev/null ;;
         *)
-            # Only on this machine, so that nobody else can push.
+            # Published only on this machine, so that nobody else can push.
             docker run --detach --restart always --label "$mark" --publish 127.0.0.1:$port:5000 \
                 --network bridge --name $registry registry:3 >/dev/null ||
                 die "cannot start a registry on localhost:$port: is the port in use? (docker ps; ss -ltn)"

@@ -34,7 +34,7 @@ needs() {
     done
 }
 
-# Starts a server with the model that ships on a free port, and exports its address and login. Its low
+# Starts a server on a free port, with the model that ships, and exports its address and login. Its low
 # threshold gives more than one object.
 serve() {
     cargo build --locked --workspace --bin ssd --example client
@@ -56,9 +56,9 @@ generated() {
     .tools/bin/openapi-python-client generate --meta none --config ci/contract/generator.yaml \
         --path server/openapi.json --output-path "$work/generated/client" >"$work/generator" 2>&1 ||
         { cat "$work/generator"; return 1; }
-    # It supports JSON, forms and octet streams, but no other bodies.
+    # The generator supports JSON, forms and octet streams, but no other bodies.
     if grep -E '^(Unsupported|Unable|Cannot|Failure)' "$work/generator" | grep -v '^Unsupported content type image/'; then
-        die "the generated client lacks that"
+        die "the generator could not convert the lines above"
     fi
     PYTHONPATH=$work/generated .tools/contract/bin/python ci/contract/generated_test.py
 }
@@ -74,7 +74,7 @@ clients() {
 
 fuzz() {
     local hooks=$PWD/ci/contract/pictures.py schemathesis=$PWD/.tools/bin/schemathesis
-    # It writes files to the working directory.
+    # schemathesis writes files to the working directory.
     (cd "$work" && SCHEMATHESIS_HOOKS=$hooks PYTHONDONTWRITEBYTECODE=1 "$schemathesis" run "$SSD_URL/openapi.json" \
         --auth "$SSD_USERNAME:$SSD_PASSWORD" --checks all --max-examples 2000 --seed 20260101 \
         --report har --report-har-path fuzz.har) >"$work/fuzz" || { cat "$work/fuzz"; return 1; }

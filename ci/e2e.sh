@@ -43,7 +43,7 @@ kubectl config set-context --current --namespace "$namespace" >/dev/null
 
 must "two nodes are Ready" nodes_ready
 check "the registry serves the model as a file" push_model $model
-echo "      only rendered by make chart, because this cluster lacks what they need:"
+echo "      not installed here (this cluster lacks what they need); make chart only renders these values files:"
 for values in charts/ssd/tests/values/*-values.yaml; do
     echo "        $values: $(sed -n '1s/^# //p' "$values")"
 done
@@ -63,8 +63,8 @@ check "the NetworkPolicy blocks another client" keeps_out
 check "the NetworkPolicy blocks connections from the pods" lets_nothing_out
 check "server.port moves the server, the Service's target and the probes" moves_port
 check "with tls.secretName the server speaks HTTPS, also to the probes" speaks_tls
-check "another list of labels rolls the pods and changes the responses" changes_labels
-check "another password rolls the pods, and the old one stops working" rotates_secret
+check "another list of labels replaces the pods and changes the responses" changes_labels
+check "another password replaces the pods, and the old one stops working" rotates_secret
 check "metrics are served on a port of their own, and only there" serves_metrics
 check "a full queue gives 429 with Retry-After, and loses no request" refuses_when_full
 check "a generated password is random, works, and is kept across upgrades" keeps_generated
@@ -83,7 +83,7 @@ check "without its Secret the server still serves; an upgrade restores it" lossl
 check "a restart of the API server has no effect" under_load restart_api_server
 retry="--retry 5 --retry-all-errors" \
     check "a server killed with SIGKILL restarts; clients that retry lose nothing" under_load kill_server
-check "a model with another SHA-256 is refused, in the log and by an event" refuses_model
+check "a model with another SHA-256 is refused; the log and an event report it" refuses_model
 check "helm uninstall leaves nothing" leaves_nothing
 summary
 [ $failed = 0 ]

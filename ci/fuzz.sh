@@ -24,7 +24,7 @@ mapfile -t all < <(cargo fuzz list)
 for target in "${@:-${all[@]}}"; do
     echo "fuzz: $target"
     mkdir -p "fuzz/corpus/$target"
-    # The targets check their own limits; these end an input on which a target hangs. 64 KiB are long enough:
+    # The targets check their own limits; these options stop a target that hangs on an input. 64 KiB is long enough:
     # `pickle_repeated` makes long files from short ones.
     cargo fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
         -dict="fuzz/dictionaries/$target" -max_total_time="${SECONDS_EACH:-1200}" -max_len=65536 -timeout=20 \

@@ -39,7 +39,7 @@ VARIES = [
     (re.compile(r"\b\d+\.\d+\b"), "NUMBER"),
     (re.compile(r"[ \t]+"), " "),
 ]
-# The number of equal lines may vary, such as of pods that are deleted together.
+# The number of equal lines may vary, for example when several pods are deleted.
 REPEATED = re.compile(r"^(.*\n)\1+", re.MULTILINE)
 # A fast cluster does not print these lines.
 WAITING = re.compile(r"^Waiting for .*\n", re.MULTILINE)

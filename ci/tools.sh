@@ -11,12 +11,16 @@
 # It needs no root, and skips tools that are installed. Builds are kept in ${XDG_CACHE_HOME:-~/.cache}/ssd-tools
 # under a hash of their sources, so that a second clone on the same machine only links to them.
 #
-# How downloads are verified: Go tools are built from source, with each module compared with the go.sum in
-# ci/tools/TOOL. Python packages must have a SHA-256 of ci/tools/requirements.txt, ci/tools/contract.txt or
-# ci/browser/requirements.txt; the npm package that of its package-lock.json; cargo-deny's crates those of its
-# Cargo.lock; and the files for `schemas` those of ci/tools/schemas.txt. Without Go, the publisher's release is
-# downloaded and compared with the publisher's checksums. This detects a damaged download, but not an attack on the
-# publisher.
+# How downloads are verified:
+#
+#   Go tools           built from source; each module is compared with the go.sum in ci/tools/TOOL
+#   without Go         the publisher's release is compared with the publisher's checksums. This detects a damaged
+#                      download, but not an attack on the publisher
+#   Python packages    the SHA-256 in ci/tools/requirements.txt, ci/tools/contract.txt, ci/browser/requirements.txt or
+#                      weights/mobilenet/requirements.txt
+#   the npm package    the digests in its package-lock.json
+#   cargo-deny         the digests of its crates in its Cargo.lock
+#   schemas            the SHA-256 in ci/tools/schemas.txt
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -64,7 +68,7 @@ version_of() {
         done
 }
 
-# Fails if Go is missing, or is older than go.mod requires and may not download a newer one.
+# Fails if Go is missing, or if it is older than go.mod requires and may not download a newer one.
 go_can_build() { command -v go >/dev/null && (cd "ci/tools/$1" && GOWORK=off go list -m) >/dev/null 2>&1; }
 
 # Linker flags that set a tool's version. Helm 3 also gets the Kubernetes version of its client library, as in its
@@ -93,7 +97,7 @@ ldflags() { # TOOL VERSION
     esac
 }
 
-# promtool without service discovery, which is most of Prometheus.
+# Builds promtool without service discovery, which is most of Prometheus's code.
 tags() { [ "$1" != promtool ] || echo remove_all_sd; }
 
 build() { # TOOL VERSION OUT
@@ -176,7 +180,7 @@ download_release() { # TOOL VERSION OUT
     if ! { download "$url" "$file" && download "$checksums" "$work/checksums"; }; then
         die "cannot download $1; install Go (https://go.dev/dl) to build it from source"
     fi
-    # A line "HASH  NAME" for each file, sometimes with a folder; for kubectl only the hash.
+    # A line "HASH  NAME" for each file, sometimes with a folder before the name; for kubectl only the hash.
     want=$(awk -v name="$(basename "$url")" '{ sub(/^.*[\/*]/, "", $2) } $2 == name || NF == 1 { print $1; exit }' "$work/checksums")
     [ -n "$want" ] || die "$checksums does not list $(basename "$url")"
     [ "$(sha256 "$file")" = "$want" ] || die "$url does not have the SHA-256 that $checksums gives"

@@ -1,6 +1,6 @@
 """Runs the benchmarks of docs/benchmarks.md: see ci/benchmarks.sh.
 
-They use the model that ships, full-size SSD300 weights from a seed (as large and as slow as the published weights), and
+They use the model that ships, random SSD300 weights of full size (as large and as slow as the published weights), and
 one JPEG of 1334x750. Servers that are compared take turns in one run, because machines differ and are noisy.
 """
 
@@ -359,12 +359,12 @@ def write(results):
         f"""# Benchmarks
 
 Written by `make bench` (`ci/benchmarks.sh`) on {time.strftime("%Y-%m-%d")}; do not edit. Times depend on the machine
-and on that day: compare the ratios.
+and vary from day to day: compare the ratios.
 
 {CORES} cores of {name} ({", ".join(flags)}), Linux {platform.release()}; {version}, libtorch
-{torch.__version__.split("+")[0]}, {oha}. Full-size SSD300 weights from a seed, one JPEG of 1334x750. Flask is
-`ci/benchmarks/baseline.py`: the same network in plain PyTorch, or in OpenVINO {openvino} (int8 by NNCF, calibrated on
-the sample pictures, like this server).
+{torch.__version__.split("+")[0]}, {oha}. Random SSD300 weights of full size, generated from a fixed seed; one JPEG of 1334x750. Flask is
+`ci/benchmarks/baseline.py`: the same network in plain PyTorch, or in OpenVINO {openvino} (int8 by NNCF). For int8, this
+server and OpenVINO are calibrated on the pictures that were in `data/samples` on that date.
 
 ## One client
 
@@ -405,7 +405,7 @@ time* is all of a request except its forward pass, including HTTP and the client
 
 {SECONDS} seconds for each number of clients. A client sends its next request as soon as it has a response. The queue
 holds {QUEUE} pictures, so with 64 clients most requests get 429. The load generator ignores `Retry-After` and sends
-them again at once, thousands of times a second: this, and the server's responses to it, take half of the processor.
+them again at once, thousands of times a second. These requests and their responses use half of the processor's time.
 Latencies are those of responses with 200.
 
 ![Throughput and latency against load](benchmarks-load.svg)
@@ -431,8 +431,8 @@ Latencies are those of responses with 200.
 
 ## Overload
 
-int8, {over["rate"]:.0f} requests per second for {SECONDS} seconds, ten times the capacity. The queue bounds the
-latency: (queue + 2) service times are {over["bound"]:.0f} ms.
+int8, {over["rate"]:.0f} requests per second for {SECONDS} seconds, ten times the capacity. The queue limits the latency:
+the longest possible wait is for the queue plus two pictures, which take {over["bound"]:.0f} ms one after the other.
 """,
         table(
             ["200", "p99, ms", "429", "p99 of 429, ms", "lost", "MiB before", "MiB after"],
@@ -479,7 +479,7 @@ after {small["ready"]:.2f} s and has {small["resident"]:.0f} MiB of resident mem
                 for name, times in passes
             ],
         ),
-        "\nThe figures below are those of full-size SSD300 weights.\n",
+        "\nThe figures below are those of the SSD300 weights.\n",
     ]
     parts += [
         f"""
@@ -497,7 +497,7 @@ room for bursts:
 ## Error of int8, layer by layer
 
 The mean difference of each feature map from f32, divided by that map's mean, on the photograph of a cat. The weights
-are full-size, from a seed, and calibrated on the three sample pictures:
+are those above, calibrated on the pictures that were in `data/samples` on that date:
 """,
         table(["layer", "error"], [[f"`{layer}`", f"{error} %"] for layer, error in results["errors"]]),
     ]
@@ -512,7 +512,7 @@ def write_readme(results):
     loaded = {row["name"]: row for row in results["loads"] if row["concurrency"] == QUEUE}
     names = {"flask": "Flask and PyTorch", **{name: f"this server, {name}" for name in PRECISIONS}}
     text = table(
-        ["", "pictures per second", f"p99 with {QUEUE} clients", "memory"],
+        ["", "throughput, relative", f"p99 with {QUEUE} clients", "memory"],
         [
             [
                 names[name],
@@ -523,7 +523,7 @@ def write_readme(results):
             for name in names
         ],
     )
-    text += f"\n\nThe full-size network on {CORES} cores of {processor()[0]}, in one run."
+    text += f"\n\nSSD300 (VGG16) on {CORES} cores ({processor()[0]}); all rows are from one run."
     path = ROOT / "README.md"
     begin, end = "<!-- benchmarks: written by make bench -->\n", "<!-- /benchmarks -->"
     head, rest = path.read_text(encoding="utf-8").split(begin)

@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 SAMPLES = ROOT / "data/samples"
 PICTURES = ROOT / "server/tests/data/pictures"
 # Not the default login: the page must neither know nor show it.
-LOGIN = {"SECRET_USERNAME": "somebody", "SECRET_PASSWORD": "pass:word"}
+LOGIN = {"SECRET_USERNAME": "somebody", "SECRET_PASSWORD": "pass:wörd"}
 TIMEOUT = 60  # Seconds.
 
 
@@ -46,7 +46,7 @@ class Server:
         # Without a reader, the server would block when the pipe is full.
         self.log = subprocess.Popen(["cat"], stdin=self.process.stderr, stdout=subprocess.DEVNULL)
 
-    def url(self, user="somebody", password="pass%3Aword"):
+    def url(self, user="somebody", password="pass%3Aw%C3%B6rd"):
         return f"http://{user}:{password}@{self.address}/"
 
     def stop(self):
@@ -121,9 +121,9 @@ class PlaygroundTest(unittest.TestCase):
     def until(self, condition):
         return WebDriverWait(self.driver, TIMEOUT).until(lambda _: condition())
 
-    def answered(self, name=None):
+    def done(self, name=None):
         self.until(
-            lambda: self.find("body").get_attribute("data-state") == "answered"
+            lambda: self.find("body").get_attribute("data-state") == "done"
             and name in (None, self.find("#download").text)
         )
 
@@ -132,11 +132,11 @@ class PlaygroundTest(unittest.TestCase):
 
     def upload(self, path):
         self.choose(path)
-        self.answered(path.name)
+        self.done(path.name)
 
     def sample(self, name):
         self.find(f"[data-sample='{name}']").click()
-        self.answered(name)
+        self.done(name)
 
     def notice(self):
         self.until(lambda: self.visible("#notice"))
@@ -218,13 +218,13 @@ class PlaygroundTest(unittest.TestCase):
                   done();
                 });"""
             self.driver.execute_async_script(script, event, field)
-            self.answered(f"{event}.jpg")
+            self.done(f"{event}.jpg")
 
     def test_the_camera_takes_a_picture_and_is_then_off(self):
         self.find("#camera").click()
         self.until(lambda: self.driver.execute_script("return document.getElementById('video').videoWidth"))
         self.find("#shoot").click()
-        self.answered("camera.jpg")
+        self.done("camera.jpg")
         self.assertIsNone(self.driver.execute_script("return document.getElementById('video').srcObject"))
         self.find("#camera").click()
         self.until(lambda: self.visible("#leave"))
@@ -318,7 +318,7 @@ class PlaygroundTest(unittest.TestCase):
             self.assertIn("The picture is damaged or cut short", self.notice())
             broken.write_text("not a picture")
             self.choose(broken)
-            self.until(lambda: "The picture's format is not read" in self.notice())
+            self.until(lambda: "The picture's format is not supported" in self.notice())
             self.refused = 2
         self.sample("cat.png")
         self.assertEqual(self.visible("#notice"), [])
@@ -356,7 +356,7 @@ class PlaygroundTest(unittest.TestCase):
         self.assertIn("The server cannot be reached", self.notice())
         self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {**network, "offline": False})
         self.find("#notice button").click()
-        self.answered()
+        self.done()
         self.refused = 1
 
     def test_a_wrong_password_does_not_open_the_page(self):
@@ -380,7 +380,7 @@ class PlaygroundTest(unittest.TestCase):
                 self.find("#copy").click()
                 self.until(lambda: self.find("#copy").text == "Copied")
                 copied = self.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
-                self.assertNotIn("pass:word", self.driver.page_source)
+                self.assertNotIn("pass:wörd", self.driver.page_source)
                 detections = json.loads(self.run_code(["sh", "-c", copied], folder))["predictions"]
                 self.assertEqual([each["label"] for each in detections], [label for label, _ in self.rows()])
 
@@ -416,7 +416,7 @@ class PlaygroundTest(unittest.TestCase):
 
         self.assertEqual(visited(5), ["a", "file", "camera", "cat.png", "astronaut.jpg"])
         press(Keys.ENTER)
-        self.answered()
+        self.done()
         at_first = len(self.rows())
         self.assertEqual(visited(2), ["coffee.jpg", "threshold"])
         press(Keys.END)
@@ -484,7 +484,7 @@ def screenshot():
         # The first request is slower.
         for name in ("astronaut.jpg", "cat.png"):
             driver.find_element(By.CSS_SELECTOR, f"[data-sample='{name}']").click()
-            shown = (By.XPATH, f"//body[@data-state='answered']//a[.='{name}']")
+            shown = (By.XPATH, f"//body[@data-state='done']//a[.='{name}']")
             WebDriverWait(driver, TIMEOUT).until(lambda _, shown=shown: driver.find_elements(*shown))
         picture = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "webp", "quality": 85})
         (ROOT / "docs/playground.webp").write_bytes(base64.b64decode(picture["data"]))

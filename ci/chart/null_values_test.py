@@ -1,6 +1,6 @@
 """Sets each value of the chart to null: the chart must render without the value, or say what is missing.
 
-Sooner or later, someone writes `podAnnotations:` with nothing after it.
+In a values file, `podAnnotations:` with nothing after it is null.
 """
 
 import concurrent.futures
@@ -19,7 +19,7 @@ EVERYTHING = [
     "httpRoute.parentRefs[0].name=a", "gpu.enabled=true", "model.url=https://example.com/m.pth",
     "model.sha256=" + "a" * 64, "model.cache.enabled=true", "model.cache.accessMode=ReadWriteMany",
 ]
-MESSAGES = ("missing property", "cannot be used together")
+MESSAGES = ("missing property", "These values cannot be used")
 
 
 def paths(values, prefix=""):

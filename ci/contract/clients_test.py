@@ -101,7 +101,7 @@ class Client(unittest.TestCase):
 
     def test_prints_the_problem_of_the_server(self):
         ran = run(os.environ["SSD_URL"], "nobody", "secret")
-        self.fails(ran, "User and password are missing or wrong: Give the right user and password by HTTP basic")
+        self.fails(ran, "The user name or password is missing or wrong: Send the user name and password by HTTP basic")
 
     def test_sends_the_picture_and_a_login_in_utf_8(self):
         with Server(FOUND) as server:

@@ -26,5 +26,5 @@ def filter_body(_context, body):
 
 @schemathesis.hook
 def filter_query(_context, query):
-    """A list is sent as its members, and None as nothing: an invalid value can become a valid one."""
+    """A list is sent as its members, and None is not sent: an invalid value could become a valid one."""
     return not query or not any(value is None or isinstance(value, (list, tuple, dict)) for value in query.values())

@@ -97,14 +97,15 @@ lets_in() {
     same "ready replicas" 2 "$(get deployment/ssd '{.status.readyReplicas}')"
 }
 
-# The stranger reaches another pod, but not the server's.
+# The stranger reaches another pod, but not the server's pods.
 keeps_out() {
     expect 200 stranger "http://$(get pod/web '{.status.podIP}'):8080/sample.jpg"
     expect 000 stranger http://ssd/readyz
 }
 
-# The server's image has no shell. A second pod can connect until it gets the server's labels, and with them its
-# NetworkPolicy. The Service sends it nothing, because it has no port of the right name.
+# The server's image has no shell, so a second pod stands in for it: it can connect until it is given the server's
+# labels, and with them it cannot, because the NetworkPolicy applies. The Service sends it no requests, because it has
+# no port named http.
 lets_nothing_out() {
     local web labels
     web=$(get pod/web '{.status.podIP}')
@@ -154,7 +155,7 @@ speaks_tls() {
     upgrade
 }
 
-# A list with as many labels as the model has classes is matched by position, so it renames every class.
+# A list with as many labels as the model has classes is matched by position, so this one renames every class.
 changes_labels() {
     local classes
     upgrade

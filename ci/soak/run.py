@@ -1,9 +1,9 @@
 """Loads a server at four fifths of its capacity, and looks for leaks: see ci/soak.sh.
 
-Pictures of many sizes and formats, requests that must be refused, and clients that hang up come at random times,
-independent of the responses. Each response must have a status that its request may get. Resident memory and open
-files are read every second. About once a minute the load pauses until the server has released the memory that it keeps
-for the next requests. A leak would raise the memory that remains.
+Sends pictures of many sizes and formats, requests that must be refused, and requests whose clients hang up, at random
+times that do not depend on the responses. Each response must have a status that its request may get. Resident memory
+and open files are read every second. About once a minute the load pauses until the server has released the memory that
+it keeps for the next requests. A leak would raise the memory that remains.
 """
 
 import asyncio

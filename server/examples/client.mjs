@@ -13,7 +13,7 @@ export async function predict(picture, { url, username, password }) {
     const signal = AbortSignal.timeout(60_000);
     const response = await fetch(`${url}/predict`, { method: "POST", headers, body, signal });
     if (response.ok) return response.json();
-    // Busy (429) or not ready (503): retry after the seconds of its Retry-After.
+    // Busy (429) or not ready (503): retry after waiting as many seconds as the response's Retry-After says.
     const seconds = response.headers.get("Retry-After");
     if (seconds === null || retries === 0) {
       const problem = await response.json().catch(() => ({}));

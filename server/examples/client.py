@@ -14,10 +14,10 @@ from urllib3.util import Retry
 
 url = os.environ["SSD_URL"]
 session = requests.Session()
-# In UTF-8, as the server requires: requests would encode text as Latin-1.
+# The server requires UTF-8; given a str, the library requests would use Latin-1.
 session.auth = (os.environ["SSD_USERNAME"].encode(), os.environ["SSD_PASSWORD"].encode())
-# Up to four retries if the server is busy (429) or not ready (503), each after the seconds of its
-# Retry-After.
+# Up to four retries if the server is busy (429) or not ready (503), each after waiting as many seconds as
+# the response's Retry-After says.
 retries = Retry(total=4, allowed_methods=["POST"], raise_on_status=False)
 session.mount(url, HTTPAdapter(max_retries=retries))
 

@@ -54,7 +54,8 @@ async fn predict(picture: Vec<u8>) -> Result<Prediction> {
         if response.status().is_success() {
             return Ok(response.json().await?);
         }
-        // Busy (429) or not ready (503): retry after the seconds of its Retry-After.
+        // Busy (429) or not ready (503): retry after waiting as many seconds as the response's
+        // Retry-After says.
         match retry_after(&response) {
             Some(wait) if retries > 0 => tokio::time::sleep(wait).await,
             _ => {

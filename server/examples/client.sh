@@ -8,8 +8,8 @@ set -euo pipefail
 
 response=$(mktemp)
 trap 'rm -f "$response"' EXIT
-# --retry: up to four retries if the server is busy (429) or not ready (503), each after the seconds of
-# its Retry-After.
+# --retry: up to four retries after an error that may pass, such as 429 (busy) or 503 (not ready), each
+# after waiting as many seconds as the response's Retry-After says.
 status=$(curl --silent --show-error --retry 4 --max-time 60 --user "$SSD_USERNAME:$SSD_PASSWORD" \
     --form "image=@$1" --output "$response" --write-out '%{http_code}' "$SSD_URL/predict")
 if [ "$status" != 200 ]; then

@@ -7,7 +7,7 @@ partial=$folder/.$POD_NAME.partial
 
 is_the_model() { echo "$MODEL_SHA256  $1" | sha256sum -c >/dev/null 2>&1; }
 
-# As curl's standard input, because other processes can list arguments.
+# The header is passed by curl's standard input, because other processes can read curl's arguments.
 header() {
     test -z "${MODEL_HEADER-}" || printf 'header = "%s"\n' "$(printf %s "$MODEL_HEADER" | tr -d '\r\n')"
 }
@@ -20,7 +20,7 @@ download() {
 }
 
 mkdir -p "$folder"
-# Files of deleted pods.
+# Removes files of deleted pods.
 find "$folder" -name '.*.partial' -mtime +0 -exec rm -f {} +
 
 if is_the_model "$MODEL_FILE"; then

@@ -1,5 +1,5 @@
 {{/*
-Refuses values that contradict each other, each with a sentence. values.schema.json checks single values.
+Refuses values that contradict each other, with a sentence for each. values.schema.json checks single values.
 */}}
 {{- define "ssd.checks" -}}
 {{- $wrong := concat
@@ -11,7 +11,7 @@ Refuses values that contradict each other, each with a sentence. values.schema.j
   (include "ssd.checkExposure" . | fromJsonArray)
 }}
 {{- if $wrong }}
-{{- printf "\n\nThese values cannot be used together:\n  - %s\n" (join "\n  - " $wrong) | fail }}
+{{- printf "\n\nThese values cannot be used:\n  - %s\n" (join "\n  - " $wrong) | fail }}
 {{- end }}
 {{- end }}
 
@@ -27,7 +27,7 @@ Refuses values that contradict each other, each with a sentence. values.schema.j
 {{- $wrong = append $wrong (printf "server.bodiesLimit is %v; the maximum is 64GiB." .bodiesLimit) }}
 {{- end }}
 {{- if lt $all $one }}
-{{- $wrong = append $wrong (printf "server.bodiesLimit (%v) limits all bodies together: it cannot be less than server.bodyLimit (%v), the limit of one." .bodiesLimit .bodyLimit) }}
+{{- $wrong = append $wrong (printf "server.bodiesLimit (%v) limits all bodies together: it cannot be less than server.bodyLimit (%v), the limit of one body." .bodiesLimit .bodyLimit) }}
 {{- end }}
 {{- end }}
 {{- toJson $wrong }}
@@ -101,7 +101,7 @@ The bytes of a size such as 10MiB.
 {{- $wrong = append $wrong "model.path must be below the volume's root: no leading / and no .." }}
 {{- end }}
 {{- if and .image.reference (semverCompare "<1.31-0" $.Capabilities.KubeVersion.Version) }}
-{{- $wrong = append $wrong (printf "model.image needs OCI image volumes, which Kubernetes %s does not have." $.Capabilities.KubeVersion.Version) }}
+{{- $wrong = append $wrong (printf "model.image needs OCI image volumes (Kubernetes 1.31 or later), which Kubernetes %s does not have." $.Capabilities.KubeVersion.Version) }}
 {{- end }}
 {{- end }}
 {{- if and (include "ssd.modelCacheIsExclusive" .) (gt (include "ssd.mostReplicas" . | int) 1) }}
@@ -170,7 +170,7 @@ The bytes of a size such as 10MiB.
 {{- toJson $wrong }}
 {{- end }}
 
-{{/* Not empty if the pods request CPU. Kubernetes takes a limit without a request as the request. */}}
+{{/* Not empty if the pods request CPU. If there is a limit but no request, Kubernetes sets the request to the limit. */}}
 {{- define "ssd.hasCpuRequest" -}}
 {{- $resources := .Values.resources | default dict }}
 {{- dig "requests" "cpu" (dig "limits" "cpu" "" $resources) $resources }}

@@ -28,7 +28,7 @@
 
 {{/*
 {username, password} of the Secret that the chart creates. Stored in .Values by the first call, because a
-random password must be the same in the Secret and in the checksum that rolls the pods.
+random password must be the same in the Secret and in the checksum of the pods.
 */}}
 {{- define "ssd.credentials" -}}
 {{- $auth := .Values.auth }}
@@ -64,8 +64,8 @@ ssd/password: generated
 {{- end }}
 
 {{/*
-Not empty if `lookup` reaches a cluster. The release's namespace may not exist yet (--create-namespace).
-kube-system is read only in that case, because a user of one namespace may not read it.
+Not empty if `lookup` reaches a cluster. The release's namespace may not exist yet (--create-namespace). Only
+then is kube-system looked up: users with rights in one namespace cannot read it.
 */}}
 {{- define "ssd.clusterIsReachable" -}}
 {{- if lookup "v1" "ServiceAccount" .Release.Namespace "default" }}yes
@@ -76,7 +76,7 @@ kube-system is read only in that case, because a user of one namespace may not r
 {{- define "ssd.generateNeedsCluster" }}
 
 auth.generate must read the cluster to keep the password that it created before. Here the cluster cannot
-be read (helm template, --dry-run=client, or a tool that only renders, such as Argo CD), and each render
+be read (helm template, --dry-run=client, or a tool that only renders, such as Argo CD), so each render
 would create another password. Instead, create the Secret once, outside the chart:
 
   kubectl -n {{ .Release.Namespace }} create secret generic {{ include "ssd.fullname" . }}-credentials \

@@ -37,7 +37,7 @@ LOG_FILTER: {{ .Values.server.logFilter | quote }}
 MANAGEMENT_PORT: {{ ternary (.Values.metrics.port | int) "off" .Values.metrics.enabled | quote }}
 {{- end }}
 
-{{/* 10485760, where a template would print 1.048576e+07. */}}
+{{/* Prints a number in full (10485760; a template would print 1.048576e+07) and leaves text unchanged. */}}
 {{- define "ssd.wholeNumberOrText" -}}
 {{- if kindIs "string" . }}{{ . }}{{ else }}{{ int64 . }}{{ end }}
 {{- end }}

@@ -8,7 +8,10 @@
 {{- include "ssd.metricsSelector" (first .) | trimSuffix "}" }},{{ last . }}}
 {{- end }}
 
-{{/* Labels of an alert. Alertmanager routes by labels that the alert's expression has aggregated away. (list $ SEVERITY) */}}
+{{/*
+Labels of an alert. They add namespace and service, which the expression aggregates away and by which Alertmanager
+may route. (list $ SEVERITY)
+*/}}
 {{- define "ssd.alertLabels" -}}
 {{- $root := first . -}}
 {{- $own := dict "severity" (last .) "namespace" $root.Release.Namespace "service" (include "ssd.nameWith" (list $root "metrics")) -}}

@@ -8,7 +8,7 @@
 {{- .Values.cocoLabels.existingConfigMap | default (include "ssd.nameWith" (list . "coco-labels")) }}
 {{- end }}
 
-{{/* The contents of the labels file. Helm reads a missing file as an empty text. */}}
+{{/* The contents of the labels file. Helm reads a missing file as an empty string. */}}
 {{- define "ssd.labelsText" -}}
 {{- $file := "files/coco_labels.txt" }}
 {{- .Values.cocoLabels.inline | default (.Files.Get $file) | required (printf "The chart has no %s: copy data/coco_labels.txt there, or set cocoLabels.inline or cocoLabels.existingConfigMap." $file) }}
@@ -23,7 +23,7 @@
 {{- end }}
 {{- end }}
 
-{{/* The path of the weights. If empty, the server chooses. */}}
+{{/* The path of the weights. If empty, the server uses its default weights. */}}
 {{- define "ssd.weightsPath" -}}
 {{- $source := include "ssd.modelSource" . }}
 {{- if eq $source "image" }}

@@ -42,8 +42,8 @@ securityContext:
 {{- end }}
 
 {{/*
-By default a new pod must be ready before an old one is removed. If the two cannot run at once, because one
-GPU or one cache volume is in use, the rollout would never end: then the old pod goes first.
+By default a new pod must be ready before an old one is removed. If both cannot run at the same time, because
+one GPU or one cache volume is in use, that rollout would never end, so the old pod is removed first.
 */}}
 {{- define "ssd.updateStrategy" -}}
 {{- $exclusive := or .Values.gpu.enabled (include "ssd.modelCacheIsExclusive" .) }}
@@ -60,9 +60,9 @@ rollingUpdate:
 {{- end }}
 
 {{/*
-Spread over nodes as far as possible: a hard constraint would leave pods pending in a small cluster. There is
-no second constraint for zones: the scheduler ignores nodes that lack the key of any constraint, so without
-zones neither constraint would apply.
+Spread over nodes as far as possible: a hard constraint would leave pods pending in a small cluster. Zones are an
+affinity below, not a second constraint: the scheduler ignores nodes that lack the topology key of any constraint,
+so in a cluster without zone labels it would ignore all nodes.
 */}}
 {{- define "ssd.topologySpreadConstraints" -}}
 {{- $constraints := .Values.topologySpreadConstraints | default list }}
@@ -114,7 +114,7 @@ podAntiAffinity:
 {{- end }}
 {{- end }}
 
-{{/* A change of these checksums rolls the pods. The chart cannot see changes of existing objects: see `reloader`. */}}
+{{/* A change of these checksums replaces the pods. The chart cannot see changes of existing objects: see `reloader`. */}}
 {{- define "ssd.checksums" -}}
 checksum/env-vars: {{ include "ssd.environment" . | sha256sum }}
 {{- if not .Values.cocoLabels.existingConfigMap }}

@@ -24,12 +24,12 @@ async function look(picture) {
       throw new Refusal("The picture is too large", `It has ${size(picture.size)}; this server takes up to ${size(limits.bodyLimit)}.`);
     }
     mine.prediction = await ask(picture, mine.cancel.signal);
-    // The picture comes before its boxes; if the browser cannot show it, the boxes still come.
+    // The picture is shown before its boxes. If the browser cannot show it, the boxes are still shown.
     await at("shown").decode().catch(() => {});
     if (mine !== current) return;
     place(mine.prediction.image);
     findings.show(mine.prediction);
-    state("answered");
+    state("done");
     filter();
     times(mine.prediction);
   } catch (error) {
@@ -39,14 +39,14 @@ async function look(picture) {
   }
 }
 
-/** Sets the state: empty, busy, answered or failed. style.css shows the elements of each. */
+/** Sets the state: empty, busy, done or failed. style.css shows the elements of each state. */
 function state(name) {
   document.body.dataset.state = name;
   at("stage").ariaBusy = name === "busy";
-  at("findings").hidden = at("request").hidden = name !== "answered";
+  at("findings").hidden = at("request").hidden = name !== "done";
   at("notice").hidden = true;
   at("summary").textContent = name === "busy" ? "Detecting…" : "";
-  if (name !== "answered") at("boxes").replaceChildren();
+  if (name !== "done") at("boxes").replaceChildren();
 }
 
 let urls = [];
@@ -91,7 +91,7 @@ function filter() {
   at("percent").value = percent(threshold);
   const all = findings.found.length;
   at("summary").textContent = `${count} ${count === 1 ? "object" : "objects"}`;
-  at("asked").textContent = `${all} detections by ${current.prediction.model} with a score of at least ${percent(FLOOR)}, in one request. The slider only hides.`;
+  at("asked").textContent = `${all} detections by ${current.prediction.model} with a score of at least ${percent(FLOOR)}, in one request. The slider only hides detections; it sends no new request.`;
   write();
 }
 
@@ -106,7 +106,7 @@ at("languages").onchange = write;
 
 at("copy").onclick = async () => {
   const text = at("code").textContent;
-  // Browsers allow the clipboard on https and localhost only; elsewhere copy a selection.
+  // Browsers allow the clipboard only on https and localhost. Elsewhere the page copies a selection.
   if (navigator.clipboard) await navigator.clipboard.writeText(text);
   else {
     getSelection().selectAllChildren(at("code"));

@@ -3,7 +3,7 @@
 /** The threshold of the request: the page itself hides the objects below the slider. */
 export const FLOOR = 0.05;
 
-/** An address of this server, without the login that the page's address may hold. */
+/** An address of this server, without the login that the page's address may contain. */
 function here(path) {
   const at = new URL(path, document.baseURI);
   at.username = at.password = "";
@@ -60,7 +60,7 @@ function refusal(response, text) {
   try {
     problem = JSON.parse(text);
   } catch {
-    // Not from ssd.
+    // The response is not from ssd.
   }
   const { status, headers } = response;
   const title = problem.title ?? `${status} ${response.statusText}`;

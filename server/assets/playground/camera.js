@@ -1,4 +1,4 @@
-// The camera: on, one picture, off.
+// Starts the camera, takes one picture, stops it.
 
 import { Refusal } from "./ask.js";
 
@@ -16,7 +16,7 @@ export async function start(video) {
   }
   try {
     video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-    // Before that there is no picture to take.
+    // Until the video plays, there is no picture to take.
     await video.play();
   } catch (error) {
     throw new Refusal(TITLE, REASONS[error.name] ?? error.message);

@@ -1,6 +1,6 @@
-// The detections: boxes over the picture, rows of the table. Each lights up with the other.
+// The detections: boxes over the picture, and rows of the table. A box and its row light up together.
 
-// Okabe and Ito's colours, which people of every colour vision tell apart, without black.
+// Okabe and Ito's palette without black; people with any kind of colour vision can tell these colours apart.
 const COLOURS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"];
 const DARK = "#0072b2";
 
@@ -22,7 +22,7 @@ const svg = (name, attributes = {}, ...children) => {
 };
 
 export class Findings {
-  /** An `<svg>` that lies over the picture, and a `<tbody>`. */
+  /** `boxes` is an `<svg>` over the picture, and `rows` a `<tbody>`. */
   constructor(boxes, rows) {
     this.boxes = boxes;
     this.rows = rows;
@@ -50,12 +50,12 @@ export class Findings {
     // Small boxes above large ones, where the pointer reaches them.
     const large = this.found.toSorted((a, b) => b.area - a.area);
     this.boxes.replaceChildren(...large.map(({ box }) => box), ...large.map(({ name }) => name));
-    // What is not displayed cannot be measured.
+    // Text must be displayed before its width can be measured.
     this.boxes.classList.remove("crowded");
     for (const { name } of large) fit(name);
   }
 
-  /** Hides the objects below the threshold; returns the number of the others. */
+  /** Hides the objects below the threshold; returns the number that stays visible. */
   filter(threshold) {
     let count = 0;
     for (const { probability, row, box, name } of this.found) {
@@ -83,7 +83,7 @@ export class Findings {
     }
   }
 
-  // Tab reaches one row, and the arrow keys go on from there.
+  // Tab reaches one row, and the arrow keys move from there.
   #reach(one) {
     for (const { row } of this.found) row.tabIndex = row === one?.row ? 0 : -1;
   }
@@ -125,7 +125,7 @@ function drawn(label, box, image) {
   return [outline, name];
 }
 
-/** Makes a label's background as wide as its text, which is known once it is on the page. */
+/** Makes a label's background as wide as its displayed text. */
 function fit(name) {
   const [back, text] = name.firstChild.children;
   const width = text.getComputedTextLength() + 12;

@@ -2,7 +2,7 @@
 
 const shell = (text) => (/^[\w./@%+=:,-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`);
 
-// curl gives `;` and `,` in a plain name a meaning of their own.
+// In an unquoted file name, `;` and `,` are syntax for curl.
 const curlFile = (name) => (/[;,"\\]/.test(name) ? `"${name.replace(/["\\]/g, String.raw`\$&`)}"` : name);
 
 const write = {
@@ -17,7 +17,8 @@ import requests
 with open(${JSON.stringify(name)}, "rb") as picture:
     response = requests.post(
         ${JSON.stringify(address)},
-        auth=(os.environ["SECRET_USERNAME"], os.environ["SECRET_PASSWORD"]),
+        # The server requires UTF-8; given a str, the library requests would use Latin-1.
+        auth=(os.environ["SECRET_USERNAME"].encode(), os.environ["SECRET_PASSWORD"].encode()),
         files={"image": picture},
         timeout=30,
     )
@@ -44,5 +45,5 @@ for (const { label, probability, box } of (await response.json()).predictions) {
 `,
 };
 
-/** The code in a language for a request to that address with the picture of that name. */
+/** The code of the request, in `language`: it sends the picture `name` to `address`. */
 export const snippet = (language, address, name) => write[language](address, name);

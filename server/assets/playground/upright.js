@@ -1,7 +1,7 @@
-// The server turns pictures upright by their EXIF orientation. Browsers do the same with JPEG and PNG, but
-// Chromium shows a WebP as stored, and boxes would not fit.
+// The server makes pictures upright: it applies their EXIF orientation. Browsers do the same with JPEG and PNG, but
+// Chromium shows a WebP as stored, so the boxes would not fit.
 
-// The upright picture's axes in the stored one's, by orientation from 1 (a, b, c, d of a canvas' transform).
+// Canvas transforms (a, b, c, d) from the stored to the upright picture, for EXIF orientations 1 to 8.
 const TURNS = [
   [1, 0, 0, 1], [-1, 0, 0, 1], [-1, 0, 0, -1], [1, 0, 0, -1],
   [0, 1, 1, 0], [0, 1, -1, 0], [0, -1, -1, 0], [0, -1, 1, 0],
