@@ -1,8 +1,8 @@
 //! Typed settings: defaults < file < environment.
 //!
 //! [`ALL`] is the only list of settings. It states each one's name, default, help and range once: the
-//! parsers, `--help`, the README's table and the error messages use it. Values are text wherever they come
-//! from, so that one check and one error message serve all sources.
+//! parsers, `--help`, the README's table and the error messages use it. Values from all sources are text, so
+//! that one check and one error message serve all of them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,7 +18,7 @@ use state_dict::quote;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// One setting: an environment variable, and in a file the same name in lower case.
+/// A setting: an environment variable, or the same name in lower case in a file.
 #[derive(Debug)]
 pub struct Setting {
     /// The environment variable.
@@ -27,20 +27,20 @@ pub struct Setting {
     pub default: &'static str,
     /// What it does.
     pub about: &'static str,
-    /// Which values it takes.
+    /// Which values it accepts.
     pub accepts: Accepts,
-    /// Whether its value must never be shown.
+    /// Whether its value is a secret, which is never shown.
     pub secret: bool,
 }
 
-/// Which values a setting takes. As text, it follows "accepts".
+/// Which values a setting accepts. Its text follows the word "accepts".
 #[derive(Debug, Clone, Copy)]
 pub enum Accepts {
-    /// What these words say.
+    /// What this description says.
     Words(&'static str),
-    /// A whole number in a range, or the word.
+    /// A whole number in a range, or the word if there is one.
     Whole(Option<&'static str>, u64, fn() -> u64),
-    /// A number from 0 to 1, or the word.
+    /// A number from 0 to 1, or the word if there is one.
     Fraction(Option<&'static str>),
     /// A size in a range, with examples. Without a minimum, the minimum is the setting `BODY_LIMIT`.
     Size(Option<ByteSize>, ByteSize, &'static str),
@@ -149,12 +149,12 @@ settings! {
     MANAGEMENT_PORT = "off", "TCP port of /metrics for Prometheus, on the same address and without a login; usually 9090",
         Accepts::Whole(Some("off"), 0, || 65_535);
     TLS_CERTIFICATE_PATH = "", "The server's certificate and its intermediate certificates, PEM. With TLS_KEY_PATH, PORT speaks \
-        HTTPS only; MANAGEMENT_PORT stays plain HTTP. Changed files are read again", Accepts::Words("the path of a file");
+        HTTPS only; MANAGEMENT_PORT stays plain HTTP. Changed files are read again without a restart", Accepts::Words("the path of a file");
     TLS_KEY_PATH = "", "The certificate's private key, PEM", Accepts::Words("the path of a file");
     SECRET_USERNAME = "ugain", "User name for /predict and the playground",
-        Accepts::Words("a text of at least one character, without ':' and control characters"), secret;
+        Accepts::Words("text of at least one character, without ':' or control characters"), secret;
     SECRET_PASSWORD = "ugain", "The user's password",
-        Accepts::Words("a text of at least one character, without control characters"), secret;
+        Accepts::Words("text of at least one character, without control characters"), secret;
     WEIGHTS_PATH = "", "Weights of the model, .pth or .safetensors. If unset: \
         weights/ssd300_mAP_77.43_v2.pth if it exists, else weights/ssd_mobilenet_v2_oidv4.safetensors",
         Accepts::Words("the path of a file");
@@ -169,28 +169,28 @@ settings! {
         Accepts::Size(Some(ByteSize::kib(1)), ByteSize::gib(1), "10MiB, 10MB");
     BODIES_LIMIT = "64MiB", "Maximum size of all request bodies in memory together; a request above the limit gets 429",
         Accepts::Size(None, ByteSize::gib(64), "64MiB, 1GB");
-    PIXEL_LIMIT = "50000000", "Maximum pixels per picture; at most 1.5 times that are decoded at once",
+    PIXEL_LIMIT = "50000000", "Maximum pixels per picture. All pictures that are decoded at the same time have at most 1.5 times this many pixels",
         Accepts::Whole(None, 1, || 1_000_000_000);
-    PRECISION = "auto", "Arithmetic of a forward pass. auto: the fastest on this machine, measured at start-up, of f32, bf16 if \
-        the processor has it, and int8 if the weights are calibrated (`ssd calibrate`)", Accepts::Words("auto, f32, bf16 or int8");
+    PRECISION = "auto", "Arithmetic of a forward pass. auto: measured at start-up; the fastest of f32, bf16 (if the processor has it) \
+        and int8 (if the weights are calibrated by `ssd calibrate`)", Accepts::Words("auto, f32, bf16 or int8");
     DEVICE = "auto", "Device of a forward pass. auto: the first GPU that libtorch finds, else the CPU",
         Accepts::Words("auto, cpu or cuda:N");
-    WORKERS = "1", "Forward passes at once; they share the weights. More workers with fewer threads each raise throughput \
-        and latency", Accepts::Whole(None, 1, || 256);
+    WORKERS = "1", "Number of forward passes that run at the same time; all use the same copy of the weights. More workers with \
+        fewer threads each raise throughput and latency", Accepts::Whole(None, 1, || 256);
     THREADS = "auto", "Threads of a forward pass. auto: the CPU quota (cgroup) divided by WORKERS",
         Accepts::Whole(AUTO, 1, || 1_024);
     BATCH = "auto", "Maximum pictures in one forward pass, taken from the queue. auto: 1 on a CPU, where a batch takes as long as \
         its pictures one by one, and 8 on a GPU", Accepts::Whole(AUTO, 1, || 64);
     QUEUE_LENGTH = "16", "Maximum queue depth: pictures that wait for a worker. Further requests get 429 with Retry-After",
         Accepts::Whole(None, 0, || 10_000);
-    REQUEST_TIMEOUT = "30s", "How long a request may take from its headers to its response; then 504, or 408 if the body is late",
+    REQUEST_TIMEOUT = "30s", "How long a request may take from its headers to its response. After that it gets 504, or 408 if the body is late",
         TIMEOUT;
     FORWARD_TIMEOUT = "1m", "How long a forward pass may take; a longer one counts as hung, and /readyz and /livez return 503",
         TIMEOUT;
     CONNECTION_LIMIT = "1000", "Maximum open connections; at the limit the longest-idle one is closed",
         Accepts::Whole(None, 1, || 1_000_000);
     IDLE_TIMEOUT = "75s", "How long a connection may be idle between requests. The default exceeds the 60 s of proxies such as \
-        nginx, so they never send on a connection that the server is closing",
+        nginx, so that a proxy never sends on a connection that the server is closing",
         TIMEOUT;
     HEADER_TIMEOUT = "10s", "How long a client may take to send a request's headers",
         TIMEOUT;
@@ -204,10 +204,10 @@ settings! {
         TIME;
     LOG_FORMAT = "text", "Format of the log", Accepts::Words("text or json");
     LOG_FILTER = "info", "Level of the log, for example debug, or warn,ssd_server=info for one target",
-        Accepts::Words("error, warn, info, debug, trace or off, and target=level, separated by commas");
+        Accepts::Words("a level (error, warn, info, debug, trace, off), or a comma-separated list of levels and target=level");
 }
 
-/// The environment variable that names the settings file where `--config` cannot be given.
+/// The environment variable that names the settings file if `--config` does not.
 pub const FILE_VARIABLE: &str = "CONFIG_PATH";
 
 /// The format of the log lines.
@@ -215,7 +215,7 @@ pub const FILE_VARIABLE: &str = "CONFIG_PATH";
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -237,7 +237,7 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
-/// Where the weights are.
+/// The weights file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Weights {
     /// A named file, which must exist.
@@ -266,13 +266,13 @@ pub enum Device {
     Auto,
     /// The CPU.
     Cpu,
-    /// The CUDA device of that number.
+    /// The CUDA device with this number.
     Cuda(usize),
 }
 
-/// Every setting, checked.
+/// All settings, checked.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "`ALL` says what each is")]
+#[expect(missing_docs, reason = "`ALL` describes them")]
 pub struct Settings {
     pub host: IpAddr,
     pub port: u16,
@@ -294,7 +294,7 @@ pub struct Settings {
     pub precision: Precision,
     pub device: Device,
     pub workers: usize,
-    /// Of each worker.
+    /// Per worker.
     pub threads: usize,
     /// `None` for the device's default.
     pub batch: Option<usize>,
@@ -316,12 +316,12 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A value is not accepted.
-    #[error("{source_name} is {value}: it accepts {accepts}")]
+    #[error("{source_name} {problem}; it accepts {accepts}")]
     Value {
         /// The variable, or the file and the key.
         source_name: String,
-        /// Its value, quoted.
-        value: String,
+        /// What is wrong; quotes the value unless it is secret.
+        problem: String,
         /// What is accepted.
         accepts: String,
     },
@@ -351,18 +351,18 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// The values cannot be put together.
+    /// The sources cannot be merged.
     #[error("the settings cannot be read: {0}")]
     Config(#[from] config::ConfigError),
 }
 
 impl Settings {
-    /// Reads the settings. A value in `environment` wins over one in `file` (TOML; the keys are the variables'
-    /// names in lower case), which wins over the default. Without `file`, the variable `CONFIG_PATH` may
-    /// name it.
+    /// Reads the settings. A value in `environment` wins over one in `file`, which wins over the default. The
+    /// file is TOML; its keys are the variables' names in lower case. Without `file`, the variable
+    /// `CONFIG_PATH` may name it.
     ///
     /// # Errors
-    /// Where a value is not accepted, the file cannot be read, or one of its keys is not a setting.
+    /// If a value is not accepted, the file cannot be read, or one of its keys is not a setting.
     pub fn load(file: Option<&Path>, environment: &Variables) -> Result<Self, Error> {
         let named = environment.0.get(FILE_VARIABLE);
         let named = named.filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -434,7 +434,7 @@ impl Settings {
     }
 }
 
-/// Environment variables by name. They contain secrets, so they do not print.
+/// Environment variables by name. Not `Debug`, since they contain secrets.
 #[derive(Clone, Default)]
 pub struct Variables(HashMap<String, String>);
 
@@ -442,7 +442,7 @@ impl Variables {
     /// The variables of this process that are settings.
     ///
     /// # Errors
-    /// Where one is not UTF-8.
+    /// If one is not UTF-8.
     pub fn of_this_process() -> Result<Self, Error> {
         let names = ALL.iter().map(|setting| setting.variable);
         let mut variables = HashMap::new();
@@ -452,7 +452,7 @@ impl Variables {
             };
             let value = value.into_string().map_err(|_| Error::Value {
                 source_name: name.to_owned(),
-                value: "not UTF-8".to_owned(),
+                problem: "is not UTF-8".to_owned(),
                 accepts: "UTF-8 text".to_owned(),
             })?;
             variables.insert(name.to_owned(), value);
@@ -508,10 +508,10 @@ impl<'a> Values<'a> {
         let value = text.as_ref().ok().and_then(|text| parse(text));
         value.ok_or_else(|| Error::Value {
             source_name: self.source_name(setting),
-            value: match text {
-                _ if setting.secret => "not shown here".to_owned(),
-                Ok(text) => quote(&text),
-                Err(_) => "no single value".to_owned(),
+            problem: match text {
+                _ if setting.secret => "has an invalid value (not shown)".to_owned(),
+                Ok(text) => format!("is {}", quote(&text)),
+                Err(_) => "is a list or a table".to_owned(),
             },
             accepts: setting.accepts.to_string(),
         })
@@ -568,9 +568,9 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Reads a settings file, as text and as a table. It must be TOML, its keys must be settings (a misspelt one
-/// would silently do nothing), and its secrets must be strings (a number would become another text: `1_000`
-/// is 1000). Errors show none of its values.
+/// Reads a settings file, as text and as a table. It must be TOML, its keys must be settings (a misspelt key
+/// would silently do nothing), and its secrets must be strings (`1_000` as a number would become `1000`).
+/// Errors show no values of the file.
 fn read_file(path: &Path) -> Result<(String, toml::Table), Error> {
     let unreadable = |problem: String| Error::File {
         file: path.display().to_string(),
@@ -643,15 +643,15 @@ fn device(text: &str) -> Option<Device> {
     }
 }
 
-/// Here a bare word must be a level: `EnvFilter` takes a misspelt level for the name of a target, and then
-/// logs nothing at all.
+/// A bare word must be a level: `EnvFilter` would interpret a misspelt level as the name of a target, and
+/// then log nothing.
 fn is_log_filter(text: &str) -> bool {
     let level = |text: &str| !text.is_empty() && parse::<LevelFilter>(text).is_some();
     let known = |directive: &str| directive.contains('=') || level(directive);
     text.split(',').map(str::trim).all(known) && EnvFilter::builder().parse(text).is_ok()
 }
 
-/// Whole CPUs of the cgroup's quota (version 1 or 2), or the CPUs that this process may run on.
+/// The whole CPUs of the cgroup's quota (version 1 or 2), or else the CPUs that this process may run on.
 fn cpu_quota() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
@@ -786,7 +786,7 @@ mod tests {
         for (variable, value) in bad {
             let message = load(&[(variable, value)]).expect_err(variable).to_string();
             assert!(!message.contains('\n'), "{message}");
-            assert!(message.starts_with(&format!("{variable} is ")), "{message}");
+            assert!(message.starts_with(&format!("{variable} ")), "{message}");
             let secret = variable.starts_with("SECRET");
             assert_eq!(
                 message.contains(&format!("`{value}`")),
@@ -801,7 +801,7 @@ mod tests {
     fn a_long_value_is_cut() {
         let long = "\u{1b}".repeat(10_000);
         let message = load(&[("PORT", &long)]).unwrap_err().to_string();
-        assert!(message.contains("\\u{1b}…`: it accepts"), "{message}");
+        assert!(message.contains("\\u{1b}…`; it accepts"), "{message}");
         let message = load_file(&format!("{} = 1\n", "x".repeat(10_000)), &[]).unwrap_err();
         assert!(
             message.to_string().contains("x…` is not a setting"),
@@ -813,13 +813,13 @@ mod tests {
     fn a_bad_value_in_the_file_names_the_file_and_the_key() {
         let message = load_file("top_k = \"all\"\n", &[]).unwrap_err().to_string();
         assert!(
-            message.contains(".conf: top_k is `all`: it accepts a whole"),
+            message.contains(".conf: top_k is `all`; it accepts a whole"),
             "{message}"
         );
         let message = load_file("[port]\nnumber = 1\n", &[])
             .unwrap_err()
             .to_string();
-        assert!(message.contains("port is no single value"), "{message}");
+        assert!(message.contains("port is a list or a table"), "{message}");
     }
 
     #[test]
@@ -827,7 +827,7 @@ mod tests {
         let message = load_file("body_limit = \"100MiB\"\n", &[]).unwrap_err();
         let message = message.to_string();
         assert!(
-            message.starts_with("BODIES_LIMIT is `64MiB`: "),
+            message.starts_with("BODIES_LIMIT is `64MiB`; "),
             "{message}"
         );
     }
@@ -905,7 +905,7 @@ mod tests {
     fn an_empty_password_is_an_error_and_not_the_default() {
         let message = load(&[("SECRET_PASSWORD", "")]).unwrap_err().to_string();
         assert!(
-            message.starts_with("SECRET_PASSWORD is not shown here: it accepts"),
+            message.starts_with("SECRET_PASSWORD has an invalid value (not shown); it accepts"),
             "{message}"
         );
     }

@@ -1,17 +1,18 @@
 //! SSD object detection over HTTP, on libtorch, without Python.
 //!
-//! A request enters [`api`], waits in [`engine`], is seen by [`ssd_detector`], and leaves through [`api`].
-//! Files come in once, at start-up, through [`state_dict`]. No module depends on one that uses it.
+//! [`api`] receives a request, [`engine`] queues it and runs [`ssd_detector`] on it, and [`api`] sends the
+//! response. Weights are read once, at start-up, through [`state_dict`]. The modules have no circular
+//! dependencies.
 //!
 //! ```text
-//! server      sockets, TLS, loading the model, draining; settings become options here
+//! server      sockets, TLS, loading the model, draining; converts the settings into the modules' options
 //! api         routes, authentication, bodies, responses, errors, the OpenAPI document
 //! engine      the queue, decoding, the model threads, their health
 //! config      settings
 //! telemetry   logs, metrics, traces
 //! ```
 
-/// The version of libtorch that this was built with.
+/// The version of libtorch that this program was built with.
 pub const LIBTORCH_VERSION: &str = env!("LIBTORCH_VERSION");
 
 /// The maximum number of detections per picture.

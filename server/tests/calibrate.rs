@@ -107,11 +107,11 @@ fn scales_that_are_not_the_network_s_are_refused() {
     for (scales, complaint) in [
         (
             "{\"vgg.0\": 0}",
-            "the scale 0.0 for layer `vgg.0`, which is not a number above zero",
+            "the scale 0.0 for layer `vgg.0`; a scale must be a positive number",
         ),
         (
             "{\"vgg.0\": 1e-300}",
-            "the scale 1e-300 for layer `vgg.0`, which is not a number above zero",
+            "the scale 1e-300 for layer `vgg.0`; a scale must be a positive number",
         ),
         ("[1]", "is not a JSON object"),
         (

@@ -323,7 +323,7 @@ fn predict_writes_over_no_picture_that_is_read_or_was_written() {
         assert!(errors.contains(expected), "{errors}");
     };
     // Itself, whatever is said.
-    let is_input = "cat.png is one of the pictures to read; give another folder";
+    let is_input = "cat.png is one of the given pictures; give another folder";
     refused(&[&picture], &[], is_input);
     refused(&[&picture], &["--force"], is_input);
     // A file of another program is replaced only with --force.
@@ -342,7 +342,10 @@ fn predict_writes_over_no_picture_that_is_read_or_was_written() {
     let (one, other) = (data("pictures/rgb.bmp"), album.join("elsewhere/rgb.png"));
     std::fs::create_dir(album.join("elsewhere")).unwrap();
     std::fs::copy(data("pictures/reference.png"), &other).unwrap();
-    let taken = format!("rgb.png was written for {}", one.display());
+    let taken = format!(
+        "rgb.png already holds the annotated copy of {}",
+        one.display()
+    );
     refused(&[&one, &other], &["--force"], &taken);
     assert_eq!(names(album), ["cat.png", "elsewhere", "rgb.png"]);
 }
@@ -566,7 +569,7 @@ fn start_up_is_stopped_by_a_bad_setting_or_a_missing_file_with_one_line() {
         (
             "PORT",
             "80a",
-            "ssd: PORT is `80a`: it accepts a whole number from 0 to 65535\n",
+            "ssd: PORT is `80a`; it accepts a whole number from 0 to 65535\n",
         ),
         (
             "WEIGHTS_PATH",
@@ -888,7 +891,7 @@ fn a_renewed_certificate_that_cannot_be_used_or_read_is_in_the_log() {
         line.contains("WARN the certificate was not renewed"),
         "{line}"
     );
-    assert!(line.contains("no PRIVATE KEY is in it"), "{line}");
+    assert!(line.contains("the file contains no PRIVATE KEY"), "{line}");
 
     // Opening this for reading waits for a writer.
     let fifo = folder.path().join("fifo");

@@ -1,9 +1,9 @@
 //! Draws detections into their picture: boxes, and labels on plates. [`draw_marks`] takes colours and texts from
 //! its caller.
 //!
-//! A class's colour depends on its index only, and so is the same in every picture and with every labels file.
-//! Any nine successive classes have colours that are far apart, and any two of the first 80 have colours that can
-//! be told apart, for people with colour blindness too.
+//! A class's colour depends only on its index, so it is the same in every picture and with every labels file.
+//! Any nine successive classes have very different colours. The colours of any two of the first 80 classes are
+//! distinguishable, also for people with colour blindness.
 
 use std::sync::LazyLock;
 
@@ -71,8 +71,9 @@ pub fn ink(colour: Rgb<u8>) -> Rgb<u8> {
     if luminance > 0.179 { BLACK } else { WHITE }
 }
 
-/// Draws the first 200 detections, the first on top; they come best first. Lines and text grow with the picture,
-/// which must not be empty. A label that does not fit in it is made smaller, then cut, then left out.
+/// Draws the first 200 detections, the first on top; they are sorted, best first. Lines and text grow with the
+/// picture, which must not be empty. A label that does not fit into the picture is made smaller, then cut, then
+/// left out.
 pub fn draw(picture: &mut RgbImage, detections: &[Detection]) {
     let marks: Vec<Mark> = detections
         .iter()
@@ -90,7 +91,7 @@ pub fn draw(picture: &mut RgbImage, detections: &[Detection]) {
     draw_marks(picture, &marks, pens);
 }
 
-/// A box to draw, and what to write at it.
+/// A box to draw, with its text.
 #[derive(Debug, Clone)]
 pub struct Mark {
     /// The box, in pixels of the picture. Edges outside the picture move to its edge.
@@ -101,7 +102,7 @@ pub struct Mark {
     pub line: Line,
     /// Written on a plate; cut if it does not fit in the picture.
     pub label: String,
-    /// Written after the label, never cut. If both are empty there is no plate.
+    /// Written after the label, never cut. If both are empty, there is no plate.
     pub ending: String,
 }
 
@@ -110,14 +111,14 @@ pub struct Mark {
 pub enum Line {
     /// Between two lines, black or white, for contrast.
     Solid,
-    /// As solid, with gaps; a dash at every corner.
+    /// Like solid, with gaps; every corner has a dash.
     Dashed,
     /// One pixel wide, with a contrasting pixel outside.
     Thin,
 }
 
-/// Draws the first 200 boxes with their labels. The first is on top, and its label takes its position first. The
-/// picture must not be empty.
+/// Draws the first 200 boxes with their labels. The first is on top, and its label is placed first. The picture
+/// must not be empty.
 pub fn draw_marks(picture: &mut RgbImage, marks: &[Mark], pens: Pens) {
     let drawn = &marks[..marks.len().min(MAX_BOXES)];
     let whole = Area::whole(picture);
@@ -278,14 +279,14 @@ impl Area {
         }
     }
 
-    /// Fills its edges, so many pixels wide.
+    /// Fills its edges, `width` pixels wide.
     fn outline(self, picture: &mut RgbImage, width: i64, colour: Rgb<u8>) {
         for side in self.sides(width) {
             side.fill(picture, colour);
         }
     }
 
-    /// Its top, bottom, left and right edges, so many pixels wide.
+    /// Its top, bottom, left and right edges, `width` pixels wide.
     fn sides(self, width: i64) -> [Self; 4] {
         let Self {
             left,
@@ -314,8 +315,8 @@ impl Area {
         ]
     }
 
-    /// Pieces along its longer side with gaps between them, all about `length` long. The first and the last piece are
-    /// at its ends.
+    /// Pieces along its longer side, with gaps between them. Pieces and gaps are about `length` pixels long. There is
+    /// a piece at each end.
     fn dashes(self, length: i64) -> impl Iterator<Item = Self> {
         let long = self.width().max(self.height());
         let pieces = (long / length) | 1;
@@ -465,8 +466,8 @@ impl Plate {
     }
 }
 
-/// The area in the picture in which a label hides least of the others: at a corner of its box, outside rather than
-/// inside, above rather than below, left rather than right.
+/// The area in the picture where a label hides as little of the other labels as possible. It lies at a corner of
+/// the label's box, preferably outside, above and left.
 fn position(text: &Text, frame: Area, pens: Pens, whole: Area, others: &[Plate]) -> Area {
     let width = (text.width.ceil() as i64).min(whole.width());
     let height = (text.height.ceil() as i64).min(whole.height());

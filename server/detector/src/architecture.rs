@@ -1,4 +1,4 @@
-//! What a network is made of, as data: every family describes its network in these terms.
+//! The operations of a network, as data. Every family describes its network in these terms.
 //!
 //! Feature maps are square, `side` x `side`.
 
@@ -23,8 +23,8 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// What its tensors are called in the file: a convolution's without `.weight` and `.bias`, a
-    /// normalisation's in full.
+    /// The name of its tensors in the file: without `.weight` and `.bias` for a convolution, in full for a
+    /// normalisation.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
             Self::Convolution(Convolution { name, .. }) | Self::L2Norm { name } => Some(name),
@@ -46,13 +46,13 @@ pub(super) struct Convolution {
 /// How many output channels a convolution has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Channels {
-    /// As many as the file's tensors have: narrower variants of a network are the same network.
+    /// As many as the file's tensors have, so that narrower variants of a network are read too.
     Free,
-    /// One for each input channel, which is convolved alone (Howard et al. 2017, section 3.1).
+    /// One for each input channel. Each channel is convolved separately (Howard et al. 2017, section 3.1).
     Depthwise,
-    /// Four offsets for each of so many boxes.
+    /// Four offsets for each of this number of boxes.
     Offsets(usize),
-    /// A logit per class for each of so many boxes.
+    /// A logit per class for each of this number of boxes.
     Logits(usize),
 }
 
@@ -78,10 +78,10 @@ pub(super) struct Geometry {
 /// Zeros around a feature map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Padding {
-    /// So many rows and columns on every side.
+    /// This number of rows and columns on every side.
     Each(i64),
-    /// TensorFlow's: as many as give `ceil(side / stride)` outputs. If the number is odd, the extra row is
-    /// below and the extra column on the right.
+    /// TensorFlow's `SAME`: enough zeros for `ceil(side / stride)` outputs. If the number is odd, the extra row
+    /// is below and the extra column on the right.
     Same,
 }
 
@@ -96,7 +96,7 @@ impl Geometry {
         }
     }
 
-    /// Rows of zeros above and below a feature map, which are also the columns left and right of it.
+    /// Rows of zeros above and below a feature map; also the columns left and right of it.
     pub(super) fn padding(self, side: i64) -> (i64, i64) {
         match self.padding {
             Padding::Each(padding) => (padding, padding),
@@ -139,8 +139,8 @@ impl Pool {
     }
 }
 
-/// Builds an architecture operation by operation. Each method takes the feature maps that the operation
-/// reads, and returns the one that it computes.
+/// Builds an architecture, operation by operation. Each method takes the feature maps that the operation reads,
+/// and returns the feature map that it computes.
 #[derive(Debug, Default)]
 pub(super) struct Builder {
     nodes: Vec<Node<Operation>>,
@@ -185,7 +185,7 @@ impl Builder {
         self.push(Operation::L2Norm { name: name.into() }, &[input])
     }
 
-    /// The two heads of a source feature map with `boxes` in each cell: offsets and logits.
+    /// The two heads, offsets and logits, of a source feature map with `boxes` boxes in each cell.
     pub(super) fn heads(
         &mut self,
         source: MapId,
@@ -219,7 +219,7 @@ mod tests {
             padding: Padding::Same,
             dilation: 1,
         };
-        // As TensorFlow's documentation of `tf.nn.convolution` computes them.
+        // Computed as in TensorFlow's documentation of `tf.nn.convolution`.
         for (side, kernel, stride, padding) in [
             (300, 3, 2, (0, 1)),
             (75, 3, 2, (1, 1)),

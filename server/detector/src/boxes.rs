@@ -1,17 +1,17 @@
-//! The network's outputs become detections: offsets are decoded with the prior boxes, and NMS runs class by
-//! class.
+//! Turns the network's outputs into detections: decodes offsets with the prior boxes, and runs NMS for each
+//! label.
 
 use std::ops::RangeInclusive;
 
 use super::family::{self, BoxCoder, Family};
 use super::priors::Prior;
 
-/// Factors of the offsets (Liu et al. 2016; "variances" in the original code): of the centre's, and of the
-/// logarithm of the size's.
+/// Factors of the offsets of the centre, and of the logarithm of the size (Liu et al. 2016; "variances" in the
+/// original code).
 const CENTRE_VARIANCE: f32 = 0.1;
 const SIZE_VARIANCE: f32 = 0.2;
 
-/// Scores at or below this are background noise, as in the paper: their boxes never enter NMS.
+/// Boxes with this score or less never enter NMS, as in the paper.
 pub const SCORE_FLOOR: f32 = 0.01;
 
 /// A bounding box by two corners. The unit is the caller's: fractions of the picture's sides, or pixels.
@@ -54,7 +54,7 @@ impl Corners {
         }
     }
 
-    /// Whether it has no area, or a side is NaN.
+    /// Whether it has no area, or an edge is NaN.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !(self.x1 < self.x2 && self.y1 < self.y2)
@@ -70,7 +70,7 @@ impl Corners {
     }
 }
 
-/// The bounding box, in fractions of the picture's sides, of a prior box and its four offsets.
+/// The bounding box of a prior box and its four offsets, in fractions of the picture's sides.
 #[must_use]
 pub fn decode(prior: &Prior, offsets: &[f32; 4], coder: BoxCoder) -> Corners {
     let [dx, dy, dw, dh] = coder.order.map(|at| offsets[at]);
@@ -88,9 +88,9 @@ pub fn decode(prior: &Prior, offsets: &[f32; 4], coder: BoxCoder) -> Corners {
     }
 }
 
-/// Greedy non-maximum suppression over the `top_k` best scores: the indexes of the boxes kept, best first. A
-/// box is dropped if its `IoU` with a kept one exceeds `iou`, or is NaN because both are empty. Of equal scores
-/// the later index comes first, as in the reference, which reads an ascending sort from its end.
+/// Greedy non-maximum suppression over the `top_k` best scores. Returns the indexes of the kept boxes, best
+/// first. A box is dropped if its `IoU` with a kept box exceeds `iou`, or is NaN because both are empty. If
+/// scores are equal, the later index comes first, as in the reference, which reads an ascending sort backwards.
 #[must_use]
 pub fn nms(boxes: &[Corners], scores: &[f32], iou: f32, top_k: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..boxes.len()).collect();
@@ -108,7 +108,7 @@ pub fn nms(boxes: &[Corners], scores: &[f32], iou: f32, top_k: usize) -> Vec<usi
     kept
 }
 
-/// The network's output for one picture, prior by prior.
+/// The network's output for one picture, in the order of the prior boxes.
 #[derive(Debug, Clone)]
 pub struct RawOutput {
     /// Offsets, 4 per prior.
@@ -154,19 +154,19 @@ impl Criteria {
     }
 }
 
-/// Each class alone: what [`detect`] takes if no two classes have the same label. `classes` counts the
+/// Each class in its own group, for [`detect`] if all classes have different labels. `classes` includes the
 /// background.
 #[must_use]
 pub fn each_class(classes: usize) -> Vec<Vec<usize>> {
     (1..classes).map(|class| vec![class]).collect()
 }
 
-/// The detections in one picture, best first, selected as the family's own implementation does. NMS runs for
-/// each label over the boxes of its classes, so that an object shows under a label once. Boxes that lie wholly
-/// outside the picture are left out.
+/// The detections in one picture, best first, selected as in the family's own implementation. NMS runs for each
+/// label over the boxes of its classes, so that an object appears once per label. Boxes entirely outside the
+/// picture are left out.
 ///
-/// The reference runs NMS over all boxes above 0.01 and applies the threshold afterwards. A box never
-/// suppresses a better one, so applying the threshold first gives the same result for less work.
+/// The reference runs NMS over all boxes above 0.01, then applies the threshold. A box never suppresses a
+/// better one, so applying the threshold first gives the same result with less work.
 #[must_use]
 pub fn detect(
     output: &RawOutput,
@@ -203,7 +203,7 @@ pub fn detect(
         let kept = nms(&boxes, &scores, criteria.iou, family.candidates);
         found.extend(kept.into_iter().map(|index| candidates[index]));
     }
-    // Such a box shows nothing, and must not count towards `top_k`.
+    // Boxes outside the picture must not count towards `top_k`.
     found.retain(|found: &Scored| !found.corners.clip(1.0, 1.0).is_empty());
     found.sort_by(|a, b| b.score.total_cmp(&a.score));
     found.truncate(criteria.top_k);

@@ -1,4 +1,5 @@
-//! Fuses operations that run as one: a convolution and the sum behind it, and the two heads of a source.
+//! Fuses operations that run as one: a convolution with the addition that follows it, and the two heads of a
+//! source feature map.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use super::architecture::{Activation, Channels};
 use super::graph::{Graph, MapId, Node};
 use super::network::{Layer, Shared, by_prior, channels_last};
 
-/// The outputs of a source's two heads.
+/// The outputs of the two heads of a source feature map.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heads {
     pub offsets: Part,
@@ -31,8 +32,8 @@ impl Part {
     }
 }
 
-/// Fuses a network's operations, and tells which outputs of the new graph are the heads'. A convolution with a
-/// second input adds that to its output.
+/// Fuses a network's operations, and returns where the outputs of the heads are in the new graph. A fused
+/// convolution adds its second input to its output.
 pub(super) fn fuse(
     graph: Graph<Layer>,
     classes: usize,
@@ -85,7 +86,7 @@ pub(super) fn fuse(
     Ok((Graph::new(fused, outputs), heads))
 }
 
-/// For each linear convolution that only a sum reads: the sum, and the feature map that it adds.
+/// For each linear convolution that only an addition reads: the addition, and the feature map that it adds.
 fn sums(graph: &Graph<Layer>) -> BTreeMap<MapId, (MapId, MapId)> {
     let mut sums = BTreeMap::new();
     for (sum, node) in graph.nodes() {
@@ -103,13 +104,13 @@ fn sums(graph: &Graph<Layer>) -> BTreeMap<MapId, (MapId, MapId)> {
     sums
 }
 
-/// The two heads of a source.
+/// The two heads of a source feature map.
 struct HeadPair {
     offsets: MapId,
     logits: MapId,
     /// Boxes per cell.
     boxes: usize,
-    /// Whether they are convolutions that can run as one.
+    /// Whether the two convolutions can run as one.
     joined: bool,
 }
 
@@ -138,7 +139,7 @@ fn head_pairs(graph: &Graph<Layer>) -> Vec<HeadPair> {
         .collect()
 }
 
-/// Two convolutions of one feature map as one, with the first one's outputs before the second one's.
+/// Joins two convolutions of one feature map; the outputs of the first come first.
 fn join(one: Layer, other: Layer) -> Result<Layer, TchError> {
     match (one, other) {
         (

@@ -1,7 +1,7 @@
-//! A network as a graph of operations, and the one loop that runs it.
+//! A network as a graph of operations, and the loop that runs it.
 //!
-//! Nodes stand in the order in which they are computed. The loop does not know what an operation does: its
-//! caller applies it, to tensors in a forward pass, or to sides and channel counts before one.
+//! Nodes are stored in the order in which they are computed. The caller supplies the function that applies an
+//! operation: to tensors in a forward pass, or to shapes when the network is checked.
 
 /// Identifies a feature map: the graph's input, or the output of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +66,7 @@ impl<O> Graph<O> {
         (1..).map(MapId).zip(&self.nodes)
     }
 
-    /// As [`nodes`](Self::nodes), by value.
+    /// Like [`nodes`](Self::nodes), by value.
     pub(super) fn into_nodes(self) -> impl Iterator<Item = (MapId, Node<O>)> {
         (1..).map(MapId).zip(self.nodes)
     }
@@ -81,7 +81,7 @@ impl<O> Graph<O> {
         Some(&self.nodes[map.checked_sub(1)?])
     }
 
-    /// How often a feature map is read. Being an output counts as one read.
+    /// How often a feature map is read. An output of the graph counts as one read.
     pub(super) fn readers(&self, map: MapId) -> usize {
         let inputs = self.nodes.iter().flat_map(|node| &node.inputs);
         inputs
@@ -90,7 +90,7 @@ impl<O> Graph<O> {
             .count()
     }
 
-    /// Applies every operation to its inputs, and returns the outputs in order. `apply` also gets the
+    /// Applies every operation to its inputs, and returns the outputs in order. `apply` also gets the id of the
     /// feature map that it computes. A feature map is dropped as soon as no later node reads it.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! A network prepared for serving: in one precision, on one device, every operation in the form that runs
-//! fastest there.
+//! A network prepared for serving in one precision on one device. Every operation has the form that runs fastest
+//! there.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -22,14 +22,14 @@ use super::samples;
 #[derive(Debug, Clone)]
 struct Prepared {
     form: Form,
-    /// Rows of zeros that are first put above and below the feature map, and columns left and right of it.
+    /// Rows of zeros that are added above and below the feature map first, and columns left and right of it.
     padding: (i64, i64),
 }
 
 /// The form in which a convolution runs.
 #[derive(Debug, Clone)]
 enum Form {
-    /// libtorch's own, which runs on every device.
+    /// libtorch's own form, which runs on every device.
     Plain {
         weight: Shared,
         bias: Shared,
@@ -37,9 +37,9 @@ enum Form {
         groups: i64,
         activation: Activation,
     },
-    /// oneDNN's, with weights in the processor's order.
+    /// oneDNN's form, with weights in the processor's order.
     Reordered(Reordered),
-    /// oneDNN's in int8. The output is int8 of a scale, or single precision if there is none.
+    /// oneDNN's int8 form. The output is u8 with the scale `output`, or single precision if that is `None`.
     Quantised {
         convolution: Quantised,
         output: Option<Scale>,
@@ -56,12 +56,12 @@ enum Kernel {
     L2Norm {
         factors: Shared,
         kind: Kind,
-        /// In int8: of the output.
+        /// The scale of the output in int8.
         output: Option<Scale>,
     },
 }
 
-/// A kernel, and the name of its layer in the file, if it has tensors.
+/// A kernel, and the name of its layer in the file if the layer has tensors.
 #[derive(Debug, Clone)]
 struct Step {
     kernel: Kernel,
@@ -86,7 +86,7 @@ impl Kernel {
                 // The scale of the input cancels out.
                 let normalised = network::l2_norm(&x.f_to_kind(Kind::Float)?, factors)?;
                 match output {
-                    // u8 loses the sign of a channel with a factor below zero: the heads' weights get it.
+                    // u8 loses the sign of a channel with a negative factor. The heads' weights contain it.
                     Some(output) => quantise::activations(&normalised.f_abs()?, *output),
                     None => normalised.f_to_kind(*kind),
                 }
@@ -94,7 +94,7 @@ impl Kernel {
         }
     }
 
-    /// One of its outputs in single precision on the CPU.
+    /// Converts one of its outputs to single precision on the CPU.
     fn exact(&self, output: &Tensor) -> Result<Tensor, TchError> {
         let values = output.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
         match self {
@@ -151,11 +151,11 @@ impl Form {
     }
 }
 
-/// Selects a precision for a network and prepares it. If int8 is requested and there are no `scales`, they are
-/// measured here on the bundled pictures.
+/// Selects a precision for a network and prepares it. If int8 is requested without `scales`, measures them on the
+/// bundled pictures.
 ///
 /// # Errors
-/// If there is no such device, or as [`Inference::new`].
+/// If the device does not exist; also those of [`Inference::new`] and [`quantise::calibrate`].
 pub fn prepare(
     network: Network,
     scales: Option<&Scales>,
@@ -182,8 +182,8 @@ pub fn prepare(
     )?;
     if selection.precision == Precision::Int8 && scales.is_none() {
         selection.warning = selection.warning.or(Some(
-            "the weights are not calibrated: the scales for int8 were measured now, on bundled pictures, and \
-             will be at every start; `ssd calibrate` measures them once, on your own pictures",
+            "the weights have no int8 scales. They are measured at every start, on bundled pictures. Run \
+             `ssd calibrate` once, on your own pictures.",
         ));
     }
     let arithmetic = arithmetic_in(selection.precision)?;
@@ -194,10 +194,10 @@ pub fn prepare(
 /// Why a network cannot be prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such device.
+    /// The device does not exist.
     #[error("{0}")]
     Device(String),
-    /// int8 is requested on a device on which it does not run.
+    /// int8 does not run on the requested device.
     #[error(
         "int8 runs on x86-64 CPUs only, not on a GPU; choose the precision auto, f32 or bf16, or the device cpu"
     )]
@@ -211,16 +211,16 @@ pub enum Error {
         /// The network's family.
         family: &'static str,
     },
-    /// The scales for int8 are not this network's.
+    /// The int8 scales do not fit the network.
     #[error("the set of scales for int8 {0}; measure the scales on this network")]
     Scales(String),
     /// Calibration found activations that are not finite.
     #[error(
-        "calibration for int8 found NaN or infinite activations of layer {layer}; choose the precision auto, f32 \
+        "calibration for int8 found NaN or infinite activations in layer {layer}; choose the precision auto, f32 \
          or bf16, and check the weights with `ssd inspect`"
     )]
     NotFinite {
-        /// In the weights' file, without `.weight`.
+        /// The layer's name in the weights file, without `.weight`.
         layer: String,
     },
     /// libtorch failed.
@@ -229,10 +229,11 @@ pub enum Error {
 }
 
 impl Network {
-    /// Checks that every operation has an int8 form: activations from zero up, each of one convolution.
+    /// Checks that every operation has an int8 form: activations are not negative, no convolution is depthwise,
+    /// and no feature maps are added.
     ///
     /// # Errors
-    /// If one has none.
+    /// If an operation has no int8 form.
     pub fn check_int8(&self) -> Result<(), Error> {
         let has_form = |layer: &Layer| match layer {
             Layer::Convolution { spec, .. } => match spec.channels {
@@ -271,21 +272,20 @@ pub enum Arithmetic {
 #[derive(Debug)]
 pub struct Inference {
     graph: Graph<Step>,
-    /// Source by source.
+    /// In the order of the source feature maps.
     heads: Vec<Heads>,
     preprocessing: Preprocessing,
     scores: Scores,
-    /// Of the activations, except in int8.
+    /// The type of the activations, except in int8.
     kind: Kind,
     device: Device,
-    /// Of the input, in int8.
+    /// The scale of the input, in int8.
     scale: Option<Scale>,
     classes: usize,
 }
 
 impl Inference {
-    /// Prepares a network. Layer by layer the network is taken apart, so that memory never has all its weights
-    /// twice.
+    /// Prepares a network. Consumes it layer by layer, so that its weights are never in memory twice.
     ///
     /// # Errors
     /// If libtorch fails; or, for int8, if the device is not an x86-64 CPU, the network has operations without an
@@ -309,7 +309,7 @@ impl Inference {
         Ok(tch::no_grad(|| builder.build(network))?)
     }
 
-    /// The same for another thread: the weights are shared, not copied.
+    /// A copy for another thread. The weights are shared, not copied.
     #[must_use]
     pub fn shallow_clone(&self) -> Self {
         Self {
@@ -319,7 +319,7 @@ impl Inference {
         }
     }
 
-    /// One forward pass over some pictures: an output for each, in their order.
+    /// Runs one forward pass over several pictures. Returns an output for each, in the same order.
     ///
     /// # Errors
     /// If libtorch fails, for example for lack of memory.
@@ -355,10 +355,10 @@ impl Inference {
         })
     }
 
-    /// One forward pass over one picture.
+    /// Runs one forward pass over one picture.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward).
+    /// Like [`forward`](Self::forward).
     pub fn forward_one(&self, input: &Input) -> Result<RawOutput, TchError> {
         let mut outputs = self.forward(&[input])?;
         outputs
@@ -366,13 +366,13 @@ impl Inference {
             .ok_or_else(|| TchError::Torch("no output for an input".to_owned()))
     }
 
-    /// The mean picture of the training, for a forward pass that warms libtorch up.
+    /// The mean picture of the training data, for a forward pass that warms up libtorch.
     #[must_use]
     pub fn blank(&self) -> Input {
         self.preprocessing.blank()
     }
 
-    /// How long a pass takes here: the shortest of several, after one that warms libtorch up.
+    /// How long a pass takes: the shortest of several passes, after one that warms up libtorch.
     fn time(&self) -> Result<Duration, Error> {
         const ENOUGH: Duration = Duration::from_millis(100);
         let blank = self.blank();
@@ -394,8 +394,7 @@ impl Inference {
         }
     }
 
-    /// How far each layer's activations are from those of the network in single precision, on one input, layer
-    /// by layer.
+    /// The error of each layer's activations on one input, compared with the network in single precision.
     ///
     /// # Errors
     /// If libtorch fails.
@@ -427,17 +426,17 @@ impl Inference {
     }
 }
 
-/// How far a layer's activations are from those in single precision.
+/// The error of a layer's activations, compared with single precision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerError {
-    /// The layer, in the weights' file, without `.weight`.
+    /// The layer's name in the weights file, without `.weight`.
     pub layer: String,
-    /// The mean distance, over the mean of the activations in single precision.
+    /// The mean absolute error divided by the mean absolute activation in single precision.
     pub error: f64,
 }
 
-/// A max-pool over bytes, which libtorch refuses for large feature maps: rows, then columns. Padding is 0, the
-/// least byte.
+/// A max-pool over bytes, first over rows and then over columns, since libtorch's own refuses large feature maps
+/// of bytes. Padding is 0, the least byte.
 fn pool_bytes(x: &Tensor, pool: Pool) -> Result<Tensor, TchError> {
     let Pool {
         window,
@@ -465,13 +464,13 @@ fn pool_bytes(x: &Tensor, pool: Pool) -> Result<Tensor, TchError> {
     Ok(map)
 }
 
-/// The sign of each channel's factor, -1, 0 or 1, in a shape to multiply feature maps and weights with.
+/// The sign of each channel's factor, -1, 0 or 1, shaped for a product with feature maps and weights.
 fn signs(factors: &Tensor) -> Result<Tensor, TchError> {
     factors.f_sign()?.f_view([1, -1, 1, 1])
 }
 
-/// Inputs as a batch, N x 3 x side x side. An input's order, row, column, channel, is `channels_last` already;
-/// the permutation only renames the axes.
+/// Inputs as a batch, N x 3 x side x side. The values are stored in the order row, column, channel, which is
+/// `channels_last`. The permutation only renames the axes.
 pub(super) fn tensor(inputs: &[&Input]) -> Result<Tensor, TchError> {
     let side = inputs.first().map_or(0, |input| input.side() as i64);
     let each = |input: &&Input| Tensor::f_from_slice(input.values());
@@ -498,16 +497,16 @@ struct Builder<'a> {
     device: Device,
     /// The largest number in an int8 weight.
     largest_weight: i64,
-    /// Whether oneDNN takes weights in its own order, as it does not if it emulates bfloat16.
+    /// Whether oneDNN gets weights in its own order. It does not if it emulates bfloat16.
     reorders: bool,
 }
 
-/// What is known of a feature map before the network runs.
+/// What is known about a feature map before the network runs.
 struct Known {
     side: i64,
-    /// In int8.
+    /// In int8 only.
     scale: Option<Scale>,
-    /// In int8, of a normalised feature map: the sign of each channel, which u8 has lost.
+    /// The sign of each channel of a normalised feature map in int8, since u8 has lost it.
     signs: Option<Tensor>,
 }
 
@@ -553,8 +552,8 @@ impl Builder<'_> {
         })
     }
 
-    /// The kernel of a layer of the feature map `x`, and what is known of its output, whose scale in int8 is
-    /// `output`.
+    /// The kernel of a layer that reads the feature map `x`, and what is known about its output. `output` is the
+    /// output's scale in int8.
     fn kernel(
         &self,
         layer: Layer,
@@ -593,7 +592,7 @@ impl Builder<'_> {
         Ok((kernel, known))
     }
 
-    /// Of the activations, except in int8.
+    /// The type of the activations, except in int8.
     fn kind(&self) -> Kind {
         match self.arithmetic {
             Arithmetic::Bf16 => Kind::BFloat16,
@@ -601,7 +600,7 @@ impl Builder<'_> {
         }
     }
 
-    /// A convolution of the feature map `x`, with an output of the scale `output` in int8.
+    /// A convolution of the feature map `x`. `output` is the output's scale in int8.
     fn convolution(
         &self,
         spec: &Convolution,
@@ -612,8 +611,9 @@ impl Builder<'_> {
     ) -> Result<Prepared, TchError> {
         let groups = spec.groups(&weight);
         let (before, after) = spec.geometry.padding(x.side);
-        // libtorch pads every side alike. Padding the feature map copies it, padding the kernel costs more
-        // products: a depthwise convolution has few of these, and the largest feature maps.
+        // libtorch pads all sides equally. Otherwise the feature map is padded, which copies it; or the kernel
+        // is padded, which takes more products. Depthwise convolutions have few products, but large feature
+        // maps, so their kernels are padded.
         let (kernel, padding, outside) = if before == after {
             (weight, before, (0, 0))
         } else if spec.channels == Channels::Depthwise {
@@ -660,8 +660,8 @@ impl Builder<'_> {
     }
 }
 
-/// A kernel with `more` rows and columns of zeros before it, in place of padding that is missing before the
-/// feature map.
+/// A kernel with `more` rows of zeros above and columns of zeros on the left, which replace the missing padding
+/// of the feature map.
 fn pad_kernel(weight: &Tensor, more: i64) -> Result<Tensor, TchError> {
     Ok(channels_last(
         &weight.f_constant_pad_nd([more, 0, more, 0])?,

@@ -1,7 +1,7 @@
 //! Labels: the names of a model's classes in the detections.
 //!
-//! A labels file is chosen by its user, and may not be the model's own: by position, COCO's list of 80 would give
-//! wrong names to the 20 classes of VOC weights. [`Labels::assign`] tells how labels are matched.
+//! The user chooses the labels file, which can be for another data set. Matched by position, COCO's 80 names would
+//! mislabel the 20 VOC classes. [`Labels::assign`] says how labels are matched.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,7 +33,7 @@ pub const VOC: [&str; 20] = [
     "tvmonitor",
 ];
 
-/// The classes with different names in VOC and COCO: VOC's name, COCO's.
+/// The classes with different names in VOC and COCO: VOC's name, then COCO's.
 pub const VOC_TO_COCO: [(&str, &str); 6] = [
     ("aeroplane", "airplane"),
     ("motorbike", "motorcycle"),
@@ -43,7 +43,7 @@ pub const VOC_TO_COCO: [(&str, &str); 6] = [
     ("tvmonitor", "tv"),
 ];
 
-/// The classes with different names in Open Images and COCO: Open Images' name in lower case, COCO's.
+/// The classes with different names in Open Images and COCO: Open Images' name in lower case, then COCO's.
 const OPEN_IMAGES_TO_COCO: [(&str, &str); 7] = [
     ("cattle", "cow"),
     ("coffee cup", "cup"),
@@ -81,8 +81,8 @@ pub static COCO: LazyLock<Vec<CocoClass>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Maximum size of a labels file, in bytes: some ten thousand classes. A name takes many times its size in
-/// memory.
+/// Maximum size of a labels file, in bytes: about ten thousand classes. In memory, a name takes many times its
+/// size.
 const MAX_BYTES: usize = 1 << 20;
 
 /// The names in a labels file, one per class.
@@ -122,8 +122,8 @@ pub enum Error {
     /// The labels match the model's classes neither by number nor by name.
     #[error(
         "it has {labels} labels, but the model has {classes} classes{}; give a file with one label \
-         per class in the model's order, or one that has the model's names",
-        if *known { ", and none of their names is in it" } else { ", whose names are not known" }
+         per class in the model's order, or a file with the model's names",
+        if *known { ", and the file contains none of their names" } else { ", whose names are not known" }
     )]
     Mismatch {
         /// Labels in the file.
@@ -138,11 +138,11 @@ pub enum Error {
 /// How labels were matched with a model's classes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Matched {
-    /// The labels are as many as the classes: the first label is for the first class.
+    /// There are as many labels as classes: the first label is for the first class.
     ByPosition,
-    /// The labels have names that the classes have.
+    /// By the names of the classes.
     ByName {
-        /// Classes that are not in the file: they keep their own names.
+        /// The classes that are not in the file. They keep their own names.
         unnamed: Vec<String>,
     },
 }
@@ -161,11 +161,11 @@ impl fmt::Display for Matched {
 
 impl Labels {
     /// Reads a labels file: one class per line, `name` or `id,index,name` (COCO's id, the position from 1, the
-    /// name). Either line ending, a byte order mark and blank lines at the end are accepted.
+    /// name). Unix and Windows line endings, a byte order mark and blank lines at the end are accepted.
     ///
     /// # Errors
-    /// If a line is not UTF-8, is blank or malformed, has another index than its position, or repeats a name;
-    /// if there are no lines, or more than 1 MiB of them.
+    /// If a line is not UTF-8, is blank or malformed, has a wrong index, or repeats a name; if there are no lines,
+    /// or the file is larger than 1 MiB.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         if bytes.len() > MAX_BYTES {
             return Err(Error::TooLong { bytes: bytes.len() });
@@ -207,13 +207,12 @@ impl Labels {
         &self.0
     }
 
-    /// Whether these are COCO's names, the default labels file.
+    /// Whether these are COCO's names: those of the default labels file.
     pub(super) fn is_coco(&self) -> bool {
         self.0.iter().eq(COCO.iter().map(|class| class.name))
     }
 
-    /// Matches labels by name with classes that have names of their `own`. A class that is not in the file keeps
-    /// its name.
+    /// Matches labels by name with classes, whose names are `own`. A class that is not in the file keeps its name.
     pub(super) fn name(&self, own: &[String]) -> (Vec<String>, Matched) {
         let mut unnamed = Vec::new();
         let label = |class: &String| {
@@ -228,12 +227,12 @@ impl Labels {
         (named, Matched::ByName { unnamed })
     }
 
-    /// Matches labels with a model's `classes` (without the background): by position if they are as many, else
-    /// by name if the classes' names are `known`. Names of VOC and Open Images also match COCO's. A class that is
-    /// not in the file keeps its name.
+    /// Matches labels with a model's `classes` (without the background): by position if there are as many labels,
+    /// else by name if the names of the classes are `known`. Names of VOC and Open Images also match COCO's. A
+    /// class that is not in the file keeps its name.
     ///
     /// # Errors
-    /// If neither is possible: [`Error::Mismatch`] tells both counts.
+    /// [`Error::Mismatch`] if neither is possible.
     pub fn assign(
         &self,
         classes: usize,
@@ -256,7 +255,7 @@ impl Labels {
         Ok(self.name(known))
     }
 
-    /// The label with that name, or with another data set's name for it; case does not matter.
+    /// The label with this name, or with another data set's name of the class. Ignores case.
     fn find(&self, class: &str) -> Option<&String> {
         let class = class.to_lowercase();
         let in_coco = coco_name(coco_name(&class, &OPEN_IMAGES_TO_COCO), &VOC_TO_COCO);
@@ -272,7 +271,7 @@ impl Labels {
     }
 }
 
-/// COCO's name of a class, by a table of other names and COCO's; the class itself if the table has no other.
+/// COCO's name of a class, from a table of other names and COCO's names; else the class's own name.
 fn coco_name<'a>(class: &'a str, table: &[(&str, &'static str)]) -> &'a str {
     let entry = table.iter().find(|(other, _)| *other == class);
     entry.map_or(class, |&(_, coco)| coco)
@@ -288,9 +287,7 @@ fn name(text: &str, line: usize) -> Result<&str, String> {
                 return Err("has an id that is not a number".to_owned());
             }
             if index.parse() != Ok(line) {
-                return Err(format!(
-                    "has another index than {line}: lines are in the order of their index, from 1"
-                ));
+                return Err(format!("has the wrong index: expected {line}"));
             }
             name
         }
@@ -303,8 +300,8 @@ fn name(text: &str, line: usize) -> Result<&str, String> {
     }
 }
 
-/// Whether a text can name a class: it is not empty, and has no control characters, which a terminal would
-/// obey.
+/// Whether a text can name a class: it is not empty, and contains no control characters, which could change the
+/// state of a terminal.
 pub(super) fn is_name(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
 }

@@ -1,34 +1,35 @@
 //! SSD object detection: pixels in, labelled bounding boxes out.
 //!
 //! A [`Model`] and its [`Network`](network::Network) come from a [`StateDict`](state_dict::StateDict).
-//! [`prepare`](inference::prepare) turns the network into an [`Inference`](inference::Inference). The model makes
-//! its input of a picture, and [`detections`](Model::detections) of its output.
+//! [`prepare`](inference::prepare) turns the network into an [`Inference`](inference::Inference). The model turns a
+//! picture into the network's [`input`](Model::input), and the network's output into
+//! [`detections`](Model::detections).
 //!
-//! The crate knows nothing of HTTP, settings, async or metrics, and opens no files: pictures and labels come as
-//! bytes, weights as a state dict.
+//! The crate knows nothing about HTTP, settings, async or metrics, and opens no files. It gets pictures and labels as
+//! bytes, and weights as a state dict.
 //!
 //! ```text
-//! model         what a network's numbers mean: its family, prior boxes, labels
-//! family        the families of weights, a file each
-//! architecture  what a network is made of, as data
-//! graph         the order of its operations, and the loop that runs them
-//! network       a network with its weights, as it is trained
+//! model         everything of a detector except its network: family, prior boxes, labels
+//! family        the families of weights
+//! architecture  the operations of a network, as data
+//! graph         the order of operations, and the loop that runs them
+//! network       a network with its weights, for training
 //! inference     a network prepared for serving, in one precision on one device
 //! fuse          operations that run as one
 //! precision     the precision and the device of a forward pass
 //! quantise      the scales of int8
-//! onednn        the operators of libtorch for which tch has no function
-//! allocator     what glibc does with freed memory
-//! picture       bytes to pixels: recognised, limited, decoded, upright; and back
-//! samples       the pictures that ship
+//! onednn        libtorch's operators that tch has no functions for
+//! allocator     how much free memory glibc's allocator keeps
+//! picture       decodes pictures upright and within limits; encodes pictures
+//! samples       bundled pictures
 //! preprocess    pixels to the network's input
 //! priors        prior boxes
-//! boxes         outputs to detections: decoding, NMS
+//! boxes         the network's output to detections: decoding, NMS
 //! labels        the names of classes
-//! annotate      detections drawn into their picture
+//! annotate      draws detections into their picture
 //! ```
 //!
-//! Non-maximum suppression keeps the best of boxes that overlap:
+//! Non-maximum suppression keeps the best one of overlapping boxes:
 //!
 //! ```
 //! use ssd_detector::boxes::{Corners, nms};

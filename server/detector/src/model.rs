@@ -1,4 +1,4 @@
-//! What a network's numbers mean: a picture becomes its input, and its outputs become detections.
+//! Turns pictures into a network's inputs, and the network's outputs into detections.
 
 use image::RgbImage;
 
@@ -12,8 +12,8 @@ use super::quantise::{self, Scales};
 use state_dict::StateDict;
 use state_dict::quote;
 
-/// A detector without its network, which one thread owns: threads share a `Model` to prepare inputs and to read
-/// outputs.
+/// Everything of a detector except its network. Threads share it; each model thread has its own
+/// [`Inference`](super::inference::Inference).
 #[derive(Debug)]
 pub struct Model {
     name: String,
@@ -26,16 +26,16 @@ pub struct Model {
     matched: Matched,
 }
 
-/// Why no detector can be made of weights and labels.
+/// Why a detector cannot be made from weights and labels.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The weights are not those of a family.
+    /// The weights belong to no known family.
     #[error(transparent)]
     Network(#[from] network::Error),
     /// The labels do not fit the weights.
     #[error(transparent)]
     Labels(#[from] labels::Error),
-    /// The metadata of the weights' file is wrong.
+    /// The metadata of the weights file is wrong.
     #[error("{path}: its metadata `{key}` {problem}")]
     Metadata {
         /// The weights file.
@@ -47,10 +47,10 @@ pub enum Error {
     },
 }
 
-/// The criteria of a request that states none.
+/// The criteria for requests that do not state them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Defaults {
-    /// Minimum score, 0 to 1; `None` for the one that suits the weights.
+    /// Minimum score, 0 to 1; `None` for the weights' own.
     pub threshold: Option<f32>,
     /// NMS drops the worse of two boxes of one class whose `IoU` exceeds this, 0 to 1.
     pub iou: f32,
@@ -58,7 +58,7 @@ pub struct Defaults {
     pub top_k: usize,
 }
 
-/// Minimum width and height of a box, in pixels. Responses round to this.
+/// Minimum width and height of a box, in pixels. Responses are rounded to this.
 const LEAST_SIDE: f32 = 0.01;
 
 /// A detected object.
@@ -75,10 +75,10 @@ pub struct Detection {
 }
 
 impl Model {
-    /// Reads a network, and what its numbers mean, from a state dict.
+    /// Makes a model and its network from a state dict and labels.
     ///
     /// # Errors
-    /// If the tensors are not those of a family, the metadata is wrong, or the labels do not fit the weights.
+    /// If the tensors belong to no known family, the metadata is wrong, or the labels do not fit the weights.
     pub fn new(state: &StateDict, labels: &Labels) -> Result<(Self, Network), Error> {
         let network = Network::new(state)?;
         let family = network.family();
@@ -86,7 +86,7 @@ impl Model {
         let own = own_class_names(state, classes)?;
         let labels_in_file = labels.names().len();
         let (labels, matched) = match own {
-            // The default list only adds names to those that the weights state.
+            // The default list must not replace the weights' own names by position.
             Some(own) if labels.is_coco() => labels.name(&own),
             own => {
                 let known = own.or_else(|| (family.class_names)(network.classes()));
@@ -125,7 +125,7 @@ impl Model {
         &self.labels
     }
 
-    /// The defaults. If they have no threshold it is the file's, else the family's.
+    /// The default criteria. The threshold is that of the defaults, else of the weights file, else of the family.
     #[must_use]
     pub fn criteria(&self, defaults: Defaults) -> Criteria {
         Criteria {
@@ -153,8 +153,8 @@ impl Model {
         self.family.preprocessing.input(picture)
     }
 
-    /// The detections in a picture of `width` x `height` pixels, best first. Boxes are clipped to the picture;
-    /// those outside it are left out.
+    /// The detections in a picture of `width` x `height` pixels, best first. Boxes are clipped to the picture.
+    /// Boxes outside it, or thinner than 0.01 pixels after clipping, are left out.
     #[must_use]
     pub fn detections(
         &self,
@@ -173,7 +173,6 @@ impl Model {
         .into_iter()
         .filter_map(|found| {
             let corners = found.corners.scale(width, height).clip(width, height);
-            // A box clipped at the picture's edge may be too thin to show.
             let sides = [corners.x2 - corners.x1, corners.y2 - corners.y1];
             let shows = sides.iter().all(|side| *side >= LEAST_SIDE);
             shows.then(|| Detection {
@@ -187,8 +186,8 @@ impl Model {
     }
 }
 
-/// The classes, from 1, of each label, in the order of the labels' first classes. The gaps in COCO's ids share a
-/// name but are separate.
+/// The classes, counted from 1, of each label, in the order of the labels' first classes. The gaps in COCO's ids
+/// share a name, but stay separate.
 fn classes_by_label(labels: &[String]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for (class, label) in (1..).zip(labels) {
@@ -226,7 +225,7 @@ fn own_class_names(state: &StateDict, classes: usize) -> Result<Option<Vec<Strin
         .map_err(|error| wrong(format!("is not a JSON array of names: {error}")))?;
     if let Some(name) = names.iter().find(|name| !labels::is_name(name)) {
         return Err(wrong(format!(
-            "has {}, but a name is not empty and has no control characters",
+            "contains the name {}; a name must not be empty or contain control characters",
             quote(name)
         )));
     }
@@ -250,13 +249,13 @@ fn wrong(state: &StateDict, key: &'static str, problem: String) -> Error {
 /// The int8 scales that a file states for its network; `None` if it is not calibrated.
 ///
 /// # Errors
-/// If its metadata is not what calibration writes for that network.
+/// If its scales do not fit the network.
 pub fn scales(state: &StateDict, network: &Network) -> Result<Option<Scales>, Error> {
     Scales::from_metadata(state.metadata(), network)
         .map_err(|problem| wrong(state, quantise::METADATA, problem))
 }
 
-/// What a state dict tells without building its network.
+/// What is known about a state dict without building its network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Description {
     /// Its family.
@@ -267,12 +266,12 @@ pub struct Description {
     pub threshold: f32,
 }
 
-/// Describes a state dict; `None` if it is of no family.
+/// Describes a state dict; `None` if it belongs to no known family.
 #[must_use]
 pub fn describe(state: &StateDict) -> Option<Description> {
     let recognised = Family::recognise(state)?;
     let outputs = recognised.outputs(state)?;
-    // `Model::new` refuses wrong metadata; here the rest is described all the same.
+    // `Model::new` refuses wrong metadata; this function still describes the rest.
     let own = own_class_names(state, outputs - 1).ok().flatten();
     Some(Description {
         family: recognised.family,

@@ -1,8 +1,8 @@
-//! A network with its weights, in single precision: what a file of weights describes, and what is trained.
+//! A network with its weights in single precision, as a weights file describes it. This form is trained;
 //! [`inference`](super::inference) prepares it for serving.
 //!
-//! Convolutions run in `channels_last`, which libtorch's CPU kernels prefer (about a tenth faster than
-//! NCHW). tch cannot ask for a memory format; libtorch recognises a permuted contiguous copy as one.
+//! Convolutions run in `channels_last`, in which libtorch's CPU kernels are about 10 % faster than in NCHW. tch
+//! has no memory formats, but libtorch recognises a permuted contiguous copy as `channels_last`.
 
 use std::collections::HashSet;
 use std::ops::Deref;
@@ -29,17 +29,17 @@ pub enum Error {
         path: String,
         /// How many tensors it has.
         count: usize,
-        /// The names that the first tensors of the known networks have.
+        /// The names of the first tensors of the known networks.
         expected: String,
-        /// Its own first names.
+        /// The names of its own first tensors.
         found: String,
     },
-    /// Tensors are missing, unknown or of the wrong shape: all are listed.
+    /// Tensors are missing, unknown, not finite, or have the wrong shape. All are listed.
     #[error("{path}: not the state dict of {family}:{}", list(complaints))]
     Mismatch {
         /// The weights file.
         path: String,
-        /// The family as which it was recognised.
+        /// The recognised family.
         family: &'static str,
         /// One per tensor.
         complaints: Vec<String>,
@@ -49,7 +49,7 @@ pub enum Error {
     Torch(#[from] TchError),
 }
 
-/// Maximum number of complaints that are printed: the file of another network has hundreds.
+/// Maximum number of complaints that are printed, since another network's file has hundreds.
 const COMPLAINTS_SHOWN: usize = 100;
 
 fn list(complaints: &[String]) -> String {
@@ -94,7 +94,7 @@ pub(super) enum Layer {
     MaxPool(Pool),
     Add,
     L2Norm {
-        /// In the file.
+        /// Its name in the file.
         name: String,
         /// One for each channel.
         factors: Shared,
@@ -102,7 +102,7 @@ pub(super) enum Layer {
 }
 
 impl Layer {
-    /// What its tensors are called in the file: a convolution's without `.weight` and `.bias`.
+    /// The name of its tensors in the file, without `.weight` and `.bias` for a convolution.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
             Self::Convolution { spec, .. } => Some(&spec.name),
@@ -170,8 +170,8 @@ pub(super) fn max_pool(x: &Tensor, pool: Pool) -> Result<Tensor, TchError> {
     )
 }
 
-/// L2 normalisation over the channels in single precision, with a learned factor for each. torchvision guards
-/// against division by zero in another way; the results differ only for norms near 1e-10.
+/// L2 normalisation over the channels in single precision, with a learned factor for each channel. torchvision
+/// avoids division by zero differently; results only differ for norms near 1e-10.
 pub(super) fn l2_norm(x: &Tensor, factors: &Tensor) -> Result<Tensor, TchError> {
     let norm = x
         .f_square()?
@@ -193,8 +193,8 @@ impl Network {
     /// Builds the network that the tensors of `state` describe.
     ///
     /// # Errors
-    /// If no tensor has a name by which a family is recognised, or if tensors are missing, unknown, not finite,
-    /// or of another shape than the network or its neighbours need: all of them are listed.
+    /// If no family is recognised; or if tensors are missing, unknown, not finite, or have the wrong shape. The
+    /// error lists all of them.
     pub fn new(state: &StateDict) -> Result<Self, Error> {
         let Some(recognised) = Family::recognise(state) else {
             return Err(unrecognised(state));
@@ -221,7 +221,7 @@ impl Network {
         self.classes
     }
 
-    /// The same network: the weights are shared, not copied.
+    /// A copy of the network. The weights are shared, not copied.
     #[must_use]
     pub fn shallow_clone(&self) -> Self {
         Self {
@@ -230,8 +230,8 @@ impl Network {
         }
     }
 
-    /// Every parameter with its name in the family's state dict. The tensors share the network's memory: a
-    /// trainer asks for their gradients and updates them in place.
+    /// Every parameter, with its name in the family's state dict. The tensors share the network's memory, so
+    /// training can update them in place.
     #[must_use]
     pub fn parameters(&self) -> Vec<(String, Tensor)> {
         let mut parameters = Vec::new();
@@ -251,7 +251,7 @@ impl Network {
     }
 
     /// The network's outputs for a batch, N x 3 x side x side: offsets N x priors x 4, and logits
-    /// N x priors x classes. Differentiable if gradients are asked for.
+    /// N x priors x classes. Differentiable if the parameters require gradients.
     ///
     /// # Errors
     /// If libtorch fails, for example for lack of memory.
@@ -265,9 +265,9 @@ impl Network {
         Ok((heads(0, 4)?, heads(1, self.classes)?))
     }
 
-    /// Runs a batch and returns the heads' outputs, offsets and logits in turn. `watch` gets the output of every
-    /// other layer that has tensors, with the layer's name in the file. A sum goes by the name of the layer
-    /// before it, and comes after that layer's own output.
+    /// Runs a batch and returns the heads' outputs, alternately offsets and logits. `watch` gets the output of
+    /// every other layer that has tensors, with the layer's name in the file. It also gets every sum, with the
+    /// name of the layer before it and after that layer's own output.
     ///
     /// # Errors
     /// If libtorch or `watch` fails.
@@ -295,7 +295,7 @@ impl Network {
         }
     }
 
-    /// The names of all layers that have tensors but the heads: those whose outputs are activations.
+    /// The names of the layers that have tensors, except the heads.
     pub(super) fn hidden_layers(&self) -> impl Iterator<Item = &str> {
         self.graph
             .nodes()
@@ -314,7 +314,8 @@ impl Convolution {
     }
 }
 
-/// The outputs of a head, prior by prior: from N x (boxes * each) x H x W to N x (H * W * boxes) x `each`.
+/// The outputs of a head in the order of the prior boxes: from N x (boxes * each) x H x W to
+/// N x (H * W * boxes) x `each`.
 pub(super) fn by_prior(output: &Tensor, each: usize) -> Result<Tensor, TchError> {
     output
         .f_permute([0, 2, 3, 1])?
@@ -346,14 +347,14 @@ fn unrecognised(state: &StateDict) -> Error {
         count: state.len(),
         expected: expected.join(", "),
         found: if first.is_empty() {
-            "It has no tensors at all".to_owned()
+            "It has no tensors".to_owned()
         } else {
             format!("Its first are {}", first.join(", "))
         },
     }
 }
 
-/// Takes tensors out of a state dict by name and shape, and collects every disagreement.
+/// Takes tensors from a state dict by name and shape, and collects all complaints.
 struct Loader<'a> {
     state: &'a StateDict,
     recognised: &'a Recognised,
@@ -368,14 +369,14 @@ impl<'a> Loader<'a> {
         Self {
             state,
             recognised,
-            // If the first head does not tell, the fewest, so that its shape becomes a complaint.
+            // If the shape of the first head is wrong, 2 makes it a complaint.
             classes: recognised.outputs(state).unwrap_or(2),
             taken: HashSet::new(),
             complaints: Vec::new(),
         }
     }
 
-    /// All layers in order; each takes its input channels from the layers before it.
+    /// All layers in order. The layers before it determine a layer's input channels.
     fn layers(&mut self) -> Graph<Layer> {
         let architecture = (self.recognised.family.architecture)();
         let mut layers = Vec::new();
@@ -414,8 +415,8 @@ impl<'a> Loader<'a> {
             let name = layers.last().and_then(Layer::name).unwrap_or_default();
             let weight = quote(&self.in_file(&format!("{name}.weight")));
             self.complaints.push(format!(
-                "{weight} has {channels} outputs, expected {other}: as many as the feature map that they \
-                 are added to"
+                "{weight} has {channels} outputs, expected {other}: the channels of the feature map to which \
+                 they are added"
             ));
         }
     }
@@ -424,14 +425,14 @@ impl<'a> Loader<'a> {
         format!("{}{name}", self.recognised.prefix)
     }
 
-    /// The first axis of a tensor in the file, unless it is empty.
+    /// The size of the first axis of a tensor in the file; `None` if it is 0 or there is none.
     fn rows(&self, name: &str) -> Option<usize> {
         let tensor = self.state.get(&self.in_file(name))?;
         tensor.shape().first().copied().filter(|&rows| rows > 0)
     }
 
-    /// The tensor of that name, which must be finite and have that shape; otherwise a complaint and an empty
-    /// tensor.
+    /// The tensor with this name, which must be finite and have this shape. Otherwise adds a complaint and
+    /// returns an empty tensor.
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Tensor {
         let in_file = self.in_file(name);
         let quoted = quote(&in_file);
@@ -446,14 +447,17 @@ impl<'a> Loader<'a> {
                 }
                 format!("{quoted} has values that are NaN or infinite")
             }
-            Some(found) => format!("{quoted} is {:?}, expected {shape:?}", found.shape()),
+            Some(found) => format!(
+                "{quoted} has the shape {:?}, expected {shape:?}",
+                found.shape()
+            ),
             None => format!("missing: {quoted} {shape:?}"),
         });
         Tensor::empty([0], (Kind::Float, Device::Cpu))
     }
 
-    /// A convolution and its number of outputs. If that is free, the file tells; if the file does not, it is
-    /// taken as one, so that the shape becomes a complaint.
+    /// A convolution and its number of outputs. A free number comes from the file; if the file has none, 1 makes
+    /// the shape a complaint.
     fn convolution(&mut self, spec: &Convolution, inputs: usize) -> (Layer, usize) {
         let [weight_name, bias_name] =
             ["weight", "bias"].map(|part| format!("{}.{part}", spec.name));

@@ -1,5 +1,5 @@
-//! Pictures from bytes: recognised by their content, limited in size before they are decoded, turned upright.
-//! And encoded again.
+//! Decodes and encodes pictures. The format is recognised from the bytes, the size is limited before decoding, and
+//! the decoded picture is upright.
 
 use std::io::Cursor;
 use std::panic::AssertUnwindSafe;
@@ -20,18 +20,18 @@ pub enum Error {
     /// The format is not accepted.
     #[error("the bytes are not a picture in an accepted format: {FORMATS}")]
     Unsupported,
-    /// The picture has more pixels than allowed; those of more than four bytes count by their bytes. Nothing was
+    /// The picture has too many pixels. A pixel of more than 4 bytes counts as bytes / 4 pixels. Nothing was
     /// decoded.
     #[error(
-        "the picture has {width} x {height} pixels of {bytes} bytes; at most {limit} pixels are accepted, \
-         of four bytes each"
+        "the picture has {width} x {height} pixels{}; the limit is {limit} pixels",
+        if *bytes > 4 { format!(" of {bytes} bytes, each counted as {bytes}/4 pixels") } else { String::new() }
     )]
     TooManyPixels {
         /// Pixels in a row.
         width: u32,
         /// Rows.
         height: u32,
-        /// Bytes of a pixel as the decoder gives it.
+        /// Bytes of a pixel from the decoder.
         bytes: u64,
         /// Maximum number of pixels.
         limit: u64,
@@ -44,9 +44,10 @@ pub enum Error {
         /// What the decoder found.
         problem: String,
     },
-    /// The picture is too long for the format in which it is to be encoded. Nothing was decoded.
+    /// A side of the picture is too long for the encoding. Nothing was decoded.
     #[error(
-        "the picture has {width} x {height} pixels; a JPEG has at most {LONGEST_JPEG} on a side, a PNG more"
+        "the picture has {width} x {height} pixels; a JPEG's sides are at most {LONGEST_JPEG} pixels; request PNG \
+         instead"
     )]
     TooLong {
         /// Pixels in a row.
@@ -59,20 +60,20 @@ pub enum Error {
 /// Maximum pixels on a side of a JPEG (ISO/IEC 10918-1, B.2.2: 16 bits).
 const LONGEST_JPEG: u32 = 65_535;
 
-/// Quality of a JPEG, up to 100: at this one the edges of text look clean.
+/// Quality of a JPEG, up to 100. At this quality the edges of text look clean.
 const JPEG_QUALITY: u8 = 90;
 
 /// A format in which pictures are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// Small, with nearly the same pixels.
+    /// Smaller, lossy.
     Jpeg,
     /// Lossless.
     Png,
 }
 
 impl Encoding {
-    /// The encoding that suits a picture in these bytes: JPEG for a JPEG, else PNG.
+    /// JPEG if the bytes are a JPEG, else PNG.
     #[must_use]
     pub fn like(bytes: &[u8]) -> Self {
         match image::guess_format(bytes) {
@@ -81,10 +82,10 @@ impl Encoding {
         }
     }
 
-    /// Encodes a picture, without any metadata.
+    /// Encodes a picture, without metadata.
     ///
     /// # Errors
-    /// If the picture is longer than the format allows, or the encoder fails.
+    /// If a side of the picture is too long for the format, or the encoder fails.
     pub fn encode(self, picture: &RgbImage) -> image::ImageResult<Vec<u8>> {
         let mut bytes = Vec::new();
         match self {
@@ -97,13 +98,13 @@ impl Encoding {
     }
 }
 
-/// A picture of which only the header has been read.
+/// The header of a picture, read before the pixels.
 #[derive(Debug, Clone)]
 pub struct Header {
     format: ImageFormat,
     width: u32,
     height: u32,
-    /// Of all pixels as the decoder returns them.
+    /// Size of all pixels from the decoder.
     bytes: u64,
     /// Whether the decoder returns three samples of 8 bits per pixel.
     rgb: bool,
@@ -112,12 +113,12 @@ pub struct Header {
     aside: u64,
 }
 
-/// What a decoder may allocate for metadata, in bytes: a bomb can hide there too (a PNG's colour profile is
-/// deflated).
+/// Maximum memory of a decoder for metadata, in bytes. Metadata can be a decompression bomb too: a PNG's colour
+/// profile is compressed.
 const METADATA: u64 = 8 << 20;
 
 impl Header {
-    /// Recognises the format and reads the picture's size as stored, before it is turned upright.
+    /// Recognises the format and reads the header.
     ///
     /// # Errors
     /// If there are no bytes, they are not a picture in an accepted format, the header is damaged, or the picture
@@ -182,7 +183,7 @@ impl Header {
     /// Checks that the picture can be encoded in a format.
     ///
     /// # Errors
-    /// If it is too long.
+    /// If a side is too long.
     pub fn fits(&self, encoding: Encoding) -> Result<(), Error> {
         let (width, height) = (self.width, self.height);
         match encoding {
@@ -218,7 +219,7 @@ impl Header {
         )
     }
 
-    /// Decodes the picture (of an animation the first frame), 8 bits per sample, upright. Alpha is dropped:
+    /// Decodes the picture upright, with 8 bits per sample; for an animation, the first frame. Alpha is dropped:
     /// transparent pixels keep their colour, as in the reference implementations.
     ///
     /// # Errors
@@ -234,13 +235,13 @@ impl Header {
         let mut reader = ImageReader::with_format(Cursor::new(bytes), self.format);
         reader.limits(self.limits());
         let decoder = reader.into_decoder()?;
-        // Converted to RGB before it is turned, which takes a second copy.
+        // Converts to RGB before turning, which takes a second copy.
         let mut picture = DynamicImage::ImageRgb8(DynamicImage::from_decoder(decoder)?.into_rgb8());
         picture.apply_orientation(self.orientation);
         Ok(picture.into_rgb8())
     }
 
-    /// Decoders may keep a second copy of the pixels, and tables.
+    /// Decoders may need a second copy of the pixels, and tables.
     fn limits(&self) -> Limits {
         let mut limits = Limits::no_limits();
         limits.max_image_width = Some(self.width);
@@ -261,7 +262,7 @@ fn name(format: ImageFormat) -> Option<&'static str> {
     })
 }
 
-/// Runs a decoder. One that panics has refused the file.
+/// Runs a decoder. If it panics, the file is undecodable.
 fn guarded<T>(
     format: ImageFormat,
     decode: impl FnOnce() -> image::ImageResult<T>,
@@ -293,7 +294,7 @@ fn undecodable(format: ImageFormat, error: &image::ImageError) -> Error {
     }
 }
 
-/// A decoder's message on one line and without control characters: it can quote the file.
+/// A decoder's message on one line and without control characters, since it can quote the file.
 fn one_line(message: &str) -> String {
     let words: Vec<&str> = message
         .split(|letter: char| letter.is_whitespace() || letter.is_control())
@@ -302,8 +303,8 @@ fn one_line(message: &str) -> String {
     words.join(" ").chars().take(200).collect()
 }
 
-/// A JPEG's markers with their segments, which begin with their length (ISO/IEC 10918-1, B.1.1), as far as the
-/// file goes.
+/// A JPEG's markers with their segments (ISO/IEC 10918-1, B.1.1), up to the end of the file. A segment begins with
+/// its length.
 struct Markers<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -324,7 +325,7 @@ impl<'a> Iterator for Markers<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            // The next marker, also in a scan's data, which escapes 0xff by a zero.
+            // The next marker, also in the data of a scan, where a zero escapes 0xff.
             let rest = self.bytes.get(self.at..)?;
             self.at += rest.iter().position(|&byte| byte == 0xff)? + 1;
             let marker = *self.bytes.get(self.at)?;
@@ -348,12 +349,12 @@ impl<'a> Iterator for Markers<'a> {
     }
 }
 
-/// Maximum scans of a JPEG; encoders write about ten. A scan costs the decoder at least a row of blocks, but the
-/// file only a dozen bytes.
+/// Maximum scans of a JPEG; encoders write about ten. A scan takes only a dozen bytes in the file, but makes the
+/// decoder process at least a row of blocks.
 const MAX_SCANS: usize = 100;
 
-/// Checks that a JPEG has its end marker, because the decoder would fill the missing part of a file cut short
-/// with grey; and that its scans are not too many, because the decoder counts them in progressive files only.
+/// Checks that a JPEG has its end marker: the decoder would fill the missing part of a truncated file with grey.
+/// Also checks the number of scans: the decoder counts them only in progressive files.
 fn jpeg_is_sound(bytes: &[u8]) -> Result<(), Error> {
     let (mut whole, mut scans) = (false, 0);
     for (marker, _) in Markers::new(bytes) {
@@ -371,13 +372,13 @@ fn jpeg_is_sound(bytes: &[u8]) -> Result<(), Error> {
     })
 }
 
-/// What the JPEG decoder keeps besides the pixels, in bytes: the file twice; and if the components of a block are
-/// in several scans, progressive or not, the coefficients of every component in 16 bits.
+/// Bytes that the JPEG decoder keeps besides the pixels: the file twice; and if the components of a block are in
+/// several scans, progressive or not, the 16-bit coefficients of every component.
 fn jpeg_aside(bytes: &[u8], pixels: u64) -> u64 {
     let (mut frame, mut coefficients) = (None, 0);
     for (marker, segment) in Markers::new(bytes) {
         match marker {
-            // Huffman codes, an extension, and arithmetic conditioning: not frames.
+            // Huffman codes, an extension and arithmetic conditioning are not frames.
             0xc4 | 0xc8 | 0xcc => {}
             0xc0..=0xcf => {
                 let progressive = matches!(marker, 0xc2 | 0xc6 | 0xca | 0xce);
@@ -398,9 +399,9 @@ fn jpeg_aside(bytes: &[u8], pixels: u64) -> u64 {
     2 * bytes.len() as u64 + coefficients
 }
 
-/// What the WebP decoder keeps besides the pixels, in bytes (RFC 9649, 2.5 to 2.7): four per pixel if it drops the
-/// alpha of a lossless picture; luma and chroma of a lossy picture, and its unpacked alpha; the frame and the
-/// canvas of an animation, both with alpha.
+/// Bytes that the WebP decoder keeps besides the pixels (RFC 9649, 2.5 to 2.7): four per pixel if it drops the
+/// alpha of a lossless picture; luma, chroma and unpacked alpha of a lossy picture; the frame and the canvas of an
+/// animation, both with alpha.
 fn webp_aside(bytes: &[u8], pixels: u64, rgb: bool) -> u64 {
     const ANIMATED: u8 = 2;
     let animated = bytes.get(20).is_some_and(|flags| flags & ANIMATED > 0);

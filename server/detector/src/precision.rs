@@ -1,4 +1,4 @@
-//! The precision and the device of a forward pass, and the precision that suits this machine.
+//! The precision and the device of a forward pass, and the selection of the precision for this machine.
 
 use std::fmt;
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl Precision {
         }
     }
 
-    /// The precision of that name.
+    /// The precision with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL
@@ -45,22 +45,22 @@ impl fmt::Display for Precision {
     }
 }
 
-/// The features of a processor that matter here.
+/// The processor features that affect the precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a feature")]
 pub struct Processor {
-    /// x86-64, which has oneDNN's operators.
+    /// x86-64, for which libtorch has oneDNN's operators.
     pub x86: bool,
-    /// Vectors of 256 bits (AVX2).
+    /// 256-bit vectors (AVX2).
     pub avx2: bool,
-    /// Products of bfloat16 (AVX512-BF16, which AMX implies).
+    /// bfloat16 products (AVX512-BF16, which AMX implies).
     pub bf16: bool,
-    /// Sums of int8 products in 32 bits (AVX512-VNNI or AVX-VNNI). Without it, pairs of products are first
-    /// summed in 16 bits, where they saturate.
+    /// 32-bit sums of int8 products (AVX512-VNNI or AVX-VNNI). Without them, pairs of products are first summed in
+    /// 16 bits, where sums can saturate.
     pub vnni: bool,
 }
 
-/// The instruction sets to which oneDNN can be limited, from the least to the last without bfloat16.
+/// The instruction sets without bfloat16 to which oneDNN can be limited, in ascending order.
 #[cfg(target_arch = "x86_64")]
 const LIMITS: [&str; 7] = [
     "SSE41",
@@ -73,8 +73,8 @@ const LIMITS: [&str; 7] = [
 ];
 
 impl Processor {
-    /// This machine's processor, limited by `ONEDNN_MAX_CPU_ISA` (or its older name `DNNL_MAX_CPU_ISA`) as
-    /// oneDNN is.
+    /// This machine's processor. Like oneDNN, it is limited by `ONEDNN_MAX_CPU_ISA` (older name:
+    /// `DNNL_MAX_CPU_ISA`).
     #[must_use]
     pub fn of_this_machine() -> Self {
         #[cfg(target_arch = "x86_64")]
@@ -103,20 +103,9 @@ impl Processor {
             vnni: false,
         }
     }
-
-    /// Its features, for people.
-    fn features(self) -> &'static str {
-        match (self.bf16, self.vnni, self.avx2) {
-            (true, true, _) => "AVX512-BF16 and VNNI",
-            (true, false, _) => "AVX512-BF16",
-            (false, true, _) => "VNNI",
-            (false, false, true) => "AVX2",
-            (false, false, false) => "neither AVX2 nor more",
-        }
-    }
 }
 
-/// The device on which a network is asked to run.
+/// The requested device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RequestedDevice {
     /// The first CUDA device if libtorch finds one, else the CPU.
@@ -124,12 +113,12 @@ pub enum RequestedDevice {
     Auto,
     /// The CPU.
     Cpu,
-    /// The CUDA device of that number.
+    /// The CUDA device with this number.
     Cuda(usize),
 }
 
 impl RequestedDevice {
-    /// The device of that name: `auto`, `cpu` or `cuda:N`.
+    /// The device with this name: `auto`, `cpu` or `cuda:N`.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -164,17 +153,17 @@ impl RequestedDevice {
     }
 }
 
-/// The precision and device on which a network is asked to run. The default leaves both to [`select`].
+/// The requested precision and device. By default, both are selected automatically.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Requested {
-    /// `None` for the one that suits.
+    /// `None` to select one automatically.
     pub precision: Option<Precision>,
     /// The device.
     pub device: RequestedDevice,
 }
 
 impl Requested {
-    /// Single precision on the CPU: what others are compared with.
+    /// Single precision on the CPU, with which other precisions are compared.
     pub const REFERENCE: Self = Self {
         precision: Some(Precision::F32),
         device: RequestedDevice::Cpu,
@@ -190,17 +179,17 @@ pub struct Selection {
     pub device: Device,
     /// Why this precision, for the log.
     pub reason: String,
-    /// What its user should know about this precision.
+    /// A disadvantage of this precision, for the log.
     pub warning: Option<&'static str>,
 }
 
-/// Selects a precision: the one that is `requested`, else the fastest of those that cost no accuracy here. These
-/// are single precision, bfloat16 if the processor has instructions for it, and int8 if the weights are
-/// `calibrated`, which means that their user has measured scales. `measure` tells how long a pass takes; a less exact
-/// precision must be a tenth faster. On a GPU it is single precision.
+/// Selects a precision: the `requested` one, else the fastest precision that does not reduce accuracy. The
+/// candidates are single precision; bfloat16 if the processor has instructions for it; and int8 if the processor
+/// has AVX2 and the weights are `calibrated` (the user has measured the scales). `measure` returns how long a pass
+/// takes; a less exact precision must be 10 % faster. On a GPU, selects single precision.
 ///
 /// # Errors
-/// Those of `measure`.
+/// The errors of `measure`.
 pub fn select<E>(
     requested: Option<Precision>,
     device: Device,
@@ -243,7 +232,12 @@ pub fn select<E>(
     };
     let candidates: Vec<Precision> = Precision::ALL.into_iter().filter(suits).collect();
     if let [only] = candidates[..] {
-        let reason = format!("the processor has {}", processor.features());
+        let int8 = if processor.avx2 {
+            "weights not calibrated"
+        } else {
+            "no AVX2"
+        };
+        let reason = format!("the only suitable precision: no bfloat16 instructions, {int8}");
         return Ok(selection(only, reason, None));
     }
     let mut best: Option<(Precision, Duration)> = None;
@@ -256,7 +250,10 @@ pub fn select<E>(
         }
     }
     let fastest = best.map_or(Precision::F32, |(precision, _)| precision);
-    let reason = format!("the fastest here; a pass takes {}", passes.join(", "));
+    let reason = format!(
+        "a less exact one must be 10 % faster; measured per pass: {}",
+        passes.join(", ")
+    );
     Ok(selection(fastest, reason, None))
 }
 
@@ -276,7 +273,7 @@ mod tests {
         ..PLAIN
     };
 
-    /// The selection if passes take so many milliseconds in f32, bf16 and int8.
+    /// The selection if passes take these times in f32, bf16 and int8.
     fn auto(processor: Processor, calibrated: bool, milliseconds: [u64; 3]) -> Selection {
         let measure = |precision| {
             let index = Precision::ALL.iter().position(|&other| other == precision);

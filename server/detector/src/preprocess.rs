@@ -1,18 +1,18 @@
-//! A picture of any size becomes the network's input: a square of RGB pixels.
+//! Turns a picture of any size into the network's input: a square of RGB pixels.
 //!
 //! The original weights were trained and published with `OpenCV`'s 8-bit bilinear resize: no anti-aliasing,
-//! half-pixel centres, 11-bit fixed-point weights. Resizers that average the pixels in between, or round
-//! between the two passes, give inputs that these weights never saw, and no crate reproduces the rounding.
-//! torchvision resizes in floating point, with the same centres. Both read four pixels for each pixel of the
-//! input, so the cost does not grow with the picture.
+//! half-pixel centres, 11-bit fixed-point weights. Other resizers average more pixels, or round between the
+//! horizontal and the vertical pass. Their outputs differ from the training inputs. No crate reproduces `OpenCV`'s
+//! rounding. torchvision resizes in floating point, with the same centres. Both read four pixels for each pixel of
+//! the input, so the time does not depend on the size of the picture.
 
 use image::RgbImage;
 
 /// Fixed-point one: `OpenCV`'s `INTER_RESIZE_COEF_SCALE`.
 const ONE: i32 = 1 << 11;
 
-/// The network's input for one picture: side x side x 3 numbers, row by row, red, green and blue of each
-/// pixel, normalised as the family's weights need.
+/// The network's input for one picture: side x side x 3 numbers, normalised for the family's weights. Row by row,
+/// with red, green and blue of each pixel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Input {
     values: Vec<f32>,
@@ -74,8 +74,8 @@ impl Preprocessing {
         (sample - self.mean[channel]) / self.deviation[channel]
     }
 
-    /// Resizes to a square without regard to the aspect ratio, as in the networks' training, and normalises.
-    /// The picture must not be empty.
+    /// Resizes to a square, ignoring the aspect ratio as in the networks' training, and normalises. The picture
+    /// must not be empty.
     #[must_use]
     pub fn input(&self, picture: &RgbImage) -> Input {
         let mut values = Vec::with_capacity(self.side * self.side * 3);
@@ -97,7 +97,7 @@ impl Preprocessing {
         }
     }
 
-    /// The mean picture of the training, for a forward pass that warms libtorch up.
+    /// The mean picture of the training data, for a forward pass that warms up libtorch.
     #[must_use]
     pub fn blank(&self) -> Input {
         Input {
@@ -107,7 +107,7 @@ impl Preprocessing {
     }
 }
 
-/// The two source samples of an output sample along an axis, and the weight of the far one.
+/// The two source samples of an output sample along an axis, and the weight of the far sample.
 struct Tap {
     near: usize,
     far: usize,
@@ -115,7 +115,7 @@ struct Tap {
 }
 
 impl Tap {
-    /// The weights of both in fixed point.
+    /// The fixed-point weights of the near and the far sample.
     fn weights(&self) -> (i32, i32) {
         let weight = |part: f32| (part * ONE as f32).round_ties_even() as i32;
         (weight(1.0 - self.fraction), weight(self.fraction))
@@ -145,8 +145,8 @@ fn taps(source: usize, side: usize) -> Vec<Tap> {
         .collect()
 }
 
-/// Resizes to side x side in 8 bits, as `OpenCV` does. Row by row, red, green and blue of each pixel.
-/// The picture must not be empty.
+/// Resizes to side x side in 8 bits, like `OpenCV`. Row by row, with red, green and blue of each pixel. The picture
+/// must not be empty.
 #[must_use]
 pub fn resize(picture: &RgbImage, side: usize) -> Vec<u8> {
     let stride = picture.width() as usize * 3;
@@ -180,8 +180,8 @@ pub fn resize(picture: &RgbImage, side: usize) -> Vec<u8> {
     resized
 }
 
-/// Resizes to side x side in floating point, as torch's bilinear `interpolate` without aligned corners
-/// does: each sample with its channel, in the order of [`resize`].
+/// Resizes to side x side in floating point, like torch's bilinear `interpolate` without aligned corners. Calls
+/// `each` with each sample and its channel, in the order of [`resize`].
 fn sample(picture: &RgbImage, side: usize, mut each: impl FnMut(usize, f32)) {
     let stride = picture.width() as usize * 3;
     let samples = picture.as_raw();

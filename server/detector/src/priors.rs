@@ -1,5 +1,5 @@
-//! Prior boxes (default boxes): the reference boxes to which a network's offsets are relative (Liu et al.
-//! 2016, section 2.2). Each family has the shapes for its source feature maps; here they are laid out.
+//! Prior boxes (default boxes): the reference boxes to which a network's offsets are relative (Liu et al. 2016,
+//! section 2.2). Each family states the shapes for its source feature maps; this module lays them out.
 
 /// A prior box by its centre, in fractions of the picture's sides, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,14 +19,14 @@ pub struct Prior {
 pub struct PriorMap {
     /// Rows of cells, and cells in a row.
     pub side: usize,
-    /// Cells per side of the picture, by which centres are placed: at `(index + 0.5) / cells`. In some
-    /// families it is not exactly `side`.
+    /// Cells per side of the picture. Centres lie at `(index + 0.5) / cells`. Some families use a slightly
+    /// different number from `side`.
     pub cells: f64,
     /// Width and height of each box in a cell, in fractions of the picture's sides.
     pub shapes: Vec<(f64, f64)>,
 }
 
-/// Which numbers of a prior box are clamped to 0 to 1.
+/// Which numbers of a prior box are clamped to the range 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clamp {
     /// None.
@@ -38,7 +38,7 @@ pub enum Clamp {
 }
 
 impl PriorMap {
-    /// Its boxes, row by row, in each cell in the order of the shapes.
+    /// Its boxes, row by row, cell by cell, in the order of the shapes.
     fn boxes(&self, clamp: Clamp) -> impl Iterator<Item = Prior> {
         let clamped = |value: f64| value.clamp(0.0, 1.0) as f32;
         let centre = move |index: usize| {

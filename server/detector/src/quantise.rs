@@ -1,8 +1,8 @@
 //! int8: the scale of each layer's activations and weights.
 //!
 //! Activations after a `ReLU` are u8 with zero at 0. Weights are i8, symmetric, with a scale for each output
-//! channel. The scale of activations is measured on sample pictures: of the values at which they could be
-//! clipped, it is that with the least mean square error over these pictures.
+//! channel. Activations are clipped at the value that gives the least mean square error on the sample pictures; the
+//! scale follows from it.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::network::Network;
 use super::onednn::Scale;
 use super::preprocess::Input;
 
-/// The key under which a safetensors file's metadata has the scales: a JSON object of layers' names and numbers.
+/// The key of the scales in a safetensors file's metadata: a JSON object of layer names and numbers.
 pub const METADATA: &str = "int8-scales";
 /// Levels of a u8.
 const LEVELS: f64 = 255.0;
@@ -29,7 +29,7 @@ impl Scales {
     /// The scales of a network from a file's metadata; `None` if there are none.
     ///
     /// # Errors
-    /// If they are not what [`to_metadata`](Self::to_metadata) writes for that network.
+    /// If they do not fit the network.
     pub fn from_metadata(
         metadata: &BTreeMap<String, String>,
         network: &Network,
@@ -42,25 +42,25 @@ impl Scales {
             .map_err(|error| format!("is not a JSON object of layers and numbers: {error}"))
             .and_then(|scales| scales.check(network).map(|()| Some(scales)))
             .map_err(|problem| {
-                format!("{problem}; run `ssd calibrate`, which writes the scales anew")
+                format!("{problem}; run `ssd calibrate` to measure the scales again")
             })
     }
 
-    /// As a file's metadata.
+    /// The scales as a file's metadata.
     #[must_use]
     pub fn to_metadata(&self) -> String {
         serde_json::json!(self.0).to_string()
     }
 
-    /// Checks that each layer of a network has a scale, and no other layer.
+    /// Checks that the scales are positive, and belong to exactly the hidden layers of a network.
     ///
     /// # Errors
-    /// If not, tells which layers are affected.
+    /// What is wrong, with the layers.
     pub(super) fn check(&self, network: &Network) -> Result<(), String> {
         let usable = |scale: f64| scale > 0.0 && (scale as f32).is_normal();
         if let Some((name, scale)) = self.0.iter().find(|(_, scale)| !usable(**scale)) {
             return Err(format!(
-                "has the scale {scale:?} for layer {}, which is not a number above zero in single precision",
+                "has the scale {scale:?} for layer {}; a scale must be a positive number in single precision",
                 quote(name)
             ));
         }
@@ -75,14 +75,14 @@ impl Scales {
         }
         match self.0.keys().find(|name| !layers.contains(&name.as_str())) {
             Some(name) => Err(format!(
-                "has a scale for {}, which is not a layer of the network with activations",
+                "has a scale for {}, which is not a hidden layer of this network",
                 quote(name)
             )),
             None => Ok(()),
         }
     }
 
-    /// The scale of a layer's activations. The network was checked.
+    /// The scale of a layer's activations. The scales must have passed [`check`](Self::check).
     pub(super) fn of(&self, layer: &str) -> Scale {
         Scale {
             scale: self.0[layer],
@@ -91,8 +91,8 @@ impl Scales {
     }
 }
 
-/// A weight in int8, and the scale of each output channel. `most` is the largest number that is used: 127, or
-/// 63 if two products are summed in 16 bits.
+/// A weight in int8, and the scale of each output channel. `most` is the largest number in the weight: 127, or 63
+/// if two products are summed in 16 bits.
 pub(super) fn weight(weight: &Tensor, most: i64) -> Result<(Tensor, Tensor), TchError> {
     let largest = weight
         .f_abs()?
@@ -112,7 +112,7 @@ pub(super) fn activations(x: &Tensor, scale: Scale) -> Result<Tensor, TchError> 
         .f_to_kind(Kind::Uint8)
 }
 
-/// The scale of values from `low`, below zero, to `high`, above it.
+/// The scale of values from `low`, which is negative, to `high`, which is positive.
 pub(super) fn around_zero(low: f32, high: f32) -> Scale {
     let scale = (f64::from(high) - f64::from(low)) / LEVELS;
     Scale {
@@ -121,7 +121,7 @@ pub(super) fn around_zero(low: f32, high: f32) -> Scale {
     }
 }
 
-/// Measures the scales of a network's activations on some inputs. Each input runs twice; `progress` is called
+/// Measures the scales of a network's activations on several inputs. Runs each input twice, and calls `progress`
 /// after every run.
 ///
 /// # Errors
@@ -158,13 +158,13 @@ pub fn calibrate(
 #[derive(Debug, Default)]
 struct Histogram {
     largest: f32,
-    /// From zero to the largest. Zeros, which are exact in any scale, are not counted.
+    /// From zero to the largest value. Zeros do not count, since they are exact with any scale.
     bins: Vec<u64>,
 }
 
 impl Histogram {
-    /// Signs do not matter: only a normalisation with a factor below zero gives values below zero. `f32::max`
-    /// would skip a NaN.
+    /// Ignores signs: only a normalisation with a negative factor gives negative values. `f32::max` would skip a
+    /// NaN.
     fn measure(&mut self, values: &[f32]) {
         for value in values.iter().map(|value| value.abs()) {
             if value > self.largest || value.is_nan() {
@@ -196,10 +196,10 @@ impl Histogram {
     }
 }
 
-/// The value at which to clip a histogram with bins of this width, so that the square error of [`LEVELS`]
-/// levels below it is the least.
+/// The value at which to clip a histogram with bins of width `width`, so that the square error with [`LEVELS`]
+/// levels is the least.
 fn clip_at(histogram: &[u64], width: f64) -> f64 {
-    // Within a step the error is spread evenly; beyond the last one it is the distance.
+    // Within a step, errors are distributed evenly. Beyond the clipping value, the error is the distance to it.
     let error = |bins: usize| {
         let step = bins as f64 * width / LEVELS;
         let beyond = histogram[bins..].iter().enumerate().map(|(past, &count)| {

@@ -1,4 +1,4 @@
-//! The pictures that ship, for weights without measured scales and for the playground.
+//! Bundled pictures, for measuring missing int8 scales and for the playground.
 
 use super::family::Family;
 use super::preprocess::Input;

@@ -41,7 +41,10 @@ fn an_error_tells_the_line_and_what_is_wrong_with_it() {
         (b"1,cat\n", "line 1 is `1,cat`, which has 2 fields;"),
         (b"1,2,3,cat\n", "line 1 is `1,2,3,cat`, which has 4 fields;"),
         (b"x,1,cat\n", "which has an id that is not a number;"),
-        (b"1,1,cat\n2,3,dog\n", "which has another index than 2:"),
+        (
+            b"1,1,cat\n2,3,dog\n",
+            "which has the wrong index: expected 2;",
+        ),
         (b"c\x07t\n", "which has a control character;"),
         (b"\n\n", "it has no labels;"),
     ];
@@ -190,7 +193,7 @@ fn labels_that_match_neither_by_number_nor_by_name_are_refused_with_both_counts(
         .assign(3, Some(&names(&["a", "b", "c"])))
         .unwrap_err();
     assert!(unrelated.to_string().starts_with(
-        "it has 2 labels, but the model has 3 classes, and none of their names is in it;"
+        "it has 2 labels, but the model has 3 classes, and the file contains none of their names;"
     ));
 }
 

@@ -216,7 +216,7 @@ fn pixels_of_16_bit_samples_count_by_their_bytes() {
     assert!(Header::read(&png, limit).is_ok());
     let refused = Header::read(&png, limit - 1).unwrap_err().to_string();
     assert!(
-        refused.contains("90 x 60 pixels of 6 bytes; at most 8099 pixels"),
+        refused.contains("of 6 bytes, each counted as 6/4 pixels; the limit is 8099 pixels"),
         "{refused}"
     );
 }

@@ -151,11 +151,11 @@ fn scales_are_refused_if_a_layer_has_none_or_a_wrong_one() {
         (without("extras.7"), "no scale for layer `extras.7`;"),
         (
             with("input", json!(0.1)),
-            "a scale for `input`, which is not a layer",
+            "a scale for `input`, which is not a hidden layer",
         ),
         (
             with("conf.0", json!(0.1)),
-            "a scale for `conf.0`, which is not a layer",
+            "a scale for `conf.0`, which is not a hidden layer",
         ),
         (with("\u{1b}[2J", json!(0.1)), "a scale for `\\u{1b}[2J`"),
         (
@@ -170,7 +170,7 @@ fn scales_are_refused_if_a_layer_has_none_or_a_wrong_one() {
     for wrong in [0.0, -1.0, 1e-300, 1e-40, 1e300] {
         cases.push((
             with("vgg.2", json!(wrong)),
-            "for layer `vgg.2`, which is not a number above zero",
+            "for layer `vgg.2`; a scale must be a positive number",
         ));
     }
     for (metadata, expected) in cases {

@@ -17,23 +17,22 @@ pub enum Representation {
     Picture(Encoding),
 }
 
-/// The media types that the server can send; of those with equal weight the first is sent.
+/// The media types that the server can send. If several have the greatest weight, the first is sent.
 const OFFERS: [(&str, Representation); 3] = [
     ("application/json", Representation::Json),
     ("image/jpeg", Representation::Picture(Encoding::Jpeg)),
     ("image/png", Representation::Picture(Encoding::Png)),
 ];
 
-/// Chooses the representation with the greatest weight in `Accept`. A header that is missing or empty
-/// accepts all.
+/// Chooses the representation with the greatest weight in `Accept`. A missing or empty header accepts all.
 ///
 /// Parameters of a media range other than its weight are ignored: `application/json; charset=utf-8` is
-/// `application/json`. Of several ranges that match a type the most precise counts.
+/// `application/json`. If several ranges match a type, the most precise one counts.
 ///
 /// # Errors
-/// 406 if it accepts none of them. Problem details are sent whatever it accepts.
+/// 406 if the header accepts no representation. Problem details are sent even if it does not accept them.
 pub fn choose(headers: &HeaderMap) -> Result<Representation, Problem> {
-    // A line that is not text matches nothing.
+    // A line that is not ASCII matches nothing.
     let lines = headers.get_all(header::ACCEPT).iter();
     let accept = lines
         .map(|line| line.to_str().unwrap_or("?"))
@@ -66,7 +65,7 @@ pub fn not_acceptable(accept: &str) -> Problem {
     ))
 }
 
-/// The weight of a media type, in thousandths: that of the most precise range that matches it.
+/// The weight of a media type in thousandths, from the most precise range that matches it.
 fn weight(ranges: &[Range], media: &str) -> u16 {
     let matching = ranges
         .iter()

@@ -12,13 +12,13 @@ use super::problem::Problem;
 use crate::config::Login;
 
 /// The user and password of the settings `SECRET_USERNAME` and `SECRET_PASSWORD`.
-// For the document: the route has required the login before.
+// For the document only: the route has already required the login.
 #[derive(SecurityScheme)]
 #[oai(rename = "basic", ty = "basic")]
 pub struct Authenticated(#[expect(dead_code, reason = "poem-openapi wants it")] Basic);
 
-/// User and password as their hashes: comparing those takes the same time whatever was sent, its
-/// length included.
+/// The hashes of the user name and the password. Comparing hashes takes the same time for every input of
+/// any length.
 pub struct Credentials {
     username: [u8; 32],
     password: [u8; 32],
@@ -44,7 +44,7 @@ fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
-/// Refuses a request without the right login.
+/// Refuses a request without the correct login.
 pub async fn require_login(request: Request) -> poem::Result<Request> {
     let sent = Basic::from_request(&request).map_err(|_| Problem::unauthorized())?;
     if Context::of(&request).credentials.match_login(&sent) {

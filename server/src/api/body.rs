@@ -32,7 +32,7 @@ const PICTURES: [&str; 5] = [
     "image/gif",
 ];
 
-/// When to retry after other requests' bodies have filled the memory for bodies.
+/// When to retry if other requests' bodies fill the memory for bodies.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The bytes of the picture: the field `image` of a form (`multipart/form-data`), or the whole body
@@ -94,7 +94,7 @@ impl<'a> ApiExtractor<'a> for Picture {
     }
 }
 
-/// Bytes with the permit for their memory, which is released when the last clone is dropped.
+/// Bytes with the permit for their memory. The permit is released when the last clone is dropped.
 struct Permitted {
     bytes: Bytes,
     _permit: OwnedSemaphorePermit,
@@ -106,7 +106,7 @@ impl AsRef<[u8]> for Permitted {
     }
 }
 
-/// What the Content-Type announces.
+/// The kind of body that the Content-Type announces.
 enum Media {
     Form { boundary: String },
     Picture,
@@ -155,21 +155,21 @@ fn malformed(detail: impl Into<String>) -> Problem {
     Problem::new(Kind::MalformedBody, detail)
 }
 
-/// The body is larger than so many bytes.
+/// The body is larger than `limit` bytes.
 pub fn too_large(limit: usize) -> Problem {
     let detail = format!("The body is larger than the limit of {limit} bytes.");
     Problem::new(Kind::BodyTooLarge, detail)
 }
 
-/// The body took longer than this.
+/// The body took longer than `timeout`.
 pub fn timed_out(timeout: Duration) -> Problem {
-    // The rest of the request's own timeout is no round number.
+    // If REQUEST_TIMEOUT ends first, the time that was left for the body is not a round number.
     let seconds = (timeout.as_secs_f64() * 100.0).round() / 100.0;
     let detail = format!("The body did not arrive within {seconds} seconds.");
     Problem::new(Kind::BodyTimeout, detail)
 }
 
-/// Refuses a body by its headers, before a byte of it is asked for.
+/// Refuses a body by its headers, before any of it is read.
 pub fn check_headers(request: &Request) -> Result<(), Problem> {
     Media::of(request)?;
     let limit = Context::of(request).options.body_limit;
@@ -183,8 +183,8 @@ pub fn check_headers(request: &Request) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Reads the whole body. Its bytes take permits as they arrive, not as they are announced: a client that
-/// announces much and sends little keeps no other out.
+/// Reads the whole body. Bytes take permits when they arrive, not when they are announced, so that a client
+/// that announces much and sends little cannot lock out others.
 async fn read(request: &Request, body: Body) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
     let (context, record) = (Context::of(request), Record::of(request));
     let (limit, now) = (context.options.body_limit, Instant::now());
@@ -211,7 +211,7 @@ async fn read(request: &Request, body: Body) -> Result<(Bytes, OwnedSemaphorePer
     Ok((whole.freeze(), permit))
 }
 
-/// A permit for so many bytes in memory, at most `u32::MAX`.
+/// A permit for bytes in memory, at most `u32::MAX`.
 fn acquire(budget: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
     budget
         .clone()
@@ -219,8 +219,8 @@ fn acquire(budget: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit
         .map_err(|_| Problem::busy("The memory for request bodies is full.", RETRY_AFTER))
 }
 
-/// The one field `image` of a form. Other fields are skipped. The form is whole: multer would parse it
-/// anew with every chunk.
+/// The one field `image` of a form; other fields are skipped. Takes the whole form at once, since multer
+/// would parse it again with every chunk.
 async fn field(form: Bytes, boundary: String) -> Result<Bytes, Problem> {
     let whole = stream::once(future::ready(Ok::<_, Infallible>(form)));
     let mut form = multer::Multipart::new(whole, boundary);
@@ -242,18 +242,19 @@ async fn field(form: Bytes, boundary: String) -> Result<Bytes, Problem> {
     }
     picture.ok_or_else(|| {
         let has = if others.is_empty() {
-            "no fields at all".to_owned()
+            "no fields".to_owned()
         } else {
-            format!("the fields {}", others.join(", "))
+            format!("no field `image`, but {}", others.join(", "))
         };
-        let detail = format!("The form has {has}, and no field `image` (curl -F image=@cat.jpg).");
+        let detail =
+            format!("The form has {has}; send the picture as `image` (curl -F image=@cat.jpg).");
         Problem::new(Kind::NoImage, detail)
     })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 fn unreadable(error: multer::Error) -> Problem {
-    // Some show a name from the form, escaped and as long as it is.
+    // Some of multer's errors contain a whole name from the form, escaped.
     let problem: String = error.to_string().chars().take(200).collect();
     malformed(format!("The multipart form cannot be read: {problem}."))
 }

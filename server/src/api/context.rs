@@ -1,4 +1,4 @@
-//! What every request is served with: made once, shared by all.
+//! The state that all requests share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::telemetry::Metrics;
 pub struct Options {
     /// The login of `/predict` and the playground.
     pub login: Login,
-    /// The criteria of a request that states none.
+    /// The criteria for requests that do not state them.
     pub defaults: Defaults,
     /// Maximum bytes of a request body.
     pub body_limit: usize,
@@ -36,7 +36,7 @@ pub struct Options {
     pub request_timeout: Duration,
 }
 
-/// The state that all requests share.
+/// Made once, and shared by all requests.
 pub struct Context {
     pub(super) options: Options,
     pub(super) credentials: Credentials,
@@ -59,18 +59,19 @@ impl Context {
         })
     }
 
-    /// The context that the router gives every request.
+    /// The context that the router attaches to every request.
     pub(super) fn of(request: &Request) -> &Self {
-        let context: &Arc<Self> = request.data().expect("the router gives it");
+        let context: &Arc<Self> = request.data().expect("the router attaches it");
         context
     }
 
     /// The engine, or 503 while the model is loading.
     pub(super) fn engine(&self) -> Result<&Engine, Problem> {
-        self.readiness.engine().ok_or_else(Problem::not_ready)
+        let engine = self.readiness.engine();
+        engine.ok_or_else(|| Problem::not_ready("The model is loading."))
     }
 
-    /// The criteria of a request that states none, or 503 while the model is loading.
+    /// The criteria for a request that does not state them, or 503 while the model is loading.
     pub(super) fn criteria(&self) -> Result<Criteria, Problem> {
         Ok(self.engine()?.model().criteria(self.options.defaults))
     }

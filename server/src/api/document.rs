@@ -1,4 +1,4 @@
-//! The OpenAPI document: poem-openapi's, mended where readers and generators of clients stumble.
+//! The OpenAPI document: poem-openapi's output, with fixes for documentation viewers and client generators.
 
 use std::time::Duration;
 
@@ -21,29 +21,29 @@ use super::query::{Bounded as _, Threshold};
 use super::{accept, body, routes};
 use crate::engine::{Full, QUEUE_FULL};
 
-/// Swagger UI is one page with its script and style inside, so those may be inline; nothing is of another
-/// origin. Its icons are `data:`, responses that it shows `blob:`.
+/// Swagger UI is one page with inline script and style; nothing comes from another origin. Its icons are
+/// `data:` URLs, and the responses that it shows are `blob:` URLs.
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; \
     style-src 'unsafe-inline'; img-src 'self' blob: data:; connect-src 'self'; \
     frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
-/// The operations, and what the document says of all of them.
+/// The operations, and what the document says about all of them.
 pub fn service() -> OpenApiService<Predict, ()> {
     OpenApiService::new(Predict, "ssd", env!("CARGO_PKG_VERSION"))
         .description("Object detection: a picture in, labelled boxes out.")
         .license(
             LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"),
         )
-        .server(ServerObject::new("/").description("The server of this document"))
+        .server(ServerObject::new("/").description("The server that serves this document"))
         .extra_response_header::<String, _>(ExtraHeader::new("X-Request-Id").description(
-            "The request's id in the server's log: the client's `X-Request-Id` if it is plain text, else a new one.",
+            "The request's id in the server's log. It is the client's `X-Request-Id` if that has 1 to 128 characters, each an ASCII letter, a digit, or one of `-_.:`; else a new id.",
         ))
 }
 
-/// The document as `/openapi.json` serves it; with the defaults of the query parameters if they are known.
+/// The document as `/openapi.json` serves it, with the defaults of the query parameters if they are known.
 ///
 /// # Panics
-/// Where poem-openapi writes no JSON, which every test would find.
+/// If poem-openapi does not write JSON, which every test would find.
 #[must_use]
 pub fn document(defaults: Option<&Criteria>) -> String {
     let mut document = serde_json::from_str(&service().spec()).expect("poem-openapi writes JSON");
@@ -68,7 +68,7 @@ pub fn openapi(request: &Request) -> Response {
         .body(document(criteria.as_ref()))
 }
 
-/// `GET /docs`: the document as a page to read and to try it on.
+/// `GET /docs`: a page on which users can read the document and try the API.
 pub fn docs(request: &Request) -> Response {
     let criteria = Context::of(request).criteria().ok();
     let service = service();
@@ -89,11 +89,11 @@ fn errors() -> [(&'static str, Problem); 12] {
             Threshold::refused("threshold", "1.5"),
         ),
         (
-            "User and password are missing or wrong. The body was not read.",
+            "The user name or password is missing or wrong. The body was not read.",
             Problem::unauthorized(),
         ),
         (
-            "The header `Accept` names no media type that the server can send, and the body was not read; or the picture is too long for a JPEG.",
+            "The header `Accept` names no media type that the server can send; the body was not read. Also if a JPEG is requested and a side of the picture is longer than 65535 pixels.",
             accept::not_acceptable("text/html"),
         ),
         (
@@ -116,7 +116,7 @@ fn errors() -> [(&'static str, Problem); 12] {
             }),
         ),
         (
-            "The queue is full, or a memory budget: for large pictures, for request bodies, or for annotated pictures that clients have not read yet. `detail` says which. If the headers showed it, the body was not read. Retry after the number of seconds in `Retry-After`.",
+            "A limit is reached: the queue, the queue of large pictures, the memory for request bodies, or the memory for unread annotated pictures; `detail` says which. If the queue was already full when the headers arrived, the body was not read. Retry after the number of seconds in `Retry-After`.",
             Problem::from(Full {
                 cause: QUEUE_FULL,
                 retry_after: Duration::ZERO,
@@ -127,8 +127,8 @@ fn errors() -> [(&'static str, Problem); 12] {
             Problem::internal("an example"),
         ),
         (
-            "The model is loading or fails, or the server is stopping. Retry after the number of seconds in `Retry-After`.",
-            Problem::not_ready(),
+            "The model is loading, or a forward pass hangs. Retry after the number of seconds in `Retry-After`.",
+            Problem::not_ready("The model is loading."),
         ),
         ("The server did not respond in time.", Problem::late()),
         (
@@ -191,7 +191,7 @@ fn header_of(kind: Kind) -> Option<MetaHeader> {
     })
 }
 
-/// Each error's own example: that of the schema, which they share, fits one of them only.
+/// Gives each error its own example. Otherwise all would share the example of the schema, which fits only one.
 fn give_examples(document: &mut Value) {
     let responses = &mut document["paths"]["/predict"]["post"]["responses"];
     for (_, problem) in errors() {
@@ -205,7 +205,7 @@ fn give_examples(document: &mut Value) {
 /// The default of each query parameter.
 fn give_defaults(document: &mut Value, criteria: &Criteria) {
     let defaults = [
-        // As they were written: single precision shows nine digits of 0.45.
+        // As the user wrote them: 0.45 in single precision is 0.449999988 in double precision.
         ("threshold", json!(decimal(criteria.threshold))),
         ("iou", json!(decimal(criteria.iou))),
         ("top_k", json!(criteria.top_k)),
@@ -219,14 +219,14 @@ fn give_defaults(document: &mut Value, criteria: &Criteria) {
     }
 }
 
-/// The number of double precision that is written as shortly.
+/// The double-precision number with the same shortest decimal form.
 fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
-/// Where a described field has a schema with a name, poem-openapi merges (`allOf`) that schema with a
-/// second one that holds only the description, which already stands beside them. Generators make a second
-/// type of such a merger, or none where the schema is an enumeration.
+/// If a described field has a named schema, poem-openapi merges (`allOf`) that schema with a second one that
+/// holds only the description, which the field states too. Generators make a second type for the merged
+/// schema, or no type if it is an enumeration.
 fn name_once(value: &mut Value) {
     match value {
         Value::Object(members) => {

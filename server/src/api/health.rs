@@ -25,7 +25,7 @@ struct Shared {
 impl Readiness {
     /// The engine has started, and its first forward pass succeeded.
     pub fn ready(&self, engine: Engine) {
-        // It starts once; a second engine would be a mistake of this program and is not taken.
+        // The engine starts once. A second one would be a bug, and is ignored.
         let _ = self.shared.engine.set(engine);
     }
 
@@ -34,8 +34,8 @@ impl Readiness {
         self.shared.draining.store(true, Ordering::Release);
     }
 
-    /// Whether the server should get requests. After a failed forward pass this runs another one, since
-    /// without requests there would be none that could succeed.
+    /// Whether the server should get requests. After a failed forward pass this runs another one: a server
+    /// that is not ready gets no requests, so no pass could succeed.
     pub async fn is_ready(&self) -> bool {
         let Some(engine) = self.engine() else {
             return false;
@@ -49,7 +49,7 @@ impl Readiness {
         engine.health().is_ready()
     }
 
-    /// Whether the model can recover without a restart of the process. A model that is still loading can.
+    /// Whether the model can recover without a restart of the process; true while it is loading.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.engine()

@@ -1,7 +1,7 @@
 //! HTTP: routes, and their OpenAPI document.
 //!
 //! ```text
-//! context       what every request is served with
+//! context       the state that all requests share
 //! routes        the table of routes
 //! predict       POST /predict
 //! auth          basic authentication, before the body is read
@@ -9,12 +9,12 @@
 //! accept        the representation that the client prefers
 //! body          the picture in the body, bounded in size and time
 //! response      the detections as JSON, or as an annotated picture
-//! refusal       requests that come to no route: what is not HTTP, what a proxy may read in another way
+//! refusal       rejects invalid HTTP, and requests that a proxy could interpret differently
 //! problem       errors as RFC 9457 problem details
-//! document      the OpenAPI document, and the page made from it
+//! document      the OpenAPI document, and a page that shows it
 //! health        liveness and readiness
-//! playground    a page that tries /predict
-//! request_log   one line per request, request ids
+//! playground    a page to try /predict
+//! request_log   a log line, a span, metrics and an id for each request
 //! ```
 
 mod accept;

@@ -1,5 +1,5 @@
-//! The playground: a page at `/` that tries `/predict` in a browser, and the files it loads. It needs
-//! no other server, and no file beside the program.
+//! The playground: a page at `/` to try `/predict` in a browser, and the files that it loads. It needs no
+//! other server, and no files beside the program.
 
 use std::sync::LazyLock;
 
@@ -12,8 +12,8 @@ use ssd_detector::samples::SAMPLES;
 
 use super::context::Context;
 
-/// Nothing of another origin, and no code or style that does not stand in a file of this one. Pictures
-/// of the user's own are `blob:`.
+/// Nothing comes from another origin, and no script or style is inline. The user's own pictures are `blob:`
+/// URLs.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; \
     connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
@@ -33,7 +33,7 @@ macro_rules! file {
     };
 }
 
-/// What the page loads beside the samples: name, media type, content.
+/// The files that the page loads besides the samples: name, media type, content.
 const ASSETS: [(&str, &str, &[u8]); 8] = [
     file!("style.css", STYLE),
     file!("app.js", SCRIPT),
@@ -45,7 +45,7 @@ const ASSETS: [(&str, &str, &[u8]); 8] = [
     file!("icon.svg", "image/svg+xml"),
 ];
 
-/// `GET /`: the page, with the limits of this server and, once the model is loaded, the threshold.
+/// `GET /`: the page, with the limits and the threshold of this server.
 pub fn page(request: &Request) -> poem::Result<Response> {
     let context = Context::of(request);
     let (criteria, options) = (context.criteria()?, &context.options);
@@ -63,14 +63,14 @@ pub fn file(request: &Request) -> poem::Result<Response> {
         all.map(|(name, media, content)| (name, File::new(media, Bytes::from_static(content))))
             .collect()
     });
-    // A path that is not UTF-8 names no file.
+    // No file has a path that is not UTF-8.
     let asked: String = request.path_params().map_err(|_| NotFoundError)?;
     let found = FILES.iter().find(|(name, _)| *name == asked);
     let (_, file) = found.ok_or(NotFoundError)?;
     Ok(file.response(request))
 }
 
-/// A file as it is served.
+/// A file with its headers.
 struct File {
     media: &'static str,
     content: Bytes,
@@ -86,7 +86,7 @@ impl File {
         }
     }
 
-    /// Browsers revalidate their copy each time, since another version of the server may have another.
+    /// Browsers revalidate their copy each time, since another version of the server may have another file.
     fn response(&self, request: &Request) -> Response {
         // RFC 9110, section 13.1.2: a list, compared weakly.
         let mut tags = request

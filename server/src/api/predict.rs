@@ -108,8 +108,8 @@ fn server_timing(stages: &Stages) -> String {
     entries.collect::<Vec<_>>().join(", ")
 }
 
-/// What a request needs beside its parameters and its picture. Extracted before the picture, so that
-/// a request that must fail fails before its body is read.
+/// What a request needs besides its parameters and its picture. It is extracted before the picture, so that
+/// a request is refused before its body is read.
 struct Call {
     engine: Engine,
     representation: Representation,
@@ -127,7 +127,7 @@ impl<'a> FromRequest<'a> for Call {
         // Before 429, so that no client retries a body that will be refused.
         body::check_headers(request)?;
         if engine.health() == Health::Hanging {
-            return Err(Problem::not_ready().into());
+            return Err(Problem::not_ready("A forward pass hangs.").into());
         }
         engine.has_room().map_err(Problem::from)?;
         Ok(Self {

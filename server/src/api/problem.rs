@@ -15,7 +15,7 @@ use crate::engine::{self, Full};
 /// The media type of problem details.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// How a 401 asks for the login (RFC 7617: user and password are UTF-8).
+/// The `WWW-Authenticate` of a 401 (RFC 7617: user name and password are UTF-8).
 const CHALLENGE: &str = "Basic realm=\"ssd\", charset=\"UTF-8\"";
 
 macro_rules! kinds {
@@ -46,7 +46,7 @@ kinds! {
     MalformedBody = "urn:ssd:problem:malformed-body", BAD_REQUEST, "The body is malformed";
     NoImage = "urn:ssd:problem:no-image", BAD_REQUEST, "The form does not have exactly one field `image`";
     EmptyImage = "urn:ssd:problem:empty-image", BAD_REQUEST, "The picture is empty";
-    Unauthorized = "urn:ssd:problem:unauthorized", UNAUTHORIZED, "User and password are missing or wrong";
+    Unauthorized = "urn:ssd:problem:unauthorized", UNAUTHORIZED, "The user name or password is missing or wrong";
     NotFound = "urn:ssd:problem:not-found", NOT_FOUND, "Nothing is at this path";
     MethodNotAllowed = "urn:ssd:problem:method-not-allowed", METHOD_NOT_ALLOWED, "The path does not support this method";
     NotAcceptable = "urn:ssd:problem:not-acceptable", NOT_ACCEPTABLE, "The client accepts no representation that the server can send";
@@ -76,7 +76,7 @@ impl Kind {
     }
 }
 
-/// One error, on its way to becoming a response.
+/// An error that becomes a response.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Problem {
@@ -89,7 +89,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem; `detail` says what was wrong with this request, what is accepted, what to do.
+    /// A problem. `detail` says what was wrong with this request, and what is accepted or what to do.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
         Self {
             kind,
@@ -108,7 +108,7 @@ impl Problem {
     pub fn unauthorized() -> Self {
         Self::new(
             Kind::Unauthorized,
-            "Give the right user and password by HTTP basic authentication (curl -u USER:PASSWORD).",
+            "Send the user name and password by HTTP basic authentication (curl -u USER:PASSWORD).",
         )
         .with_header(
             header::WWW_AUTHENTICATE,
@@ -116,7 +116,7 @@ impl Problem {
         )
     }
 
-    /// A 404 that lists the paths that there are.
+    /// A 404 that lists the paths that exist.
     pub fn not_found(paths: &[&str]) -> Self {
         let paths = paths.join(", ");
         Self::new(Kind::NotFound, format!("The paths of this port: {paths}."))
@@ -151,14 +151,19 @@ impl Problem {
         }
     }
 
-    /// A 503 that says when to retry.
-    pub fn not_ready() -> Self {
+    /// A 503 that says when to retry. `reason` is a sentence.
+    pub fn not_ready(reason: &str) -> Self {
+        let detail = format!("{reason} Retry after the number of seconds in `Retry-After`.");
+        Self::new(Kind::NotReady, detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// A 503 of the liveness probe.
+    pub fn not_alive() -> Self {
         Self::new(
             Kind::NotReady,
-            "The model is loading or fails, or the server is stopping. Retry after the number of seconds in \
-             `Retry-After`.",
+            "The model has failed several times in a row, or a forward pass hangs. Restart the process.",
         )
-        .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
     /// A 504.
@@ -201,7 +206,7 @@ impl From<picture::Error> for Problem {
     }
 }
 
-/// A message as a sentence: a capital, a full stop.
+/// A message as a sentence, with a capital and a full stop.
 fn sentence(message: &str) -> String {
     let mut characters = message.chars();
     let first = characters.next().into_iter().flat_map(char::to_uppercase);
@@ -243,7 +248,7 @@ pub struct Details {
     /// The HTTP status.
     #[oai(validator(minimum(value = "400"), maximum(value = "599")))]
     status: u16,
-    /// What was wrong with this request, and what is accepted.
+    /// What was wrong with this request, and what is accepted or what to do.
     detail: String,
 }
 

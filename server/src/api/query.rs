@@ -15,11 +15,11 @@ use super::problem::{Kind, Problem};
 
 const NAMES: [&str; 3] = ["threshold", "iou", "top_k"];
 
-/// Which numbers a query parameter accepts: the OpenAPI document, the check and the error text follow.
+/// Which numbers a query parameter accepts. The OpenAPI document, the check and the error text use it.
 pub trait Bounded {
     /// `f64`, or `u32` for whole numbers.
     type Number: Type + FromStr + Copy + Into<f64>;
-    /// The number, in words.
+    /// The kind of number, in words.
     const NOUN: &'static str;
 
     /// The numbers that are accepted.
@@ -73,7 +73,7 @@ impl Bounded for TopK {
     }
 }
 
-/// A query parameter, which may be missing.
+/// An optional query parameter.
 pub struct Param<B: Bounded>(pub Option<B::Number>);
 
 impl<'a, B: Bounded> ApiExtractor<'a> for Param<B> {
@@ -112,14 +112,14 @@ impl<'a, B: Bounded> ApiExtractor<'a> for Param<B> {
     }
 }
 
-/// Refuses query parameters that do not exist or are given twice: a misspelt one would silently do
-/// nothing.
+/// Refuses query parameters that do not exist or are given twice. Otherwise a misspelt parameter would
+/// silently do nothing.
 pub fn check_names(uri: &Uri) -> Result<(), Problem> {
     let mut seen = Vec::new();
     for (name, _) in pairs(uri) {
         if !NAMES.contains(&name.as_str()) {
             return Err(bad_query(format!(
-                "There is no query parameter {}; there are {}.",
+                "There is no query parameter {}; the query parameters are {}.",
                 quote(&name),
                 NAMES.join(", ")
             )));

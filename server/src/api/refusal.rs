@@ -1,4 +1,4 @@
-//! Requests that come to no route: what is not HTTP, and what a proxy may read in another way.
+//! Rejects invalid HTTP, and requests that a proxy could interpret differently (request smuggling).
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use poem::{Endpoint, IntoResponse as _, Request, Response};
 
 use super::problem::{Kind, Problem};
 
-/// Bytes of a request line and headers that are read.
+/// Maximum bytes of a request line and headers.
 pub const HEAD_LIMIT: usize = 64 << 10;
 
-/// The status by which the HTTP parser refused a head.
+/// The status with which the HTTP parser refused a head.
 #[derive(Debug, Clone, Copy)]
 struct Refused(StatusCode);
 
-/// A request in place of a head that the HTTP parser refused by `status`: so it is logged and counted like any
-/// other, and its response is a problem.
+/// A request that stands for a head that the HTTP parser refused with `status`, so that the refusal is logged
+/// and counted like any other, and its response is a problem.
 pub(crate) fn refused(status: StatusCode) -> Request {
     let mut request = Request::builder()
         .method(Method::from_bytes(b"-").unwrap_or_default())
@@ -25,7 +25,7 @@ pub(crate) fn refused(status: StatusCode) -> Request {
     request
 }
 
-/// Refuses a request that must not come to a route, without reading its body, and closes its connection.
+/// Refuses a request that no route may get, without reading its body, and closes its connection.
 pub async fn refuse<E: Endpoint<Output = Response>>(
     endpoint: Arc<E>,
     request: Request,
@@ -62,9 +62,9 @@ fn not_http(status: StatusCode) -> Problem {
     }
 }
 
-/// What a proxy in front of this server may read in another way than hyper: for whom the request is, or
-/// where it ends. RFC 9112 allows one `Host` (section 3.2), and of a body's codings this server knows
-/// only chunks (section 6.1: an unknown coding must not be guessed at).
+/// What a proxy could interpret differently from hyper: the host or the end of the request. RFC 9112 allows
+/// one `Host` (section 3.2). The only transfer coding that this server knows is chunked; it must refuse
+/// others (section 6.1).
 fn ambiguity(version: Version, headers: &HeaderMap) -> Option<&'static str> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let one_host = match (hosts.next(), hosts.next()) {
@@ -81,9 +81,9 @@ fn ambiguity(version: Version, headers: &HeaderMap) -> Option<&'static str> {
         _ => false,
     };
     if !one_host {
-        Some("A request must have one Host header, which names a host.")
+        Some("A request must have one Host header, and it must be valid.")
     } else if !one_framing {
-        Some("The only Transfer-Encoding that is accepted is `chunked`, once.")
+        Some("Transfer-Encoding must be `chunked`, in a single header.")
     } else {
         None
     }

@@ -19,10 +19,10 @@ use crate::telemetry::{Ended, Extractor, InFlight, Metrics, RequestSpan};
 /// The header that carries a request's id, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest id that is taken from a client, in bytes.
+/// Maximum bytes of a client's id.
 const LONGEST_ID: usize = 128;
 
-/// What is learned of a request while it is served, for its log line. Clones share it.
+/// What becomes known about a request while it is served, for its log line. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Record(Arc<Shared>);
 
@@ -60,27 +60,27 @@ impl Record {
         request.data().cloned().unwrap_or_default()
     }
 
-    /// When the request's headers had come.
+    /// When the request's headers had arrived.
     pub fn begun(&self) -> Instant {
         self.0.begun
     }
 
-    /// Notes that so many bytes of the body have come.
+    /// Records that more bytes of the body have arrived.
     pub fn received(&self, bytes: usize) {
         self.0.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Notes that the whole body has come.
+    /// Records that the whole body has arrived.
     pub fn received_all(&self) {
         self.0.is_complete.store(true, Ordering::Relaxed);
     }
 
-    /// Notes which route the request took.
+    /// Records which route the request took.
     pub fn took(&self, route: &'static str) {
         let _ = self.0.route.set(route);
     }
 
-    /// Notes what was detected in the picture.
+    /// Records what was detected in the picture.
     pub fn detected(&self, detections: &Detections) {
         let _ = self.0.detected.set(Detected {
             size: (detections.width, detections.height),
@@ -90,8 +90,8 @@ impl Record {
     }
 }
 
-/// Logs and counts every request when its response is ready, or when the client has gone. Probes with
-/// status 200 are logged at the level debug.
+/// Logs and counts every request, when its response is ready or its client has disconnected. Probes with
+/// status 200 are logged at level debug.
 #[derive(Debug, Clone)]
 pub struct RequestLog(pub Metrics);
 
@@ -131,16 +131,16 @@ impl<E: Endpoint> Endpoint for Logged<E> {
             headers.insert(REQUEST_ID, value);
         }
         if has_body && !line.record.0.is_complete.load(Ordering::Relaxed) {
-            // The unread rest of the body comes before the next request: no client or proxy should send
-            // one on this connection.
+            // The unread rest of the body precedes the next request, so a client or proxy must not send one
+            // on this connection.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
     }
 }
 
-/// The log line of a request, written when it is dropped: also when the client has gone, and the request
-/// with it.
+/// The log line of a request. It is written on drop, so also if the client disconnects and the request is
+/// dropped.
 struct Line {
     method: &'static str,
     status: u16,
@@ -152,7 +152,7 @@ struct Line {
     _in_flight: InFlight,
 }
 
-/// The status in the log if the client has gone before the response (nginx's number).
+/// The status in the log if the client has disconnected before the response (nginx's number).
 const CLIENT_GONE: u16 = 499;
 
 impl Line {
@@ -183,7 +183,7 @@ impl Line {
         }
     }
 
-    /// Fields of what did not happen are left out.
+    /// Leaves out the fields of stages that did not run.
     fn write(&self, route: &str, total: Duration) {
         let (method, status, ms) = (self.method, self.status, milliseconds(total));
         let (request_id, trace_id) = (self.id.as_str(), self.span.trace_id());
@@ -229,7 +229,7 @@ impl Drop for Line {
     fn drop(&mut self) {
         let record = &self.record.0;
         let total = record.begun.elapsed();
-        // Never the path that was sent: it may be anything, and of any length.
+        // Not the client's path: it can be any text of any length.
         let route = record.route.get().copied().unwrap_or("-");
         self.metrics.request(route, self.status);
         let detected = record.detected.get();
@@ -248,8 +248,8 @@ impl Drop for Line {
     }
 }
 
-/// A method's name. A client may invent one as long as a head may be: the log and the traces call each of
-/// those by the name that OpenTelemetry gives them.
+/// A method's name for the log and the traces. A client can invent long methods; OpenTelemetry's name for
+/// all of them is `_OTHER`.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -271,7 +271,7 @@ fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }
 
-/// The client's id if it is fit for a log, else a new one.
+/// The client's id if it is short and consists of harmless characters, else a new one.
 fn id(request: &Request) -> String {
     let fits = |id: &&str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);

@@ -30,10 +30,10 @@ pub enum Content {
     /// Labels, scores and boxes.
     #[oai(content_type = "application/json")]
     Json(Json<Prediction>),
-    /// The annotated picture, small.
+    /// The annotated picture as a JPEG: smaller, lossy.
     #[oai(content_type = "image/jpeg")]
     Jpeg(Binary<Bytes>),
-    /// The annotated picture, every other pixel as it was.
+    /// The annotated picture as a PNG: lossless outside the annotations.
     #[oai(content_type = "image/png")]
     Png(Binary<Bytes>),
 }
@@ -44,7 +44,7 @@ pub enum Content {
 pub struct Prediction {
     /// The model: the name of its weights file.
     pub model: String,
-    /// The picture that boxes refer to.
+    /// The size of the picture that the boxes refer to.
     pub image: Size,
     /// The detected objects, the highest score first.
     pub predictions: Vec<DetectedObject>,
@@ -93,8 +93,8 @@ pub struct BoundingBox {
 }
 
 impl Prediction {
-    /// The detections of the model of that name. Scores are rounded to a millionth, boxes to a
-    /// hundredth of a pixel.
+    /// Detections of the model named `model`. Scores are rounded to a millionth, boxes to a hundredth of a
+    /// pixel.
     #[must_use]
     pub fn new(model: &str, detections: &Detections) -> Self {
         let predictions = detections.objects.iter().map(|found| {

@@ -1,5 +1,5 @@
-//! The table of routes. A route is one entry: the router, the paths that a 404 lists, the `Allow` of a 405
-//! and the list of probes follow from it.
+//! The table of routes. Each route is one entry. The router, the 404 text, the `Allow` header and the list of
+//! probes are derived from the table.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ const MANAGEMENT: &[Entry] = &[entry("/metrics", GET, Anyone, || sync(metrics))]
 
 /// A route.
 struct Entry {
-    /// A pattern of poem's.
+    /// A poem path pattern.
     path: &'static str,
     methods: Methods,
     caller: Caller,
@@ -84,14 +84,14 @@ impl Entry {
     }
 }
 
-/// Whether Kubernetes asks for this path every few seconds.
+/// Whether Kubernetes requests this path every few seconds.
 pub fn is_probe(path: &str) -> bool {
     ROUTES
         .iter()
         .any(|entry| matches!(entry.caller, Probe) && entry.path == path)
 }
 
-/// The routes of the public port. Every error leaves as problem details, with the request's id.
+/// The routes of the public port. Every error becomes problem details, with the request's id.
 pub fn routes(context: &Arc<Context>) -> impl Endpoint<Output = Response> + use<> {
     router(ROUTES, context)
         .around(refusal::refuse)
@@ -121,7 +121,7 @@ fn router(
         })
 }
 
-/// An error of a handler, of poem or of poem-openapi as a problem.
+/// Turns an error of a handler, poem or poem-openapi into a problem.
 fn problem(error: poem::Error, table: &[Entry]) -> Problem {
     match error.downcast() {
         Ok(problem) => problem,
@@ -141,8 +141,8 @@ fn not_found(table: &[Entry]) -> Problem {
     Problem::not_found(&paths)
 }
 
-/// Tells browsers and proxies not to guess a response's media type and, unless the response says otherwise,
-/// not to keep it.
+/// Tells browsers and proxies not to guess a response's media type, and not to store the response unless it
+/// says otherwise.
 async fn secured<E: Endpoint<Output = Response>>(
     endpoint: Arc<E>,
     request: Request,
@@ -170,14 +170,14 @@ where
 
 fn alive(request: &Request) -> Result<&'static str, Problem> {
     let is_alive = Context::of(request).readiness.is_alive();
-    is_alive.then_some("alive\n").ok_or_else(Problem::not_ready)
+    is_alive.then_some("alive\n").ok_or_else(Problem::not_alive)
 }
 
 async fn ready(request: Request) -> Result<Response, Problem> {
     let is_ready = Context::of(&request).readiness.is_ready().await;
-    is_ready
-        .then(|| "ready\n".into_response())
-        .ok_or_else(Problem::not_ready)
+    is_ready.then(|| "ready\n".into_response()).ok_or_else(|| {
+        Problem::not_ready("The model is loading, fails or hangs, or the server is stopping.")
+    })
 }
 
 fn metrics(request: &Request) -> Result<Response, Problem> {

@@ -9,7 +9,7 @@ use state_dict::files;
 
 use super::STANDARD_INPUT;
 
-/// Never overwrites a picture that is read, nor one that it has just written.
+/// Never overwrites a picture of the same run, whether it is read or written.
 #[derive(Debug)]
 pub struct Album {
     folder: PathBuf,
@@ -47,14 +47,17 @@ impl Album {
         let shown = path.display();
         if let Some(other) = self.written.get(&path) {
             let other = other.display();
-            anyhow::bail!("{shown} was written for {other}; give them separate folders");
+            anyhow::bail!(
+                "{shown} already holds the annotated copy of {other}; annotate the two pictures into \
+                 different folders"
+            );
         }
         let is_input = path
             .canonicalize()
             .is_ok_and(|file| self.inputs.contains(&file));
         ensure!(
             !is_input,
-            "{shown} is one of the pictures to read; give another folder"
+            "{shown} is one of the given pictures; give another folder"
         );
         ensure!(
             self.force || path.symlink_metadata().is_err(),
@@ -63,7 +66,7 @@ impl Album {
         Ok(path)
     }
 
-    /// Writes the annotated copy of a picture: a whole file or none.
+    /// Writes the annotated copy of a picture, completely or not at all.
     pub fn write(&mut self, picture: &Path, path: PathBuf, bytes: &[u8]) -> anyhow::Result<()> {
         files::replace(&path, |file| file.write_all(bytes))
             .with_context(|| format!("cannot write {}", path.display()))?;

@@ -17,13 +17,12 @@ use tch::Device;
 
 use super::{SettingsFile, contents, output, print};
 
-/// Writes a copy of the weights with activation scales; PRECISION=auto can then select int8.
 #[derive(Debug, Args)]
 pub struct Calibrate {
-    /// The weights: .pth (of either age) or .safetensors
+    /// The weights: .pth (current, or from before PyTorch 1.6) or .safetensors
     #[arg(value_name = "WEIGHTS")]
     weights: PathBuf,
-    /// Pictures like those that the network will see; a few dozen are enough, and they need no labels
+    /// Pictures like those to be detected in; a few dozen are enough, and they need no labels
     #[arg(required = true, value_name = "PICTURE")]
     pictures: Vec<PathBuf>,
     /// The safetensors file to write
@@ -66,14 +65,14 @@ impl Calibrate {
     }
 }
 
-/// The error of each feature map against single precision on one input, as a table.
+/// The error of each layer's output against single precision on one input, as a table.
 fn errors(state: &StateDict, input: &Input, scales: &Scales) -> anyhow::Result<Table> {
     let exact = Network::new(state)?;
     let how = Arithmetic::Int8(scales.clone());
     let inference = Inference::new(exact.shallow_clone(), &how, Device::Cpu)?;
     let mut table = Table::new();
     table.load_preset(NOTHING);
-    table.set_header(["map of", "mean error on the first picture"]);
+    table.set_header(["layer", "mean error on the first picture"]);
     for LayerError { layer, error } in inference.errors(&exact, input)? {
         table.add_row([layer, format!("{:.2} %", error * 100.0)]);
     }

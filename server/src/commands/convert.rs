@@ -10,7 +10,7 @@ use super::{output, print};
 
 #[derive(Debug, Args)]
 pub struct Convert {
-    /// The file to read: .pth (of either age) or .safetensors
+    /// The file to read: .pth (current, or from before PyTorch 1.6) or .safetensors
     #[arg(value_name = "IN")]
     input: PathBuf,
     /// The safetensors file to write

@@ -14,7 +14,7 @@ use super::{STANDARD_INPUT, contents, print};
 
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// The file: .pth (of either age) or .safetensors; - for standard input
+    /// The file: .pth (current, or from before PyTorch 1.6) or .safetensors; - for standard input
     weights: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -92,7 +92,7 @@ impl Report<'_> {
             let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.6}"));
             let shape: Vec<String> = row.shape.iter().map(ToString::to_string).collect();
             table.add_row([
-                // A name from a file may hold anything.
+                // A name from a file may contain control characters.
                 row.name.escape_debug().to_string(),
                 shape.join(" x "),
                 row.dtype.to_owned(),

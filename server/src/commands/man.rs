@@ -10,14 +10,14 @@ use super::{Arguments, print};
 #[derive(Debug, Args)]
 #[command(after_help = "For example: ssd man predict | man -l -")]
 pub struct Man {
-    /// The command whose page is wanted; without it, the page of ssd itself
+    /// The command to show the page of; if none, ssd itself
     command: Option<String>,
 }
 
 impl Man {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let mut ssd = Arguments::command();
-        // Each page is then called by both names: ssd-predict.
+        // Gives each page its full name, for example ssd-predict.
         ssd.build();
         let command = match &self.command {
             None => ssd,

@@ -82,7 +82,7 @@ impl Arguments {
 
 /// This program's version, its git revision, libtorch's version.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
-    // Here and not in the library: a commit recompiles only the program.
+    // Not in the library, so that a commit recompiles only the program.
     let of_checkout = git_version!(
         args = [
             "--always",
@@ -127,13 +127,13 @@ fn files(settings: &Settings) -> anyhow::Result<Files> {
             path.clone()
         }
         Weights::Default => {
-            // A path that cannot be checked is opened, and that error says why.
+            // If a path cannot be checked, opening it reports the reason.
             let exists = |path: &&str| Path::new(path).try_exists().unwrap_or(true);
             let path = [PUBLISHED, SHIPPED].into_iter().find(exists);
             path.with_context(|| {
                 format!(
                     "neither {PUBLISHED} nor {SHIPPED} exists in this folder; set WEIGHTS_PATH, or run \
-                     ssd in the folder that has them"
+                     ssd in the folder that contains one of them"
                 )
             })?
             .into()
@@ -165,17 +165,17 @@ fn contents(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Prints an error to standard error. If that is closed, the exit code still tells.
+/// Prints an error to standard error. If that is closed, the exit code still shows the failure.
 pub fn print_error(error: &dyn Display) {
     let _ = writeln!(io::stderr(), "ssd: {error:#}");
 }
 
-/// A text without control characters, which could change a terminal's state.
+/// Replaces control characters, which could change the state of a terminal.
 fn printable(text: &str) -> String {
     text.replace(char::is_control, "\u{fffd}")
 }
 
-/// Prints to standard output. A closed pipe (`ssd openapi | head -1`) is no error.
+/// Prints to standard output. A closed pipe (`ssd openapi | head -1`) is not an error.
 fn print(text: &str) -> anyhow::Result<ExitCode> {
     write(text).map(|_| ExitCode::SUCCESS)
 }

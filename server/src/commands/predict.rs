@@ -23,7 +23,7 @@ use super::{SettingsFile, contents, files, print_error, printable, write};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The settings name the model, the labels and everything else: see ssd serve --help"
+    after_help = "The settings select the model, the labels and everything else: see ssd serve --help"
 )]
 pub struct Predict {
     /// Picture files: JPEG, PNG, WebP, BMP or GIF; - for standard input
@@ -35,10 +35,10 @@ pub struct Predict {
     /// The same as --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Also write copies with the detections drawn in to this folder: a JPEG as JPEG, other formats as PNG
+    /// Also write annotated copies to this folder: a JPEG as JPEG, other formats as PNG
     #[arg(long, value_name = "DIR")]
     annotate: Option<PathBuf>,
-    /// Replace files in that folder, but never a picture that is read
+    /// Replace files in that folder, but never one of the given pictures
     #[arg(long, requires = "annotate")]
     force: bool,
     #[command(flatten)]
@@ -97,7 +97,7 @@ impl Predict {
                     Ok(())
                 }
             })?;
-            // The folder is still of use.
+            // Annotated copies are written even if nothing reads standard output.
             if !is_read && album.is_none() {
                 break;
             }
@@ -133,7 +133,7 @@ async fn detect(
         return Ok(engine.detect(bytes.into(), criteria).await?);
     };
     let encoding = Encoding::like(&bytes);
-    // Before the work: the path may be refused.
+    // Before the work, since the path may be refused.
     let output = album.path(path, encoding)?;
     let (detections, annotated) = engine.annotate(bytes.into(), criteria, encoding).await?;
     album.write(path, output, &annotated)?;

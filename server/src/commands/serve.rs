@@ -34,7 +34,7 @@ impl Serve {
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
-            // They decode and postprocess, and keep a core busy each: more would only cost memory.
+            // These threads decode and postprocess, and each keeps a core busy. More would only take memory.
             .max_blocking_threads(Limits::from(&settings).blocking_threads())
             .build()
             .context("cannot start the async runtime")?;
@@ -44,7 +44,7 @@ impl Serve {
             application.run(shutdown).await?;
             anyhow::Ok(())
         });
-        // The exit does not wait for a picture that is still being decoded.
+        // Does not wait for a picture that is still being decoded.
         runtime.shutdown_timeout(Duration::ZERO);
         served?;
         drop(traces);
@@ -52,11 +52,10 @@ impl Serve {
     }
 }
 
-/// Ends the program without the libraries' destructors: those of libtorch and OpenMP would free memory
-/// that a model thread still computes with.
+/// Ends the program without the libraries' destructors. Those of libtorch and OpenMP would free memory that
+/// a model thread still uses.
 fn exit(code: i32) -> ! {
-    // SAFETY: it touches no memory of this program, and no output is lost: standard error, where the log
-    // goes, is not buffered.
+    // SAFETY: it accesses no memory of this program. No output is lost, since standard error is not buffered.
     #[expect(
         unsafe_code,
         reason = "the standard library's exit runs the destructors"

@@ -1,4 +1,4 @@
-//! Permits to wait for the model. Their number is limited: no request waits long, and memory is bounded.
+//! Permits to wait for the model. Their number is limited, so that no request waits long and memory is bounded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Weight of the newest pass in the mean of the service time: one in so many.
+/// The newest picture's weight in the mean service time is one in `NEWEST`.
 const NEWEST: u64 = 8;
 
 /// The cause when all permits are taken.
 pub const QUEUE_FULL: &str = "the queue is full";
 
-/// The engine takes no picture now.
+/// The engine accepts no picture now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
 pub struct Full {
     /// Which limit is reached.
     pub cause: &'static str,
-    /// When a permit is free again, as far as can be told.
+    /// Estimated time until all pictures now in the engine are done.
     pub retry_after: Duration,
 }
 
@@ -31,20 +31,20 @@ pub struct Queue {
     pub capacity: usize,
 }
 
-/// The permits for something that serves one picture after the other; clones share them.
+/// The permits of a bounded queue; clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Admission {
     permits: Arc<Semaphore>,
     workers: usize,
     queue: usize,
-    /// What [`Full`] says.
+    /// The cause in [`Full`].
     cause: &'static str,
-    /// Microseconds that a picture takes, a moving mean.
+    /// The moving mean of the service time per picture, in microseconds.
     service: Arc<AtomicU64>,
 }
 
 impl Admission {
-    /// One permit for each worker, and `queue` more. The first picture took `first`.
+    /// One permit for each worker, and `queue` more. `first` is the initial estimate of the service time.
     pub(super) fn new(workers: usize, queue: usize, cause: &'static str, first: Duration) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(workers + queue)),
@@ -60,7 +60,7 @@ impl Admission {
         permits.try_acquire_owned().map_err(|_| self.full())
     }
 
-    /// Whether there is a permit now.
+    /// Whether a permit is free now.
     pub(super) fn has_room(&self) -> Result<(), Full> {
         if self.permits.available_permits() == 0 {
             return Err(self.full());
@@ -80,7 +80,7 @@ impl Admission {
     pub(super) fn record(&self, took: Duration) {
         let newest = micros(took);
         let mean = |before: u64| (before * (NEWEST - 1) + newest) / NEWEST;
-        // Never fails: the closure always gives a value.
+        // Never fails: the closure always returns a value.
         let _ = self
             .service
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| {

@@ -1,7 +1,7 @@
-//! Memory and threads for decoding, and memory for what was drawn.
+//! Limits on memory and threads for decoding, and on memory for annotated pictures.
 //!
-//! Decoded pictures take most of the memory, and decoding most of the time beside the forward pass. Both
-//! are limited in two lanes, so that a picture of fifty megapixels delays only others like it.
+//! Decoded pictures take most of the memory. Apart from the forward pass, decoding takes most of the time.
+//! Small and large pictures have separate limits, so that a large picture delays only other large ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use super::{Error, blocking};
 pub(super) struct Decoding {
     small: Lane,
     large: Lane,
-    /// Permits to wait for the large lane: half of the engine's, so that small pictures get the others.
+    /// Permits to wait for the large lane: half as many as the engine's, so that small pictures get the rest.
     large_queue: Admission,
-    /// Encoded pictures that clients have not read yet.
+    /// For encoded pictures that clients have not read yet.
     unread: Lane,
 }
 
-/// Kilobytes and threads that may be in use at once.
+/// The kilobytes and threads that may be in use at once.
 #[derive(Debug, Clone)]
 struct Lane {
     memory: Arc<Semaphore>,
@@ -40,13 +40,13 @@ impl Lane {
         }
     }
 
-    /// A picture that needs more memory than the lane has gets all of it.
+    /// A picture that needs more memory than the lane has gets all of the lane's memory.
     fn cost(&self, kilobytes: u32) -> u32 {
         kilobytes.min(self.kilobytes)
     }
 }
 
-/// A picture's memory, and the right to its lane's threads.
+/// Memory for one decoded picture, and access to its lane's threads.
 #[derive(Debug)]
 pub(super) struct DecodePermit {
     threads: Arc<Semaphore>,
@@ -57,13 +57,14 @@ pub(super) struct DecodePermit {
 impl Decoding {
     /// Bytes of a decoded pixel in most decoders.
     const PIXEL: u64 = 4;
-    /// A small picture takes at most so much of the large lane's memory: one in eight. All small pictures
-    /// together get half of the large lane's, and unread ones as much as one small picture.
+    /// A small picture takes at most an eighth of the large lane's memory. All small pictures together get
+    /// half as much memory as the large lane, and unread pictures an eighth as much.
     const SMALL: u32 = 8;
-    /// How long a large picture takes before one has been decoded.
+    /// The initial estimate of the decoding time of a large picture.
     const FIRST: Duration = Duration::from_secs(1);
 
-    /// For pictures of at most `pixels`, `permits` of them in the engine, on so many threads.
+    /// Limits for pictures of up to `pixels` pixels, with `permits` engine permits and `threads` decoding
+    /// threads.
     pub(super) fn new(pixels: u64, permits: usize, threads: usize) -> Self {
         let most = kilobytes(pixels.saturating_mul(Self::PIXEL));
         let cause = "too many large pictures are waiting";
@@ -80,7 +81,7 @@ impl Decoding {
         kilobytes <= self.large.kilobytes / Self::SMALL
     }
 
-    /// Waits until a picture that takes so many bytes may be decoded.
+    /// Waits until a picture of `memory` bytes may be decoded.
     pub(super) async fn enter(&self, memory: u64) -> Result<DecodePermit, Full> {
         let kilobytes = kilobytes(memory);
         let (lane, queue) = if self.is_small(kilobytes) {
@@ -90,30 +91,30 @@ impl Decoding {
         };
         let memory = lane.memory.clone();
         Ok(DecodePermit {
-            // None only after the semaphore is closed, which it never is.
+            // `None` only if the semaphore were closed, which never happens.
             _memory: memory.acquire_many_owned(lane.cost(kilobytes)).await.ok(),
             threads: lane.threads.clone(),
             _queue: queue,
         })
     }
 
-    /// Records how long a picture that took so many bytes was decoded.
+    /// Records the decoding time of a picture of `memory` bytes.
     pub(super) fn record(&self, memory: u64, took: Duration) {
         if !self.is_small(kilobytes(memory)) {
             self.large_queue.record(took);
         }
     }
 
-    /// An encoded picture, which counts as unread until its bytes are dropped. Slow clients can fill this
-    /// budget, and then only annotated pictures are refused.
+    /// Counts an encoded picture as unread until its bytes are dropped. If slow clients fill this memory, only
+    /// annotated pictures are refused.
     ///
     /// # Errors
-    /// Where others take all of the memory.
+    /// If the limit for unread pictures is reached.
     pub(super) fn unread(&self, bytes: Vec<u8>) -> Result<Bytes, Full> {
         let memory = self.unread.memory.clone();
         let cost = self.unread.cost(kilobytes(bytes.len() as u64));
         let permit = memory.try_acquire_many_owned(cost).map_err(|_| Full {
-            cause: "too many annotated pictures wait to be read by their clients",
+            cause: "the memory for annotated pictures that clients have not read yet is full",
             retry_after: Self::FIRST,
         })?;
         Ok(Bytes::from_owner(Unread {
@@ -124,8 +125,8 @@ impl Decoding {
 }
 
 impl DecodePermit {
-    /// Runs work on a thread of the lane, and gives the permit back with its result. Where the caller is
-    /// dropped, the permit is held until the work has ended.
+    /// Runs work on a thread of the lane, and returns its result with the permit. If the future is dropped, the
+    /// work still holds the permit until it ends.
     pub(super) async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
@@ -150,7 +151,7 @@ impl AsRef<[u8]> for Unread {
     }
 }
 
-/// Semaphores count in `u32`; a thousand bytes are fine enough.
+/// Kilobytes fit into the `u32` of a semaphore.
 fn kilobytes(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(1000)).unwrap_or(u32::MAX)
 }

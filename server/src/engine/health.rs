@@ -1,11 +1,11 @@
-//! What the forward passes tell of the model: it works, it fails, or it hangs.
+//! The health of the model, from its forward passes: it works, fails or hangs.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{error, info};
 
-/// So many failed passes in a row are not a matter of one picture or of a moment without memory.
+/// After this many failed passes in a row, the cause is neither one picture nor a brief lack of memory.
 const BROKEN: u32 = 3;
 
 /// The state of the model.
@@ -13,7 +13,7 @@ const BROKEN: u32 = 3;
 pub enum Health {
     /// The last forward pass succeeded.
     Working,
-    /// So many passes in a row failed, one or more.
+    /// The number of consecutive failed passes, at least 1.
     Failing(u32),
     /// A pass has been running for longer than the limit.
     Hanging,
@@ -26,7 +26,7 @@ impl Health {
         self == Self::Working
     }
 
-    /// Whether the process can recover by itself; if not, it should be restarted.
+    /// Whether the process can recover without a restart.
     #[must_use]
     pub fn is_alive(self) -> bool {
         match self {
@@ -59,12 +59,12 @@ struct State {
     running: Vec<Option<Instant>>,
     passes: Passes,
     failed_in_a_row: u32,
-    /// What the log was last told.
+    /// The health that was last logged.
     logged: Health,
 }
 
 impl Monitor {
-    /// For so many model threads. A pass that takes longer than `timeout` hangs.
+    /// `threads` is the number of model threads. A pass that takes longer than `timeout` hangs.
     pub(super) fn new(threads: usize, timeout: Duration) -> Self {
         let state = State {
             running: vec![None; threads],
@@ -78,7 +78,7 @@ impl Monitor {
         }
     }
 
-    /// Runs a forward pass of the thread of that number.
+    /// Runs a forward pass on the model thread with the number `thread`.
     pub(super) fn watch<T>(
         &self,
         thread: usize,
@@ -97,7 +97,10 @@ impl Monitor {
                 state.passes.failed += 1;
                 state.failed_in_a_row += 1;
                 if state.failed_in_a_row == 1 {
-                    error!(cause, "a forward pass failed; not ready until one succeeds");
+                    error!(
+                        cause,
+                        "a forward pass failed; /readyz returns 503 until one succeeds"
+                    );
                 }
             }
         }
@@ -129,7 +132,7 @@ impl Monitor {
                 Health::Working => info!("forward passes succeed again"),
                 Health::Failing(_) => {}
                 Health::Hanging => {
-                    error!(limit = ?self.timeout, "a forward pass hangs; neither ready nor alive");
+                    error!(limit = ?self.timeout, "a forward pass hangs; /readyz and /livez return 503");
                 }
             }
             state.logged = health;

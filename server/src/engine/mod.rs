@@ -1,16 +1,15 @@
-//! The engine: bytes of a picture in, detections out. It knows no HTTP, no JSON and no settings.
+//! The engine finds the objects in a picture. It knows no HTTP, no JSON and no settings.
 //!
 //! ```text
 //! admission   permits to wait for the model
-//! decoding    memory and threads for decoding pictures
+//! decoding    limits on memory and threads for decoding
 //! worker      the model threads and their queue
-//! health      whether the model works, fails or hangs
+//! health      the health of the model: it works, fails or hangs
 //! ```
 //!
-//! Decoding, preprocessing and postprocessing run on tokio's blocking threads. The forward pass runs on
-//! long-lived model threads that share the weights: one by default, since libtorch parallelises inside a
-//! pass, and every further thread costs memory for good. When all permits are taken, a picture is refused
-//! at once.
+//! Decoding, preprocessing and postprocessing run on tokio's blocking threads. Forward passes run on permanent
+//! model threads that share the weights. There is one by default, since libtorch parallelises inside a pass
+//! and each further thread permanently takes memory. If all permits are taken, a picture is refused at once.
 
 mod admission;
 mod decoding;
@@ -39,7 +38,7 @@ pub use health::{Health, Passes};
 use worker::Worker;
 pub use worker::{Network, Wrap};
 
-/// What an engine is made from.
+/// The files that an engine reads.
 #[derive(Debug, Clone)]
 pub struct Files {
     /// The weights.
@@ -51,8 +50,8 @@ pub struct Files {
 /// Limits of an engine's work.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Maximum pixels per picture; pixels of more than four bytes count by their bytes. Decoded pictures
-    /// take at most six bytes of memory for each of them, or are one picture that takes more.
+    /// Maximum pixels per picture. A pixel of more than 4 bytes counts as bytes / 4 pixels. All decoded
+    /// pictures together take at most 6 bytes times this limit, unless a single picture needs more.
     pub pixels: u64,
     /// Threads of a forward pass.
     pub threads: usize,
@@ -71,7 +70,7 @@ impl Limits {
     /// large pictures are decoded.
     #[must_use]
     pub fn blocking_threads(&self) -> usize {
-        // One and a half for the two lanes of decoding; the rest for headers and postprocessing.
+        // The two lanes of decoding use one and a half per core; the rest reads headers and postprocesses.
         3 * self.cores() + 2
     }
 
@@ -80,7 +79,7 @@ impl Limits {
     }
 }
 
-/// Why no engine can be started.
+/// Why the engine cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The labels cannot be read.
@@ -108,6 +107,12 @@ pub enum StartError {
     /// The network cannot run in the requested precision or on the requested device.
     #[error(transparent)]
     Arithmetic(#[from] inference::Error),
+    /// A model thread cannot be started.
+    #[error("cannot start a model thread: {0}")]
+    Thread(std::io::Error),
+    /// A model thread panicked.
+    #[error("a model thread panicked")]
+    Panic,
     /// The first forward pass failed.
     #[error("the first forward pass failed: {0}")]
     WarmUp(String),
@@ -122,7 +127,7 @@ pub enum Error {
     /// A limit is reached.
     #[error(transparent)]
     Full(#[from] Full),
-    /// The forward pass failed, or something panicked: a fault of this program.
+    /// The forward pass failed, or a thread panicked: a fault of this program.
     #[error("{0}")]
     Internal(String),
 }
@@ -147,7 +152,7 @@ pub struct Stages {
     pub decode: Duration,
     /// Resizing and normalising.
     pub preprocess: Duration,
-    /// Waiting: for memory and threads to decode, and for a model thread.
+    /// Waiting for memory and threads to decode, and for a model thread.
     pub wait: Duration,
     /// The forward pass.
     pub forward: Duration,
@@ -158,7 +163,7 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// The stages that ran with their names, in the order of the work.
+    /// The stages that ran, with their names, in order.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, Duration)> + use<> {
         let stages = [
             ("decode", Some(self.decode)),
@@ -174,7 +179,7 @@ impl Stages {
     }
 }
 
-/// A handle to a running engine; clones share it. The model threads end with the last of them.
+/// A handle to a running engine; clones share it. The model threads end when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Engine {
     model: Arc<Model>,
@@ -194,20 +199,20 @@ struct Probe {
 }
 
 impl Engine {
-    /// Reads labels and weights, starts the model threads and runs a first forward pass on each, which
-    /// makes libtorch allocate what it keeps. Blocks until then: not for an async thread.
+    /// Reads labels and weights, starts the model threads and runs a first forward pass on each, so that
+    /// libtorch allocates its buffers. Blocks until then, so it must not run on an async thread.
     ///
     /// # Errors
-    /// Where a file cannot be read or used, or the forward pass fails.
+    /// If a file cannot be read or used, a thread cannot be started, or a forward pass fails.
     pub fn start(files: &Files, requested: Requested, limits: Limits) -> Result<Self, StartError> {
         Self::start_with(files, requested, limits, &Wrap::default())
     }
 
-    /// As [`start`](Self::start), with a wrapper around the network of each model thread: a test makes
-    /// passes fail or hang.
+    /// Like [`start`](Self::start), with a wrapper around the network of each model thread. Tests use the
+    /// wrapper to make passes fail or hang.
     ///
     /// # Errors
-    /// As `start`.
+    /// Like `start`.
     pub fn start_with(
         files: &Files,
         requested: Requested,
@@ -250,16 +255,16 @@ impl Engine {
         &self.model
     }
 
-    /// Its precision and device, and why these.
+    /// Its precision and device, and why they were selected.
     #[must_use]
     pub fn selection(&self) -> &Selection {
         &self.selection
     }
 
-    /// Whether there is a permit for a picture now: for callers that would fetch it first.
+    /// Whether a permit is free now, so that a caller can refuse before it reads the picture.
     ///
     /// # Errors
-    /// Where there is none.
+    /// If no permit is free.
     pub fn has_room(&self) -> Result<(), Full> {
         self.admission.has_room()
     }
@@ -276,16 +281,16 @@ impl Engine {
         self.worker.monitor().health()
     }
 
-    /// How many forward passes have ended, those of the start not counted.
+    /// How many forward passes have ended since the start; the first pass of each thread does not count.
     #[must_use]
     pub fn passes(&self) -> Passes {
         self.worker.monitor().passes()
     }
 
-    /// Runs a forward pass without a picture, so that [`health`](Self::health) tells whether the model
+    /// Runs a forward pass without a picture, so that [`health`](Self::health) shows whether the model
     /// works again. Does nothing while another probe runs.
     pub async fn probe(&self) {
-        /// Also where the caller does not wait for the end.
+        /// Resets the flag even if the future is dropped.
         struct Running<'a>(&'a AtomicBool);
         impl Drop for Running<'_> {
             fn drop(&mut self) {
@@ -294,15 +299,15 @@ impl Engine {
         }
         if !self.probe.running.swap(true, Ordering::Relaxed) {
             let _running = Running(&self.probe.running);
-            // The monitor has the outcome.
+            // The monitor has recorded the outcome.
             let _ = self.worker.forward(self.probe.blank.clone()).await;
         }
     }
 
-    /// Finds objects in a picture. Where the future is dropped, stages that have not begun are not run.
+    /// Finds objects in a picture. If the future is dropped, stages that have not begun do not run.
     ///
     /// # Errors
-    /// Where a limit is reached, the bytes are no picture that is read, or something fails here.
+    /// If a limit is reached, the bytes are not a picture in a supported format, or on an internal error.
     pub async fn detect(&self, bytes: Bytes, criteria: Criteria) -> Result<Detections, Error> {
         let arrived = Instant::now();
         let _permit = self.admission.admit()?;
@@ -311,11 +316,11 @@ impl Engine {
         self.find(arrived, prepared, criteria).await
     }
 
-    /// As [`detect`](Self::detect), and draws the objects into the picture, which is upright then. Its
-    /// bytes count towards a limit of their own until they are dropped.
+    /// Like [`detect`](Self::detect); also draws the objects into the upright picture. The encoded picture
+    /// counts towards the limit for unread pictures until it is dropped.
     ///
     /// # Errors
-    /// As `detect`; and where the picture is too long for the encoding.
+    /// Like `detect`; and if a side of the picture is too long for the encoding.
     pub async fn annotate(
         &self,
         bytes: Bytes,
@@ -341,7 +346,8 @@ impl Engine {
         Ok((detections, self.decoding.unread(encoded)?))
     }
 
-    /// Decodes a picture, which must fit the encoding if there is one, and makes the network's input of it.
+    /// Decodes a picture and turns it into the network's input. Refuses it first if a side is too long for the
+    /// encoding.
     async fn prepare(
         &self,
         bytes: Bytes,
@@ -352,7 +358,7 @@ impl Engine {
         let mut memory = header.memory();
         if let Some(encoding) = encoding {
             header.fits(encoding)?;
-            // The pixels and the encoded picture; a PNG's encoder holds another copy.
+            // The pixels and the encoded picture; the PNG encoder needs another copy.
             let copies = match encoding {
                 Encoding::Jpeg => 2,
                 Encoding::Png => 3,
@@ -434,12 +440,15 @@ struct Picture {
     permit: DecodePermit,
 }
 
-/// Runs work that would block an async thread. A panic in it, of a picture decoder say, fails this one
-/// request.
+/// Runs work that would block an async thread. If it panics, for example in a picture decoder, only this
+/// request fails.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work)
         .await
-        .unwrap_or_else(|error| Err(Error::Internal(format!("a stage did not end: {error}"))))
+        .unwrap_or_else(|error| {
+            let cause = format!("a worker thread panicked or was cancelled: {error}");
+            Err(Error::Internal(cause))
+        })
 }

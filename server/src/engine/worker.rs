@@ -1,5 +1,4 @@
-//! The model threads: they share the network's weights and a queue, and each runs one forward pass
-//! after the other.
+//! The model threads. They share the network's weights and a queue; each runs one forward pass at a time.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,22 +21,22 @@ use tokio::sync::oneshot;
 use super::health::Monitor;
 use super::{Error, Limits, StartError};
 
-/// The default batch of a CPU. A pass is bound by arithmetic there, and a batch of four takes four times
-/// as long: the first picture would wait for the last.
+/// The default batch on a CPU. Arithmetic limits a pass there: a batch of four takes four times as long, so
+/// the first picture would only wait for the last.
 const BATCH_ON_CPU: usize = 1;
-/// A GPU has room for more at once.
+/// The default batch on a GPU, which computes several pictures in parallel.
 const BATCH_ON_GPU: usize = 8;
 
-/// After so long without work a thread gives back the memory that it keeps for the next pass: long enough
-/// that steady traffic never pays for it with page faults.
+/// After this time without work, a thread returns the memory that it keeps for the next pass. Under steady
+/// traffic it keeps that memory, which avoids page faults.
 const REST: Duration = Duration::from_secs(5);
 
-/// Runs forward passes: [`Inference`], or in a test a network that fails or hangs.
+/// Runs forward passes. [`Inference`] does; tests use networks that fail or hang.
 pub trait Network: Send {
-    /// One pass: an output for each input, in their order; or why it failed.
+    /// Runs one pass. Returns an output for each input, in the same order.
     ///
     /// # Errors
-    /// Where the pass fails.
+    /// If the pass fails.
     fn forward(&self, inputs: &[&Input]) -> Result<Vec<RawOutput>, String>;
 }
 
@@ -47,7 +46,7 @@ impl Network for Inference {
     }
 }
 
-/// Puts a network around the network of each model thread; by default none.
+/// Wraps the network of each model thread; by default, changes nothing.
 #[derive(Clone)]
 pub struct Wrap(Arc<WrapFn>);
 
@@ -74,7 +73,7 @@ impl fmt::Debug for Wrap {
     }
 }
 
-/// What the first thread tells of the network that it read.
+/// What the first thread returns after it has read the network.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub model: Model,
@@ -83,7 +82,7 @@ pub(super) struct Loaded {
     pub blank: Input,
 }
 
-/// A handle to the model threads, which end with the last clone.
+/// A handle to the model threads, which end when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Worker {
     open: Arc<Open>,
@@ -101,7 +100,7 @@ impl Drop for Open {
     }
 }
 
-/// Jobs that wait for a model thread. Their callers hold permits: inputs take 1 MB each.
+/// Jobs that wait for a model thread. The permits of their callers bound its length: an input takes 1 MB.
 #[derive(Debug, Default)]
 struct Queue {
     state: Mutex<State>,
@@ -125,7 +124,7 @@ struct Job {
 pub(super) struct Pass {
     pub output: RawOutput,
     pub forward: Duration,
-    /// The part of `forward` that falls to one picture of the batch.
+    /// `forward` divided by the number of pictures in the batch.
     pub share: Duration,
 }
 
@@ -135,7 +134,7 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Waits for a job, and takes up to `batch` of those that wait then; none once the queue is closed.
+    /// Waits for a job, and takes up to `batch` jobs; none once the queue is closed.
     fn take(&self, batch: usize) -> Vec<Job> {
         let idle = |state: &mut State| state.jobs.is_empty() && !state.closed;
         let (mut state, rested) = self
@@ -154,7 +153,7 @@ impl Queue {
         state.jobs.drain(..count).collect()
     }
 
-    /// Removes the jobs whose callers are gone: a thread that hangs would never take them.
+    /// Removes the jobs of callers that no longer wait: a thread that hangs would never take them.
     fn remove_abandoned(&self) {
         self.lock().jobs.retain(|job| !job.reply.is_closed());
     }
@@ -178,9 +177,9 @@ impl Drop for Waiting<'_> {
 }
 
 impl Worker {
-    /// Starts the threads, and waits until each one's first forward pass is over; tells how long the
-    /// last of those took. Weights are read on the first of them: the thread that first calls
-    /// libtorch's parallel parts gets a pool of threads of its own.
+    /// Starts the threads, and waits for the first forward pass of each. Returns how long the last of these
+    /// passes took. The first thread reads the weights, since libtorch gives a pool of threads to the thread
+    /// that first calls its parallel parts.
     pub(super) fn start(
         state: StateDict,
         labels: Labels,
@@ -226,7 +225,7 @@ impl Worker {
             Thread { batch, ..first }.serve(&*network);
             Ok(())
         })?;
-        let (loaded, inference, batch) = loading.recv().map_err(|_| panicked())?;
+        let (loaded, inference, batch) = loading.recv().map_err(|_| StartError::Panic)?;
         thread.batch = batch;
         for number in 1..limits.workers {
             let network = wrap.0(Box::new(inference.shallow_clone()));
@@ -244,7 +243,7 @@ impl Worker {
         &self.monitor
     }
 
-    /// Waits in the queue, then for the pass. A job whose future is dropped leaves the queue.
+    /// Waits in the queue, then for the pass. If the future is dropped, the job leaves the queue.
     pub(super) async fn forward(&self, input: Input) -> Result<Pass, Error> {
         let (reply, pass) = oneshot::channel();
         let queue = &*self.open.0;
@@ -256,8 +255,8 @@ impl Worker {
     }
 }
 
-/// Starts a model thread with so many threads of libtorch's, and waits until it says how long its
-/// first pass took.
+/// Starts a model thread, on which libtorch uses `threads` threads. Waits for its first pass, and returns how
+/// long that took.
 fn spawn(
     threads: usize,
     body: impl FnOnce(&Sender<Result<Duration, StartError>>) -> Result<(), StartError> + Send + 'static,
@@ -272,12 +271,8 @@ fn spawn(
     std::thread::Builder::new()
         .name("model".to_owned())
         .spawn(run)
-        .map_err(|error| StartError::WarmUp(format!("no thread for the model: {error}")))?;
-    started.recv().unwrap_or_else(|_| Err(panicked()))
-}
-
-fn panicked() -> StartError {
-    StartError::WarmUp("the model thread panicked".to_owned())
+        .map_err(StartError::Thread)?;
+    started.recv().unwrap_or(Err(StartError::Panic))
 }
 
 fn warm_up(
@@ -302,7 +297,7 @@ struct Thread {
 }
 
 impl Thread {
-    /// Runs passes until the queue is closed. A pass takes what waits, and does not wait for more.
+    /// Runs passes until the queue is closed. A pass takes the jobs that wait, and does not wait for more.
     fn serve(&self, network: &dyn Network) {
         loop {
             let jobs = self.queue.take(self.batch);
@@ -334,7 +329,7 @@ impl Thread {
     }
 }
 
-/// tch panics where libtorch throws in a call that cannot fail; the thread must outlive that.
+/// tch panics if libtorch throws in a function that returns no `Result`. The thread must survive that.
 fn run(network: &dyn Network, inputs: &[&Input]) -> Result<Vec<RawOutput>, String> {
     std::panic::catch_unwind(AssertUnwindSafe(|| network.forward(inputs)))
         .unwrap_or_else(|_| Err("the forward pass panicked".to_owned()))

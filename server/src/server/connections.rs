@@ -32,7 +32,7 @@ use super::tls::{self, Certificate};
 use crate::api;
 use crate::telemetry::Metrics;
 
-/// Pause after a connection could not be accepted, most often for lack of descriptors.
+/// Pause after a connection could not be accepted, most often for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Shortest time between two warnings that a connection could not be accepted.
@@ -53,10 +53,10 @@ pub(super) struct Connections<E> {
     graceful: GracefulShutdown,
     tasks: JoinSet<()>,
     open: HashMap<Id, (Connection, AbortHandle)>,
-    /// Accepted, and waiting for room.
+    /// Accepted, but not yet open: the limit may be reached.
     waiting: Option<(TcpStream, SocketAddr)>,
     in_flight: watch::Sender<usize>,
-    /// Whether each response says that its connection ends with it.
+    /// Whether each response tells the client that the connection closes after it.
     draining: Arc<AtomicBool>,
     /// When the last warning about accepting was logged, and how many have been suppressed since.
     warned: Option<Instant>,
@@ -91,13 +91,14 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
         }
     }
 
-    /// From now on, each response says that its connection ends with it. A client that kept the connection
-    /// could send its next request just as the server closes it.
+    /// From now on, each response tells the client that the connection closes after it. Otherwise a client
+    /// could send its next request just as the server closes the connection.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Accepts and serves connections for ever. No connection is lost if it is dropped and called again.
+    /// Accepts and serves connections forever. No connection is lost if the future is dropped and this is
+    /// called again.
     pub(super) async fn serve(&mut self, listener: &TcpListener) {
         loop {
             self.accept(listener).await;
@@ -115,7 +116,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
                 Ok(accepted) => self.waiting = Some(accepted),
                 Err(error) => {
                     self.accept_failed(&error);
-                    // An idle connection gives its descriptor back.
+                    // Closing an idle connection frees its file descriptor.
                     if self.evict_idlest() {
                         self.wait_for_end().await;
                     } else {
@@ -140,8 +141,8 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
         self.suppressed = 0;
     }
 
-    /// At the limit, closes the longest-idle connection: clients that only hold connections open keep
-    /// nobody out. If each connection has an in-flight request, waits until one has none.
+    /// At the limit, closes the longest-idle connection, so that idle clients cannot lock out others. If
+    /// every connection has an in-flight request, waits until one has none.
     async fn enforce_limit(&mut self) {
         while let Some(ended) = self.tasks.try_join_next_with_id() {
             self.remove(&ended);
@@ -194,7 +195,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
 
     fn open(&mut self, socket: TcpStream, remote: SocketAddr) {
         let local = socket.local_addr().unwrap_or(remote);
-        // Responses are small: waiting for more to send only delays them.
+        // Responses are small: Nagle's algorithm would only delay them.
         let _ = socket.set_nodelay(true);
         let connection = Connection::new(self.timeouts, self.in_flight.clone());
         let acceptor = self.certificate.as_ref().map(Certificate::acceptor);
@@ -226,7 +227,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
         self.open.insert(task.id(), (connection, task));
     }
 
-    /// The number of in-flight requests: no response yet, or one that is not sent yet.
+    /// The number of in-flight requests: the response is not ready, or not sent completely.
     pub(super) fn in_flight(&self) -> usize {
         *self.in_flight.borrow()
     }
@@ -240,7 +241,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
                 () = &mut finished => return,
                 _ = in_flight.wait_for(|requests| *requests == 0) => {}
             }
-            // A connection may have read one more request before the others ended.
+            // A connection may have read another request before the others ended.
             if tokio::time::timeout(SETTLE, &mut finished).await.is_ok() || *in_flight.borrow() == 0
             {
                 return;
@@ -280,11 +281,11 @@ impl<E: Endpoint<Output = Response> + 'static> Service<E> {
                 Ok::<_, Infallible>(response.map(|body| ResponseBody { body, connection }))
             }
         });
-        // hyper takes a client that closes its side to be gone, and drops its request: HTTP/1 has no other
-        // way to cancel one. (`half_close` would keep requests of clients that have gone.)
+        // If a client closes its side, hyper drops its request: HTTP/1 has no other way to cancel one.
+        // (`half_close` would also keep the requests of clients that have gone.)
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            // The stream has timeouts of its own, which tell an idle client from a slow one.
+            // The stream has its own timeouts, which distinguish an idle client from a slow one.
             .header_read_timeout(None)
             .max_buf_size(api::HEAD_LIMIT)
             .serve_connection(TokioIo::new(stream), service);

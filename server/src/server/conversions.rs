@@ -1,4 +1,4 @@
-//! From the settings to what each part of the server takes: the only place where both are known.
+//! Converts the settings into the options of each part. Only this module knows both.
 
 use ssd_detector::Defaults;
 use ssd_detector::precision::{Precision, Requested, RequestedDevice};

@@ -1,7 +1,7 @@
 //! The server: binds, loads the model, serves, drains.
 //!
 //! ```text
-//! conversions   from the settings to what each part takes
+//! conversions   converts the settings into the options of each part
 //! connections   accepting, serving and closing connections, up to the limit
 //! state         the state of a connection, and which timeout applies in it
 //! stream        the bytes of a connection, with those timeouts
@@ -9,9 +9,9 @@
 //! tls           the certificate and its renewal
 //! ```
 //!
-//! hyper's HTTP/1 connections carry poem's endpoint. poem's own server has no timeout for headers, and
-//! closes a connection right after an early response (401, 413), which can take that response back: see
-//! `stream`.
+//! hyper serves the HTTP/1 connections, and calls poem's endpoint for each request. poem's own server has no
+//! timeout for headers, and closes a connection right after an early response (401, 413), which can discard
+//! the response before the client has read it: see `stream`.
 
 mod connections;
 mod conversions;
@@ -64,7 +64,7 @@ pub enum Error {
     Panic,
 }
 
-/// A server that listens, and is yet to run.
+/// A server that listens, but does not run yet.
 #[derive(Debug)]
 pub struct Application {
     listener: TcpListener,
@@ -78,11 +78,11 @@ pub struct Application {
 }
 
 impl Application {
-    /// Listens on the addresses of the settings. From then on the system takes connections in, so a
-    /// taken port is known before the model is loaded.
+    /// Listens on the addresses of the settings. From then on the operating system accepts connections, so
+    /// an occupied port is reported before the model is loaded.
     ///
     /// # Errors
-    /// Where an address cannot be listened on, or the certificate cannot be used.
+    /// If an address cannot be listened on, or the certificate cannot be used.
     pub async fn build(settings: Settings, files: Files) -> Result<Self, Error> {
         let (listener, address) = listen("PORT", settings.host, settings.port).await?;
         let management = match settings.management_port {
@@ -102,27 +102,27 @@ impl Application {
         })
     }
 
-    /// Puts a wrapper around the network of each model thread: a test makes forward passes fail or hang.
+    /// Puts a wrapper around the network of each model thread. Tests use the wrapper to make passes fail or
+    /// hang.
     #[must_use]
     pub fn with_network(self, wrap: Wrap) -> Self {
         Self { wrap, ..self }
     }
 
-    /// The address that it listens on, with the port that the system picked if that was 0.
+    /// The address that it listens on. If `PORT` is 0, the operating system has picked the port.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The address of `/metrics`, where it is not off.
+    /// The address of `/metrics`; `None` if it is off.
     #[must_use]
     pub fn management_address(&self) -> Option<SocketAddr> {
         self.management.as_ref().map(|(_, address)| *address)
     }
 
-    /// Serves while the model loads, when it is not ready, and from then on until `shutdown` completes. Then
-    /// drains: it is not ready at once, accepts connections for `DRAIN_DELAY`, and waits for in-flight
-    /// requests for up to `DRAIN_TIMEOUT`.
+    /// Serves until `shutdown` completes; not ready while the model loads. Then drains: it is no longer ready,
+    /// still accepts connections for `DRAIN_DELAY`, and waits up to `DRAIN_TIMEOUT` for in-flight requests.
     ///
     /// # Errors
     /// If the model cannot be loaded.
@@ -228,15 +228,15 @@ impl Application {
     }
 }
 
-/// The addresses under which people can reach the server: its own, or each one of this machine if it
-/// listens on all.
+/// The addresses at which users can reach the server: its own, or all addresses of this machine if it
+/// listens on all of them.
 fn addresses(address: SocketAddr) -> Vec<SocketAddr> {
     if !address.ip().is_unspecified() {
         return vec![address];
     }
-    // `::` takes IPv4 too, unless the system was told otherwise.
+    // `::` accepts IPv4 too, unless the operating system is configured otherwise.
     let taken = |ip: &IpAddr| ip.is_ipv4() || address.is_ipv6();
-    // Link-local addresses need a scope, which a URL cannot carry.
+    // Link-local addresses need a scope, which a URL cannot contain.
     let usable = |ip: &IpAddr| match ip {
         IpAddr::V4(ip) => !ip.is_link_local(),
         IpAddr::V6(ip) => !ip.is_unicast_link_local(),
@@ -255,7 +255,7 @@ fn addresses(address: SocketAddr) -> Vec<SocketAddr> {
     }
 }
 
-/// Listens on a port. Returns the address too, since port 0 lets the system pick one.
+/// Listens on a port. Returns the address too, since the operating system picks the port if it is 0.
 async fn listen(
     setting: &'static str,
     host: IpAddr,
@@ -277,9 +277,8 @@ struct Classes<'a>(&'a [String]);
 
 impl fmt::Display for Classes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// As many as a person reads.
         const SHOWN: usize = 30;
-        // Several classes may have one label, and some of COCO's ids are no classes.
+        // Classes may share a label, and some of COCO's ids are unused.
         let mut names: Vec<&str> = Vec::new();
         for label in self.0 {
             if label != labels::GAP && !names.contains(&label.as_str()) {

@@ -1,5 +1,5 @@
-//! hyper refuses a head by a status without a body, before there is a request. Here that response gets
-//! what the API gives its own: problem details, a request id, a log line, a place in the metrics.
+//! If hyper cannot parse a request's head, it sends a status without a body and never calls the service. This
+//! module replaces that response with problem details, and gives it a request id, a log line and metrics.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use poem::{Endpoint, Response};
 
 use crate::api;
 
-/// Rewrites a response of hyper's own. `None` where the bytes are not such a response.
+/// Rewrites hyper's own response. `None` if the bytes are not such a response.
 pub(super) type Rewrite = Arc<dyn Fn(&[u8]) -> Option<Bytes> + Send + Sync>;
 
-/// A rewriter that asks `endpoint` for the response.
+/// A rewriter that gets the response from `endpoint`.
 pub(super) fn rewriter<E: Endpoint<Output = Response> + 'static>(endpoint: Arc<E>) -> Rewrite {
-    // A refusal waits for nothing.
+    // The endpoint refuses without waiting for anything.
     Arc::new(move |bytes| rewrite(&endpoint, bytes).now_or_never()?)
 }
 
@@ -31,7 +31,7 @@ async fn rewrite<E: Endpoint<Output = Response>>(endpoint: &E, bytes: &[u8]) -> 
     let body = body.into_bytes().await.ok()?;
     let mut response = before.as_bytes().to_vec();
     for (name, value) in &parts.headers {
-        // hyper's head has it.
+        // hyper's head already has it.
         if name != header::CONNECTION {
             write!(response, "{name}: ").ok()?;
             response.extend([value.as_bytes(), b"\r\n"].concat());

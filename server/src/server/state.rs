@@ -17,7 +17,7 @@ pub(super) struct Timeouts {
     pub write: Duration,
 }
 
-/// How long a client may still send after a response that came before the request's end.
+/// How long a client may still send if the response was sent before the request's end.
 const LINGER: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,7 +26,7 @@ pub(super) enum Phase {
     Idle,
     /// The client has begun a head, or is still sending a body that nothing reads.
     Head,
-    /// A head has been read. The timeouts of the body and of the response are the API's.
+    /// A head has been read. The API enforces the timeouts for the body and the response.
     InFlight,
     /// The response is being sent.
     Sending,
@@ -51,9 +51,9 @@ pub(super) enum Event {
     Response { unread: bool },
     /// hyper has taken the whole body of the response.
     BodyTaken,
-    /// The operating system has taken all that hyper wrote.
+    /// The operating system has taken everything that hyper wrote.
     Flushed,
-    /// hyper shuts the connection down.
+    /// hyper shuts down the connection.
     Shutdown,
     /// The connection has to make room for another.
     Evicted,
@@ -65,8 +65,8 @@ pub(super) enum Event {
 struct State {
     phase: Phase,
     since: Instant,
-    /// Whether hyper may hold the beginning of the next head. While a request is in flight, hyper waits
-    /// for bytes only if it has used all that it got.
+    /// Whether hyper may have read the beginning of the next head. While a request is in flight, hyper waits
+    /// for bytes only if it has used all earlier ones.
     read_ahead: bool,
     unread: bool,
     body_taken: bool,
@@ -108,7 +108,7 @@ impl State {
     }
 }
 
-/// The state of one connection, which its stream, its requests and the connection limit share.
+/// The state of one connection, shared by its stream, its requests and the connection limit.
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
     state: Arc<Mutex<State>>,
@@ -118,7 +118,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// An idle connection, whose in-flight request will be counted in `in_flight`.
+    /// An idle connection. Its in-flight request, if any, counts in `in_flight`.
     pub(super) fn new(timeouts: Timeouts, in_flight: watch::Sender<usize>) -> Self {
         Self {
             state: Arc::new(Mutex::new(State {
@@ -133,7 +133,7 @@ impl Connection {
         }
     }
 
-    /// Applies an event, and returns the phase that follows.
+    /// Applies an event, and returns the new phase.
     pub(super) fn on(&self, event: Event) -> Phase {
         let mut state = self.lock();
         let before = state.is_in_flight();
@@ -150,7 +150,7 @@ impl Connection {
         self.lock().phase
     }
 
-    /// When the timeout of the phase is over, if the phase has one.
+    /// When the timeout of the phase ends, if the phase has one.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let state = self.lock();
         let timeout = match state.phase {
@@ -163,7 +163,7 @@ impl Connection {
         Some(state.since + timeout)
     }
 
-    /// Since when the connection may be closed to make room; `None` while it may not.
+    /// The time since which the connection may be evicted; `None` if it may not.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.lock();
         (!state.is_in_flight() && state.phase != Phase::Closed).then_some(state.since)

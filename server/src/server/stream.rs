@@ -1,6 +1,7 @@
 //! A connection's bytes, with the timeouts of its [state](super::state).
 //!
-//! hyper has one timeout for a request's head, from the end of the request before, and none for writing.
+//! hyper's only timeout covers the head. It starts at the end of the previous request, so it also counts idle
+//! time. hyper has no timeout for writing.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,16 +14,16 @@ use tokio::time::{Instant, Sleep};
 use super::refusal::Rewrite;
 use super::state::{Connection, Event, Phase};
 
-/// A stream that lingers when it is shut down before the client has sent all of a request: it drops what
-/// the client still sends, until the client closes its side or the timeout is over.
+/// A stream that lingers if it is shut down before the client has sent a whole request: it reads and drops
+/// what the client still sends, until the client closes its side or the timeout ends.
 ///
-/// The operating system answers bytes that nobody reads with a reset, and on a reset the client's system
-/// drops the response that the client has not read yet (RFC 9112, section 9.6).
+/// If the server closed at once, its operating system would reset the connection on further bytes; the
+/// client's operating system would then drop a response that is not read yet (RFC 9112, section 9.6).
 pub(super) struct Stream<S> {
     socket: S,
     connection: Connection,
     rewrite: Rewrite,
-    /// What is still to be written in place of hyper's own response.
+    /// The unwritten rest of the response that replaces hyper's own.
     refusal: Bytes,
     timer: Pin<Box<Sleep>>,
 }
@@ -39,7 +40,7 @@ impl<S> Stream<S> {
         }
     }
 
-    /// Whether the client has missed its deadline. If not, the task wakes at that deadline.
+    /// Whether the client has missed its deadline. If not, the task wakes at the deadline.
     fn is_late(&mut self, context: &mut Context<'_>) -> bool {
         let Some(deadline) = self.connection.deadline() else {
             return false;
@@ -52,7 +53,7 @@ impl<S> Stream<S> {
         self.timer.as_mut().poll(context).is_ready() || deadline <= Instant::now()
     }
 
-    /// An error in place of `Pending` if the client has missed its deadline.
+    /// Replaces `Pending` by an error if the client has missed its deadline.
     fn in_time<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -102,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         context: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        // Before a request, hyper writes only that it refuses a head.
+        // Before it has read a head, hyper writes only the refusal of one.
         if self.connection.phase() == Phase::Head
             && let Some(refusal) = buffers.first().and_then(|bytes| (self.rewrite)(bytes))
         {
@@ -117,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         self.socket.is_write_vectored()
     }
 
-    /// hyper comes here when it has written all that it has.
+    /// hyper flushes when it has written everything.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         while this.refusal.has_remaining() {
@@ -128,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         let flushed = Pin::new(&mut this.socket).poll_flush(context);
         if let Poll::Ready(Ok(())) = flushed {
             this.connection.on(Event::Flushed);
-            // hyper may already be waiting for bytes, and does not read again: this sets the timer.
+            // This sets the timer. hyper may already wait for bytes, and would not poll again.
             this.is_late(context);
         }
         this.in_time(context, flushed)

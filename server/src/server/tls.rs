@@ -35,9 +35,9 @@ pub enum Error {
         /// The operating system's error.
         cause: io::Error,
     },
-    /// A file has not the item that it should have.
+    /// A file does not contain the expected item.
     #[error(
-        "{setting} is {}: no {wanted} is in it ({cause}); give PEM without a passphrase, with a line \
+        "{setting} is {}: the file contains no {wanted} ({cause}); give PEM without a passphrase, with a line \
          -----BEGIN {wanted}-----",
         path.display()
     )]
@@ -82,15 +82,15 @@ pub enum Error {
 /// How often the files are read.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// A read that takes longer has stalled.
+/// A read that takes longer is reported as stalled.
 const STALLED: Duration = Duration::from_secs(3);
 
-/// A certificate with its key, as they are in the files now.
+/// The present certificate with its key.
 #[derive(Debug)]
 pub(super) struct Certificate(watch::Receiver<Arc<ServerConfig>>);
 
 impl Certificate {
-    /// Reads the files, and from then on reads them again every second, until it is dropped.
+    /// Reads the files, and reads them again every second until it is dropped.
     pub(super) fn read(files: Tls) -> Result<Self, Error> {
         let pair = Pair::read(&files)?;
         let (renewed, config) = watch::channel(pair.config(&files)?);
@@ -104,11 +104,11 @@ impl Certificate {
     }
 }
 
-/// Sends the certificate whenever the files have changed and can be used. If they cannot, a warning is
-/// logged once, and the last certificate stays. A read on a volume that stalls takes as long as it takes,
-/// on a thread of its own, and is the only one.
+/// Sends the certificate whenever the files have changed and can be used. If they cannot be used, logs one
+/// warning and keeps the last certificate. A read has no timeout, since a volume may stall; it runs on its
+/// own thread, and no second one starts meanwhile.
 ///
-/// `last` is a hash of the files, `None` if they could not be read.
+/// `last` is a hash of the files; `None` if they could not be read.
 async fn renew(
     files: Arc<Tls>,
     mut last: Option<[u8; 32]>,
@@ -124,7 +124,7 @@ async fn renew(
         let read = tokio::select! {
             read = &mut reading => read,
             () = tokio::time::sleep(STALLED) => {
-                warn!("reading the certificate and its key has stalled: the last certificate stays");
+                warn!("reading the certificate and its key has stalled; the last certificate stays in use");
                 reading.await
             }
         };
@@ -142,7 +142,9 @@ async fn renew(
                 renewed.send_replace(config);
                 info!("the certificate was renewed");
             }
-            Err(error) => warn!(%error, "the certificate was not renewed: the last one stays"),
+            Err(error) => {
+                warn!(%error, "the certificate was not renewed; the last one stays in use");
+            }
         }
     }
 }
@@ -223,7 +225,7 @@ impl Pair {
     }
 }
 
-/// Makes a TLS connection of a socket. Closes the socket on an error or after `timeout`.
+/// Opens a TLS connection over a socket. Closes the socket on an error or after `timeout`.
 pub(super) async fn handshake(
     acceptor: &TlsAcceptor,
     socket: TcpStream,
@@ -233,7 +235,7 @@ pub(super) async fn handshake(
     match tokio::time::timeout(timeout, accepting).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err((error, mut socket))) => {
-            // The alert with the reason has been written.
+            // rustls has written the alert with the reason.
             let _ = socket.shutdown().await;
             Err(error)
         }

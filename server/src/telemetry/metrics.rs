@@ -1,6 +1,6 @@
 //! Metrics for Prometheus.
 //!
-//! Every label takes its values from a list of this program: no client can make a time series.
+//! No label takes its value from a request, so no client can create a time series.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use prometheus::{
 
 use crate::engine::{Engine, Passes, Stages};
 
-/// Seconds: from a small model's postprocessing to the default timeout of a request.
+/// Seconds, from a small model's postprocessing to the default `REQUEST_TIMEOUT`.
 const SECONDS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
@@ -39,10 +39,10 @@ pub struct Metrics {
     queue_depth: IntGauge,
     queue_capacity: IntGauge,
     model: IntGaugeVec,
-    /// Without labels: absent until the model is loaded.
+    /// A vector without labels, so that it is absent until the model is loaded.
     healthy: IntGaugeVec,
     passes: IntCounterVec,
-    /// What `passes` has counted already.
+    /// The engine's counts that `passes` already contains.
     counted: Arc<Mutex<Passes>>,
 }
 
@@ -73,19 +73,19 @@ impl Metrics {
         Ok(Self {
             requests: register_int_counter_vec_with_registry!(
                 "ssd_requests_total",
-                "Requests by route (- where there is none) and HTTP status (499: no response was sent, since the client hung up or the server had to stop)",
+                "Requests by route (- if none) and HTTP status (499: no response was sent, because the client disconnected or the server had to stop)",
                 &["route", "status"],
                 registry
             )?,
             rejected: register_int_counter_vec_with_registry!(
                 "ssd_requests_rejected_total",
-                "Rejected requests by reason: the problem's type without urn:ssd:problem:",
+                "Rejected requests; reason is the last part of the problem type",
                 &["reason"],
                 registry
             )?,
             accept_errors: register_int_counter_with_registry!(
                 "ssd_accept_errors_total",
-                "Errors of accepting a connection, most often for lack of file descriptors",
+                "Connections that could not be accepted, most often for lack of file descriptors",
                 registry
             )?,
             evicted: register_int_counter_with_registry!(
@@ -102,7 +102,7 @@ impl Metrics {
             )?,
             queue_depth: register_int_gauge_with_registry!(
                 "ssd_queue_depth",
-                "Pictures in the engine beyond the number of workers",
+                "Pictures accepted and not finished, minus WORKERS (at least 0)",
                 registry
             )?,
             queue_capacity: register_int_gauge_with_registry!(
@@ -118,7 +118,7 @@ impl Metrics {
             )?,
             healthy: register_int_gauge_vec_with_registry!(
                 "ssd_model_healthy",
-                "1 while the last forward pass succeeded; 0 after a failed one and while one hangs",
+                "1 if the last forward pass succeeded and none hangs, else 0",
                 &[],
                 registry
             )?,
@@ -140,7 +140,7 @@ impl Metrics {
         InFlight(self.in_flight.clone())
     }
 
-    /// Counts a request that has ended. `route` is a pattern of this program's, never a client's path.
+    /// Counts a request that has ended. `route` is a path pattern of the server, never a client's path.
     pub fn request(&self, route: &str, status: u16) {
         let status = status.to_string();
         self.requests.with_label_values(&[route, &status]).inc();
@@ -156,12 +156,12 @@ impl Metrics {
         self.evicted.inc();
     }
 
-    /// Counts a rejected request. `reason` is a problem type of this program's.
+    /// Counts a rejected request. `reason` is the last part of the problem type.
     pub fn rejection(&self, reason: &str) {
         self.rejected.with_label_values(&[reason]).inc();
     }
 
-    /// Records a successful prediction on a picture of that size.
+    /// Records a successful prediction on a picture of this size.
     pub fn prediction(&self, (width, height): (u32, u32), stages: &Stages, total: Duration) {
         self.pixels.observe(f64::from(width) * f64::from(height));
         for (stage, time) in stages.named().chain([("total", total)]) {
@@ -173,7 +173,7 @@ impl Metrics {
     /// All metrics in Prometheus' text format, and the state of the engine once it has started.
     ///
     /// # Errors
-    /// Where the encoder fails, which it has no reason to.
+    /// If the encoder fails, which is not expected.
     pub fn scrape(&self, engine: Option<&Engine>) -> Result<Vec<u8>, prometheus::Error> {
         if let Some(engine) = engine {
             self.healthy
@@ -199,7 +199,7 @@ impl Metrics {
         Ok(text)
     }
 
-    /// Raises the counters to the engine's.
+    /// Raises the counters to the engine's counts.
     fn count(&self, passes: Passes) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         for (outcome, now, before) in [

@@ -11,7 +11,7 @@ use crate::config::LogFormat;
 pub use metrics::{InFlight, MEDIA_TYPE, Metrics};
 pub use traces::{Ended, Extractor, RequestSpan, Traces, start_traces};
 
-/// Logs to standard error, one line per event; in colours on a terminal, unless `NO_COLOR` is set. Later
+/// Logs to standard error, one line per event, with colours on a terminal unless `NO_COLOR` is set. Later
 /// calls do nothing.
 ///
 /// `filter` holds directives of [`EnvFilter`]; directives that it cannot parse are ignored.
@@ -22,7 +22,7 @@ pub fn start_logs(format: LogFormat, filter: &str) {
         .with_writer(std::io::stderr)
         .with_ansi(colours)
         .with_target(false);
-    // Fails where a log exists: a test starts several servers.
+    // Fails if a log already exists, as in tests that start several servers.
     let _ = match format {
         LogFormat::Text => logs.try_init(),
         LogFormat::Json => logs.json().flatten_event(true).try_init(),

@@ -2,8 +2,8 @@
 //!
 //! A request is a span, with a child span for each stage of its prediction. The variables
 //! (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER`, ...) are specified by
-//! OpenTelemetry; they are no settings of this program. The protocol is HTTP with protobuf, without TLS:
-//! a collector near by forwards the traces.
+//! OpenTelemetry; they are not settings of this program. The protocol is HTTP with protobuf, without TLS: a
+//! nearby collector forwards the traces.
 
 use std::time::{Duration, SystemTime};
 
@@ -36,7 +36,7 @@ impl Drop for Traces {
 /// Starts to send traces if the environment names an endpoint.
 ///
 /// # Errors
-/// Where the variables cannot be used.
+/// If the variables cannot be used.
 pub fn start_traces() -> anyhow::Result<Option<Traces>> {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let variables = [
@@ -54,12 +54,13 @@ pub fn start_traces() -> anyhow::Result<Option<Traces>> {
     };
     anyhow::ensure!(
         !url.to_ascii_lowercase().starts_with("https:"),
-        "{name} begins with https: traces are sent without TLS, to a collector near by"
+        "{name} begins with https, but traces can only be sent over plain HTTP; use an http:// address of a \
+         nearby collector"
     );
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .build()
-        .context("traces cannot be sent as the variables OTEL_EXPORTER_OTLP_* say")?;
+        .context("cannot start the trace exporter with the variables OTEL_EXPORTER_OTLP_*")?;
     let from_environment = Resource::builder().build();
     let name = from_environment.get(&Key::from_static_str(SERVICE));
     let mut resource = Resource::builder();
@@ -76,7 +77,7 @@ pub fn start_traces() -> anyhow::Result<Option<Traces>> {
     Ok(Some(Traces(provider)))
 }
 
-/// The span of an in-flight request. It does nothing when no traces are sent.
+/// The span of an in-flight request. It does nothing if no traces are sent.
 #[derive(Debug)]
 pub struct RequestSpan {
     context: Context,
@@ -88,7 +89,7 @@ pub struct RequestSpan {
 pub struct Ended<'a> {
     /// GET, POST and so on.
     pub method: &'a str,
-    /// A pattern of this program's.
+    /// A path pattern of the server.
     pub route: &'a str,
     /// The HTTP status.
     pub status: u16,
@@ -108,7 +109,7 @@ impl RequestSpan {
         }
     }
 
-    /// Begins, as a child of the span that the request's headers name (W3C Trace Context) if they do.
+    /// Begins a span. If the request's headers name a parent (W3C Trace Context), it is a child of that.
     #[must_use]
     pub fn begin(headers: &dyn Extractor) -> Self {
         let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), headers);
@@ -125,7 +126,7 @@ impl RequestSpan {
         }
     }
 
-    /// The id of its trace, 32 hexadecimal digits; `None` for a request that is not traced.
+    /// The id of its trace, in 32 hexadecimal digits; `None` for a request that is not traced.
     #[must_use]
     pub fn trace_id(&self) -> Option<String> {
         let span = self.context.span();
@@ -133,7 +134,7 @@ impl RequestSpan {
         context.is_valid().then(|| context.trace_id().to_string())
     }
 
-    /// Ends.
+    /// Ends the span.
     pub fn end(&self, ended: &Ended) {
         let span = self.context.span();
         if !span.is_recording() {
@@ -150,8 +151,8 @@ impl RequestSpan {
             span.set_status(Status::error(""));
         }
         let tracer = global::tracer(NAME);
-        // Only the lengths of the stages are measured. They are shown one after the other, up to now; all
-        // waiting is shown in one piece, before the forward pass.
+        // Only the durations of the stages are measured. The spans show them one after another, up to now,
+        // and all waiting in one piece before the forward pass.
         let all = ended.stages.iter().flat_map(|stages| stages.named());
         let all: Duration = all.map(|(_, time)| time).sum();
         let mut at = SystemTime::now()

@@ -1,7 +1,8 @@
 //! The directory of a zip file whose records are stored, not compressed: their names and positions.
 //!
-//! The source is PKWARE's APPNOTE 6.3.10; section numbers refer to it. This is stricter than unzip: a record must lie
-//! in the file, before the directory, without overlapping another, under one name, and agree with its local header.
+//! The source is PKWARE's APPNOTE 6.3.10; section numbers refer to it. This module is stricter than unzip: a record
+//! must lie before the directory and not overlap another record, must have a unique name, and must agree with its
+//! local header.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -17,7 +18,7 @@ pub(super) struct Archive<'a> {
 }
 
 struct Record {
-    /// Their position in the file.
+    /// The position of its bytes in the file.
     bytes: Range<usize>,
     /// The unpacked length.
     size: u64,
@@ -54,8 +55,8 @@ impl<'a> Archive<'a> {
         self.records.keys().copied()
     }
 
-    /// The position of a record's bytes in the file, after checking that they are stored uncompressed, and their
-    /// CRC. `None` if there is no record of that name.
+    /// The position of a record's bytes in the file. Checks that they are not compressed, and their CRC. `None` if
+    /// there is no record with this name.
     pub(super) fn locate(&self, name: &str) -> Result<Option<Range<usize>>, ErrorKind> {
         let Some(record) = self.records.get(name) else {
             return Ok(None);
@@ -98,7 +99,7 @@ struct Directory {
 }
 
 impl Directory {
-    /// Follows the end record or, if one of its numbers is too small for the archive, the zip64 one.
+    /// Follows the end record; or the zip64 end record, if a number does not fit into the end record.
     fn find(file: &[u8], end: usize) -> Option<Self> {
         let mut fields = Fields(file.get(end + 10..)?);
         let (entries, length, offset) = (fields.u16()?, fields.u32()?, fields.u32()?);
@@ -110,12 +111,12 @@ impl Directory {
             };
         let offset = usize::try_from(offset).ok()?;
         let bytes = offset..offset.checked_add(usize::try_from(length).ok()?)?;
-        // Each entry takes its bytes in the file, so the number of entries is bounded by the file's size.
+        // Each entry takes space in the file, so the file's size bounds the number of entries.
         let possible = bytes.len() / DIRECTORY_ENTRY_LENGTH;
         (bytes.end <= limit && entries <= possible as u64).then_some(Self { bytes, entries })
     }
 
-    /// The zip64 end record (4.3.14), found by its locator (4.3.15), which precedes the end record: its own offset,
+    /// Reads the zip64 end record (4.3.14), whose locator (4.3.15) precedes the end record. Returns its own offset,
     /// and the directory's entries, length and offset.
     fn find_zip64(file: &[u8], end: usize) -> Option<(usize, u64, u64, u64)> {
         let locator = file
@@ -143,7 +144,7 @@ impl Directory {
             let bytes = entry.locate(file, self.bytes.start).ok_or_else(|| {
                 let offset = entry.offset;
                 wrong(format!(
-                    "the record {} does not lie at byte {offset}, where the directory says",
+                    "the record {} does not lie at byte {offset}, contrary to the directory",
                     quote(name)
                 ))
             })?;
@@ -232,7 +233,7 @@ impl<'a> DirectoryEntry<'a> {
     }
 }
 
-/// The contents of the zip64 extra field (4.5.3), empty if there is none; `None` if the fields are damaged.
+/// The contents of the zip64 extra field (4.5.3); empty if there is none, `None` if the fields are damaged.
 fn zip64_extra(extra: &[u8]) -> Option<Fields<'_>> {
     let mut fields = Fields(extra);
     // Some writers leave fewer than four bytes of padding.
@@ -269,7 +270,7 @@ fn wrong(problem: impl Into<String>) -> ErrorKind {
     ErrorKind::Zip(problem.into())
 }
 
-/// Little-endian numbers, one after the other; `None` past the end.
+/// Reads little-endian numbers in sequence; `None` past the end.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {

@@ -89,19 +89,19 @@ impl Dtype {
         }
     }
 
-    /// The type of that `PyTorch` name, as in `torch.float32`.
+    /// The type with this `PyTorch` name, such as `float32`.
     pub(super) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|dtype| dtype.name() == name)
     }
 
-    /// The type of that name in a safetensors header.
+    /// The type with this name in a safetensors header.
     pub(super) fn from_safetensors_name(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|dtype| dtype.safetensors_name() == name)
     }
 
-    /// The type of that storage class, as in `torch.FloatStorage`.
+    /// The type of this storage class, such as `FloatStorage`.
     pub(super) fn from_storage_class(name: &str) -> Option<Self> {
         Some(match name {
             "BoolStorage" => Self::Bool,

@@ -77,7 +77,7 @@ pub enum ErrorKind {
         size: String,
     },
 
-    /// It is another, known kind of file.
+    /// It is a known kind of file, but not a state dict.
     #[error("this is {what}, not a state dict; {advice}")]
     OtherFormat {
         /// What it is.
@@ -118,7 +118,7 @@ pub enum ErrorKind {
     )]
     BigEndian,
 
-    /// Its pickle names something that is not on the list of names that are only data.
+    /// Its pickle uses a name that is not on the list of names that are only data.
     #[error(
         "the pickle wants to run code: at byte {offset} it names {name}, which is not on the short \
          list of names that are only data. Nothing was run. {advice}"
@@ -188,7 +188,8 @@ impl ErrorKind {
     }
 }
 
-/// Bytes from a file, fit for an error: as [`quote`] if they are ASCII text, else the first few in hexadecimal.
+/// Bytes from a file, made safe for an error: like [`quote`] if they are ASCII text, else the first few in
+/// hexadecimal.
 pub(super) fn quote_bytes(bytes: &[u8]) -> String {
     let printable = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
     let shown = &bytes[..bytes.len().min(SHOWN)];

@@ -1,4 +1,4 @@
-//! Replaces whole files: readers see the old file or the whole new one.
+//! Replaces whole files. Readers see the old file or the complete new file.
 
 use std::fs::Permissions;
 use std::io::{self, BufWriter, Write};
@@ -14,15 +14,15 @@ pub fn folder(of: &Path) -> &Path {
     }
 }
 
-/// Writes a temporary file beside `path`, and renames it to `path` when it is complete and on the disk.
+/// Writes a temporary file beside `path`, and renames it to `path` when it is complete and on disk.
 ///
 /// # Errors
-/// If that fails; `path` does not change then.
+/// If a step fails. `path` is then unchanged.
 pub fn replace(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    // As for any new file the umask applies, unlike to `tempfile`'s owner-only mode.
+    // The umask applies, as to any new file. `tempfile`'s default mode is for the owner only.
     let permissions = Permissions::from_mode(0o666);
     let temporary = tempfile::Builder::new()
         .permissions(permissions)

@@ -1,7 +1,7 @@
-//! The arithmetic of shapes and strides, in elements. Every operation is checked, because the numbers come from
-//! files.
+//! The arithmetic of shapes and strides, in elements. All operations check for overflow, because the numbers come
+//! from files.
 
-/// The number of elements of a shape; 1 for a scalar's, which is empty. `None` if it exceeds `usize`.
+/// The number of elements of a shape; 1 for the empty shape of a scalar. `None` if it exceeds `usize`.
 pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
     if shape.contains(&0) {
         return Some(0);
@@ -15,7 +15,7 @@ pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
 pub(super) fn contiguous_strides(shape: &[usize]) -> Option<Vec<usize>> {
     let mut strides = vec![1_usize; shape.len()];
     for axis in (1..shape.len()).rev() {
-        // PyTorch counts an empty axis as one here.
+        // PyTorch counts an empty axis as 1 in strides.
         strides[axis - 1] = strides[axis].checked_mul(shape[axis].max(1))?;
     }
     Some(strides)
@@ -32,7 +32,7 @@ pub(super) fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
         })
 }
 
-/// The number of elements from the first to the last, both included; 0 for an empty tensor. `None` if it exceeds
+/// The number of elements from the first to the last, inclusive; 0 for an empty tensor. `None` if it exceeds
 /// `usize`. `shape` and `strides` have the same length.
 pub(super) fn span(shape: &[usize], strides: &[usize]) -> Option<usize> {
     if shape.contains(&0) {

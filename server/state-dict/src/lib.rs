@@ -1,16 +1,15 @@
 //! Tensors from `.pth` and `.safetensors` files, without Python.
 //!
-//! [`StateDict::open`] recognises a file by its bytes, checks its whole structure, and gives tensors that are views
-//! into the mapped file. [`write_safetensors`] writes tensors to a safetensors file.
+//! [`StateDict::open`] recognises a file by its bytes, checks its whole structure, and returns tensors that are
+//! views into the mapped file. [`write_safetensors`] writes tensors to a safetensors file.
 //!
-//! The crate knows nothing of networks, and opens no connections. It executes nothing from a file: the pickles
-//! inside `.pth` files are read as data. A file is hostile until it has been read: a number that it declares is
-//! compared with the bytes that are there before anything is allocated, nothing recurses, and `limits` has every
-//! other bound.
+//! The crate knows nothing about networks, and opens no connections. It executes nothing from a file: the pickles
+//! in `.pth` files are read as data. Files are untrusted: every declared number is compared with the bytes in the
+//! file before anything is allocated, nothing recurses, and `limits` has all other limits.
 //!
 //! ```text
-//! state_dict    the front door: maps a file, recognises it, reads it, looks tensors up
-//! sniff         the format by the first bytes, and the files that people download by mistake
+//! state_dict    maps a file, recognises it, reads it, looks up tensors
+//! sniff         recognises the format, and files that people often download by mistake
 //! pth           the two formats of torch.save: the stream before PyTorch 1.6 (legacy), and zip
 //! pickle        an unpickler that knows a short list of names and calls nothing
 //! archive       the directory of a zip file whose records are stored, not compressed
@@ -18,14 +17,14 @@
 //! tensor        one tensor: shape, strides, conversion, statistics
 //! layout dtype  the arithmetic of shapes and strides; element types
 //! mapped        the file's bytes; the only `unsafe` code
-//! limits        every bound on what a file may contain
+//! limits        all limits on the contents of a file
 //! error         what can be wrong with a file, and what to do about it
 //! files         replaces whole files
-//! quote         makes text from outside fit for an error
+//! quote         makes untrusted text safe for an error
 //! ```
 //!
-//! [`files`] and [`quote()`] serve more than state dicts. They are here because this crate needs them and depends on
-//! no other crate of the workspace; the other crates use them from here.
+//! [`files`] and [`quote()`] are not specific to state dicts. They are here because this crate needs them and depends
+//! on no other crate of the workspace; the other crates use them too.
 //!
 //! ```
 //! use std::collections::BTreeMap;

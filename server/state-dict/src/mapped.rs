@@ -16,12 +16,12 @@ impl Bytes {
     /// Maps a whole file for reading. The file must not be empty.
     #[expect(unsafe_code, reason = "mapping a file; see SAFETY")]
     pub(super) fn map(file: &File) -> io::Result<Self> {
-        // SAFETY: the map is private and read-only, and lives as long as every slice taken from it.
-        // Another process could still write to the file or cut it short. Files of weights are
-        // replaced, not edited (`write_safetensors` renames a complete file into place, and so do
-        // container images and volumes). If one is edited: every offset was checked against the
-        // length at opening, and only plain bytes are read, so a write gives other numbers but breaks
-        // no invariant; a cut causes SIGBUS, which ends the process.
+        // SAFETY: the map is private and read-only, and lives as long as every slice of it. Another
+        // process could still write to the file or truncate it. Weights files are replaced, not edited:
+        // `write_safetensors` renames a complete file into place, and so do container images and volumes.
+        // If a file is edited, a write changes numbers but breaks no invariant, since every offset was
+        // checked against the length at opening and only plain bytes are read. Truncation causes SIGBUS,
+        // which ends the process.
         unsafe { Mmap::map(file) }.map(Self::Mapped)
     }
 }

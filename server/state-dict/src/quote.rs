@@ -1,4 +1,4 @@
-//! Makes text from outside fit for an error, a log or a response.
+//! Makes untrusted text safe for an error, a log or a response.
 
 use std::fmt::Write as _;
 
@@ -11,8 +11,8 @@ pub fn quote(text: &str) -> String {
     let mut quoted = String::from("`");
     let mut rest = text.chars();
     for character in rest.by_ref().take(SHOWN) {
-        // `escape_debug` escapes control characters and those that change the direction of text, and also
-        // quotes, which are harmless.
+        // `escape_debug` escapes control characters and characters that change the direction of text. It would also
+        // escape quotes, which are harmless.
         if matches!(character, '"' | '\'') {
             quoted.push(character);
         } else {

@@ -1,7 +1,6 @@
 //! The safetensors format: a JSON header, then the tensors' bytes.
 //!
-//! <https://github.com/huggingface/safetensors#format> describes it. The `safetensors` crate checks files when they
-//! are read.
+//! <https://github.com/huggingface/safetensors#format> describes it. The `safetensors` crate checks files on reading.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -23,7 +22,7 @@ use crate::quote::quote;
 /// Bytes before the header, with its length.
 const LENGTH: usize = 8;
 
-/// Reads a whole file: its tensors in the order of their bytes, and its metadata.
+/// Reads a whole file. Returns its tensors in the order of their bytes, and its metadata.
 pub(super) fn read(file: &[u8]) -> Result<(Entries, BTreeMap<String, String>), ErrorKind> {
     check_header_length(file)?;
     let (header, metadata) =
@@ -52,7 +51,7 @@ pub(super) fn read(file: &[u8]) -> Result<(Entries, BTreeMap<String, String>), E
     ))
 }
 
-/// The tensors' bytes begin at `data` in the file.
+/// The entry of a tensor. The tensors' bytes begin at `data` in the file.
 fn entry(name: &str, info: &TensorInfo, data: usize) -> Result<Entry, ErrorKind> {
     let wrong = |problem: String| ErrorKind::tensor(name, problem);
     if name.len() > limits::NAME {
@@ -103,7 +102,7 @@ fn header_length(file: &[u8]) -> Option<u64> {
     file.first_chunk().map(|length| u64::from_le_bytes(*length))
 }
 
-/// An error of the `safetensors` crate, with the sizes that it lacks.
+/// An error of the `safetensors` crate, with sizes added.
 fn explain(file: &[u8], error: &SafeTensorError) -> ErrorKind {
     let header = header_length(file)
         .and_then(|length| usize::try_from(length).ok())
@@ -126,13 +125,13 @@ fn explain(file: &[u8], error: &SafeTensorError) -> ErrorKind {
             } else {
                 let extra = file.len() - needs;
                 ErrorKind::Safetensors(format!(
-                    "{extra} bytes that belong to no tensor follow the last one"
+                    "{extra} bytes that belong to no tensor follow the last tensor"
                 ))
             }
         }
         SafeTensorError::InvalidOffset(name) => ErrorKind::tensor(
             name,
-            "its bytes do not begin where those of the tensor before it end",
+            "its bytes do not begin where the bytes of the previous tensor end",
         ),
         other => ErrorKind::Safetensors(quote(&other.to_string())),
     }
@@ -162,7 +161,7 @@ impl<'a> From<Tensor<'a>> for NewTensor<'a> {
     }
 }
 
-/// Writes a safetensors file, or replaces one. Readers see the old file or the whole new one.
+/// Writes or replaces a safetensors file. Readers see the old file or the complete new file.
 ///
 /// Tensors keep their types and their order, but wider types come before narrower ones, so that every tensor's
 /// bytes are aligned. The same input gives the same bytes.
@@ -182,7 +181,7 @@ pub fn write_safetensors(
     })
 }
 
-/// As [`write_safetensors`], in memory.
+/// Like [`write_safetensors`], in memory.
 ///
 /// # Errors
 ///

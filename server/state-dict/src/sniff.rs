@@ -1,4 +1,4 @@
-//! Recognises the kind of a file by its bytes, never by its name.
+//! Recognises the kind of a file by its bytes, not by its name.
 
 use super::error::{ErrorKind, quote_bytes};
 use crate::quote::quote;
@@ -11,7 +11,7 @@ pub(super) enum Kind {
     Safetensors,
 }
 
-/// How many bytes of a text file are inspected.
+/// Maximum bytes of a text file that are inspected.
 const INSPECTED: usize = 64 << 10;
 
 /// Packed files, by their first bytes.
@@ -34,7 +34,7 @@ const OTHERS: [(&[u8], &str); 3] = [
 /// Recognises the format.
 ///
 /// # Errors
-/// If the file has none of them.
+/// If the file has no known format.
 pub(super) fn sniff(file: &[u8]) -> Result<Kind, ErrorKind> {
     if file.is_empty() {
         return Err(ErrorKind::Empty);
@@ -45,7 +45,7 @@ pub(super) fn sniff(file: &[u8]) -> Result<Kind, ErrorKind> {
     if is_safetensors(file) {
         return Ok(Kind::Safetensors);
     }
-    // Pickles announce themselves since protocol 2. Older ones of torch.save begin with the magic number in
+    // Since protocol 2, pickles begin with byte 0x80. Older pickles of torch.save begin with the magic number in
     // decimal.
     if file.starts_with(b"\x80") || file.starts_with(b"L119547037146038801333356") {
         return Ok(Kind::Pickle);
@@ -53,8 +53,8 @@ pub(super) fn sniff(file: &[u8]) -> Result<Kind, ErrorKind> {
     Err(refuse(file))
 }
 
-/// A little-endian length of plausible size, then JSON. Text cannot begin like this, because at least three of the
-/// length's bytes are zero.
+/// Whether the file begins with a plausible little-endian length, then JSON. Text cannot begin like this, because at
+/// least three bytes of the length are zero.
 fn is_safetensors(file: &[u8]) -> bool {
     let Some((length, header)) = file.split_first_chunk() else {
         return false;
@@ -62,7 +62,7 @@ fn is_safetensors(file: &[u8]) -> bool {
     header.first() == Some(&b'{') && u64::from_le_bytes(*length) >> 40 == 0
 }
 
-/// Tells what the file is instead.
+/// An error that says what the file is instead.
 fn refuse(file: &[u8]) -> ErrorKind {
     let starts_with =
         |(magic, what): &(&[u8], &'static str)| file.starts_with(magic).then_some(*what);
@@ -91,7 +91,7 @@ fn other(what: &str, advice: &'static str) -> ErrorKind {
     }
 }
 
-/// `PyTorch` 0.1 wrote tar archives of these members.
+/// `PyTorch` 0.1 wrote tar archives with these members.
 fn refuse_tar(file: &[u8]) -> ErrorKind {
     let end = file[..100]
         .iter()
@@ -99,9 +99,9 @@ fn refuse_tar(file: &[u8]) -> ErrorKind {
         .unwrap_or(100);
     match file[..end].strip_prefix(b"./").unwrap_or(&file[..end]) {
         b"sys_info" | b"pickle" | b"storages" | b"tensors" => other(
-            "a tar archive as PyTorch 0.1 wrote it",
+            "a tar archive from PyTorch 0.1",
             "load it in Python with a PyTorch that still reads it (`torch.load(path, \
-             weights_only=False)`, only if you trust it) and save its state dict again",
+             weights_only=False)`, only if you trust the file), and save its state dict again",
         ),
         _ => other("a tar archive", "unpack it first"),
     }
@@ -121,7 +121,7 @@ fn refuse_text(file: &[u8]) -> Option<ErrorKind> {
     let decoded = String::from_utf8_lossy(&file[..file.len().min(INSPECTED)]);
     let text = decoded.trim_start_matches('\u{feff}').trim_start();
     let (what, excerpt) = if let Some(markup) = text.strip_prefix('<') {
-        // S3 and its likes respond in XML, with <Code> and <Message>.
+        // S3 and similar services respond in XML, with <Code> and <Message>.
         let is_xml = markup.starts_with("?xml") || markup.starts_with("Error");
         let what = if is_xml {
             "an XML document"
@@ -143,9 +143,9 @@ fn refuse_text(file: &[u8]) -> Option<ErrorKind> {
     })
 }
 
-/// The text of the first element of that name, quoted.
+/// The text of the first element with this name, quoted.
 fn element(text: &str, name: &str) -> Option<String> {
-    // ASCII lower case keeps every offset.
+    // ASCII lower case does not change offsets.
     let lower = text.to_ascii_lowercase();
     let tag = lower.find(&format!("<{name}"))?;
     let start = tag + lower[tag..].find('>')? + 1;

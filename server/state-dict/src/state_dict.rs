@@ -1,4 +1,4 @@
-//! The front door: maps a file, recognises it and reads it.
+//! Maps a file, recognises it and reads it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +27,7 @@ pub struct StateDict {
 /// Tensors by name, in the file's order.
 pub(super) type Entries = IndexMap<String, Entry>;
 
-/// A tensor in the file, inside its bounds.
+/// A tensor in the file. Its position was checked.
 pub(super) struct Entry {
     pub(super) dtype: Dtype,
     pub(super) shape: Vec<usize>,
@@ -53,10 +53,9 @@ pub enum Format {
 pub struct Dialect {
     /// The pickle protocol, 0 to 5. Protocols 0 and 1 are not marked in the file, and count as 0.
     pub protocol: u8,
-    /// It has strings as Python 2 wrote them.
+    /// It contains Python 2 strings.
     pub python2_strings: bool,
-    /// It makes tensors with `_rebuild_tensor`, as `PyTorch` 0.2 and 0.3 did, instead of
-    /// `_rebuild_tensor_v2`.
+    /// It makes tensors with `_rebuild_tensor`, like `PyTorch` 0.2 and 0.3, instead of `_rebuild_tensor_v2`.
     pub rebuild_tensor_v1: bool,
     /// Tensors were on a GPU when they were saved.
     pub cuda: bool,
@@ -77,7 +76,7 @@ impl Format {
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (form, dialect) = match self {
-            Self::PthLegacy(dialect) => ("pre-1.6 stream", dialect),
+            Self::PthLegacy(dialect) => ("format before PyTorch 1.6", dialect),
             Self::PthZip(dialect) => ("zip", dialect),
             Self::Safetensors => return f.write_str("safetensors"),
         };
@@ -96,10 +95,10 @@ impl fmt::Display for Format {
 }
 
 impl StateDict {
-    /// Reads a state dict from a file, which stays mapped. The format is recognised by the bytes, never by the name.
+    /// Reads a state dict from a file, which stays mapped. The format is recognised by the bytes, not by the name.
     ///
-    /// Checks the whole structure, and for zip files the checksums of the tensors' data. Other data is not read
-    /// before it is used.
+    /// Checks the whole structure, and for zip files the checksums of the tensors' data. Data without checksums is
+    /// read only when it is used.
     ///
     /// # Errors
     ///
@@ -109,11 +108,11 @@ impl StateDict {
         Self::read(path, bytes)
     }
 
-    /// As [`open`](Self::open), from memory. Errors name the file `<memory>`.
+    /// Like [`open`](Self::open), from memory. Errors call the file `<memory>`.
     ///
     /// # Errors
     ///
-    /// As `open`.
+    /// Like `open`.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, Error> {
         Self::read(Path::new("<memory>"), Bytes::Owned(bytes))
     }
@@ -155,7 +154,7 @@ impl StateDict {
             .map(|(name, entry)| self.tensor(name, entry))
     }
 
-    /// The tensor of that name.
+    /// The tensor with this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Tensor<'_>> {
         let (_, name, entry) = self.entries.get_full(name)?;
@@ -168,7 +167,7 @@ impl StateDict {
         self.entries.len()
     }
 
-    /// Whether it has no tensors, as a checkpoint of plain numbers has none.
+    /// Whether it has no tensors, like a checkpoint of plain numbers.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -198,7 +197,7 @@ impl fmt::Debug for StateDict {
 }
 
 fn map(path: &Path) -> Result<Bytes, ErrorKind> {
-    // Checked before the file is opened, because opening a pipe waits for a writer.
+    // Checked before opening, because opening a pipe waits for a writer.
     let failed = |action| move |cause| ErrorKind::Io { action, cause };
     let about = std::fs::metadata(path).map_err(failed("find the file"))?;
     if about.is_dir() {

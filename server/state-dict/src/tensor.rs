@@ -30,7 +30,7 @@ pub struct Stats {
     pub max: Option<f64>,
     /// The mean of the finite values; `None` if there is none, or their sum overflows.
     pub mean: Option<f64>,
-    /// How many values are NaN or infinite. Sound weights have none.
+    /// How many values are NaN or infinite. Usable weights have none.
     pub non_finite: usize,
 }
 
@@ -53,7 +53,7 @@ impl<'a> Tensor<'a> {
         self.shape
     }
 
-    /// Elements from one index to the next, along each axis. Zero for an expanded axis.
+    /// The distance from one index to the next along each axis, in elements; 0 for an expanded axis.
     #[must_use]
     pub fn strides(&self) -> &'a [usize] {
         self.strides
@@ -62,11 +62,11 @@ impl<'a> Tensor<'a> {
     /// The number of its elements: 1 for a scalar, 0 if an axis is empty.
     #[must_use]
     pub fn element_count(&self) -> usize {
-        // Not `None`: this was checked when the file was opened.
+        // Never `None`: checked when the file was opened.
         layout::element_count(self.shape).unwrap_or(0)
     }
 
-    /// Its elements as little-endian bytes in row-major order, borrowed if they are in this order in the file.
+    /// Its elements as little-endian bytes in row-major order. Borrowed if they have this order in the file.
     #[must_use]
     pub fn to_bytes(&self) -> Cow<'a, [u8]> {
         if layout::is_contiguous(self.shape, self.strides) {
@@ -78,7 +78,7 @@ impl<'a> Tensor<'a> {
 
     /// Its elements as `f32` in row-major order.
     ///
-    /// Values that `f32` cannot represent are rounded to the nearest (64-bit integers through `f64`). A `bool`
+    /// Values that `f32` cannot represent are rounded to the nearest `f32` (64-bit integers through `f64`). A `bool`
     /// becomes 0 or 1.
     #[must_use]
     pub fn to_f32(&self) -> Vec<f32> {
@@ -108,7 +108,7 @@ impl<'a> Tensor<'a> {
     fn gather(&self) -> Vec<u8> {
         let size = self.dtype.size();
         let mut gathered = Vec::with_capacity(self.element_count() * size);
-        // Only called if not contiguous, so there is an axis, and no axis is empty.
+        // Called only if the tensor is not contiguous, so there is an axis, and no axis is empty.
         let (&inner, outer) = self.shape.split_last().expect("a scalar is contiguous");
         let inner_stride = self.strides[outer.len()];
         let mut index = vec![0; outer.len()];
@@ -118,7 +118,7 @@ impl<'a> Tensor<'a> {
                 let at = (start + position * inner_stride) * size;
                 gathered.extend_from_slice(&self.data[at..at + size]);
             }
-            // Advances `index` like an odometer, and `start` with it.
+            // Advances `index` to the next row, and `start` with it.
             let mut axis = outer.len();
             loop {
                 if axis == 0 {

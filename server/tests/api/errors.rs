@@ -29,7 +29,7 @@ async fn a_refused_query_is_named_with_its_value_and_its_range() {
         ("top_k=1.5", "`top_k` is `1.5`;"),
         (
             "treshold=0.5",
-            "There is no query parameter `treshold`; there are threshold, iou, top_k.",
+            "There is no query parameter `treshold`; the query parameters are threshold, iou, top_k.",
         ),
         ("threshold=0.5&threshold=0.6", "`threshold` is given twice."),
         ("a=%0a%1b", "no query parameter `a`"),
@@ -50,7 +50,7 @@ async fn a_form_without_exactly_one_image_is_refused() {
     };
     let detail = refused(Form::new().text("picture", "x").text("y", "z")).await;
     assert!(
-        detail.contains("the fields `picture`, `y`, and no field `image`"),
+        detail.contains("The form has no field `image`, but `picture`, `y`; send"),
         "{detail}"
     );
     let twice = super::app::form(bytes("cat.png")).text("image", "again");
@@ -255,7 +255,7 @@ async fn a_picture_with_too_many_pixels_is_refused() {
         .unwrap();
     let detail = problem(response, 413, "too-many-pixels").await;
     assert!(
-        detail.contains("90 x 60 pixels of 3 bytes; at most 5399 pixels"),
+        detail.contains("90 x 60 pixels; the limit is 5399 pixels"),
         "{detail}"
     );
 }

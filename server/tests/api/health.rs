@@ -160,7 +160,8 @@ async fn a_model_that_fails_three_times_in_a_row_is_not_alive_until_a_pass_succe
     }
     // Without requests, the readiness probe counts.
     assert_eq!(app.get("/readyz").await.status(), 503);
-    problem(app.get("/livez").await, 503, "not-ready").await;
+    let detail = problem(app.get("/livez").await, 503, "not-ready").await;
+    assert!(detail.ends_with("Restart the process."), "{detail}");
     model.set(Behaviour::SUCCEED);
     assert_eq!(predicted(&app).await, 200);
     assert_eq!(app.get("/livez").await.status(), 200);

@@ -378,7 +378,7 @@ async fn logins_of_every_shape_are_refused_alike() {
             let login = String::from_utf8_lossy(&login[..login.len().min(40)]);
             assert_eq!(statuses(&response), [401], "{first} {login}");
             assert!(response.contains("\r\nwww-authenticate: Basic realm=\"ssd\""));
-            assert!(response.contains("Give the right user and password"));
+            assert!(response.contains("Send the user name and password"));
         }
         app.still_serves().await;
     }

@@ -316,8 +316,12 @@ async fn a_certificate_that_cannot_be_used_is_told_before_the_model_is_loaded() 
             "/nowhere/tls.key",
             "TLS_KEY_PATH is /nowhere/tls.key: cannot read the file: ",
         ),
-        (&key, &key, "no CERTIFICATE is in it"),
-        (&certificate, &certificate, "no PRIVATE KEY is in it"),
+        (&key, &key, "the file contains no CERTIFICATE"),
+        (
+            &certificate,
+            &certificate,
+            "the file contains no PRIVATE KEY",
+        ),
         (
             &certificate,
             &other.path("tls.key"),

@@ -77,7 +77,7 @@ fn device(text: &str) -> Result<RequestedDevice, String> {
     RequestedDevice::named(text).ok_or_else(|| "it accepts auto, cpu and cuda:N".to_owned())
 }
 
-/// Checks that a file can be written in the folder of `file`, so that the work before is not lost.
+/// Checks that a file can be written in the folder of `file`, so that no work is lost later.
 fn check_writable(file: &Path) -> anyhow::Result<()> {
     let folder = files::folder(file);
     tempfile::tempfile_in(folder)

@@ -268,7 +268,7 @@ fn the_lists_of_voc_decide_the_parts() {
     set.write("ImageSets/Main/train.txt", "a\n");
     let dataset = set.open();
     assert_eq!(parts_of(&dataset), [TRAIN, VALIDATION, None, TEST]);
-    assert_named(&dataset, &set, &["1 picture is in no part of the data set"]);
+    assert_named(&dataset, &set, &["1 picture is left out: not assigned to"]);
 }
 
 #[test]
@@ -486,7 +486,11 @@ fn coco_s_faulty_annotations_are_skipped_and_reported_and_crowds_are_difficult()
         &set,
         &["labels.json: 1 class has no box", "`yak`"],
     );
-    assert_named(&dataset, &set, &["`gone.png` is neither beside this file"]);
+    assert_named(
+        &dataset,
+        &set,
+        &["`gone.png` was not found beside this file"],
+    );
     assert_named(
         &dataset,
         &set,
@@ -698,7 +702,7 @@ fn a_faulty_line_loses_only_its_own_object() {
         (6, "`y` is not a number"),
         (7, "a score follows the box"),
         (8, "a side that is not a number"),
-        (9, "the line repeats an earlier one"),
+        (9, "the line repeats an earlier line"),
         (11, "`-1` is not a class number"),
     ] {
         assert_named(&dataset, &set, &[&format!("labels/a.txt:{line}: "), what]);
@@ -774,7 +778,7 @@ fn boxes_outside_the_picture_are_skipped_and_those_partly_outside_are_clipped() 
     assert_named(
         &dataset,
         &set,
-        &["a.xml:3: the box reaches 10 pixels beyond the picture: clipped"],
+        &["a.xml:3: the box extends 10 pixels beyond the picture: clipped"],
     );
     assert_named(
         &dataset,
@@ -893,7 +897,7 @@ fn the_stated_size_shows_whether_boxes_must_be_turned_by_the_exif_orientation() 
         assert_named(
             &dataset,
             &set,
-            &["a.xml: ", "as stored, 96 x 64: they are turned"],
+            &["a.xml: ", "a.jpg, 96 x 64: turned by its EXIF"],
         );
 
         let upright = xml("a.jpg", Some((64, 96)), &[("cat", expected); 2]);
@@ -903,7 +907,7 @@ fn the_stated_size_shows_whether_boxes_must_be_turned_by_the_exif_orientation() 
         assert_named(
             &dataset,
             &set,
-            &["a.xml: ", "64 x 96: they are used unchanged"],
+            &["a.xml: ", "the upright picture", "64 x 96: used unchanged"],
         );
     }
 }
@@ -991,7 +995,11 @@ fn damaged_huge_and_missing_pictures_are_not_decoded() {
         &[0; 24],
     ];
     set.write("a.jpg", bmp.concat());
-    assert!(error().contains("at most 200000000 pixels"), "{}", error());
+    assert!(
+        error().contains("the limit is 200000000 pixels"),
+        "{}",
+        error()
+    );
     fs::remove_file(&path).unwrap();
     assert!(error().contains("a.jpg cannot be decoded"), "{}", error());
 }
@@ -1240,7 +1248,7 @@ fn the_parts_of_the_data_set_are_used_if_one_can_be_held_out() {
         let named = problems(&dataset, &set).concat();
         assert_eq!(
             left_out == 1,
-            named.contains("1 picture is in no part"),
+            named.contains("1 picture is left out: not assigned to"),
             "{named}"
         );
     }

@@ -1,5 +1,5 @@
-//! SSD on MobileNetV2 (Sandler et al. 2018) at 300x300, as TensorFlow's Object Detection API makes it
-//! (`ssd_mobilenet_v2`): the model that ships, which MediaPipe trained on Open Images V4.
+//! SSD on MobileNetV2 (Sandler et al. 2018) at 300x300, as TensorFlow's Object Detection API builds it
+//! (`ssd_mobilenet_v2`). MediaPipe trained the model that ships on Open Images V4.
 
 use super::{BoxCoder, Family, Scores};
 use crate::architecture::{Activation, Architecture, Builder, Channels, Geometry, Padding};
@@ -38,8 +38,9 @@ const CLASSES: [&str; 23] = [
 ];
 
 /// The API's `ssd_anchor_generator`: scales from 0.2 to 0.95 in equal steps. The finest feature map has three
-/// boxes, one of them a square of side 0.1. The others have the aspect ratios 1, 2, 1/2, 3 and 1/3, and a square
-/// whose side is the geometric mean of this scale and the next, which after the last is 1.
+/// boxes, one of them a square of side 0.1. The other feature maps have boxes with the aspect ratios 1, 2, 1/2,
+/// 3 and 1/3, and a square. The side of that square is the geometric mean of the map's scale and the next one;
+/// after the last scale comes 1.
 fn prior_maps() -> Vec<PriorMap> {
     let scale = |map: usize| match map {
         6 => 1.0,
@@ -85,7 +86,7 @@ const BLOCKS: [(i64, bool); 16] = [
     (1, true),
     (1, false),
 ];
-/// The block whose expansion is the finest source feature map.
+/// The block whose expanded feature map is the finest source.
 const FIRST_SOURCE: usize = 13;
 
 fn architecture() -> Architecture {
@@ -135,10 +136,10 @@ fn architecture() -> Architecture {
     network.build()
 }
 
-/// MediaPipe's SSD MobileNetV2, in the file that `weights/mobilenet` makes of it.
+/// MediaPipe's SSD MobileNetV2, in the file that `weights/mobilenet` converts it to.
 pub static MOBILENET_V2: Family = Family {
     name: "ssd-mobilenet-v2",
-    about: "SSD on MobileNetV2, as TensorFlow's Object Detection API makes it",
+    about: "SSD on MobileNetV2, as TensorFlow's Object Detection API builds it",
     architecture,
     outputs: 1 + CLASSES.len(),
     class_names: |outputs| {
@@ -159,7 +160,7 @@ pub static MOBILENET_V2: Family = Family {
     },
     scores: Scores::Sigmoid,
     threshold: 0.5,
-    // Its own implementation limits what NMS keeps, not what enters it.
+    // The API limits the number of boxes that NMS keeps, not the number that enters it.
     candidates: usize::MAX,
     clips_before_nms: true,
 };

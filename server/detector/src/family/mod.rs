@@ -1,5 +1,5 @@
-//! The families of weights: what their network is made of, and what its inputs and outputs mean. Each family
-//! has a file of its own and an entry in [`ALL`]; no other code names one.
+//! The families of weights: the operations of their networks, and the meaning of the inputs and outputs. Each
+//! family is declared in a file of this folder and listed in [`ALL`]; no other code names a family.
 
 mod mobilenet_v2;
 mod vgg16;
@@ -11,10 +11,10 @@ pub use mobilenet_v2::MOBILENET_V2;
 use state_dict::StateDict;
 pub use vgg16::{COCO_ORIGINAL, TORCHVISION, VOC};
 
-/// Every family. If nothing tells two with the same tensor names apart, the first is taken.
+/// Every family. If two families match a file equally well, the first one is used.
 pub static ALL: [&Family; 4] = [&VOC, &COCO_ORIGINAL, &TORCHVISION, &MOBILENET_V2];
 
-/// Maximum number of prior boxes of a network, and so of detections in a picture.
+/// Maximum number of prior boxes of a network, and therefore of detections in a picture.
 #[must_use]
 pub fn max_priors() -> usize {
     let counts = ALL.into_iter().map(|family| family.priors().len());
@@ -24,7 +24,7 @@ pub fn max_priors() -> usize {
 /// A family of weights.
 #[derive(Debug)]
 pub struct Family {
-    /// A stable name, which safetensors files state as their metadata `family`.
+    /// A stable name. Safetensors files contain it as the metadata `family`.
     pub name: &'static str,
     /// The origin of the weights, for people.
     pub about: &'static str,
@@ -32,7 +32,8 @@ pub struct Family {
     pub(super) architecture: fn() -> Architecture,
     /// Logits per box in the published weights, the background included.
     pub outputs: usize,
-    /// The names of the classes in order, without the background, if the number of logits per box tells.
+    /// The names of the classes in order, without the background, for a number of logits per box; `None` if
+    /// they are not known.
     pub class_names: fn(usize) -> Option<Vec<String>>,
     /// How a picture becomes the network's input.
     pub preprocessing: Preprocessing,
@@ -62,10 +63,9 @@ impl PartialEq for Family {
 /// How a network's offsets describe a box.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BoxCoder {
-    /// The index, among the four offsets, of the centre's from the left, the centre's from the top, the
-    /// width's and the height's.
+    /// The indexes of the four offsets: the centre's x, the centre's y, the width and the height.
     pub order: [usize; 4],
-    /// Maximum logarithm of a box's size over its prior's; `None` for no bound.
+    /// Maximum logarithm of the ratio of a box's size to its prior's; `None` for no maximum.
     pub log_size_bound: Option<f32>,
 }
 
@@ -79,14 +79,14 @@ impl BoxCoder {
 /// How logits become scores from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scores {
-    /// Over all classes and the background: they sum to 1.
+    /// Over all classes and the background; the scores of a box sum to 1.
     Softmax,
-    /// Each class by itself.
+    /// Each class separately.
     Sigmoid,
 }
 
-/// A family, and the prefix of its tensor names in the file: empty, or a wrapper's name and a dot (`module.` of
-/// `DataParallel`, `model.` of a checkpoint).
+/// A family, and the prefix of its tensor names in the file: empty, or a wrapper's name and a dot (`module.` from
+/// `DataParallel`, `model.` from a checkpoint).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recognised {
     /// The family.
@@ -96,9 +96,9 @@ pub struct Recognised {
 }
 
 impl Family {
-    /// Recognises the family of a state dict by its tensors' names. Of families with the same names it is the
-    /// one that the metadata `family` names, else the one whose published weights have as many logits per
-    /// box. `None` if no family has such names.
+    /// Recognises the family of a state dict by the names of its tensors. If several families have these names,
+    /// selects the one in the metadata `family`, else the one whose published weights have the same number of
+    /// logits per box. `None` if no family has these names.
     #[must_use]
     pub fn recognise(state: &StateDict) -> Option<Recognised> {
         let named = ALL.into_iter().filter_map(|family| {
@@ -122,7 +122,7 @@ impl Family {
         (!candidates.is_empty()).then(|| candidates.swap_remove(fitting.unwrap_or(0)))
     }
 
-    /// The name of the network's first tensor, by which the family is recognised.
+    /// The name of the network's first tensor. The family is recognised by it.
     pub(super) fn first_tensor(&self) -> Option<String> {
         let architecture = (self.architecture)();
         let mut names = architecture.nodes();
@@ -130,8 +130,8 @@ impl Family {
         Some(format!("{name}.weight"))
     }
 
-    /// The classification heads in order: the name of each one's tensors, without `.weight` and `.bias`, and
-    /// its boxes per cell, each with a logit per class.
+    /// The classification heads in order: the name of their tensors, without `.weight` and `.bias`, and the
+    /// number of boxes per cell. Each box has a logit per class.
     #[must_use]
     pub fn classification_heads(&self) -> Vec<(String, usize)> {
         let architecture = (self.architecture)();

@@ -1,5 +1,5 @@
 //! SSD300 on VGG16 (Liu et al. 2016, figure 2): the original implementation's two configurations, and
-//! torchvision's. The network is one; each family has its own tensor names, preprocessing, prior box sizes
+//! torchvision's. All share one network; each family has its own tensor names, preprocessing, prior box sizes
 //! and rules for selecting boxes.
 
 use super::{BoxCoder, Family, Scores};
@@ -27,13 +27,13 @@ const RATIOS: [&[f64]; 6] = [
 ];
 
 /// The prior box sizes of the VOC configuration, in input pixels: the side of each feature map's small square,
-/// and one more. A map's large square is the geometric mean of its size and the next.
+/// and one more. The side of a map's large square is the geometric mean of its size and the next.
 const VOC_SIZES: [f64; 7] = [30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0];
-/// Those of the COCO configuration, and torchvision's: 0.07, 0.15, 0.33, 0.51, 0.69, 0.87 and 1.05 of the
-/// input's side.
+/// The prior box sizes of the COCO configuration and of torchvision: 0.07, 0.15, 0.33, 0.51, 0.69, 0.87 and 1.05
+/// of the input's side.
 const COCO_SIZES: [f64; 7] = [21.0, 45.0, 99.0, 153.0, 207.0, 261.0, 315.0];
 
-/// In each cell the small square, the large square, then each ratio and its inverse.
+/// Each cell has the small square, the large square, then a box for each ratio and its inverse.
 fn prior_maps(sizes: [f64; 7]) -> Vec<PriorMap> {
     let side = SIDE as f64;
     let maps = MAPS.into_iter().enumerate().map(|(index, cells)| {
@@ -124,7 +124,7 @@ const HALVE_UP: Pool = Pool {
     ceil: true,
     ..HALVE
 };
-/// Keeps the side: conv6 is dilated instead.
+/// Keeps the side; conv6 is dilated instead.
 const KEEP: Pool = Pool {
     window: 3,
     stride: 1,
@@ -185,8 +185,8 @@ fn architecture(names: &Names) -> Architecture {
     network.build()
 }
 
-/// The names of the classes without the background, if their number tells which they are: 21 outputs are
-/// VOC's, 81 COCO's, and torchvision's 91 are COCO's ids, whose gaps are named too.
+/// The names of the classes without the background, by the number of outputs: 21 for VOC, 81 for COCO, and 91
+/// for torchvision, which uses COCO's ids with their gaps.
 fn class_names(outputs: usize) -> Option<Vec<String>> {
     let owned = |name: &&str| (*name).to_owned();
     match outputs {
@@ -231,7 +231,7 @@ const ORIGINAL: Family = Family {
 /// `ssd300_mAP_77.43_v2.pth`.
 pub static VOC: Family = ORIGINAL;
 
-/// The original implementation in its COCO configuration: other prior sizes.
+/// The original implementation in its COCO configuration, with other prior box sizes.
 pub static COCO_ORIGINAL: Family = Family {
     name: "ssd300-coco",
     about: "the original implementation's COCO configuration",
@@ -240,8 +240,8 @@ pub static COCO_ORIGINAL: Family = Family {
     ..ORIGINAL
 };
 
-/// torchvision's `ssd300_vgg16`, such as `ssd300_vgg16_coco-b556d3b4.pth`. The numbers are those of torchvision's
-/// `SSD` class and its transform.
+/// torchvision's `ssd300_vgg16`, such as `ssd300_vgg16_coco-b556d3b4.pth`. The numbers come from torchvision's `SSD`
+/// class and its transform.
 pub static TORCHVISION: Family = Family {
     name: "torchvision-ssd300-vgg16",
     about: "torchvision's ssd300_vgg16",

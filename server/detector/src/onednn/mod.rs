@@ -1,9 +1,9 @@
-//! oneDNN's convolutions with everything that makes them fast: weights in the processor's order, the
-//! activation and the sum with another feature map fused in, int8 products.
+//! oneDNN's fast convolutions: with weights in the processor's order, a fused activation, a fused addition of
+//! another feature map, and int8 products.
 //!
-//! libtorch has them as operators for `torch.compile`, which tch does not know; `shim.cpp` calls any operator
-//! by its name. Their schemas, of libtorch 2.13, are quoted at each function. They exist on x86-64 only: see
-//! [`available`].
+//! libtorch has them as operators for `torch.compile`, which tch has no functions for; `shim.cpp` calls any operator
+//! by its name. Each function quotes the operator's schema from libtorch 2.13. The operators exist only on x86-64:
+//! see [`available`].
 
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
@@ -18,14 +18,14 @@ pub(super) fn available(device: Device) -> bool {
     cfg!(target_arch = "x86_64") && device == Device::Cpu
 }
 
-/// What an int8 value stands for: `scale * (value - zero_point)`.
+/// The number that an int8 value represents: `scale * (value - zero_point)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Scale {
     pub scale: f64,
     pub zero_point: i64,
 }
 
-/// How a kernel moves over a feature map, in libtorch's terms: along rows and along columns.
+/// How a kernel moves over a feature map along rows and columns, in libtorch's terms.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moves {
     pub stride: [i64; 2],
@@ -36,7 +36,7 @@ pub(super) struct Moves {
 }
 
 impl Moves {
-    /// In the order of the operators of `mkldnn`; those of `onednn` have the stride before the padding.
+    /// In the order for `mkldnn` operators; `onednn` operators take the stride before the padding.
     fn arguments(&self) -> [Argument<'_>; 4] {
         [
             Argument::wholes(&self.padding),
@@ -51,7 +51,7 @@ impl Moves {
         [stride, padding, dilation, groups]
     }
 
-    /// The shape of the input for weights, if it has `side` rows and columns.
+    /// The shape of an input with `side` rows and columns for these weights.
     fn input(&self, weight: &Tensor, side: i64) -> [i64; 4] {
         [1, weight.size()[1] * self.groups, side, side]
     }
@@ -185,7 +185,7 @@ impl Quantised {
     }
 }
 
-/// Of `c10::ScalarType`.
+/// Values of `c10::ScalarType`.
 const BYTE: i64 = 0;
 const FLOAT: i64 = 6;
 
@@ -266,7 +266,7 @@ impl<'a> Argument<'a> {
     }
 }
 
-/// Calls an operator that returns one tensor, by its name and that of its overload.
+/// Calls an operator that returns one tensor, by its name and the name of its overload.
 fn call(name: &CStr, overload: &CStr, arguments: &[Argument]) -> Result<Tensor, TchError> {
     #[expect(unsafe_code, reason = "tch reaches no operator by its name")]
     unsafe extern "C" {
@@ -280,9 +280,9 @@ fn call(name: &CStr, overload: &CStr, arguments: &[Argument]) -> Result<Tensor, 
         ) -> *mut c_void;
     }
     let mut message = [0; 1024];
-    // SAFETY: both sides lay `Argument` out as C does, and every pointer in one is to a tensor, slice
-    // or text that it borrows. The shim throws nothing, writes at most `room` bytes with a 0 at the
-    // end, and returns null or a tensor that the caller owns.
+    // SAFETY: `Argument` has the C layout on both sides, and its pointers refer to a tensor, slice or text
+    // that it borrows. The shim throws nothing, writes at most `room` bytes with a 0 at the end, and returns
+    // null or a tensor that the caller owns.
     #[expect(unsafe_code, reason = "the call")]
     let (tensor, error) = unsafe {
         let tensor = ssd_call(
@@ -301,7 +301,7 @@ fn call(name: &CStr, overload: &CStr, arguments: &[Argument]) -> Result<Tensor, 
         let operator = name.to_string_lossy();
         return Err(TchError::Torch(format!("{operator}: {first}")));
     }
-    // SAFETY: `ssd_call` gave the tensor's ownership to its caller.
+    // SAFETY: `ssd_call` passed the ownership of the tensor to its caller.
     #[expect(unsafe_code, reason = "takes the tensor over")]
     Ok(unsafe { Tensor::from_ptr(tensor.cast()) })
 }

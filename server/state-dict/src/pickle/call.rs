@@ -1,6 +1,6 @@
-//! The effect of the known functions on their arguments, and the meaning of a persistent id.
+//! The effects of the known functions on their arguments, and the meaning of a persistent id.
 //!
-//! Errors are texts, to which the machine adds the position.
+//! Errors are strings; the unpickler adds the byte offset.
 
 use super::Machine;
 use super::global::{Global, RebuildTensor};
@@ -18,8 +18,8 @@ impl Machine<'_> {
         arguments: &[Value],
     ) -> Result<Value, String> {
         match (function, arguments) {
-            // The type and the attributes of a tensor's subclass do not matter. `function` must be another
-            // function, so nesting ends here.
+            // The type and the attributes of a tensor's subclass do not matter. `function` must differ, so
+            // nesting ends here.
             (
                 Global::RebuildFromType,
                 &[
@@ -58,7 +58,7 @@ impl Machine<'_> {
         }
     }
 
-    /// `OrderedDict(items)`: of another dict, or of a list of pairs as in Python 2.
+    /// `OrderedDict(items)`, from another dict, or from a list of pairs as in Python 2.
     fn dict_from(&mut self, items: Value) -> Result<Value, String> {
         let pairs = match items {
             Value::Dict(dict) => {
@@ -73,7 +73,7 @@ impl Machine<'_> {
                     .map(|&pair| self.pair(pair))
                     .collect::<Result<_, _>>()?
             }
-            other => return Err(format!("a dict cannot be made of {}", other.describe())),
+            other => return Err(format!("a dict cannot be made from {}", other.describe())),
         };
         Ok(self.heap.add_dict(pairs))
     }
@@ -94,7 +94,7 @@ impl Machine<'_> {
         self.copied = self.copied.saturating_add(items);
         if self.copied > limits::COPIED_ITEMS {
             return Err(format!(
-                "more than {} items are copied, the limit",
+                "more than {} items are copied, which is the limit",
                 limits::COPIED_ITEMS
             ));
         }
@@ -136,12 +136,12 @@ impl Machine<'_> {
         }))
     }
 
-    /// Refuses tensors whose elements must be negated or conjugated when they are read.
+    /// Refuses tensors whose elements must be negated or conjugated on reading.
     fn check_metadata(&self, metadata: Value) -> Result<(), String> {
         let Value::Dict(metadata) = metadata else {
             return Ok(());
         };
-        // PyTorch writes two flags. A long dict would be searched for every tensor that shares it.
+        // PyTorch writes at most two flags. A longer dict would be searched for every tensor that shares it.
         if self.heap.dict(metadata).len() > 2 {
             return Err("a tensor with unknown metadata".to_owned());
         }
@@ -212,7 +212,10 @@ impl Machine<'_> {
             view: self.view(view)?,
         };
         if storage.count.checked_mul(storage.element.size()).is_none() {
-            return Err(format!("a storage of {} elements", storage.count));
+            return Err(format!(
+                "a storage of {} elements, which exceeds the address space",
+                storage.count
+            ));
         }
         match storage.view {
             Some((offset, count))
@@ -221,7 +224,7 @@ impl Machine<'_> {
                     .is_none_or(|end| end > storage.count) =>
             {
                 Err(format!(
-                    "a view of {count} elements from element {offset} of a storage that has {}",
+                    "a view of {count} elements from element {offset} of a storage with {} elements",
                     storage.count
                 ))
             }
@@ -248,7 +251,7 @@ impl Machine<'_> {
     }
 }
 
-/// An integer from 0.
+/// A non-negative integer.
 fn size(value: Value, what: &str) -> Result<usize, String> {
     value
         .as_size()

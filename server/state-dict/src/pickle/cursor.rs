@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::error::ErrorKind;
 
-/// Reads part of a file from its front.
+/// Reads a part of a file from its beginning.
 pub(super) struct Cursor<'a> {
     file: &'a [u8],
     at: usize,
@@ -70,10 +70,7 @@ impl<'a> Cursor<'a> {
         } else {
             ErrorKind::Pickle {
                 offset: at,
-                problem: format!(
-                    "{count} bytes are expected, but the pickle ends {} bytes further on",
-                    end - at
-                ),
+                problem: format!("{count} bytes are expected, but only {} are left", end - at),
             }
         }
     }

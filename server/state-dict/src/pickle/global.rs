@@ -1,6 +1,6 @@
-//! The names that a pickle may use, and the meaning of each here. Nothing is looked up, nothing is called.
+//! The names that a pickle may use, and what each means for the unpickler. Nothing is imported or called.
 //!
-//! The list is the part of `torch.load(weights_only=True)`'s that plain state dicts use
+//! The list is the subset of the allow-list of `torch.load(weights_only=True)` that plain state dicts use
 //! (`torch/_weights_only_unpickler.py`, `_get_allowed_globals`), with the names of older versions.
 
 use crate::dtype::Dtype;
@@ -11,7 +11,7 @@ pub(crate) enum Global {
     /// `dict`, `OrderedDict` or `Counter`.
     Dict,
     Set,
-    /// `bytes`, or the function by which older protocols write them.
+    /// `bytes`, or the function with which older protocols write them.
     Bytes,
     RebuildTensor(RebuildTensor),
     RebuildParameter,
@@ -25,7 +25,7 @@ pub(crate) enum Global {
     Setting,
     StorageType(StorageType),
     Dtype(Dtype),
-    /// A dtype that no tensor may have. It can occur as a setting.
+    /// A dtype that is not accepted for tensors, but may occur elsewhere.
     OtherDtype,
 }
 
@@ -34,9 +34,9 @@ pub(crate) enum Global {
 pub(crate) enum RebuildTensor {
     /// `PyTorch` 0.2 and 0.3: storage, offset, shape, strides.
     V1,
-    /// Since 0.4: the same, `requires_grad`, hooks; since 1.12 optional metadata.
+    /// Since 0.4: the same, then `requires_grad` and hooks; since 1.12 optional metadata.
     V2,
-    /// For element types without a storage class: as the second, with the element type before the metadata.
+    /// For element types without a storage class: like V2, with the element type before the metadata.
     V3,
 }
 
@@ -44,7 +44,7 @@ pub(crate) enum RebuildTensor {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum StorageType {
     Typed(Dtype),
-    /// Bytes; the tensor has the type.
+    /// Bytes; the tensor states the type.
     Untyped,
 }
 

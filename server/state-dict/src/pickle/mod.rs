@@ -1,14 +1,14 @@
-//! An unpickler that cannot run code: it knows a short list of names (`global`), calls nothing and looks nothing up.
+//! An unpickler that cannot run code: it knows a short list of names (`global`), and imports and calls nothing.
 //!
-//! It reads protocols 0 to 5 as far as state dicts use them. The source is `CPython`'s `Lib/pickletools.py`, which
-//! describes every opcode. It differs from Python:
+//! It reads the parts of protocols 0 to 5 that state dicts use. The source is `CPython`'s `Lib/pickletools.py`, which
+//! describes every opcode. Differences from Python:
 //!
 //! - It drops values that state dicts do not need: floats, bytes, the members of sets.
 //! - `BUILD` changes nothing: it sets attributes, such as `_metadata`, which are not items.
-//! - Calls of the known functions are carried out on data, in `call`.
+//! - `call` evaluates calls of the known functions on data.
 //!
-//! Values are in a [`Heap`] and refer to each other by index. So there is no recursion, a value can contain itself,
-//! and memory is bounded by the number of opcodes (`limits::opcodes`) and of copies (`limits::COPIED_ITEMS`).
+//! Values are in a [`Heap`] and refer to each other by index. Hence there is no recursion, a value can contain itself,
+//! and the numbers of opcodes (`limits::opcodes`) and of copies (`limits::COPIED_ITEMS`) limit the memory.
 
 mod call;
 mod cursor;
@@ -53,7 +53,7 @@ const OTHER_ADVICE: &str = "If a whole model or other objects were saved along, 
 
 /// A pickle that has been read.
 pub(super) struct Pickle<'a> {
-    /// The value it describes.
+    /// The value that it describes.
     pub(super) root: Value,
     /// The contents of the value.
     pub(super) heap: Heap<'a>,
@@ -65,8 +65,8 @@ pub(super) struct Pickle<'a> {
     pub(super) dialect: Dialect,
 }
 
-/// Reads the pickle at the front of `range`. The file's other pickles that are still in memory have `others`
-/// opcodes, which count towards the limit.
+/// Reads the pickle at the beginning of `range`. The opcodes of the file's other pickles in memory, `others`, count
+/// towards the limit.
 pub(super) fn unpickle(
     file: &[u8],
     range: Range<usize>,
@@ -96,11 +96,11 @@ pub(super) fn unpickle(
 /// The pickle machine.
 struct Machine<'a> {
     cursor: Cursor<'a>,
-    /// The position in the file of the opcode that is being executed.
+    /// The position of the current opcode in the file.
     opcode_at: usize,
     heap: Heap<'a>,
     stack: Vec<Value>,
-    /// The heights of the stack at which a MARK was set.
+    /// The heights of the stack at each MARK.
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
     /// Items copied from container to container so far.
@@ -109,7 +109,7 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// The value, and the number of its opcodes, at most `limit`.
+    /// Returns the value, and the number of its opcodes, at most `limit`.
     fn run(&mut self, limit: usize) -> Result<(Value, usize), ErrorKind> {
         for count in 1..=limit {
             self.opcode_at = self.cursor.at();
@@ -190,7 +190,7 @@ impl<'a> Machine<'a> {
 
     // The stack.
 
-    /// The value on top. Values below the last MARK are out of reach.
+    /// The value on top. Values below the last MARK are inaccessible.
     fn top(&self) -> Result<Value, ErrorKind> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let top = self.stack[floor..].last().copied();
@@ -208,7 +208,7 @@ impl<'a> Machine<'a> {
         let mark = self
             .marks
             .pop()
-            .ok_or_else(|| self.error("a MARK is expected, and there is none"))?;
+            .ok_or_else(|| self.error("a MARK is expected, but there is none"))?;
         Ok(self.stack.split_off(mark))
     }
 
@@ -233,7 +233,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Frames only tell how much to fetch at once.
+    /// A frame only states how many bytes to fetch at once.
     fn frame(&mut self) -> Result<(), ErrorKind> {
         let length = u64::from_le_bytes(self.cursor.array()?);
         self.cursor.peek(length).map(drop)
@@ -295,7 +295,7 @@ impl<'a> Machine<'a> {
 
     // Text and bytes.
 
-    /// A little-endian length of `N` bytes, and as many bytes.
+    /// Reads a little-endian length of `N` bytes, then that number of bytes.
     fn counted<const N: usize>(&mut self) -> Result<&'a [u8], ErrorKind> {
         let mut length = [0; 8];
         length[..N].copy_from_slice(&self.cursor.array::<N>()?);
@@ -304,7 +304,8 @@ impl<'a> Machine<'a> {
 
     fn signed_length(&mut self, what: &str) -> Result<u64, ErrorKind> {
         let length = i32::from_le_bytes(self.cursor.array()?);
-        u64::try_from(length).map_err(|_| self.error(format!("{what} of {length} bytes")))
+        u64::try_from(length)
+            .map_err(|_| self.error(format!("{what} of {length} bytes; at least 0 are expected")))
     }
 
     fn python2_text(&mut self, opcode: u8) -> Result<Value, ErrorKind> {
@@ -487,7 +488,7 @@ impl<'a> Machine<'a> {
             Value::Int(index) => u32::try_from(index).ok(),
             _ => None,
         };
-        index.ok_or_else(|| self.error(format!("a memo entry is numbered {}", quote_bytes(line))))
+        index.ok_or_else(|| self.error(format!("{} is not a valid memo number", quote_bytes(line))))
     }
 
     // Names and calls.
@@ -562,12 +563,13 @@ impl<'a> Machine<'a> {
     fn arguments(&self, tuple: u32) -> Result<Vec<Value>, String> {
         let arguments = self.heap.sequence(tuple);
         if arguments.len() > 9 {
-            return Err(format!("a call with {} arguments", arguments.len()));
+            let count = arguments.len();
+            return Err(format!("a call with {count} arguments; the limit is 9"));
         }
         Ok(arguments.to_vec())
     }
 
-    /// Sets attributes (`_metadata`, hooks, `requires_grad`), none of which matters here.
+    /// Drops attributes (`_metadata`, hooks, `requires_grad`), which do not matter.
     fn build(&mut self) -> Result<(), ErrorKind> {
         self.pop()?;
         match self.top()? {

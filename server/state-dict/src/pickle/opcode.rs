@@ -1,4 +1,4 @@
-//! Opcodes, by their names in `CPython`'s `Lib/pickletools.py`, which describes them.
+//! Opcodes, with their names in `CPython`'s `Lib/pickletools.py`, which describes them.
 
 pub(super) const PROTO: u8 = 0x80;
 pub(super) const FRAME: u8 = 0x95;

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::global::{Global, StorageType};
 
-/// One value. It is small and `Copy`: large contents are in the [`Heap`], by their index. So values can be shared or
-/// contain themselves, and dropping them does not recurse.
+/// A value. It is small and `Copy`: large contents are in the [`Heap`], and the value has their index. So values can
+/// be shared or contain themselves, and dropping them does not recurse.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Value {
     None,
@@ -29,7 +29,7 @@ pub(crate) enum Value {
     Tensor(u32),
 }
 
-/// The contents of values. It only grows: contents that a pickle drops stay until the end.
+/// The contents of values. It only grows: contents of dropped values stay until the end.
 #[derive(Default)]
 pub(crate) struct Heap<'a> {
     texts: Vec<Cow<'a, str>>,
@@ -46,11 +46,11 @@ pub(crate) struct Heap<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Storage {
     pub(crate) element: StorageType,
-    /// A `Value::Text`'s index.
+    /// The index of a `Value::Text`.
     pub(crate) key: u32,
     /// Elements of the whole storage, or bytes if it is untyped. Their size in bytes fits in `usize`.
     pub(crate) count: usize,
-    /// If this is a view of a part of the storage: the first element and the number of elements, inside it.
+    /// If this is a view of a part of the storage: its first element and its number of elements.
     pub(crate) view: Option<(usize, usize)>,
 }
 
@@ -61,11 +61,11 @@ impl Storage {
     }
 }
 
-/// The arguments of a call of `torch._utils._rebuild_tensor` or its successors. The values are checked later, when
-/// the tensor's name is known for errors.
+/// The arguments of a call of `torch._utils._rebuild_tensor` or its successors. They are checked later, when errors
+/// can include the tensor's name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TensorRecipe {
-    /// A `Value::Storage`'s index.
+    /// The index of a `Value::Storage`.
     pub(crate) storage: u32,
     pub(crate) offset: Value,
     pub(crate) shape: Value,
@@ -124,7 +124,7 @@ impl<'a> Heap<'a> {
         &self.storages[index as usize]
     }
 
-    /// Every storage that was declared; one can be declared several times.
+    /// Every declared storage; a storage can be declared several times.
     pub(crate) fn storages(&self) -> &[Storage] {
         &self.storages
     }
@@ -151,7 +151,7 @@ fn add<T>(items: &mut Vec<T>, item: T) -> u32 {
 }
 
 impl Value {
-    /// Its number, if it is an integer from 0.
+    /// Its number, if it is a non-negative integer.
     pub(crate) fn as_size(self) -> Option<usize> {
         match self {
             Self::Int(value) => usize::try_from(value).ok(),

@@ -9,8 +9,8 @@
 //! for each key:  i64 number of elements, the elements
 //! ```
 //!
-//! The source is `PyTorch`'s `torch/serialization.py`, `_legacy_save` and `_legacy_load`. As there,
-//! bytes after the last storage are ignored.
+//! The source is `PyTorch`'s `torch/serialization.py`, `_legacy_save` and `_legacy_load`. Like `PyTorch`, this module
+//! ignores bytes after the last storage.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -58,7 +58,7 @@ pub(crate) fn read(file: &[u8]) -> Result<(Format, Entries), ErrorKind> {
     Ok((Format::PthLegacy(object.dialect), entries))
 }
 
-/// A value without contents, and the end of its pickle, whose heap is dropped.
+/// A value without contents, and the end of its pickle.
 fn plain(file: &[u8], at: usize) -> Result<(Value, usize), ErrorKind> {
     let pickle = unpickle(file, at..file.len(), 0)?;
     Ok((pickle.root, pickle.end))
@@ -80,7 +80,7 @@ fn check_system(file: &[u8], at: usize) -> Result<usize, ErrorKind> {
     }
 }
 
-/// The position of each storage's bytes, by the storage's key. Its length is checked against the object's.
+/// The position of each storage's bytes, by the storage's key. Checks its length against the object's pickle.
 fn positions<'a>(
     file: &[u8],
     object: &'a Pickle<'_>,
@@ -139,7 +139,7 @@ fn declared<'a>(object: &'a Pickle<'_>) -> Result<HashMap<&'a str, Declared>, Er
     Ok(declared)
 }
 
-/// The keys after the object, in the order in which the storages follow.
+/// The keys that follow the object, in the order of the storages.
 fn listed<'a>(
     keys: &Pickle<'_>,
     offset: usize,
@@ -171,7 +171,7 @@ fn listed<'a>(
     keys.heap.sequence(list).iter().map(find).collect()
 }
 
-/// Checks that all storages fit in the file: most incomplete downloads fail this.
+/// Checks that all storages fit in the file. Most incomplete downloads fail this check.
 fn check_length(file: &[u8], start: usize, listed: &[(&str, Declared)]) -> Result<(), ErrorKind> {
     let add = |end: usize, (_, length): &(&str, Declared)| {
         end.saturating_add(8).saturating_add(length.bytes)

@@ -1,6 +1,6 @@
 //! The two formats of `torch.save`.
 //!
-//! Both have a pickle, which describes a tree of dicts and lists with tensors in it, and storages: the raw memory
+//! Both have a pickle, which describes a tree of dicts and lists that contains tensors, and storages: the raw memory
 //! behind the tensors. [`legacy`] and [`zip`] find these in the file; this module turns the tree into named tensors.
 
 pub(super) mod legacy;
@@ -16,7 +16,7 @@ use super::pickle::{Global, Heap, Pickle, Storage, StorageType, TensorRecipe, Va
 use super::state_dict::{Entries, Entry};
 use crate::quote::quote;
 
-/// The tensors of a pickle, in its order. `locate` gives the position of a storage's bytes in the file.
+/// The tensors of a pickle, in its order. `locate` returns the position of a storage's bytes in the file.
 fn tensors(
     pickle: &Pickle<'_>,
     file_len: usize,
@@ -34,7 +34,7 @@ fn tensors(
         other => {
             let found = other.describe();
             return Err(ErrorKind::Contents(format!(
-                "the file holds {found}, not a dict of named tensors; save `model.state_dict()`"
+                "the file contains {found}, not a dict of named tensors; save `model.state_dict()`"
             )));
         }
     }
@@ -44,21 +44,21 @@ fn tensors(
 struct Collector<'a, L> {
     heap: &'a Heap<'a>,
     locate: L,
-    /// How many bytes further tensors may describe.
+    /// How many more bytes tensors may describe.
     bytes_left: usize,
-    /// How many bytes names and shapes of further tensors may take.
+    /// How many more bytes names and shapes of tensors may take.
     description_left: usize,
     entries: Entries,
 }
 
-/// A container on the way from the root to the value that is being visited.
+/// A container on the path from the root to the current value.
 struct Step {
     container: Value,
-    /// The items of it that have been visited.
+    /// The number of its visited items.
     visited: usize,
 }
 
-/// The origin of one part of a dotted name.
+/// One part of a dotted name.
 enum Part {
     Key(Value),
     Index(usize),
@@ -143,7 +143,7 @@ where
                 Some((Part::Key(key), _)) => {
                     let key = key.describe();
                     return Err(ErrorKind::Contents(format!(
-                        "a tensor under {} is named by {key}; only strings and integers are accepted as names",
+                        "the name of a tensor under {} is {key}; only strings and integers are accepted as names",
                         quote(&name)
                     )));
                 }
@@ -198,7 +198,7 @@ where
         })
     }
 
-    /// Checks the pickle's description of a tensor against that of its storage.
+    /// Checks a tensor's description in the pickle against its storage.
     fn place(&mut self, recipe: &TensorRecipe, storage: &Storage) -> Result<Placed, String> {
         let dtype = dtype(recipe, storage)?;
         let offset = recipe.offset.as_size().ok_or_else(|| {
@@ -218,13 +218,11 @@ where
             layout::element_count(&shape).and_then(|count| count.checked_mul(dtype.size()));
         let left = described.and_then(|bytes| self.bytes_left.checked_sub(bytes));
         self.bytes_left = left.ok_or_else(|| {
-            format!(
-                "with its shape {shape:?}, the tensors describe more than sixteen times the file's \
-                 size plus 64 MiB, the limit"
-            )
+            "up to this tensor, the shapes need more than the limit of 16 times the file's size plus 64 MiB"
+                .to_owned()
         })?;
 
-        // A view is a part of its storage. Their lengths were checked when the pickle was read.
+        // A view is a part of its storage. The unpickler has checked their lengths.
         let (view_offset, count) = storage.view.unwrap_or((0, storage.count));
         let available = count * storage.element.size() / dtype.size();
         let span = layout::span(&shape, &strides)
@@ -261,7 +259,7 @@ where
         }
         let size = |item: &Value| {
             item.as_size()
-                .ok_or_else(|| format!("its {what} has {} in it", item.describe()))
+                .ok_or_else(|| format!("its {what} contains {}", item.describe()))
         };
         sizes.iter().map(size).collect()
     }

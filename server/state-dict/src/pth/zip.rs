@@ -58,7 +58,7 @@ fn root<'a>(archive: &Archive<'a>) -> Result<&'a str, ErrorKind> {
     };
     if archive.names().any(torch_script) {
         return Err(ErrorKind::OtherFormat {
-            what: "a TorchScript archive, which has a program along with its weights".to_owned(),
+            what: "a TorchScript archive, which contains a program and its weights".to_owned(),
             advice: "in Python, `torch.save(torch.jit.load(path, map_location='cpu').state_dict(), \
                      'weights.pth')` gives a state dict",
         });
@@ -71,7 +71,7 @@ fn root<'a>(archive: &Archive<'a>) -> Result<&'a str, ErrorKind> {
     match (roots.next(), roots.next()) {
         (Some(root), None) => Ok(root),
         (Some(_), Some(_)) => Err(ErrorKind::Zip(
-            "it has two data.pkl, and so two state dicts; keep one".to_owned(),
+            "it has two data.pkl and therefore two state dicts; keep one".to_owned(),
         )),
         (None, _) => {
             let first = archive
@@ -79,7 +79,7 @@ fn root<'a>(archive: &Archive<'a>) -> Result<&'a str, ErrorKind> {
                 .min()
                 .map_or_else(|| "nothing".to_owned(), quote);
             Err(ErrorKind::OtherFormat {
-                what: format!("a zip archive without a data.pkl (it has {first})"),
+                what: format!("a zip archive without a data.pkl (it contains {first})"),
                 advice: "if it contains weights, unpack them first",
             })
         }
@@ -97,8 +97,8 @@ fn check_length(key: &str, storage: &Storage, position: &Range<usize>) -> Result
     ))
 }
 
-/// The minimum length of the complete file, if the beginning of a file cut short tells: its pickle has the lengths
-/// of the storages.
+/// The minimum length of the complete file, from the beginning of a truncated file: its pickle states the lengths of
+/// the storages. `None` if the pickle is not complete.
 fn least_length(file: &[u8]) -> Option<u64> {
     let name_length = u16::from_le_bytes(*file.get(26..)?.first_chunk()?);
     let extra_length = u16::from_le_bytes(*file.get(28..)?.first_chunk()?);

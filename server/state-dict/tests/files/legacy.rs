@@ -77,7 +77,7 @@ fn the_dialect_of_2017_is_recognised() {
     assert_eq!(dialect.protocol, 2);
     assert_eq!(
         weights.format().to_string(),
-        "pth (pre-1.6 stream, PyTorch 0.2-0.3 dialect, Python 2 strings, saved on a GPU)"
+        "pth (format before PyTorch 1.6, PyTorch 0.2-0.3 dialect, Python 2 strings, saved on a GPU)"
     );
 }
 

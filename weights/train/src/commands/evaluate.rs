@@ -1,4 +1,4 @@
-//! `ssd-train evaluate`: measures the accuracy of weights on a data set, and writes it as a table, JSON and SVG.
+//! `ssd-train evaluate`: measures the accuracy of weights on a data set. Writes a table, JSON and SVG.
 
 use std::path::{Path, PathBuf};
 
@@ -12,30 +12,29 @@ use super::{bar, check_writable, count, device, probability};
 
 /// Measure the accuracy of weights of any family
 ///
-/// DATA is a labelled data set in a format that `fit` reads: PASCAL VOC, COCO or YOLO.
+/// DATA is a labelled data set in PASCAL VOC, COCO or YOLO format, as for `fit`.
 #[derive(Args)]
 #[command(group = ArgGroup::new("pictures").required(true).args(["data", "background"]))]
 pub struct Evaluate {
     /// The weights: .safetensors or .pth
     #[arg(value_name = "WEIGHTS")]
     weights: PathBuf,
-    /// The labelled pictures: a folder, or the COCO JSON or data.yaml in it
+    /// The labelled pictures: a folder, or the COCO JSON file or data.yaml in it
     #[arg(value_name = "DATA")]
     data: Option<PathBuf>,
     /// Measure only on this part of the data set [default: all pictures]
     #[arg(long, requires = "data")]
     part: Option<PartName>,
-    /// Use the pictures in this folder, which show no object of the weights' classes: every detection is wrong
+    /// A folder of pictures without any object of the model's classes; every detection in them is a false positive
     #[arg(long, value_name = "FOLDER")]
     background: Option<PathBuf>,
     /// Use only the first COUNT pictures
     #[arg(long, value_name = "COUNT", value_parser = count)]
     limit: Option<usize>,
-    /// The minimum score of the detections that count for precision and recall, 0 to 1 [default: the threshold of the
-    /// weights]
+    /// The minimum score of detections for precision and recall, 0 to 1 [default: the threshold of the weights]
     #[arg(long, value_parser = probability)]
     threshold: Option<f64>,
-    /// The precision of the arithmetic: f32, bf16 or int8 [default: the one that the server would select]
+    /// The precision of the arithmetic: f32, bf16 or int8 [default: as the server would select]
     #[arg(long, value_parser = precision)]
     precision: Option<Precision>,
     /// The device to run on: auto, cpu or cuda:N
@@ -62,7 +61,7 @@ fn precision(text: &str) -> Result<Precision, String> {
 
 impl Evaluate {
     pub fn run(self) -> anyhow::Result<()> {
-        // Before the pictures are read, which takes long.
+        // Before reading the pictures, which takes long.
         for path in self.json.iter().chain(&self.plot) {
             check_writable(path)?;
         }
@@ -102,7 +101,8 @@ impl Evaluate {
         print!("{}", report::table(&accuracy));
         if let Some(path) = &self.json {
             let text = serde_json::to_string_pretty(&accuracy)? + "\n";
-            std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+            std::fs::write(path, text)
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
         if let Some(path) = &self.plot {
             report::plot_curves(&accuracy, path)?;
@@ -110,7 +110,7 @@ impl Evaluate {
         Ok(())
     }
 
-    /// The pictures to measure on. `classes` are those of the weights.
+    /// The pictures to measure on. `classes` are the classes of the weights.
     fn set(&self, classes: &[String]) -> anyhow::Result<Set> {
         if let Some(folder) = &self.background {
             return Set::background(folder, classes.to_vec());

@@ -25,7 +25,7 @@ use super::{bar, check_writable, count, device, learning_rate};
 
 /// The number of pictures in a batch.
 const BATCH_SIZE: usize = 8;
-/// The default number of epochs, if it gives a number of steps in [`DEFAULT_STEPS`].
+/// The default number of epochs, if the number of steps is then in [`DEFAULT_STEPS`].
 const DEFAULT_EPOCHS: usize = 12;
 const DEFAULT_STEPS: RangeInclusive<usize> = 240..=3000;
 /// The minimum number of epochs by default.
@@ -33,9 +33,9 @@ const MIN_EPOCHS: usize = 3;
 
 /// Train a detector on your own labelled pictures
 ///
-/// DATA is a folder with labels in PASCAL VOC (XML), COCO (JSON) or YOLO (text) format, as labelImg, CVAT, Label Studio
-/// and Roboflow export them, or the COCO JSON or data.yaml in it. A fifth of the pictures is held out for validation,
-/// unless the data set has its own parts.
+/// DATA is a folder, or the COCO JSON file or data.yaml in it. The labels are in PASCAL VOC (XML), COCO (JSON) or YOLO
+/// (text) format; labelImg, CVAT, Label Studio and Roboflow export these. A fifth of the pictures is held out for
+/// validation, unless the data set has its own parts.
 #[derive(Args)]
 pub struct Fit {
     /// The labelled pictures
@@ -56,11 +56,10 @@ pub struct Fit {
         default_value = "weights/ssd_mobilenet_v2_oidv4.safetensors"
     )]
     from: PathBuf,
-    /// Only read the labels, and report the problems in them
+    /// Only read the labels, and report their problems
     #[arg(long)]
     check: bool,
-    /// The number of epochs, that is, how often each picture is used [default: 12; more for few pictures, fewer for
-    /// very many]
+    /// The number of epochs: how often each picture is used [default: 12; more for few pictures, fewer for very many]
     #[arg(long, value_parser = count)]
     epochs: Option<usize>,
     /// The highest learning rate [default: 0.001; 0.0001 for weights of the SSD300 (VGG16) families]
@@ -101,7 +100,7 @@ impl Files {
         }
     }
 
-    /// Checks that the files can be written, and that none exists unless `force` allows to replace it.
+    /// Checks that the files can be written, and that none exists unless `force` is set.
     fn check(&self, force: bool) -> anyhow::Result<()> {
         let extension = self.weights.extension();
         ensure!(
@@ -141,7 +140,7 @@ impl Fit {
         };
         ensure!(
             !train.is_empty() && !held_out.is_empty(),
-            "the data set has only {}, too few to divide into training and validation; label more pictures",
+            "the data set has only {}, too few for training and validation; label more pictures",
             pictures(dataset.pictures.len())
         );
         let files = Files::new(output);
@@ -258,10 +257,10 @@ fn train_until_stopped(
             std::process::exit(130);
         }
     })
-    .context("wait for Ctrl-C")?;
+    .context("cannot wait for Ctrl-C")?;
     let bar = bar(steps, "{bar:30} step {pos}/{len}  {msg}  {eta} left");
     bar.set_position((run.history().len() * per_epoch) as u64);
-    // The steps before a resume took no time now.
+    // After a resume, the earlier steps must not count for the remaining time.
     bar.reset_eta();
     let (mut map, mut smooth_loss) = (String::new(), None);
     let (mut duration, mut waiting) = (Duration::ZERO, Duration::ZERO);
@@ -351,8 +350,8 @@ fn write(
     Ok(write_safetensors(output, tensors, &metadata)?)
 }
 
-/// Measures the file as the server would run it: weights in half precision, and the precision that the server selects
-/// on this machine.
+/// Measures the file as the server would run it: with weights in half precision, in the precision that the server
+/// selects on this machine.
 fn measure(weights: &Path, set: &Set, threshold: f64, which: &str) -> anyhow::Result<()> {
     let (detector, selection) = Detector::open(weights, &set.classes, Requested::default())?;
     let start = Instant::now();

@@ -22,7 +22,7 @@ struct Class {
     names: Vec<usize>,
 }
 
-/// Merges the names that differ only in case and surrounding spaces. The class has the spelling with the most boxes.
+/// Merges names that differ only in case and surrounding spaces. The class gets the spelling with the most boxes.
 pub(super) fn merge(raw: &Raw, uses: &[Uses]) -> Classes {
     let mut classes: Vec<Class> = groups(raw, uses)
         .into_iter()
@@ -47,8 +47,8 @@ pub(super) fn merge(raw: &Raw, uses: &[Uses]) -> Classes {
     }
 }
 
-/// The names of each class; the classes in the order of their first names. VOC lists no classes, so a VOC name without
-/// a usable box is left out.
+/// The names of each class. The classes are in the order of their first names. VOC has no list of classes, so a VOC
+/// name without a usable box is left out.
 fn groups(raw: &Raw, uses: &[Uses]) -> Vec<Vec<usize>> {
     let mut group_of: HashMap<String, usize> = HashMap::new();
     let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -67,7 +67,7 @@ fn groups(raw: &Raw, uses: &[Uses]) -> Vec<Vec<usize>> {
     groups
 }
 
-/// The spelling with the most boxes; the first of equals.
+/// The spelling with the most boxes; if several have as many, the first.
 fn spelling(raw: &Raw, uses: &[Uses], names: &[usize]) -> String {
     let mut spellings: Vec<(&str, usize)> = Vec::new();
     for &name in names {
@@ -121,7 +121,7 @@ fn problems(raw: &Raw, uses: &[Uses], classes: &[Class]) -> Vec<Problem> {
     if !without.is_empty() {
         let more = if without.len() > NAMED { ", …" } else { "" };
         let what = format!(
-            "{} no box and cannot be learnt: {}{more}",
+            "{} no boxes and cannot be learnt: {}{more}",
             count(without.len(), "class has", "classes have"),
             without[..without.len().min(NAMED)].join(", ")
         );

@@ -1,5 +1,5 @@
-//! Reads COCO's format: one JSON file for all pictures, or one each for training, validation and test. Written by CVAT,
-//! Label Studio, Roboflow, and COCO itself.
+//! Reads COCO's format: one JSON file for all pictures, or one each for training, validation and test. CVAT, Label
+//! Studio, Roboflow and COCO itself write this format.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -85,12 +85,12 @@ impl Crowd {
     }
 }
 
-/// The COCO files below the folder, at most one for each part. If COCO's own `instances_` files are among them, only
-/// these: the others describe no boxes.
+/// The COCO files below the folder, at most one for each part. If there are COCO's own `instances_` files, only these:
+/// the others describe no boxes.
 pub(super) fn files(folder: &Folder) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for file in folder.with_extension("json") {
-        // A file that is too long to search is taken for COCO's, and refused when it is read.
+        // A file that is too long to search counts as COCO's, and is refused when it is read.
         let is_long = std::fs::metadata(file).is_ok_and(|kind| kind.len() > MAX_TEXT_BYTES);
         let is_coco =
             |text: String| text.contains("\"annotations\"") && text.contains("\"images\"");
@@ -116,7 +116,7 @@ pub(super) fn files(folder: &Folder) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The part of a file by its name, `instances_train2017.json`, or by its folder's, `train/_annotations.coco.json`.
+/// The part of a file, by its name (`instances_train2017.json`) or its folder's name (`train/_annotations.coco.json`).
 fn part(folder: &Folder, file: &Path) -> Option<Part> {
     stem(file)
         .split(|letter: char| !letter.is_alphanumeric())
@@ -145,7 +145,7 @@ pub(super) fn read(folder: &Folder, files: &[PathBuf]) -> anyhow::Result<Raw> {
     let is_alone = by_part.len() == 1;
     for (part, file) in by_part {
         let first = raw.pictures.len();
-        // The only file may be named after one part, and yet list pictures of all. Their folders decide first.
+        // A single file may be named after one part but list pictures of all parts. The pictures' folders decide first.
         read_one(folder, file, part.filter(|_| !is_alone), &mut raw)?;
         for picture in &mut raw.pictures[first..] {
             picture.part = picture.part.or(part);
@@ -158,8 +158,8 @@ pub(super) fn read(folder: &Folder, files: &[PathBuf]) -> anyhow::Result<Raw> {
 fn read_one(folder: &Folder, file: &Path, part: Option<Part>, raw: &mut Raw) -> anyhow::Result<()> {
     let mut instances: Instances = serde_json::from_str(&text(file)?).with_context(|| {
         format!(
-            "{} is not a COCO JSON file, which has images, annotations and categories; export the labels again, as \
-             COCO with bounding boxes",
+            "{} is not a COCO JSON file with images, annotations and categories; export the labels again, as COCO \
+             with bounding boxes",
             file.display()
         )
     })?;
@@ -169,8 +169,8 @@ fn read_one(folder: &Folder, file: &Path, part: Option<Part>, raw: &mut Raw) -> 
     for (picture, (objects, unreadable)) in instances.images.iter().zip(by_picture) {
         let Some(path) = find(folder, file, &picture.file_name, part) else {
             let what = format!(
-                "the picture {} is neither beside this file nor in `images`, and {} does not have exactly one picture \
-                 of this name: skipped",
+                "the picture {} was not found beside this file or in `images`, and {} contains none or several \
+                 pictures of this name: skipped",
                 quote(&picture.file_name),
                 folder.root.display()
             );
@@ -253,15 +253,15 @@ fn object(annotation: &Annotation, names: &HashMap<Id, usize>) -> Result<RawObje
     })
 }
 
-/// The index of each category's name in [`Raw::names`], to which new names are added. A category without boxes that
-/// only groups others is left out: Roboflow writes one.
+/// The index of each category's name in [`Raw::names`]. Adds new names to it. Leaves out a category without boxes that
+/// only groups others, as Roboflow writes it.
 fn names(file: &Path, instances: &Instances, raw: &mut Raw) -> anyhow::Result<HashMap<Id, usize>> {
     let used: HashSet<&Id> = instances
         .annotations
         .iter()
         .map(|annotation| &annotation.category_id)
         .collect();
-    // Equal names of several files are one name. A name that one file lists twice is two names, and a problem.
+    // Equal names in several files are one name. A name that one file lists twice counts as two names, and is reported.
     let known: HashMap<String, usize> = raw.names.iter().cloned().zip(0..).collect();
     let mut names = HashMap::new();
     for category in &instances.categories {
@@ -286,8 +286,8 @@ fn names(file: &Path, instances: &Instances, raw: &mut Raw) -> anyhow::Result<Ha
     Ok(names)
 }
 
-/// The picture with the name that the JSON file states: below the file's folder or `images` beside it, or else the
-/// nearest picture of that name.
+/// The picture with the name that the JSON file states: in the file's folder, in `images` beside it, in the root
+/// folder or its `images`; else the nearest picture with this name.
 fn find(folder: &Folder, file: &Path, stated: &str, part: Option<Part>) -> Option<PathBuf> {
     let name = stated.replace('\\', "/");
     let is_normal = |component: Component<'_>| matches!(component, Component::Normal(_));

@@ -1,5 +1,5 @@
-//! Reads `data.yaml`, which describes a YOLO data set: the names of its classes, and where its pictures are. Written by
-//! Ultralytics and Roboflow.
+//! Reads `data.yaml`, which describes a YOLO data set: the names of its classes, and the paths of its pictures.
+//! Ultralytics and Roboflow write this format.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use super::{Part, Problem, count, printable};
 
 /// The accepted values of the keys that are read, for error messages.
 const ACCEPTED: &str = "write names as a list, `[cat, dog]`, or as a map of class numbers to names, \
-                        `{0: cat, 1: dog}`, and train, val and test as a folder, a list file, or a list of these";
+                        `{0: cat, 1: dog}`; write train, val and test each as a folder, a list file, or a list of these";
 
 /// The content of a file that describes a YOLO data set.
 #[derive(Default)]
@@ -24,13 +24,13 @@ pub(super) struct Description {
     pub names: Vec<(u64, String)>,
     /// The pictures of each part, in the order of the parts.
     pub parts: Vec<PartPaths>,
-    /// The folder to which the paths are relative.
+    /// The folder that the paths are relative to.
     pub base: Option<String>,
     /// Whether key points follow the box in a label.
     pub has_points: bool,
 }
 
-/// Where the pictures of a part are.
+/// The paths of the pictures of a part.
 pub(super) struct PartPaths {
     pub part: Part,
     pub line: usize,
@@ -60,8 +60,8 @@ impl<'de> Deserialize<'de> for Names {
     }
 }
 
-/// Asks the parser for strings, which gives them as written. An untagged enum would read the name `1` as a number and
-/// `yes` as true.
+/// Requests strings from the parser, so that names stay as written. An untagged enum would read the name `1` as a number
+/// and `yes` as true.
 struct NamesVisitor;
 
 impl<'de> Visitor<'de> for NamesVisitor {
@@ -134,7 +134,7 @@ pub(super) fn read(
     let names = document.names.map_or_else(Vec::new, |names| names.0);
     ensure!(
         !names.is_empty(),
-        "{shown} names no classes; add `names: [cat, dog]`, in the order of their numbers"
+        "{shown} names no classes; add `names: [cat, dog]`, in the order of the class numbers"
     );
     if let Some(stated) = document.nc
         && stated.value != names.len()
@@ -168,8 +168,8 @@ pub(super) fn read(
     })
 }
 
-/// Parses a file, which may be hostile: by default, the parser refuses more than 64 levels and more than 250,000
-/// values. An alias counts as all the values that it stands for.
+/// Parses an untrusted file. By default, the parser refuses more than 64 levels and more than 250,000 values. An alias
+/// counts as all the values that it stands for.
 fn parse(content: &str) -> Result<Document, Error> {
     let options = serde_saphyr::options! {
         null_as_string: true,

@@ -1,4 +1,4 @@
-//! Every file below a folder, in a stable order, and the part of a data set that a folder's name stands for.
+//! Every file below a folder, in a stable order, and the part of a data set that a folder's name denotes.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -20,7 +20,7 @@ const MAX_FILES: usize = 2_000_000;
 /// A folder and every file below it.
 pub(super) struct Folder {
     pub root: PathBuf,
-    /// In the order of their paths. Hidden files are left out: macOS leaves `._NAME.xml` beside a file it copies.
+    /// In the order of their paths, without hidden files: macOS writes `._NAME.xml` beside a file that it copies.
     pub files: Vec<PathBuf>,
     /// Indexes of pictures by name, in lower case, both with and without the extension.
     by_name: HashMap<String, Vec<usize>>,
@@ -62,8 +62,8 @@ impl Folder {
         self.files.iter().filter(|file| is_picture(file))
     }
 
-    /// The pictures of a name, given with or without the extension, that are nearest to a label file. Several if they
-    /// are equally near.
+    /// The pictures with this name that are nearest to a label file; several if they are equally near. The name may
+    /// have the extension or not.
     pub(super) fn nearest(&self, name: &str, label: &Path) -> Vec<&PathBuf> {
         let (mut highest, mut nearest) = (0, Vec::new());
         for &index in self.by_name.get(&name.to_lowercase()).into_iter().flatten() {
@@ -80,7 +80,7 @@ impl Folder {
         nearest
     }
 
-    /// The part that a folder between the root and a file stands for; the innermost such folder decides.
+    /// The part that a folder between the root and a file denotes. The innermost such folder decides.
     pub(super) fn part(&self, file: &Path) -> Option<Part> {
         let below = file.strip_prefix(&self.root).ok()?;
         let mut folders = below.parent()?.components().rev();
@@ -88,8 +88,8 @@ impl Folder {
     }
 }
 
-/// How near two files are: the number of folders that their paths have in common, counted from the root down and from
-/// the files up.
+/// How near two files are: the number of folders that their paths share, counted from the root down and from the files
+/// up.
 fn shared_folders(a: &Path, b: &Path) -> usize {
     let folders = |file: &Path| -> Vec<String> {
         let parent = file.parent().unwrap_or(Path::new(""));
@@ -106,7 +106,7 @@ fn shared_folders(a: &Path, b: &Path) -> usize {
     down + upwards.take_while(is_same).count()
 }
 
-/// The part that a folder or list of this name stands for: `train`, `val2017`, `obj_valid_data`.
+/// The part that a folder or list with this name denotes: `train`, `val2017`, `obj_valid_data`.
 pub(super) fn part_named(name: &str) -> Option<Part> {
     let lower = name.to_lowercase();
     let darknet = lower
@@ -154,7 +154,7 @@ fn walk(
     for entry in std::fs::read_dir(folder).with_context(context)? {
         entries.push(entry.with_context(context)?);
     }
-    // The order decides which of two links to one folder is followed. It must be the same on every machine.
+    // If two links lead to one folder, the order decides which is followed. It must be the same on every machine.
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();

@@ -7,11 +7,11 @@
 //! yolo       YOLO: a text file for each picture
 //! data_yaml  the file that describes a YOLO data set
 //! raw        turns what a format's reader returns into a checked data set
-//! upright    turns boxes of the stored picture into boxes of the upright one
+//! upright    turns boxes of the stored picture into boxes of the upright picture
 //! classes    merges names that differ only in spelling into one class
 //! picture    a picture's file: bytes, header, pixels
 //! split      the pictures for training, for validation and for testing
-//! summary    a data set in numbers
+//! summary    formats a data set in numbers
 //! ```
 //!
 //! A fault in a data set is reported as a [`Problem`]. The faulty box or picture is not used.
@@ -49,8 +49,8 @@ const MAX_TEXT_BYTES: u64 = 64 << 20;
 /// The maximum length of a class name, in characters.
 const MAX_NAME_LENGTH: usize = 100;
 
-/// The maximum number of objects in a picture. It bounds the memory of a data set, problems included, by the number of
-/// its pictures.
+/// The maximum number of objects in a picture. With it, the number of pictures limits the memory of a data set and its
+/// problems.
 const MAX_OBJECTS: usize = 10_000;
 
 /// What [`open`] accepts, for error messages.
@@ -106,8 +106,8 @@ pub struct Labelled {
     pub path: PathBuf,
     /// The objects in the picture. A picture without objects is background.
     pub objects: Vec<Object>,
-    /// The part of the data set that the picture belongs to, by the lists or the folder names of the data set. `None`
-    /// for a picture that these assign to no part.
+    /// The part of the data set to which the data set's lists or folder names assign the picture. `None` if they assign
+    /// it to no part.
     pub part: Option<Part>,
     /// Width of the upright picture, in pixels.
     pub width: u32,
@@ -123,7 +123,7 @@ pub struct Object {
     /// The ground-truth box in fractions of the upright picture's sides, 0 to 1.
     pub corners: Corners,
     /// Whether the labels mark the object as hard to recognise (VOC's `difficult`) or as a crowd (COCO's `iscrowd`).
-    /// Training and evaluation ignore such an object: a detector may find it or not.
+    /// Training and evaluation ignore such an object, whether a detector finds it or not.
     pub difficult: bool,
 }
 
@@ -143,7 +143,7 @@ pub enum Part {
 pub struct Problem {
     /// The file with the fault.
     pub file: PathBuf,
-    /// The line, from 1, where it is known.
+    /// The line, from 1, if it is known.
     pub line: Option<usize>,
     /// What is wrong, and what was done about it.
     pub what: String,
@@ -202,7 +202,7 @@ pub fn pictures_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(Folder::open(folder)?.pictures().cloned().collect())
 }
 
-/// The folder with the pictures of a COCO JSON file. In COCO's own layout the file is in `annotations`, and the folders
+/// The folder with the pictures of a COCO JSON file. In COCO's own layout, the file is in `annotations`, and the folders
 /// of pictures are beside `annotations`.
 fn coco_root(json: &Path) -> &Path {
     let own = parent(json);
@@ -264,7 +264,7 @@ fn read(file: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The text of a label file, without the byte order mark that some editors put first.
+/// The text of a label file, without a byte order mark, which some editors write.
 fn text(file: &Path) -> anyhow::Result<String> {
     let shown = file.display();
     let mut bytes =
@@ -323,7 +323,7 @@ fn quote(text: &str) -> String {
     format!("`{}{more}`", printable(&start))
 }
 
-/// A number, followed by the words for one or for several: `1 picture has`, `2 pictures have`.
+/// A number and a text, `one` for 1 and else `many`: `1 picture has`, `2 pictures have`.
 #[must_use]
 pub fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })

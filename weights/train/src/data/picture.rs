@@ -15,7 +15,7 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 /// The maximum size of a picture, in pixels.
 const MAX_PIXELS: u64 = 200_000_000;
 
-/// Decodes a picture's file, and turns the pixels upright as its EXIF orientation says.
+/// Decodes a picture's file, and turns the pixels upright according to the EXIF orientation.
 ///
 /// # Errors
 /// If the file is missing, damaged, cut short, larger than 256 MB, or has more than 200 million pixels.
@@ -32,7 +32,7 @@ pub fn pixels(path: &Path) -> anyhow::Result<RgbImage> {
     })
 }
 
-/// The size and orientation of a picture, as its header states them.
+/// The size and orientation of a picture, from its header.
 pub(super) struct Geometry {
     /// Width and height as stored, before the picture is turned upright.
     pub stored: (u32, u32),
@@ -59,7 +59,7 @@ pub(super) fn bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// Reads the header of a picture, and checks that the end of the file is present. Decodes no pixels.
 pub(super) fn geometry(bytes: &[u8]) -> anyhow::Result<Geometry> {
-    // `Header::read` catches panics of the decoders. It refuses every file that the decoder below could panic on.
+    // `Header::read` catches panics of the decoders, and refuses every file on which the decoder below could panic.
     Header::read(bytes, MAX_PIXELS)?;
     let format = image::guess_format(bytes)?;
     if is_cut_short(format, bytes) {
@@ -79,7 +79,7 @@ pub(super) fn fingerprint(bytes: &[u8]) -> (usize, u64) {
     (bytes.len(), hasher.finish())
 }
 
-/// Whether the end of the file is missing. Only JPEG, PNG and WebP show this without being decoded.
+/// Whether the end of the file is missing. Only for JPEG, PNG and WebP is this visible without decoding.
 fn is_cut_short(format: ImageFormat, bytes: &[u8]) -> bool {
     match format {
         ImageFormat::Jpeg => !has_jpeg_end(bytes),
@@ -94,8 +94,8 @@ fn is_cut_short(format: ImageFormat, bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether a JPEG file has a scan, and the end marker after it (ISO/IEC 10918-1, B.1.1). The segments before the scan
-/// are skipped: a thumbnail in one of them has an end marker of its own.
+/// Whether a JPEG file has a scan, and the end marker after it (ISO/IEC 10918-1, B.1.1). Skips the segments before the
+/// scan: a thumbnail in one of them has its own end marker.
 fn has_jpeg_end(bytes: &[u8]) -> bool {
     const SCAN: u8 = 0xda;
     let mut at = 2;

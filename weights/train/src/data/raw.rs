@@ -18,7 +18,7 @@ pub(super) struct Raw {
     pub format: Format,
     /// The file that lists the classes, or the folder.
     pub source: PathBuf,
-    /// Class names as they are spelled. Several spellings may name one class.
+    /// Class names as written. A class may have several spellings.
     pub names: Vec<String>,
     pub pictures: Vec<RawPicture>,
     pub problems: Vec<Problem>,
@@ -71,7 +71,7 @@ pub(super) fn finish(mut raw: Raw) -> anyhow::Result<Dataset> {
         ensure!(
             is_name(name),
             "{}: a class is named {}, which is empty, longer than {MAX_NAME_LENGTH} characters, or contains control \
-             characters; give it a plain name in the labels",
+             characters; give the class a plain name in the labels",
             raw.source.display(),
             quote(name)
         );
@@ -109,12 +109,12 @@ pub(super) fn finish(mut raw: Raw) -> anyhow::Result<Dataset> {
     let left_out = split::in_no_part(&dataset);
     if left_out > 0 {
         let what = format!(
-            "{} in no part of the data set, by its lists and folder names: left out",
+            "{} left out: not assigned to training, validation or test by a list or folder name",
             count(left_out, "picture is", "pictures are")
         );
         dataset.problems.push(Problem::new(&raw.source, None, what));
     }
-    // Problems of the whole data set come first, then those of each file in turn.
+    // Problems of the whole data set come first, then the problems of each file.
     let mut of_files = raw.problems;
     of_files.append(&mut checked.problems);
     of_files.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
@@ -175,7 +175,7 @@ impl Checked {
         let (objects, mut problems) = objects(picture, &geometry, turn);
         let labelled = labelled(picture, &geometry, objects);
         let fingerprint = picture::fingerprint(&bytes);
-        // The faults in the labels of a copy are not reported.
+        // Faults in the labels of a copy are not reported.
         if let Some(what) = self.copy(&labelled, fingerprint, &bytes) {
             return self.problem(&picture.path, what);
         }

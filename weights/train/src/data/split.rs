@@ -8,13 +8,13 @@ const ONE_IN: usize = 5;
 /// A class with fewer boxes need not have pictures on both sides.
 const MIN_BOXES: usize = 5;
 
-/// The indexes of the training pictures, and those of the pictures that are held out for validation.
+/// The indexes of the training pictures, and of the pictures that are held out for validation.
 ///
 /// - A data set with training and validation parts is divided by these parts. Test pictures and pictures in no part are
 ///   on neither side.
-/// - In a data set with training and test parts only, the test pictures are held out.
+/// - In a data set with only training and test parts, the test pictures are held out.
 /// - In any other data set, a fifth of the pictures is held out. Test pictures are on neither side, unless the data set
-///   has no others.
+///   has only test pictures.
 ///
 /// The fifth depends only on the seed and the file names, not on the order or the folders of the files. Every class
 /// with five boxes or more has pictures on both sides, unless one picture has all of its boxes. Every class keeps a
@@ -49,7 +49,7 @@ pub fn test_pictures(dataset: &Dataset) -> Vec<usize> {
     }
 }
 
-/// The number of pictures that are left out because the data set has its own parts, and they are in none of them.
+/// The number of pictures that are left out because the data set has its own parts, but they are in none of these.
 pub(super) fn in_no_part(dataset: &Dataset) -> usize {
     match own_held_out(dataset) {
         Some(_) => indexes(dataset, |part| part.is_none()).len(),
@@ -79,7 +79,7 @@ fn hold_out(dataset: &Dataset, of: Vec<usize>, seed: u64) -> (Vec<usize>, Vec<us
     let mut order = of.clone();
     order.sort_by_cached_key(|&index| (rank(seed, &pictures[index]), index));
     let mut division = Division::new(dataset, &of);
-    // The rarest class first: it has the fewest pictures to choose from.
+    // The rarest class comes first, since it has the fewest pictures to choose from.
     let mut rarest: Vec<usize> = (0..division.boxes.len()).collect();
     rarest.sort_by_key(|&class| division.boxes[class]);
     for class in rarest {
@@ -109,9 +109,9 @@ struct Division {
     count: usize,
     /// For each class, its boxes.
     boxes: Vec<usize>,
-    /// For each class, the training pictures with an object of it.
+    /// For each class, the number of training pictures with an object of the class.
     training: Vec<usize>,
-    /// For each class, the held-out pictures with an object of it.
+    /// For each class, the number of held-out pictures with an object of the class.
     held_out: Vec<usize>,
 }
 
@@ -137,7 +137,7 @@ impl Division {
         division
     }
 
-    /// Holds a picture out, unless it is the last training picture of a class. Returns whether it did.
+    /// Holds out a picture, unless it is the last training picture of a class. Returns whether it did.
     fn hold_out(&mut self, index: usize, picture: &Labelled) -> bool {
         let classes = classes_of(picture);
         if self.is_held_out[index] || classes.iter().any(|&class| self.training[class] < 2) {
@@ -161,8 +161,8 @@ fn classes_of(picture: &Labelled) -> Vec<usize> {
     classes
 }
 
-/// The key that orders the pictures for a seed: FNV-1a of the seed and the file name, mixed as by `SplitMix64`. The
-/// standard library's hash may change with its version.
+/// The key that orders the pictures for a seed: FNV-1a of the seed and the file name, mixed like in `SplitMix64`. The
+/// standard library's hash may change between versions.
 fn rank(seed: u64, picture: &Labelled) -> u64 {
     let name = picture.path.file_name().unwrap_or_default();
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;

@@ -1,4 +1,4 @@
-//! Prints a data set in numbers.
+//! Formats a data set in numbers.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
-//! Turns boxes of the stored picture into boxes of the upright one.
+//! Turns boxes of the stored picture into boxes of the upright picture.
 //!
 //! A camera stores the rows of its sensor, and the EXIF orientation says how to turn them upright. Some annotation
-//! tools obey it, others do not. The picture size that the labels state shows which.
+//! tools apply it, others do not. The picture size in the labels shows which convention was used.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::picture::Geometry;
 use super::raw::{Frame, RawPicture};
 use super::{Object, Problem};
 
-/// How many pixels a box may reach beyond its picture without a report: tools round, and count from 0 or from 1.
+/// How many pixels a box may extend beyond its picture without a report: tools round, and count from 0 or from 1.
 const ROUNDING: f64 = 2.0;
 
 /// How the boxes of a picture become boxes of the upright picture.
@@ -29,13 +29,13 @@ pub(super) enum Turn {
 }
 
 impl Turn {
-    /// Compares the size that the labels state with the picture's. The error says why the picture is skipped.
+    /// Compares the size in the labels with the picture's size. The error says why the picture is skipped.
     pub(super) fn of(picture: &RawPicture, geometry: &Geometry) -> Result<Self, String> {
         let is_upright = geometry.orientation == Orientation::NoTransforms;
         let stated = match picture.frame {
             _ if picture.objects.is_empty() => return Ok(Self::Not),
             Frame::Fractions if is_upright => return Ok(Self::Not),
-            // Ultralytics and OpenCV obey the orientation.
+            // Ultralytics and OpenCV apply the orientation.
             Frame::Fractions => return Ok(Self::Assumed),
             Frame::Pixels(stated) => stated,
         };
@@ -75,18 +75,17 @@ impl Turn {
         }
     }
 
-    /// What to report of a picture whose file is not upright.
+    /// What to report about a picture whose file is not upright.
     pub(super) fn note(self, path: &Path, geometry: &Geometry) -> Option<String> {
         let ((w, h), (upright_w, upright_h)) = (geometry.stored, geometry.upright());
         let shown = path.display();
         match self {
             Self::Not => None,
             Self::With(_) => Some(format!(
-                "the boxes refer to {shown} as stored, {w} x {h}: they are turned by its EXIF orientation"
+                "the boxes refer to the stored picture {shown}, {w} x {h}: turned by its EXIF orientation"
             )),
             Self::Already => Some(format!(
-                "the boxes refer to {shown} as its EXIF orientation turns it, {upright_w} x {upright_h}: they are used \
-                 unchanged"
+                "the boxes refer to the upright picture {shown}, {upright_w} x {upright_h}: used unchanged"
             )),
             Self::Assumed => Some(format!(
                 "{shown} has an EXIF orientation: the boxes are assumed to refer to the upright picture"
@@ -118,7 +117,7 @@ pub(super) fn objects(
             Ok((corners, beyond)) => {
                 if beyond > ROUNDING {
                     let what =
-                        format!("the box reaches {beyond:.0} pixels beyond the picture: clipped");
+                        format!("the box extends {beyond:.0} pixels beyond the picture: clipped");
                     problems.push(Problem::new(&picture.source, object.line, what));
                 }
                 objects.push(Object {
@@ -136,7 +135,7 @@ pub(super) fn objects(
     (objects, problems)
 }
 
-/// The box of an object, clipped to the picture and turned upright, and how many pixels it reached beyond the picture.
+/// The box of an object, clipped to the picture and turned upright, and how many pixels it extended beyond the picture.
 /// The error says why the box is unusable.
 fn fit(
     sides: [f64; 4],

@@ -1,10 +1,10 @@
 //! Reads PASCAL VOC's format: an XML file for each picture, with the picture's name, beside it or in `Annotations`; and
-//! lists of pictures in `ImageSets/Main`. Written by labelImg, CVAT, Label Studio and Roboflow.
+//! lists of pictures in `ImageSets/Main`. labelImg, CVAT, Label Studio and Roboflow write this format.
 //!
 //! Tools disagree about pixels. The VOC devkit counts them from 1, and a box includes its last pixel: `xmin` and `ymin`
 //! are 1 more than the distance from the picture's edge. Annotation tools write the distance. Coordinates are therefore
-//! used as written, except in files whose `<database>` names the devkit, `The VOC2007 Database`: there 1 is subtracted
-//! from `xmin` and `ymin`.
+//! used as written. Only if `<database>` names the devkit (`The VOC2007 Database`), 1 is subtracted from `xmin` and
+//! `ymin`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
@@ -39,7 +39,7 @@ struct Source {
     database: Option<String>,
 }
 
-/// Numbers are parsed later, so that a faulty number loses its box, not the whole file.
+/// Numbers are parsed later, so that a faulty number only loses its box, not the whole file.
 #[derive(Deserialize)]
 struct Size {
     width: Option<String>,
@@ -170,7 +170,7 @@ fn objects(
     names: &mut HashMap<String, usize>,
     problems: &mut Vec<Problem>,
 ) -> anyhow::Result<Vec<RawObject>> {
-    // With several objects on a line, or one in a comment, the lines are unknown.
+    // If a line has several objects, or a comment has one, the lines are unknown.
     let are_known = lines.len() == annotation.objects.len();
     let mut objects = Vec::new();
     for (index, object) in annotation.objects.iter().enumerate() {
@@ -193,7 +193,7 @@ fn objects(
         anyhow::ensure!(
             is_name(name),
             "{}: an object is named {}, which is longer than {MAX_NAME_LENGTH} characters or contains control \
-             characters; give it a plain name",
+             characters; give the object a plain name",
             file.display(),
             quote(name)
         );
@@ -209,15 +209,15 @@ fn objects(
     Ok(objects)
 }
 
-/// The picture of an annotation: the one with the name of the annotation file, or else the one with the name that the
-/// annotation states.
+/// The picture of an annotation: the picture with the name of the annotation file, else the picture that the annotation
+/// names.
 fn find(
     folder: &Folder,
     file: &Path,
     stated: &str,
     problems: &mut Vec<Problem>,
 ) -> Option<PathBuf> {
-    // Tools write paths of the machine that they ran on, including Windows paths.
+    // Tools write paths of their machine, including Windows paths.
     let filename = stated.rsplit(['/', '\\']).next().unwrap_or_default();
     let own = stem(file);
     let of_own = folder.nearest(&own, file);
@@ -251,7 +251,7 @@ fn find(
         quote(&own)
     );
     if !filename.is_empty() {
-        what += &format!(", and not exactly one picture {}", quote(filename));
+        what += &format!(", and none or several pictures named {}", quote(filename));
     }
     problems.push(Problem::new(file, None, what + ": skipped"));
     None
@@ -273,7 +273,7 @@ fn report_unlabelled(folder: &Folder, raw: &mut Raw) {
     }
 }
 
-/// The part of each annotation, by its name, as the lists in `ImageSets/Main` say: `trainval` and `test` if both exist,
+/// The part of each annotation, by its name, from the lists in `ImageSets/Main`: `trainval` and `test` if both exist,
 /// else `train` (or `trainval`), `val` and `test`. `None` without such lists.
 fn lists(
     folder: &Folder,
@@ -329,8 +329,8 @@ fn lists(
     Ok(Some(listed))
 }
 
-/// The annotation that a line of a list names. The line is the name, or the name and whether the picture shows a class.
-/// Some tools also write the picture's extension or folder.
+/// The annotation that a line of a list names. The line is the name; a mark may follow that says whether the picture
+/// shows a class. Some tools also write the picture's extension or folder.
 fn name_in(line: &str, stems: &HashSet<String>) -> Option<String> {
     let whole = line.trim();
     let first = whole.split_whitespace().next()?;

@@ -1,6 +1,6 @@
 //! Reads YOLO's format: a text file for each picture, beside it, or in `labels` if the picture is in `images`; and the
-//! names of the classes in `data.yaml`, `classes.txt` or `obj.names`. Written by Ultralytics, labelImg, CVAT, Label
-//! Studio and Roboflow.
+//! names of the classes in `data.yaml`, `classes.txt` or `obj.names`. Ultralytics, labelImg, CVAT, Label Studio and
+//! Roboflow write this format.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -13,7 +13,7 @@ use super::folder::{Folder, has_extension, stem};
 use super::raw::{Frame, Raw, RawObject, RawPicture};
 use super::{Format, Part, Problem, count, not_too_many, parent, quote, text};
 
-/// Lists of class names, in the order in which they are looked for.
+/// Lists of class names, in order of precedence.
 const LISTS: [&str; 3] = ["obj.names", "classes.txt", "_darknet.labels"];
 
 /// Whether a file of this name lists class names.
@@ -39,7 +39,7 @@ pub(super) fn names_file(folder: &Folder) -> anyhow::Result<Option<PathBuf>> {
         ),
         ([], []) => {}
     }
-    // A list of names alone does not make a YOLO data set: tools write one for other formats too.
+    // A list of names alone is not a YOLO data set: tools write one for other formats too.
     if !folder.pictures().any(|picture| label_of(picture).is_some()) {
         return Ok(None);
     }
@@ -59,7 +59,7 @@ pub(super) fn names_file(folder: &Folder) -> anyhow::Result<Option<PathBuf>> {
         }
         return Ok(Some(first.clone()));
     }
-    // A text file beside a picture may be anything. One in `labels` is a label file.
+    // A text file beside a picture may be anything. A text file in `labels` is a label file.
     let in_labels = |label: &PathBuf| parent(label).file_name().is_some_and(|n| n == "labels");
     let mut labels = folder.pictures().filter_map(|picture| label_of(picture));
     if let Some(label) = labels.find(in_labels) {
@@ -73,8 +73,8 @@ pub(super) fn names_file(folder: &Folder) -> anyhow::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// The label file of a picture. It is where Ultralytics looks for it, in `labels` instead of the last `images` of the
-/// path, or beside the picture.
+/// The label file of a picture: in `labels` instead of the last `images` of the path, as in Ultralytics, or beside the
+/// picture.
 fn label_of(picture: &Path) -> Option<PathBuf> {
     let beside = picture.with_extension("txt");
     let mut parts: Vec<&OsStr> = beside.iter().collect();
@@ -121,7 +121,7 @@ pub(super) fn read(folder: &Folder, names: &Path) -> anyhow::Result<Raw> {
     Ok(raw)
 }
 
-/// The description in `data.yaml`, or that of a list of class names.
+/// The description in `data.yaml`, or a description from a list of class names.
 fn describe(names: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Description> {
     let content = text(names)?;
     if has_extension(names, &["yaml", "yml"]) {
@@ -150,7 +150,7 @@ fn report_strays(folder: &Folder, used: &BTreeSet<PathBuf>, problems: &mut Vec<P
         matches!(&*stem, "classes" | "train" | "val" | "valid" | "test")
             || stem.starts_with("readme")
     };
-    // The label file of a picture that is in no list is not read, but has a picture.
+    // If a picture is in no list, its label file is not read, but is no stray.
     let has_picture = |file: &Path| {
         let mut pictures = folder.nearest(&stem(file), file).into_iter();
         pictures.any(|picture| label_of(picture).as_deref() == Some(file))
@@ -214,7 +214,7 @@ fn pictures(
     Ok(all)
 }
 
-/// A path without `.`, and without `..` after a folder's name.
+/// Removes `.` from a path, and `..` together with the folder before it.
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {
@@ -242,7 +242,7 @@ fn resolve(names: &Path, base: Option<&str>, stated: &str) -> Option<PathBuf> {
     candidates.into_iter().flatten().find(|path| path.exists())
 }
 
-/// The pictures that a list names. Its paths are relative to the list's folder, or to the folder above.
+/// The pictures that a list names. The paths are relative to the list's folder, or to the folder above.
 fn list(file: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Vec<PathBuf>> {
     let own = parent(file);
     let mut pictures = Vec::new();
@@ -330,9 +330,9 @@ impl Labels {
             if line.is_empty() {
                 continue;
             }
-            // Ultralytics too takes equal lines for one object.
+            // Equal lines are one object, as in Ultralytics.
             if !seen.insert(line) {
-                let what = "the line repeats an earlier one: skipped";
+                let what = "the line repeats an earlier line: skipped";
                 problems.push(Problem::new(file, number, what));
                 continue;
             }

@@ -96,7 +96,7 @@ impl Set {
         self.ground_truths.retain(|truth| truth.picture < pictures);
     }
 
-    /// Merges classes whose names mean the same, such as `tv` and `TVmonitor`, into the first of them.
+    /// Merges classes with equivalent names, such as `tv` and `TVmonitor`, into the first of them.
     #[must_use]
     pub fn merged(mut self) -> Self {
         let mut classes: Vec<String> = Vec::new();
@@ -118,7 +118,7 @@ impl Set {
     }
 }
 
-/// Whether two names mean the same class: they differ in case only, or are VOC's and COCO's names of it.
+/// Whether two names mean the same class: they differ only in case, or are its names in VOC and COCO.
 fn is_same_class(a: &str, b: &str) -> bool {
     let coco = |name: &str| {
         let voc = VOC_TO_COCO
@@ -140,7 +140,7 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// Prepares a network in single precision. Its classes without the background are the set's, in order.
+    /// Prepares a network in single precision. Its classes without the background must be the set's, in order.
     ///
     /// # Errors
     /// If libtorch fails or does not find the device.
@@ -155,8 +155,7 @@ impl Detector {
         Ok(Self::new(inference, family, class_map))
     }
 
-    /// Loads weights of any family, for a set with these class names. Also returns the precision and the device that
-    /// were selected.
+    /// Loads weights of any family, for a set with these class names. Also returns the selected precision and device.
     ///
     /// # Errors
     /// If the weights cannot be loaded or run, or have none of the classes.
@@ -174,7 +173,7 @@ impl Detector {
         Ok((Self::new(inference, family, class_map), selection))
     }
 
-    /// Those of the weights' own class names that the set does not have. Detections of these classes are dropped.
+    /// The weights' class names that the set does not have. Detections of these classes are dropped.
     #[must_use]
     pub fn dropped<'a>(&self, own: &'a [String]) -> Vec<&'a str> {
         own.iter()
@@ -203,7 +202,7 @@ impl Detector {
         }
     }
 
-    /// The detections in a picture, in its pixels.
+    /// The detections in a picture, in pixels of the picture.
     fn detect(&self, index: usize, picture: &RgbImage) -> anyhow::Result<Vec<Detection>> {
         let input = self.family.preprocessing.input(picture);
         let output = self.inference.forward_one(&input)?;
@@ -230,13 +229,13 @@ pub struct ClassAccuracy {
     pub name: String,
     /// The number of its objects, difficult ones not counted.
     pub objects: usize,
-    /// As in VOC 2007, from eleven points.
+    /// As in VOC 2007: from eleven points.
     pub voc07: Option<f64>,
-    /// As in VOC 2010, the area under the curve.
+    /// As in VOC 2010: the area under the curve.
     pub voc10: Option<f64>,
-    /// As in COCO, at an IoU of 0.50.
+    /// As in COCO: at an IoU of 0.50.
     pub coco50: Option<f64>,
-    /// As in COCO, the mean over ten IoU thresholds from 0.50 to 0.95.
+    /// As in COCO: the mean over ten IoU thresholds from 0.50 to 0.95.
     pub coco: Option<f64>,
 }
 
@@ -265,7 +264,7 @@ pub struct Accuracy {
 }
 
 /// Runs the detector over the set, with a thread for each core. libtorch's own threads are not used: they divide every
-/// layer, and wait for each other at the end of each.
+/// layer, and wait for each other at the end of each layer.
 ///
 /// # Errors
 /// If a picture cannot be decoded, or libtorch fails.
@@ -304,7 +303,7 @@ pub fn detect(
         .into_iter()
         .collect::<anyhow::Result<Vec<_>>>()?
         .concat();
-    // Equal scores have the order of the pictures, whichever thread was faster.
+    // Equal scores keep the order of the pictures, no matter which thread was faster.
     detections.sort_by_key(|detection| detection.picture);
     Ok(detections)
 }
@@ -320,7 +319,7 @@ pub fn cores() -> usize {
 pub struct Metadata {
     /// The class names, without the background.
     pub classes: Vec<String>,
-    /// The threshold that the file states, else that of the family, 0 to 1.
+    /// The threshold of the file, else of the family, 0 to 1.
     pub threshold: f64,
 }
 
@@ -333,7 +332,7 @@ pub fn metadata(weights: &Path) -> anyhow::Result<Metadata> {
 }
 
 fn metadata_of(state: &StateDict) -> anyhow::Result<Metadata> {
-    let unknown = || format!("{}: the class names are not known", state.path().display());
+    let unknown = || format!("{}: the class names are unknown", state.path().display());
     let description = describe(state).with_context(unknown)?;
     Ok(Metadata {
         classes: description.classes.with_context(unknown)?,
@@ -344,14 +343,14 @@ fn metadata_of(state: &StateDict) -> anyhow::Result<Metadata> {
 /// For each class of the network without the background, the index of the set's class with the same name.
 ///
 /// # Errors
-/// If the class names of the network are not known, or the set has none of them.
+/// If the class names of the network are unknown, or the set has none of them.
 fn class_map(state: &StateDict, classes: &[String]) -> anyhow::Result<Vec<Option<usize>>> {
     let own = metadata_of(state)?.classes;
     let in_set = |name: &String| classes.iter().position(|class| is_same_class(class, name));
     let class_map: Vec<Option<usize>> = own.iter().map(in_set).collect();
     ensure!(
         class_map.iter().any(Option::is_some),
-        "the data set has no labels of the classes of {} ({}); its classes are {}",
+        "the weights {} detect {}, but the data set has labels only of {}",
         state.path().display(),
         own.join(", "),
         classes.join(", ")

@@ -1,4 +1,4 @@
-//! Prints accuracy as tables, and draws curves as SVG.
+//! Formats accuracy as tables, and draws curves as SVG.
 
 use std::ops::Range;
 use std::path::Path;
@@ -44,7 +44,7 @@ pub fn table(accuracy: &Accuracy) -> String {
         "{}{}. At the threshold {}: precision {}, recall {}; {:.1} % of the pictures have detections.\n",
         aligned(&rows),
         count(accuracy.pictures, "picture", "pictures"),
-        // Single precision, as weights files state it, prints without rounding errors.
+        // Single precision prints without rounding errors: weights files state the threshold in it.
         accuracy.threshold as f32,
         number(at.precision),
         number(at.recall),
@@ -53,8 +53,8 @@ pub fn table(accuracy: &Accuracy) -> String {
 }
 
 /// The table of `fit`: COCO's average precisions of each class, its precision and recall at the threshold, and the
-/// means over the classes. Below it, precision and recall over all classes at the threshold, which must be the one with
-/// the best F1.
+/// means over the classes. Below it, precision and recall over all classes at the threshold. The threshold must give the
+/// best F1.
 #[must_use]
 pub fn fitted(accuracy: &Accuracy) -> String {
     let titles = [
@@ -123,7 +123,7 @@ fn row(name: &str, objects: usize, values: [Option<f64>; 4]) -> [String; 6] {
     [cut, objects.to_string(), a, b, c, d]
 }
 
-/// Rows as lines: the first column is aligned left, the others right. Each is as wide as its longest cell in
+/// Rows as lines: the first column is aligned left, the others right. Each column is as wide as its longest cell, in
 /// characters.
 fn aligned(rows: &[[String; 6]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
@@ -142,10 +142,10 @@ fn aligned(rows: &[[String; 6]]) -> String {
 /// The size of a plot, in pixels.
 const SIZE: (u32, u32) = (760, 480);
 
-/// The maximum number of curves in a plot. More could not be told apart, and their names would not fit.
+/// The maximum number of curves in a plot. More would be indistinguishable, and their names would not fit.
 const MAX_CURVES: usize = 30;
 
-/// Draws the precision-recall curves of the classes with objects, of at most 30, as SVG.
+/// Draws the precision-recall curves of the classes with objects as SVG; at most 30 curves.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -188,10 +188,10 @@ pub fn plot_curves(accuracy: &Accuracy, path: &Path) -> anyhow::Result<()> {
             .draw()?;
         root.present()
     };
-    drawn(&root).map_err(|error| anyhow!("draw {}: {error}", path.display()))
+    drawn(&root).map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))
 }
 
-/// The points of a curve, without those that are closer to the one before than the plot can show.
+/// The points of a curve, without points so close to the previous one that the plot cannot show the difference.
 fn thinned(recall: &[f64], precision: &[f64]) -> Vec<(f64, f64)> {
     const STEP: f64 = 0.002;
     let mut points: Vec<(f64, f64)> = Vec::new();
@@ -213,7 +213,7 @@ pub struct EpochMetrics {
     pub loss: f64,
     /// The mean average precision at an IoU of 0.5 on the validation pictures, 0 to 1.
     pub map: f64,
-    /// As [`map`](Self::map), the mean over ten IoU thresholds from 0.5 to 0.95.
+    /// Like [`map`](Self::map), but the mean over ten IoU thresholds from 0.5 to 0.95.
     pub map_strict: f64,
 }
 
@@ -226,7 +226,7 @@ impl EpochMetrics {
     }
 }
 
-/// The best epoch of a run, the first of equals.
+/// The best epoch of a run; if several are equally good, the first.
 #[must_use]
 pub fn best(epochs: &[EpochMetrics]) -> Option<&EpochMetrics> {
     epochs.iter().reduce(|best, epoch| {
@@ -238,18 +238,18 @@ pub fn best(epochs: &[EpochMetrics]) -> Option<&EpochMetrics> {
     })
 }
 
-/// Blue and vermilion, which colour-blind people can tell apart (Okabe and Ito 2008).
+/// Blue and vermilion, which colour-blind people can distinguish (Okabe and Ito 2008).
 const LOSS: RGBColor = RGBColor(0, 114, 178);
 const MAP: RGBColor = RGBColor(213, 94, 0);
 
 /// The number of parts into which the grid divides both vertical axes of a run's plot.
 const PARTS: u32 = 5;
 
-/// The free space above the highest tick, as a share of the axis: the text of a mark there is above it.
+/// The free space above the highest tick, as a share of the axis, for the text of a mark.
 const HEADROOM: f64 = 0.08;
 
-/// Draws the loss and the accuracy of a run's epochs as SVG, and marks the best epoch. `epochs` is in order. Without
-/// epochs nothing is written.
+/// Draws the loss and the accuracy of a run's epochs as SVG, and marks the best epoch. `epochs` is in order. If it is
+/// empty, nothing is written.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -265,7 +265,7 @@ pub fn plot_run(epochs: &[EpochMetrics], path: &Path) -> anyhow::Result<()> {
         draw_epochs(&plot, epochs, best)?;
         root.present()
     };
-    drawn().map_err(|error| anyhow!("draw {}: {error}", path.display()))
+    drawn().map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))
 }
 
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
@@ -405,7 +405,7 @@ impl Ranged for Axis {
     }
 }
 
-/// The colour of a curve. Neighbours differ most: their hues are the golden angle apart.
+/// The colour of a curve. The hues of successive curves are the golden angle apart, so that neighbours differ most.
 fn colour(index: usize) -> HSLColor {
     let hue = (0.58 + index as f64 * 0.381_966).fract();
     HSLColor(hue, 0.75, if index.is_multiple_of(2) { 0.42 } else { 0.55 })

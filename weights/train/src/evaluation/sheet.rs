@@ -1,4 +1,4 @@
-//! Draws a contact sheet: validation pictures with their found, missed and wrong boxes. It is where people first notice
+//! Draws a contact sheet: validation pictures with their found, missed and wrong boxes. On it, users first notice
 //! mistakes in their labels.
 
 use std::path::Path;
@@ -20,11 +20,11 @@ const MAX_PICTURES: usize = 24;
 /// The maximum number of pictures in a row.
 const MAX_COLUMNS: usize = 4;
 
-/// The width and height of a tile, in pixels, as all lengths here. A picture is scaled to fit its tile, and centred.
+/// The width and height of a tile. A picture is scaled to fit its tile, and centred. All lengths here are in pixels.
 const TILE: (u32, u32) = (400, 300);
 /// The space around tiles.
 const GAP: u32 = 16;
-/// The height of text, and that of a line with the space below the text.
+/// The height of text, and the height of a line with the space below the text.
 const TEXT: u32 = 16;
 const LINE: u32 = 20;
 /// The height of a line of the key.
@@ -33,7 +33,7 @@ const KEY: u32 = 28;
 const GROUND: Rgb<u8> = Rgb([32, 32, 34]);
 const INK: Rgb<u8> = Rgb([232, 232, 232]);
 
-// Colour-blind people see red as dark and orange as light. Lines and labels differ too.
+// Colour-blind people see this red as dark and this orange as light. Lines and labels differ too.
 const FOUND: Rgb<u8> = Rgb([0, 200, 110]);
 const MISSED: Rgb<u8> = Rgb([214, 20, 40]);
 const WRONG: Rgb<u8> = Rgb([255, 165, 0]);
@@ -47,9 +47,8 @@ const KINDS: [(Rgb<u8>, Line, &str); 4] = [
     (IGNORED, Line::Thin, "difficult or a crowd: not counted"),
 ];
 
-/// Writes a JPEG with up to 24 pictures of the set, those with the most mistakes first. Mistakes are missed objects and
-/// false positives among the detections with a score of `threshold` or more, 0 to 1. Without pictures nothing is
-/// written.
+/// Writes a JPEG with up to 24 pictures of the set, the pictures with the most mistakes first. Mistakes are missed
+/// objects, and false positives with a score of at least `threshold`, 0 to 1. If the set is empty, nothing is written.
 ///
 /// # Errors
 /// If a picture cannot be decoded, or the file cannot be written.
@@ -71,10 +70,10 @@ pub fn draw(
     sheet
         .write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, QUALITY))
         .and_then(|()| Ok(std::fs::write(path, jpeg)?))
-        .with_context(|| format!("write {}", path.display()))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The objects and the detections of a picture, by how they count.
+/// The objects and the detections of a picture, by verdict.
 #[derive(Debug, Default)]
 struct Judged {
     /// The index of the picture in the set.
@@ -208,7 +207,7 @@ impl Judged {
     }
 }
 
-/// Where the tiles and the key are on a sheet.
+/// The positions of the tiles and the key on a sheet.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
     columns: u32,

@@ -1,5 +1,5 @@
 //! Augments a labelled picture: crops it or zooms out, mirrors it, and changes its colours (Liu et al. 2016, section
-//! 2.2, with other numbers).
+//! 2.2, with different probabilities and ranges: see `window` and `ColourJitter`).
 
 use image::RgbImage;
 use ssd_detector::boxes::Corners;
@@ -9,7 +9,7 @@ use crate::data::Object;
 
 /// An object with less than this share of its area inside the crop becomes difficult.
 const MIN_VISIBLE: f32 = 0.5;
-/// The number of crops that are tried until one shows the centre of an object.
+/// The maximum number of windows that are tried until one shows the centre of an object.
 const TRIES: usize = 20;
 /// The colour beyond the edge of a picture: the mean of natural pictures.
 const MEAN_COLOUR: [f32; 3] = [123.0, 117.0, 104.0];
@@ -58,8 +58,9 @@ pub fn augment(
     (resample(picture, window, side, &jitter), visible.collect())
 }
 
-/// The whole picture with a probability of 0.4, a crop that shows the centre of an object with 0.45, and a zoom out
-/// with 0.15. A run has few epochs, too few to learn more variety.
+/// The whole picture with a probability of 0.4; a crop to 0.5 to 1 times its sides that shows the centre of an object
+/// with 0.45; a zoom out to 1 to 1.3 times its sides with 0.15. The aspect ratio changes by a factor of up to 1.56. A run
+/// has too few epochs to learn more variety.
 fn window(objects: &[Object], random: &mut Random) -> Window {
     let mirrored = random.chance(0.5);
     let kind = random.between(0.0, 1.0);
@@ -75,7 +76,7 @@ fn window(objects: &[Object], random: &mut Random) -> Window {
         let aspect = random.scale(0.8, 1.25);
         let (w, h) = (zoom * aspect, zoom / aspect);
         let window = Window {
-            // A crop is anywhere in the picture. When zooming out, the picture is anywhere in the window.
+            // A crop lies anywhere in the picture. When zooming out, the picture lies anywhere in the window.
             x: random.between(0.0, 1.0) * (1.0 - w),
             y: random.between(0.0, 1.0) * (1.0 - h),
             w,
@@ -89,7 +90,7 @@ fn window(objects: &[Object], random: &mut Random) -> Window {
     Window { mirrored, ..WHOLE }
 }
 
-/// An object as the window shows it; `None` if it is outside.
+/// An object in coordinates of the window; `None` if it is outside.
 fn visible(object: &Object, window: Window) -> Option<Object> {
     let c = &object.corners;
     let (mut x1, mut x2) = ((c.x1 - window.x) / window.w, (c.x2 - window.x) / window.w);
@@ -137,7 +138,7 @@ impl ColourJitter {
     }
 }
 
-/// The part of the picture in the window, by bilinear interpolation, as the server resizes.
+/// The part of the picture in the window, resized by bilinear interpolation, like in the server.
 fn resample(picture: &RgbImage, window: Window, side: usize, jitter: &ColourJitter) -> RgbImage {
     let (width, height) = picture.dimensions();
     let samples = picture.as_raw();

@@ -1,7 +1,7 @@
-//! Prepares batches of augmented pictures on a thread of its own, ahead of the training.
+//! Prepares batches of augmented pictures ahead of the training, on a separate thread.
 //!
-//! The batch of a step depends only on the seed and the number of the step: a resumed run gets the same batches as an
-//! uninterrupted one.
+//! The batch of a step depends only on the seed and the number of the step, so that a resumed run gets the same batches
+//! as an uninterrupted run.
 
 use std::collections::HashMap;
 
@@ -24,14 +24,14 @@ use crate::data::{self, Labelled};
 
 /// The number of batches that are prepared ahead.
 const AHEAD: usize = 3;
-/// The longest side of the copy from which a large picture is augmented, in pixels. It is twice the side of the
+/// Large pictures are augmented from a copy with this longest side, in pixels. It is about twice the side of the
 /// network's input, for crops of half a picture.
 const MAX_SIDE: u32 = 640;
 /// The JPEG quality of the copies, 1 to 100.
 const QUALITY: u8 = 95;
-/// The maximum size of all cached copies, enough for some thousands. Other large pictures are decoded again each time.
+/// The maximum bytes of all cached copies, enough for a few thousand. Other large pictures are decoded again each time.
 const CACHE_BYTES: usize = 256 << 20;
-/// The first stream of random numbers that augments a sample. The streams below shuffle the epochs.
+/// The first stream of random numbers for augmenting samples. Lower streams are for shuffling epochs.
 const AUGMENTING: u64 = 1 << 40;
 
 /// The training pictures, and how they are divided into batches.
@@ -39,7 +39,7 @@ const AUGMENTING: u64 = 1 << 40;
 pub struct Samples {
     /// The training pictures, at least one.
     pub pictures: Arc<Vec<Labelled>>,
-    /// The family of the network, which decides the input and the prior boxes.
+    /// The family of the network, which determines the input and the prior boxes.
     pub family: &'static Family,
     /// The number of pictures in a batch.
     pub batch: usize,
@@ -48,7 +48,7 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// The number of steps of an epoch. The last batch is filled up with pictures from the start of the epoch.
+    /// The number of steps of an epoch. Pictures from the start of the epoch fill up the last batch.
     #[must_use]
     pub fn steps_per_epoch(&self) -> usize {
         self.pictures.len().div_ceil(self.batch).max(1)
@@ -58,7 +58,7 @@ impl Samples {
 /// A batch of pictures, and the targets of the network for them.
 #[derive(Debug)]
 pub struct Batch {
-    /// The input: N x 3 x side x side, normalised as the family does, f32.
+    /// The input: N x 3 x side x side, normalised for the family, f32.
     pub pictures: Tensor,
     /// The target class of each prior box: N x priors, i64. 0 is the background, -1 is ignored.
     pub classes: Tensor,
@@ -111,12 +111,12 @@ impl Batch {
 #[derive(Debug)]
 pub struct Batches {
     receiver: Receiver<anyhow::Result<Batch>>,
-    // Dropped after the channel, whose end makes the thread return.
+    // Dropped after the channel. The thread returns when the channel is closed.
     _thread: Joined,
 }
 
 impl Batches {
-    /// Starts a thread that prepares the batches from step `first` on.
+    /// Starts a thread that prepares the batches from step `first`.
     ///
     /// # Errors
     /// If the thread cannot be started.
@@ -133,7 +133,7 @@ impl Batches {
                     }
                 }
             })
-            .context("start the thread that prepares pictures")?;
+            .context("cannot start the thread that prepares pictures")?;
         Ok(Self {
             receiver,
             _thread: Joined(Some(thread)),
@@ -225,7 +225,7 @@ impl Loader {
 
     /// A picture, reduced to a longest side of 640 pixels if it is larger.
     ///
-    /// A reduced picture always goes through JPEG, cached or not: a resumed run must get the same pixels.
+    /// A reduced picture always goes through JPEG, even if it is not cached, so that a resumed run gets the same pixels.
     fn picture(&mut self, index: usize) -> anyhow::Result<RgbImage> {
         if let Some(jpeg) = self.cache.get(&index) {
             return decode(jpeg);

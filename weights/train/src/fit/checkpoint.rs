@@ -1,5 +1,5 @@
-//! Stores everything that a run needs to continue in one safetensors file: parameters, moments, the best weights, and
-//! the settings. Random numbers need no state: their streams are numbered by the step.
+//! Stores in one safetensors file everything that is needed to resume a run: parameters, moments, the best weights, and
+//! the settings. Random numbers need no state, since the step determines their stream.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -45,7 +45,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Writes the file. An earlier file is replaced when the new one is complete.
+    /// Writes the file. Replaces an earlier file only when the new file is complete.
     ///
     /// # Errors
     /// If the file cannot be written, or libtorch fails.
@@ -100,8 +100,8 @@ impl Checkpoint {
     pub(super) fn check(&self, settings: &Settings) -> anyhow::Result<()> {
         ensure!(
             self.settings == *settings,
-            "the checkpoint belongs to a run with other settings or pictures ({}): use the same ones again, or delete \
-             the checkpoint",
+            "the checkpoint belongs to a run with other settings or pictures ({}); use the same settings and pictures, \
+             or delete the checkpoint",
             serde_json::to_string(&self.settings)?
         );
         Ok(())
@@ -145,7 +145,7 @@ mod tests {
         };
         written.write(&path).unwrap();
         let read = Checkpoint::read(&path).unwrap();
-        // Equal numbers must stay equal, or a resumed run chooses another best epoch.
+        // Otherwise a resumed run could choose another best epoch.
         assert!(read.history == written.history);
         assert_eq!(read.settings, written.settings);
     }

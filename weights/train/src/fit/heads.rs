@@ -1,4 +1,4 @@
-//! Makes the network that a run starts from: the layers of other weights, with new classification heads.
+//! Makes the network that a run starts from: the layers of the pretrained weights, with new classification heads.
 
 use anyhow::Context as _;
 use ssd_detector::family::{Family, Scores};
@@ -8,23 +8,23 @@ use super::random::Random;
 
 /// The standard deviation of the new heads' weights (Lin et al. 2017, section 4.1).
 const DEVIATION: f32 = 0.01;
-/// The initial score of every class and prior box in a head with sigmoids. A low one keeps the loss of the many
-/// background prior boxes from dominating (Lin et al. 2017, section 3.3).
+/// The initial score of every class and prior box in a head with sigmoids. With a low score, the loss of the many
+/// background prior boxes does not dominate (Lin et al. 2017, section 3.3).
 const INITIAL_SCORE: f32 = 0.01;
 /// The initial logit of the background in a head with softmax, for the same reason.
 const INITIAL_BACKGROUND_LOGIT: f32 = 3.0;
 /// The stream of random numbers for the initial weights.
 const STREAM: u64 = u64::MAX;
 
-/// `weights` in single precision with random classification heads for `classes` classes and the background. Of the
-/// metadata, only the family is kept.
+/// Returns `weights` in single precision with random classification heads for `classes` classes and the background.
+/// Keeps only the family of the metadata.
 ///
 /// # Errors
 /// If the weights belong to no known family.
 pub fn replace(weights: &StateDict, classes: usize, seed: u64) -> anyhow::Result<StateDict> {
     let recognised = Family::recognise(weights).with_context(|| {
         format!(
-            "{}: these are not weights of a known network",
+            "{}: not the weights of a known network",
             weights.path().display()
         )
     })?;

@@ -5,17 +5,17 @@ use tch::{Kind, Reduction, TchError, Tensor};
 
 /// The focusing exponent of focal loss (Lin et al. 2017, equation 5).
 const GAMMA: f64 = 2.0;
-/// The weight of objects in focal loss; that of the background is `1 - ALPHA` (Lin et al. 2017, section 3.2).
+/// The weight of objects in focal loss; the background has `1 - ALPHA` (Lin et al. 2017, section 3.2).
 const ALPHA: f64 = 0.25;
 /// Hard negatives for each matched prior box in `MultiBox` loss (Liu et al. 2016, section 2.2).
 const NEGATIVES_PER_MATCH: i64 = 3;
-/// The minimum number of hard negatives for each picture, so that pictures without objects are learnt too.
+/// The minimum number of hard negatives per picture, so that the network also learns from pictures without objects.
 const MIN_NEGATIVES: i64 = 6;
 
-/// The loss of a batch or of a part of one, a scalar. The network's output is `offsets`, N x priors x 4, and `logits`,
-/// N x priors x classes. The targets are `boxes`, N x priors x 4, and `classes`, N x priors (i64; 0 is the background,
-/// -1 is ignored). `matched` is the number of matched prior boxes in the whole batch, so that the losses of its parts
-/// add up to its own.
+/// The loss of a batch or of a part of a batch, a scalar. The network's output is `offsets`, N x priors x 4, and
+/// `logits`, N x priors x classes. The targets are `boxes`, N x priors x 4, and `classes`, N x priors (i64; 0 is the
+/// background, -1 is ignored). `matched` is the number of matched prior boxes in the whole batch, so that the losses of
+/// its parts add up to the loss of the batch.
 ///
 /// The localisation loss is smooth L1 on the offsets of the matched prior boxes. The confidence loss is focal loss for
 /// sigmoids (Lin et al. 2017), and cross entropy with hard negative mining for softmax (Liu et al. 2016).
@@ -47,8 +47,8 @@ pub fn loss(
     localisation.f_add(&confidence)?.f_div_scalar(matched)
 }
 
-/// Focal loss, summed over the prior boxes that are not ignored and over the classes except the background, whose score
-/// is unused.
+/// Focal loss, summed over the prior boxes that are not ignored, and over the classes except the background: its score is
+/// unused.
 fn focal(logits: &Tensor, classes: &Tensor) -> Result<Tensor, TchError> {
     let objects = logits.size()[1] - 1;
     let object_logits = logits.f_narrow(1, 1, objects)?;

@@ -1,14 +1,14 @@
 //! Fine-tuning: a trained network learns other classes from labelled pictures.
 //!
 //! ```text
-//! heads       the network that a run starts from: other weights, with heads for the new classes
-//! batches     decodes, augments and matches pictures on a thread of its own
+//! heads       the network that a run starts from: the layers of the pretrained weights, with new classification heads
+//! batches     decodes, augments and matches pictures on a separate thread
 //! augment     crops, zooms out, mirrors, and changes colours
 //! targets     matches prior boxes with objects
 //! loss        focal loss for sigmoids, MultiBox loss for softmax
 //! optimiser   AdamW, with a state that can be stored
 //! run         epochs, validation, and the best weights
-//! checkpoint  everything that a run needs to continue, in one file
+//! checkpoint  stores everything that is needed to resume a run
 //! random      random numbers from a seed
 //! ```
 
@@ -27,8 +27,8 @@ use std::thread::JoinHandle;
 use state_dict::{Dtype, NewTensor};
 use tch::{Kind, Tensor};
 
-/// Joins a thread when dropped. If the program ended while a thread still used tensors, libtorch would be unloaded
-/// under it and crash. The channel that the thread waits for must be dropped first.
+/// Joins a thread when dropped. If the program ended while a thread still used tensors, libtorch would be unloaded and
+/// the thread would crash. The channel that the thread waits for must be dropped first.
 #[derive(Debug)]
 struct Joined(Option<JoinHandle<()>>);
 
@@ -41,7 +41,7 @@ impl Drop for Joined {
     }
 }
 
-/// A tensor as a weights file stores it, in half precision for `F16`, else in single precision.
+/// A tensor as a weights file stores it: in half precision for `F16`, else in single precision.
 ///
 /// # Errors
 /// If libtorch fails.

@@ -1,5 +1,5 @@
-//! `AdamW` (Loshchilov and Hutter 2019) with gradient clipping by norm. The optimisers of tch hide their state, so a
-//! run could not be resumed exactly.
+//! `AdamW` (Loshchilov and Hutter 2019) with gradient clipping by norm. tch's optimisers hide their state, so a run could
+//! not be resumed exactly.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ const EPSILON: f64 = 1e-8;
 /// Decoupled weight decay, for the weights of convolutions only.
 const WEIGHT_DECAY: f64 = 0.02;
 
-/// One parameter with its moments.
+/// A parameter with its moments.
 #[derive(Debug)]
 struct Parameter {
     name: String,
@@ -34,8 +34,8 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// An optimiser for the named parameters of one or more replicas of a network, which it makes require gradients. A
-    /// gradient with a norm above `max_norm` is scaled down to it.
+    /// An optimiser for the named parameters of one or more replicas of a network. It makes them require gradients. A
+    /// gradient with a norm above `max_norm` is scaled down to that norm.
     #[must_use]
     pub fn new(replicas: Vec<Vec<(String, Tensor)>>, max_norm: f64) -> Self {
         let mut parameters: Vec<Parameter> = Vec::new();
@@ -63,7 +63,7 @@ impl AdamW {
     }
 
     /// Takes a step along the sum of the replicas' gradients, and sets the gradients to zero. Returns the norm of the
-    /// sum. If it is not finite, the parameters stay as they are.
+    /// sum. If it is not finite, the parameters do not change.
     ///
     /// # Errors
     /// If libtorch fails.
@@ -147,7 +147,7 @@ impl Parameter {
         ]
     }
 
-    /// The sum of the replicas' gradients, which are set to zero. `None` if no replica has a gradient.
+    /// Returns the sum of the replicas' gradients, and sets these to zero. `None` if no replica has a gradient.
     fn take_gradient(&self) -> Result<Option<Tensor>, TchError> {
         let mut sum: Option<Tensor> = None;
         for replica in &self.replicas {

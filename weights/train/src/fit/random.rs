@@ -1,5 +1,5 @@
-//! Random numbers from a seed. The bits are those of `ChaCha8`, and are turned into numbers here: a seed gives the same
-//! run with every version of a random-number library.
+//! Random numbers from a seed. `ChaCha8` generates the bits, and this module turns them into numbers, so that a seed
+//! gives the same run with every version of a random-number library.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
@@ -9,8 +9,8 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 pub struct Random(ChaCha8Rng);
 
 impl Random {
-    /// The stream numbered `stream` of `seed`. Streams are independent: sample 7,000 can be made without those before
-    /// it.
+    /// The stream with the number `stream` of `seed`. Streams are independent: sample 7,000 can be made without the
+    /// earlier samples.
     #[must_use]
     pub fn new(seed: u64, stream: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);

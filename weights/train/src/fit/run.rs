@@ -21,7 +21,7 @@ use crate::evaluation::report::{self, EpochMetrics};
 use crate::evaluation::{self, Detector, Set};
 use crate::measure::Detection;
 
-/// Gradients with a higher norm are clipped to it.
+/// Gradients with a higher norm are scaled down to this norm.
 const MAX_GRADIENT_NORM: f64 = 10.0;
 /// The share of the steps in which the learning rate rises.
 const WARM_UP: f64 = 0.15;
@@ -35,7 +35,7 @@ pub struct Schedule {
     pub epochs: usize,
     /// The highest learning rate.
     pub learning_rate: f64,
-    /// The number of layers, from the first, whose parameters do not change.
+    /// The number of first layers whose parameters do not change.
     pub freeze: usize,
     /// The number of replicas of the network, each on a thread. It must divide the batch size.
     pub replicas: usize,
@@ -45,12 +45,12 @@ pub struct Schedule {
 
 /// A thread with a replica of the network. It leaves the gradients in the parameters, where the optimiser reads them.
 ///
-/// libtorch's own threads divide every layer, and wait for each other at the end of each; replicas wait once a step.
+/// libtorch's own threads divide every layer, and wait for each other after each layer. Replicas wait once per step.
 #[derive(Debug)]
 struct Replica {
     parts: SyncSender<(Batch, f64)>,
     losses: Receiver<Result<f64, TchError>>,
-    // Dropped after the channels, whose end makes the thread return.
+    // Dropped after the channels. The thread returns when they are closed.
     _thread: Joined,
 }
 
@@ -69,7 +69,7 @@ impl Replica {
                     }
                 }
             })
-            .context("start a training thread")?;
+            .context("cannot start a training thread")?;
         Ok(Self {
             parts,
             losses,
@@ -78,8 +78,8 @@ impl Replica {
     }
 }
 
-/// Adds the gradients of a part of a batch to those of the network's parameters, and returns its loss. Pictures are
-/// processed one by one, which needs less memory than all together and takes no longer.
+/// Adds the gradients of a part of a batch to the gradients of the network's parameters, and returns the loss of the
+/// part. Pictures are processed one by one, which takes less memory than all together, and no more time.
 fn add_gradients(
     network: &Network,
     device: Device,
@@ -117,7 +117,7 @@ pub struct Epoch {
 pub struct Best {
     /// The network with these weights.
     pub network: Network,
-    /// The epoch after which it had them.
+    /// The epoch after which the network had these weights.
     pub metrics: EpochMetrics,
     /// Its detections in the validation pictures.
     pub detections: Vec<Detection>,
@@ -211,7 +211,7 @@ impl<'a> Run<'a> {
         self.best
     }
 
-    /// Whether all epochs are completed, or the accuracy has not improved for too many.
+    /// Whether all epochs are completed, or the accuracy has not improved for too many epochs.
     #[must_use]
     pub fn is_over(&self) -> bool {
         let best = self.best.as_ref().map_or(0, |best| best.metrics.epoch);
@@ -220,7 +220,7 @@ impl<'a> Run<'a> {
     }
 
     /// Trains for an epoch, and computes the accuracy on the validation pictures. Calls `on_step` with the number and
-    /// the loss of each step. Returns `None` if `stop` is set meanwhile; the steps since the last epoch are lost.
+    /// the loss of each step. Returns `None` if `stop` is set meanwhile; the steps of this epoch are lost.
     ///
     /// # Errors
     /// If a picture cannot be decoded, libtorch fails, or the loss is not finite.
@@ -278,7 +278,7 @@ impl<'a> Run<'a> {
         let loss = self.gradients(batch)?;
         ensure!(
             loss.is_finite(),
-            "the loss of step {step} is not finite: choose a lower --learning-rate"
+            "the loss of step {step} is not finite; choose a lower --learning-rate"
         );
         let steps = self.samples.steps_per_epoch() * self.schedule.epochs;
         self.optimiser
@@ -307,7 +307,7 @@ impl<'a> Run<'a> {
         evaluation::detect(&detector, self.validation, None)
     }
 
-    /// Everything that is needed to continue from here; `None` before the end of the first epoch.
+    /// Everything that is needed to resume the run; `None` before the end of the first epoch.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         let best = self.best.as_ref()?;
@@ -330,8 +330,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The number of replicas for batches of `batch` pictures: on the processor, the highest number that divides `batch`
-/// and is not above the number of cores; on a GPU, 1.
+/// The number of replicas for batches of `batch` pictures: on the CPU, the highest number that divides `batch` and does
+/// not exceed the number of cores; on a GPU, 1.
 ///
 /// # Errors
 /// If the device does not exist.
@@ -353,7 +353,7 @@ fn network_on(start: &StateDict, device: Device) -> anyhow::Result<Network> {
     Ok(network)
 }
 
-/// The network of a state dict, on the processor, with copies of other parameters, given by name.
+/// The network of a state dict on the CPU, with the values of `parameters`, given by name.
 fn network_with(
     start: &StateDict,
     parameters: &BTreeMap<String, Tensor>,

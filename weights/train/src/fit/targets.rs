@@ -8,10 +8,10 @@ use crate::data::Object;
 
 /// The minimum IoU at which a prior box is matched with an object.
 const MATCH_IOU: f32 = 0.5;
-/// From this IoU with an object up to [`MATCH_IOU`], a prior box is ignored. In the paper it is background: then most
-/// hard negatives lie on objects, and few on what only resembles them.
+/// A prior box with an IoU with an object from this to [`MATCH_IOU`] is ignored. In the paper it is background; but then
+/// most hard negatives lie on objects, and few on background that resembles objects.
 const IGNORE_IOU: f32 = 0.4;
-/// The minimum number of prior boxes for an object, as far as they have an IoU of [`EXTRA_IOU`] with it. Few prior
+/// The minimum number of prior boxes for an object, if enough of them have an IoU of [`EXTRA_IOU`] with it. Few prior
 /// boxes have an IoU of 0.5 with a small object (Zhang et al. 2017, "S3FD", section 3.2).
 const MIN_MATCHES: usize = 5;
 const EXTRA_IOU: f32 = 0.3;
@@ -23,7 +23,7 @@ const IGNORED: i64 = -1;
 const CENTRE_SCALE: f32 = 1.0 / 0.1;
 const SIZE_SCALE: f32 = 1.0 / 0.2;
 
-/// What the network is to predict for each prior box of a picture.
+/// What the network should predict for each prior box of a picture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Targets {
     /// 0 for the background, the class of the matched object plus 1, or -1 if the loss ignores the prior box.
@@ -54,9 +54,9 @@ fn encode(prior: &Prior, corners: &Corners) -> [f32; 4] {
     ]
 }
 
-/// Matches prior boxes with objects: each object with its best prior box, whatever their IoU; each other prior box with
-/// its best object, if their IoU is 0.5 or more; then objects with fewer than five prior boxes with their next best
-/// ones, down to an IoU of 0.3. Difficult objects are not matched.
+/// Matches prior boxes with objects. Each object is matched with its best prior box, even at a low IoU; each other prior
+/// box with its best object, if their IoU is 0.5 or more. Objects with fewer than five prior boxes are also matched with
+/// their next best prior boxes, down to an IoU of 0.3. Difficult objects are not matched.
 #[must_use]
 pub fn assign(objects: &[Object], priors: &[Prior]) -> Targets {
     let mut best = vec![(0.0f32, None); priors.len()];

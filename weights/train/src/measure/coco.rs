@@ -1,5 +1,6 @@
-//! Computes COCO's average precision as pycocotools does for boxes of every area: at ten IoU thresholds from 0.50 to
-//! 0.95, from the precision at 101 recalls, the best 100 detections of each class and picture, and ignoring crowds.
+//! Computes COCO's average precision like pycocotools for boxes of every area. There are ten IoU thresholds, from 0.50 to
+//! 0.95. Precision is averaged over 101 recalls. The best 100 detections of each class and picture count, and crowds are
+//! ignored.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ const RECALLS: usize = 101;
 /// The ten IoU thresholds, 0.50 to 0.95.
 #[must_use]
 pub fn iou_thresholds() -> [f64; 10] {
-    // Bit for bit the values of numpy's linspace, which pycocotools uses.
+    // Exactly the values of numpy's linspace, which pycocotools uses.
     let step = (0.95 - 0.5) / 9.0;
     std::array::from_fn(|i| if i < 9 { i as f64 * step + 0.5 } else { 0.95 })
 }
@@ -51,13 +52,13 @@ pub fn average_precisions(
             .values()
             .flat_map(|(truths, detections)| judge(truths, detections, threshold))
             .collect();
-        // Stable: equal scores stay in the order of the pictures, as numpy's mergesort leaves them.
+        // Stable, like numpy's mergesort: equal scores stay in the order of the pictures.
         judged.sort_by(|a, b| b.0.total_cmp(&a.0));
         interpolated(&judged, objects)
     }))
 }
 
-/// The detections of a picture that count, as (score, whether it is a true positive). `truths` has the crowds last.
+/// The detections of a picture that count: score, and whether it is a true positive. Crowds must be last in `truths`.
 fn judge(truths: &[&GroundTruth], detections: &[&Detection], threshold: f64) -> Vec<(f64, bool)> {
     let mut matched = vec![false; truths.len()];
     let mut judged = Vec::new();

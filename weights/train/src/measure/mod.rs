@@ -1,12 +1,12 @@
 //! Compares detections with ground truth, and computes average precision, precision and recall.
 //!
 //! ```text
-//! voc   average precision as the PASCAL VOC devkits define it, and precision and recall
-//! coco  average precision as pycocotools computes it
+//! voc   average precision like in the PASCAL VOC devkits; precision and recall
+//! coco  average precision like in pycocotools
 //! ```
 //!
-//! Boxes are continuous: a box one pixel wide spans 1. In the integer arithmetic of the VOC devkits it spans 2, which
-//! moves overlaps by a few thousandths.
+//! Boxes are continuous: the width of a box from 3 to 4 is 1. In the integer arithmetic of the VOC devkits it is 2, which
+//! changes overlaps by a few thousandths.
 
 pub mod coco;
 pub mod voc;
@@ -23,7 +23,7 @@ pub struct GroundTruth {
     pub class: usize,
     /// Its bounding box.
     pub corners: Box4,
-    /// Whether it is VOC's difficult or COCO's crowd: it counts neither as found nor as missed.
+    /// Whether it is difficult (VOC) or a crowd (COCO): it counts neither as found nor as missed.
     pub ignored: bool,
 }
 
@@ -58,7 +58,7 @@ fn iou(a: &Box4, b: &Box4) -> f64 {
     if union > 0.0 { shared / union } else { 0.0 }
 }
 
-/// The detections of a class by falling score, as indexes. Equal scores keep their order.
+/// The indexes of the detections of a class, by falling score. Equal scores keep their order.
 fn ranked(detections: &[Detection], class: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..detections.len())
         .filter(|&i| detections[i].class == class)

@@ -1,5 +1,5 @@
-//! Matches detections with objects by the rules of PASCAL VOC (Everingham et al. 2010): the best detection that
-//! overlaps an object of its class with an IoU of 0.5 or more is a true positive. Difficult objects are ignored.
+//! Matches detections with objects by the rules of PASCAL VOC (Everingham et al. 2010): the best detection with an IoU
+//! of 0.5 or more with an object of its class is a true positive. Difficult objects are ignored.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,13 +13,13 @@ const MIN_IOU: f64 = 0.5;
 pub enum Verdict {
     /// It matches the object with this index.
     TruePositive(usize),
-    /// It matches no object, or one that a better detection matches.
+    /// It matches no object, or an object that a better detection matches.
     FalsePositive,
     /// It matches a difficult object.
     Ignored,
 }
 
-/// Precision and recall of the detections of a class, from the best one down to each in turn.
+/// Precision and recall of the detections of a class: entry `i` counts the detections up to the `i`-th best.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Curve {
     /// The scores of the detections, falling.
@@ -32,7 +32,7 @@ pub struct Curve {
     pub objects: usize,
 }
 
-/// Judges the detections of a class. Returns their indexes in `detections`, by falling score, and how each counts.
+/// Judges the detections of a class. Returns their indexes in `detections`, by falling score, and their verdicts.
 #[must_use]
 pub fn judge(
     ground_truths: &[GroundTruth],
@@ -144,8 +144,7 @@ pub struct AtThreshold {
     pub pictures_with_detections: f64,
 }
 
-/// Precision, recall and the share of pictures with detections at or above `threshold`. The pair is the number of
-/// classes and that of pictures.
+/// Precision, recall and the share of pictures with detections at or above `threshold`.
 #[must_use]
 pub fn at_threshold(
     ground_truths: &[GroundTruth],
