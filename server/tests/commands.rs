@@ -860,7 +860,10 @@ fn the_log_of_start_up_tells_the_labels_warns_of_the_known_login_and_ends_with_t
         log.contains("detects 20 classes: airplane, bicycle, bird,"),
         "{log}"
     );
-    assert!(log.contains("threshold=0.6"), "{log}");
+    assert!(
+        log.contains("threshold=0.6") && !log.contains("threshold=0.60"),
+        "{log}"
+    );
     assert!(
         server
             .start_up

@@ -220,7 +220,7 @@ fn give_defaults(document: &mut Value, criteria: &Criteria) {
 }
 
 /// The double-precision number with the same shortest decimal form.
-fn decimal(value: f32) -> f64 {
+pub(crate) fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 

@@ -33,6 +33,7 @@ mod response;
 mod routes;
 
 pub use context::{Context, Options};
+pub(crate) use document::decimal;
 pub use document::document;
 pub use health::Readiness;
 pub(crate) use refusal::{HEAD_LIMIT, refused};

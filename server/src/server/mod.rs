@@ -186,7 +186,10 @@ impl Application {
         );
         info!("{}", Classes(model.labels()));
         let threshold = model.criteria(Defaults::from(&self.settings)).threshold;
-        info!(threshold, "minimum score of a detection");
+        info!(
+            threshold = api::decimal(threshold),
+            "minimum score of a detection"
+        );
         let selection = engine.selection();
         info!(
             device = ?selection.device,
