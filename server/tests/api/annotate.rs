@@ -1,5 +1,7 @@
 //! Annotated pictures.
 
+use std::io::Cursor;
+
 use image::{ImageFormat, RgbImage};
 use reqwest::Response;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, VARY};
@@ -237,4 +239,43 @@ async fn annotating_is_a_stage_of_annotated_responses() {
         let line = format!("ssd_request_duration_seconds_count{{stage=\"{stage}\"}} {count}\n");
         assert!(metrics.contains(&line), "{metrics}");
     }
+}
+
+/// A bitmap of noise, which no encoding makes small.
+fn noise() -> Vec<u8> {
+    let mut state = 1_u32;
+    let pixels = RgbImage::from_fn(3000, 2000, |_, _| {
+        // Marsaglia's xorshift.
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        image::Rgb([24, 16, 8].map(|shift| (state >> shift) as u8))
+    });
+    let mut bitmap = Cursor::new(Vec::new());
+    pixels.write_to(&mut bitmap, ImageFormat::Bmp).unwrap();
+    bitmap.into_inner()
+}
+
+#[tokio::test]
+async fn clients_that_do_not_read_their_annotated_pictures_keep_no_other_from_its_detections() {
+    let limits = [
+        ("PIXEL_LIMIT", "6000000"),
+        ("BODY_LIMIT", "32MiB"),
+        ("THRESHOLD", "1"),
+    ];
+    let app = App::spawn_with(&limits).await;
+    let picture = noise();
+    let request = |accept| {
+        let request = app.predict("").header(CONTENT_TYPE, "image/bmp");
+        accepting(request.body(picture.clone()), accept)
+    };
+    // More than the operating system buffers, and all of the memory for such pictures.
+    let unread = request("image/png").await;
+    assert_eq!(unread.status(), 200);
+    let refused = request("image/png").await;
+    assert_eq!(refused.status(), 429);
+    let detail = json(refused).await["detail"].to_string();
+    assert!(detail.contains("annotated pictures"), "{detail}");
+    assert_eq!(request("application/json").await.status(), 200);
+    drop(unread);
 }
