@@ -1,6 +1,7 @@
 //! Decodes and encodes pictures. The format is recognised from the bytes, the size is limited before decoding, and
 //! the decoded picture is upright.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 use std::panic::AssertUnwindSafe;
 
@@ -98,6 +99,15 @@ impl Encoding {
     }
 }
 
+/// The orientation in EXIF metadata. `image` reads it only as a SHORT (EXIF 2.3, section 4.6.4), but some writers
+/// store a LONG, or begin the metadata of a PNG or WebP with the identifier of JPEG's segment.
+fn orientation_of(metadata: &[u8]) -> Option<Orientation> {
+    let tiff = metadata.strip_prefix(b"Exif\0\0").unwrap_or(metadata);
+    let exif = exif::Reader::new().read_raw(tiff.to_vec()).ok()?;
+    let field = exif.get_field(exif::Tag::Orientation, exif::In::PRIMARY)?;
+    Orientation::from_exif(u8::try_from(field.value.get_uint(0)?).ok()?)
+}
+
 /// The header of a picture, read before the pixels.
 #[derive(Debug, Clone)]
 pub struct Header {
@@ -132,19 +142,20 @@ impl Header {
             .filter(|format| name(*format).is_some())
             .ok_or(Error::Unsupported)?;
         let ((width, height), total, rgb, orientation) = guarded(format, || {
-            let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+            let mut reader = ImageReader::with_format(Cursor::new(readable(bytes)), format);
             let mut limits = Limits::no_limits();
             limits.max_alloc = Some(METADATA);
             reader.limits(limits);
             let mut decoder = reader.into_decoder()?;
             // Pictures with damaged metadata are accepted.
-            let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+            let metadata = decoder.exif_metadata().ok().flatten();
+            let orientation = metadata.as_deref().and_then(orientation_of);
             let rgb = decoder.color_type() == ColorType::Rgb8;
             Ok((
                 decoder.dimensions(),
                 decoder.total_bytes(),
                 rgb,
-                orientation,
+                orientation.unwrap_or(Orientation::NoTransforms),
             ))
         })?;
         if width == 0 || height == 0 {
@@ -232,7 +243,7 @@ impl Header {
     }
 
     fn pixels(&self, bytes: &[u8]) -> image::ImageResult<RgbImage> {
-        let mut reader = ImageReader::with_format(Cursor::new(bytes), self.format);
+        let mut reader = ImageReader::with_format(Cursor::new(readable(bytes)), self.format);
         reader.limits(self.limits());
         let decoder = reader.into_decoder()?;
         // Converts to RGB before turning, which takes a second copy.
@@ -397,6 +408,40 @@ fn jpeg_aside(bytes: &[u8], pixels: u64) -> u64 {
         }
     }
     2 * bytes.len() as u64 + coefficients
+}
+
+/// The file as the decoder accepts it. The header of a WebP may announce EXIF or XMP metadata that no chunk has
+/// (WebP container specification, "Extended File Format"): the decoder would refuse the picture for that.
+fn readable(bytes: &[u8]) -> Cow<'_, [u8]> {
+    const FLAGS: usize = 20;
+    const ANNOUNCED: [(u8, &[u8; 4]); 2] = [(0x08, b"EXIF"), (0x04, b"XMP ")];
+    if bytes.get(8..16) != Some(b"WEBPVP8X") || bytes.len() <= FLAGS {
+        return Cow::Borrowed(bytes);
+    }
+    let mut missing = 0;
+    for (flag, name) in ANNOUNCED {
+        if bytes[FLAGS] & flag > 0 && !webp_chunks(bytes).any(|chunk| chunk == name) {
+            missing |= flag;
+        }
+    }
+    if missing == 0 {
+        return Cow::Borrowed(bytes);
+    }
+    let mut mended = bytes.to_vec();
+    mended[FLAGS] &= !missing;
+    Cow::Owned(mended)
+}
+
+/// The names of a WebP's chunks.
+fn webp_chunks(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes.get(12..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (name, after) = rest.split_at_checked(4)?;
+        let (size, data) = after.split_first_chunk()?;
+        let size = u32::from_le_bytes(*size) as usize;
+        rest = data.get(size + size % 2..).unwrap_or_default();
+        Some(name)
+    })
 }
 
 /// Bytes that the WebP decoder keeps besides the pixels (RFC 9649, 2.5 to 2.7): four per pixel if it drops the

@@ -105,6 +105,107 @@ fn exif_orientation_is_obeyed_in_png_and_webp_too() {
     }
 }
 
+/// EXIF metadata with one field, the orientation 6, in a byte order and as a SHORT (3) or LONG (4).
+fn orientation_6(big_endian: bool, kind: u16) -> Vec<u8> {
+    let mut bytes = if big_endian { b"MM" } else { b"II" }.to_vec();
+    let value = if kind == 3 && big_endian { 6 << 16 } else { 6 };
+    let mut push = |number: u32, size: usize| {
+        if big_endian {
+            bytes.extend(&number.to_be_bytes()[4 - size..]);
+        } else {
+            bytes.extend(&number.to_le_bytes()[..size]);
+        }
+    };
+    for (number, size) in [
+        (42, 2),
+        (8, 4),
+        // One field: tag, type, count, value; then no other directory.
+        (1, 2),
+        (0x0112, 2),
+        (u32::from(kind), 2),
+        (1, 4),
+        (value, 4),
+        (0, 4),
+    ] {
+        push(number, size);
+    }
+    bytes
+}
+
+/// A file whose EXIF metadata is replaced.
+fn with_exif(name: &str, exif: &[u8]) -> Vec<u8> {
+    let file = bytes(name);
+    let find = |part: &[u8]| file.windows(part.len()).position(|window| window == part);
+    let (_, extension) = name.split_once('.').unwrap();
+    if extension == "jpg" {
+        let begin = find(b"\xff\xe1").unwrap();
+        let length = usize::from(u16::from_be_bytes([file[begin + 2], file[begin + 3]]));
+        let segment = [b"Exif\0\0", exif].concat();
+        let size = u16::try_from(segment.len() + 2).unwrap().to_be_bytes();
+        let rest = &file[begin + 2 + length..];
+        [&file[..begin], b"\xff\xe1", &size, &segment, rest].concat()
+    } else if extension == "png" {
+        let begin = find(b"eXIf").unwrap() - 4;
+        let length = u32::from_be_bytes(file[begin..begin + 4].try_into().unwrap()) as usize;
+        let chunk = [b"eXIf", exif].concat();
+        let size = u32::try_from(exif.len()).unwrap().to_be_bytes();
+        let checksum = crc32fast::hash(&chunk).to_be_bytes();
+        let rest = &file[begin + 12 + length..];
+        [&file[..begin], &size, &chunk, &checksum, rest].concat()
+    } else {
+        let begin = find(b"EXIF").unwrap();
+        let size = u32::try_from(exif.len()).unwrap().to_le_bytes();
+        let mut webp = [&file[..begin], b"EXIF", &size, exif].concat();
+        webp.resize(webp.len().next_multiple_of(2), 0);
+        let all = u32::try_from(webp.len() - 8).unwrap();
+        webp[4..8].copy_from_slice(&all.to_le_bytes());
+        webp
+    }
+}
+
+#[test]
+fn an_orientation_is_obeyed_in_either_byte_order_as_short_or_long_and_after_an_identifier() {
+    for name in ["exif6.jpg", "exif6.png", "exif6.webp"] {
+        let expected = decode(&bytes(name)).unwrap();
+        for (big_endian, kind) in [(false, 3), (false, 4), (true, 3), (true, 4)] {
+            let exif = orientation_6(big_endian, kind);
+            for metadata in [exif.clone(), [b"Exif\0\0", &exif[..]].concat()] {
+                if name == "exif6.jpg" && metadata != exif {
+                    continue;
+                }
+                let picture = decode(&with_exif(name, &metadata)).unwrap();
+                let shown = format!("{name}, big endian: {big_endian}, type {kind}");
+                assert_eq!(picture.dimensions(), expected.dimensions(), "{shown}");
+                assert!(difference(&picture, &expected) < 0.01, "{shown}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_webp_that_announces_metadata_without_a_chunk_is_decoded() {
+    let expected = decode(&bytes("exif6.webp")).unwrap();
+    let file = bytes("exif6.webp");
+    let begin = file.windows(4).position(|name| name == b"EXIF").unwrap();
+    let without = &file[..begin];
+    let mut misnamed = file.clone();
+    misnamed[begin..begin + 4].copy_from_slice(b"Exif");
+    for (flags, mut webp) in [
+        (0x08, without.to_vec()),
+        (0x0c, without.to_vec()),
+        (0x08, misnamed),
+    ] {
+        webp[20] = (webp[20] & !0x0c) | flags;
+        let size = u32::try_from(webp.len() - 8).unwrap();
+        webp[4..8].copy_from_slice(&size.to_le_bytes());
+        // The orientation is lost with its chunk.
+        let stored = decode(&webp).unwrap();
+        assert_eq!(stored.dimensions(), (expected.height(), expected.width()));
+        let upright = image::imageops::rotate90(&stored);
+        assert!(difference(&upright, &expected) < 0.01, "{flags:#x}");
+    }
+}
+
 #[test]
 fn a_picture_cut_short_anywhere_is_refused_as_damaged() {
     for name in [
