@@ -19,8 +19,11 @@ pub enum Error {
     #[error("the picture is empty (0 bytes)")]
     Empty,
     /// The format is not accepted.
-    #[error("the bytes are not a picture in an accepted format: {FORMATS}")]
-    Unsupported,
+    #[error("the bytes are {}; the accepted formats are {FORMATS}", kind.unwrap_or("not a picture that is known here"))]
+    Unsupported {
+        /// What the bytes are, with an article, if that is known.
+        kind: Option<&'static str>,
+    },
     /// The picture has too many pixels. A pixel of more than 4 bytes counts as bytes / 4 pixels. Nothing was
     /// decoded.
     #[error(
@@ -99,6 +102,45 @@ impl Encoding {
     }
 }
 
+/// What bytes are that people often send as pictures, by their signatures.
+fn foreign(bytes: &[u8]) -> Option<&'static str> {
+    const SIGNATURES: [(&[u8], &str); 12] = [
+        (b"II*\0", "a TIFF file"),
+        (b"MM\0*", "a TIFF file"),
+        (b"\xff\x0a", "a JPEG XL file"),
+        (b"\0\0\0\x0cJXL \r\n", "a JPEG XL file"),
+        (b"\0\0\0\x0cjP  ", "a JPEG 2000 file"),
+        (b"\xff\x4f\xff\x51", "a JPEG 2000 file"),
+        (b"%PDF", "a PDF file"),
+        (b"8BPS", "a Photoshop file"),
+        (b"\0\0\x01\0", "an icon (ICO)"),
+        (b"\x1f\x8b", "data compressed by gzip"),
+        (b"PK\x03\x04", "a zip archive"),
+        (b"qoif", "a QOI file"),
+    ];
+    if bytes.get(4..8) == Some(b"ftyp") {
+        return Some(match bytes.get(8..12) {
+            Some(b"avif" | b"avis") => "an AVIF file",
+            Some(b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"mif1" | b"msf1") => {
+                "a HEIC file, as phones save photographs"
+            }
+            _ => "a video (MP4 or QuickTime)",
+        });
+    }
+    let signed = |(signature, kind)| bytes.starts_with(signature).then_some(kind);
+    SIGNATURES.into_iter().find_map(signed).or_else(|| {
+        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(1000)]).to_lowercase();
+        let text = start.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
+        if text.starts_with("<svg") || text.starts_with("<?xml") && text.contains("<svg") {
+            Some("an SVG drawing")
+        } else if text.starts_with("<!doctype html") || text.starts_with("<html") {
+            Some("an HTML page")
+        } else {
+            None
+        }
+    })
+}
+
 /// The orientation in EXIF metadata. `image` reads it only as a SHORT (EXIF 2.3, section 4.6.4), but some writers
 /// store a LONG, or begin the metadata of a PNG or WebP with the identifier of JPEG's segment.
 fn orientation_of(metadata: &[u8]) -> Option<Orientation> {
@@ -140,7 +182,9 @@ impl Header {
         let format = image::guess_format(bytes)
             .ok()
             .filter(|format| name(*format).is_some())
-            .ok_or(Error::Unsupported)?;
+            .ok_or_else(|| Error::Unsupported {
+                kind: foreign(bytes),
+            })?;
         let ((width, height), total, rgb, orientation) = guarded(format, || {
             let mut reader = ImageReader::with_format(Cursor::new(readable(bytes)), format);
             let mut limits = Limits::no_limits();

@@ -207,6 +207,36 @@ fn a_webp_that_announces_metadata_without_a_chunk_is_decoded() {
 }
 
 #[test]
+fn files_that_people_send_as_pictures_are_refused_by_name() {
+    for (bytes, kind) in [
+        (&b"\0\0\0\x18ftypheic\0\0\0\0"[..], "a HEIC file"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0", "a HEIC file"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "an AVIF file"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "a video"),
+        (b"II*\0\x08\0\0\0", "a TIFF file"),
+        (b"MM\0*\0\0\0\x08", "a TIFF file"),
+        (b"\xff\x0a\xfa\x1f", "a JPEG XL file"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL file"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 file"),
+        (b"%PDF-1.7", "a PDF file"),
+        (
+            b"\xef\xbb\xbf <?xml version=\"1.0\"?><svg/>",
+            "an SVG drawing",
+        ),
+        (b"<!DOCTYPE html><title>404</title>", "an HTML page"),
+        (b"\x1f\x8b\x08\0", "data compressed by gzip"),
+    ] {
+        let error = decode(bytes).unwrap_err().to_string();
+        let expected = format!("the bytes are {kind}");
+        assert!(error.starts_with(&expected), "{error}");
+        assert!(
+            error.ends_with("the accepted formats are JPEG, PNG, WebP, BMP or GIF"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_picture_cut_short_anywhere_is_refused_as_damaged() {
     for name in [
         "baseline.jpg",
@@ -270,7 +300,8 @@ fn other_files_are_unsupported() {
         b"\xff",
     ];
     for bytes in other {
-        assert_eq!(decode(bytes), Err(Error::Unsupported), "{bytes:?}");
+        let error = decode(bytes).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
     }
     assert_eq!(decode(b""), Err(Error::Empty));
 }

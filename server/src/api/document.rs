@@ -106,7 +106,10 @@ fn errors() -> [(&'static str, Problem); 12] {
         ),
         (
             "The body is neither a form nor a picture, or the picture's format is not supported.",
-            picture::Error::Unsupported.into(),
+            picture::Error::Unsupported {
+                kind: Some("a TIFF file"),
+            }
+            .into(),
         ),
         (
             "The picture is damaged or cut short.",
