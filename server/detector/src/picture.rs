@@ -185,6 +185,9 @@ impl Header {
             .ok_or_else(|| Error::Unsupported {
                 kind: foreign(bytes),
             })?;
+        if format == ImageFormat::Jpeg {
+            jpeg_is_known(bytes)?;
+        }
         let ((width, height), total, rgb, orientation) = guarded(format, || {
             let mut reader = ImageReader::with_format(Cursor::new(readable(bytes)), format);
             let mut limits = Limits::no_limits();
@@ -426,6 +429,64 @@ fn jpeg_is_sound(bytes: &[u8]) -> Result<(), Error> {
         problem,
     })
 }
+
+/// Checks that the decoder knows a JPEG's kind and reads its samples as libjpeg does. It misreads unusual
+/// subsampling, and components in scans of their own, without an error.
+fn jpeg_is_known(bytes: &[u8]) -> Result<(), Error> {
+    let advice = "save it as a baseline or progressive JPEG with 4:4:4, 4:2:2 or 4:2:0 subsampling";
+    let refused = |kind: &str| Error::Undecodable {
+        format: "JPEG",
+        problem: format!("{kind} is not supported; {advice}"),
+    };
+    let mut baseline_components = None;
+    for (marker, segment) in Markers::new(bytes) {
+        match marker {
+            0xc4 | 0xc8 | 0xcc => {}
+            0xc3 | 0xc7 | 0xcb | 0xcf => return Err(refused("lossless compression")),
+            0xc5 | 0xc6 | 0xcd | 0xce => return Err(refused("hierarchical coding")),
+            0xc9 | 0xca => return Err(refused("arithmetic coding")),
+            0xc0..=0xc2 => {
+                if segment.get(2) != Some(&8) {
+                    return Err(refused("a sample of other than 8 bits"));
+                }
+                let components = segment.get(8..).unwrap_or_default().chunks_exact(3);
+                let factors: Vec<u8> = components.map(|component| component[1]).collect();
+                if !SAMPLINGS.contains(&&factors[..]) && factors.len() != 1 {
+                    return Err(refused("its chroma subsampling"));
+                }
+                baseline_components = (marker != 0xc2).then_some(factors.len());
+            }
+            Markers::SCAN => {
+                let components = segment.get(2).copied().map(usize::from);
+                if baseline_components.is_some_and(|all| components.is_some_and(|own| own < all)) {
+                    return Err(refused("a scan for each component"));
+                }
+                return Ok(());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The sampling factors that the decoder reads as libjpeg does: horizontal and vertical, of each component.
+const SAMPLINGS: [&[u8]; 15] = [
+    &[0x11, 0x11, 0x11],
+    &[0x21, 0x11, 0x11],
+    &[0x12, 0x11, 0x11],
+    &[0x22, 0x11, 0x11],
+    &[0x14, 0x11, 0x11],
+    &[0x24, 0x11, 0x11],
+    &[0x41, 0x11, 0x11],
+    &[0x42, 0x11, 0x11],
+    &[0x12, 0x12, 0x12],
+    &[0x21, 0x21, 0x21],
+    &[0x22, 0x12, 0x12],
+    &[0x22, 0x21, 0x21],
+    &[0x41, 0x21, 0x21],
+    &[0x11, 0x11, 0x11, 0x11],
+    &[0x22, 0x11, 0x11, 0x22],
+];
 
 /// Bytes that the JPEG decoder keeps besides the pixels: the file twice; and if the components of a block are in
 /// several scans, progressive or not, the 16-bit coefficients of every component.

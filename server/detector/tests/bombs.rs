@@ -63,7 +63,6 @@ fn a_picture_takes_no_more_memory_than_its_header_tells() {
         ("16 bits", png(ExtendedColorType::Rgba16, 8), 11),
         ("turned", large("turned.jpg"), 6),
         ("progressive", large("progressive.jpg"), 9),
-        ("a component a scan", large("separate.jpg"), 9),
         ("WebP", webp(ExtendedColorType::Rgb8, 3), 7),
         ("WebP with alpha", webp(ExtendedColorType::Rgba8, 4), 8),
         ("animated", animated(&webp(ExtendedColorType::Rgb8, 3)), 11),

@@ -237,6 +237,41 @@ fn files_that_people_send_as_pictures_are_refused_by_name() {
 }
 
 #[test]
+fn jpegs_that_the_decoder_would_misread_are_refused_by_their_kind() {
+    let file = bytes("baseline.jpg");
+    let frame = file
+        .windows(2)
+        .position(|marker| marker == b"\xff\xc0")
+        .unwrap();
+    // The marker, the bits of a sample, the sampling of the second component.
+    let changed = |offset: usize, value: u8| {
+        let mut changed = file.clone();
+        changed[frame + offset] = value;
+        decode(&changed).unwrap_err().to_string()
+    };
+    for (offset, value, kind) in [
+        (1, 0xc3, "lossless compression is not supported"),
+        (1, 0xc5, "hierarchical coding is not supported"),
+        (1, 0xc9, "arithmetic coding is not supported"),
+        (4, 12, "a sample of other than 8 bits is not supported"),
+        (14, 0x21, "its chroma subsampling is not supported"),
+    ] {
+        let error = changed(offset, value);
+        assert!(error.contains(kind), "{error}");
+        assert!(
+            error.ends_with("4:4:4, 4:2:2 or 4:2:0 subsampling"),
+            "{error}"
+        );
+    }
+    let separate = bytes("../large/separate.jpg");
+    let error = decode(&separate).unwrap_err().to_string();
+    assert!(
+        error.contains("a scan for each component is not supported"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_picture_cut_short_anywhere_is_refused_as_damaged() {
     for name in [
         "baseline.jpg",
