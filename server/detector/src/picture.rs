@@ -185,9 +185,11 @@ impl Header {
             .ok_or_else(|| Error::Unsupported {
                 kind: foreign(bytes),
             })?;
-        if format == ImageFormat::Jpeg {
-            jpeg_is_known(bytes)?;
-        }
+        let coefficients = if format == ImageFormat::Jpeg {
+            jpeg_coefficients(bytes)?
+        } else {
+            0
+        };
         let ((width, height), total, rgb, orientation) = guarded(format, || {
             let mut reader = ImageReader::with_format(Cursor::new(readable(bytes)), format);
             let mut limits = Limits::no_limits();
@@ -220,7 +222,8 @@ impl Header {
             rgb,
             orientation,
             aside: match format {
-                ImageFormat::Jpeg => jpeg_aside(bytes, pixels),
+                // The file twice, and the 16-bit coefficients.
+                ImageFormat::Jpeg => 2 * bytes.len() as u64 + 2 * pixels * coefficients as u64,
                 ImageFormat::WebP => webp_aside(bytes, pixels, rgb),
                 // A frame narrower than its picture is decoded separately.
                 ImageFormat::Gif => 4 * pixels,
@@ -430,18 +433,18 @@ fn jpeg_is_sound(bytes: &[u8]) -> Result<(), Error> {
     })
 }
 
-/// Checks that the decoder knows a JPEG's kind and reads its samples as libjpeg does. It misreads unusual
-/// subsampling, and components in scans of their own, without an error.
-fn jpeg_is_known(bytes: &[u8]) -> Result<(), Error> {
+/// Checks that the decoder knows a JPEG's kind and reads its samples as libjpeg does: it misreads unusual
+/// subsampling, and components in scans of their own, without an error. Returns the number of components whose
+/// coefficients the decoder keeps until the end: all if the JPEG is progressive, else none.
+fn jpeg_coefficients(bytes: &[u8]) -> Result<usize, Error> {
     let advice = "save it as a baseline or progressive JPEG with 4:4:4, 4:2:2 or 4:2:0 subsampling";
     let refused = |kind: &str| Error::Undecodable {
         format: "JPEG",
         problem: format!("{kind} is not supported; {advice}"),
     };
-    let mut baseline_components = None;
+    let (mut progressive, mut components) = (false, 0);
     for (marker, segment) in Markers::new(bytes) {
         match marker {
-            0xc4 | 0xc8 | 0xcc => {}
             0xc3 | 0xc7 | 0xcb | 0xcf => return Err(refused("lossless compression")),
             0xc5 | 0xc6 | 0xcd | 0xce => return Err(refused("hierarchical coding")),
             0xc9 | 0xca => return Err(refused("arithmetic coding")),
@@ -449,24 +452,24 @@ fn jpeg_is_known(bytes: &[u8]) -> Result<(), Error> {
                 if segment.get(2) != Some(&8) {
                     return Err(refused("a sample of other than 8 bits"));
                 }
-                let components = segment.get(8..).unwrap_or_default().chunks_exact(3);
-                let factors: Vec<u8> = components.map(|component| component[1]).collect();
+                let factors = segment.get(8..).unwrap_or_default().chunks_exact(3);
+                let factors: Vec<u8> = factors.map(|component| component[1]).collect();
                 if !SAMPLINGS.contains(&&factors[..]) && factors.len() != 1 {
                     return Err(refused("its chroma subsampling"));
                 }
-                baseline_components = (marker != 0xc2).then_some(factors.len());
+                (progressive, components) = (marker == 0xc2, factors.len());
             }
             Markers::SCAN => {
-                let components = segment.get(2).copied().map(usize::from);
-                if baseline_components.is_some_and(|all| components.is_some_and(|own| own < all)) {
+                let scanned = segment.get(2).copied().map_or(components, usize::from);
+                if !progressive && scanned < components {
                     return Err(refused("a scan for each component"));
                 }
-                return Ok(());
+                break;
             }
             _ => {}
         }
     }
-    Ok(())
+    Ok(if progressive { components } else { 0 })
 }
 
 /// The sampling factors that the decoder reads as libjpeg does: horizontal and vertical, of each component.
@@ -487,33 +490,6 @@ const SAMPLINGS: [&[u8]; 15] = [
     &[0x11, 0x11, 0x11, 0x11],
     &[0x22, 0x11, 0x11, 0x22],
 ];
-
-/// Bytes that the JPEG decoder keeps besides the pixels: the file twice; and if the components of a block are in
-/// several scans, progressive or not, the 16-bit coefficients of every component.
-fn jpeg_aside(bytes: &[u8], pixels: u64) -> u64 {
-    let (mut frame, mut coefficients) = (None, 0);
-    for (marker, segment) in Markers::new(bytes) {
-        match marker {
-            // Huffman codes, an extension and arithmetic conditioning are not frames.
-            0xc4 | 0xc8 | 0xcc => {}
-            0xc0..=0xcf => {
-                let progressive = matches!(marker, 0xc2 | 0xc6 | 0xca | 0xce);
-                frame = Some((progressive, segment.get(7).copied().unwrap_or(4)));
-            }
-            Markers::SCAN => {
-                let first = segment.get(2).copied().unwrap_or(0);
-                if let Some((progressive, all)) = frame
-                    && (progressive || first < all)
-                {
-                    coefficients = 2 * pixels * u64::from(all);
-                }
-                break;
-            }
-            _ => {}
-        }
-    }
-    2 * bytes.len() as u64 + coefficients
-}
 
 /// The file as the decoder accepts it. The header of a WebP may announce EXIF or XMP metadata that no chunk has
 /// (WebP container specification, "Extended File Format"): the decoder would refuse the picture for that.
