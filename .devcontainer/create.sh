@@ -4,7 +4,7 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 sudo apt-get update
-sudo apt-get install --yes --no-install-recommends build-essential pkg-config python3 python3-pip python3-venv
+sudo apt-get install --yes --no-install-recommends build-essential nasm pkg-config python3 python3-pip python3-venv
 rustup toolchain install
 make libtorch
 ci/tools.sh

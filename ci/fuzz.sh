@@ -18,6 +18,12 @@ cp Cargo.lock server/fuzz/Cargo.lock
 export RUSTC_BOOTSTRAP=1
 # libtorch never frees some of its memory, which is not a leak.
 export ASAN_OPTIONS=detect_leaks=0
+# libjpeg is C: clang compiles it with the same sanitizer and coverage.
+command -v clang >/dev/null || {
+    echo "ci/fuzz.sh: needs clang (Debian, Ubuntu: sudo apt-get install clang)" >&2
+    exit 1
+}
+export CC=$PWD/ci/fuzz/cc.sh
 cd server
 cargo fuzz build
 mapfile -t all < <(cargo fuzz list)

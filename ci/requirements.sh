@@ -23,4 +23,8 @@ if command -v python3 >/dev/null && ! python3 -m pip --version >/dev/null 2>&1; 
     echo "missing: pip for python3. (Debian, Ubuntu: sudo apt-get install python3-pip)" >&2
     missing=1
 fi
+if [ "$(uname -m)" = x86_64 ] && ! command -v nasm >/dev/null; then
+    echo "note: nasm is not installed, so JPEGs will decode three times slower. (Debian, Ubuntu: sudo apt-get install" \
+        "nasm; after a build without it, also cargo clean --package mozjpeg-sys)" >&2
+fi
 exit $missing

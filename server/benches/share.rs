@@ -57,7 +57,7 @@ fn stages(criterion: &mut Criterion, weights: &Path, jpeg: &[u8]) {
         top_k: 200,
     };
     let decode = || Header::read(jpeg, PIXEL_LIMIT).and_then(|header| header.decode(jpeg));
-    let picture = decode().expect("a picture");
+    let picture = decode().expect("a picture").picture;
     let input = model.input(&picture);
     let output = network.forward_one(&input).expect("a forward pass");
     let mut group = criterion.benchmark_group("stage");

@@ -1,12 +1,15 @@
-//! Compiles the shim that calls libtorch's operators, and lets the tests find libtorch without any environment variable.
+//! Compiles the shims that call libtorch's operators and libjpeg, and lets the tests find libtorch without any
+//! environment variable.
 
 use std::path::PathBuf;
 
-const SHIM: &str = "src/onednn/shim.cpp";
+const TORCH_SHIM: &str = "src/onednn/shim.cpp";
+const JPEG_SHIM: &str = "src/picture/libjpeg/shim.c";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={SHIM}");
+    println!("cargo:rerun-if-changed={TORCH_SHIM}");
+    println!("cargo:rerun-if-changed={JPEG_SHIM}");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     let Some(libtorch) = std::env::var_os("LIBTORCH").map(PathBuf::from) else {
         println!(
@@ -21,9 +24,18 @@ fn main() {
     cc::Build::new()
         .cpp(true)
         .std("c++20")
-        .file(SHIM)
+        .file(TORCH_SHIM)
         .include(libtorch.join("include"))
         // libtorch's headers have warnings.
         .warnings(false)
-        .compile("ssd_shim");
+        .compile("ssd_torch_shim");
+    // From mozjpeg-sys: the folders of libjpeg's headers.
+    let headers = std::env::var_os("DEP_JPEG_INCLUDE").unwrap_or_default();
+    cc::Build::new()
+        .std("c11")
+        .file(JPEG_SHIM)
+        .includes(std::env::split_paths(&headers))
+        // libjpeg's headers have warnings about unused parameters.
+        .extra_warnings(false)
+        .compile("ssd_jpeg_shim");
 }

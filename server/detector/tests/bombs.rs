@@ -11,7 +11,7 @@ use ssd_detector::picture::Header;
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
-fn a_bomb_in_the_metadata_is_refused_without_inflating_it() {
+fn a_bomb_in_the_metadata_is_skipped_without_inflating_it() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/pictures");
     let picture = folder.join("reference.png");
@@ -27,7 +27,7 @@ fn a_bomb_in_the_metadata_is_refused_without_inflating_it() {
     let before = peak_memory();
     let decoded = Header::read(&png, 50_000_000).and_then(|header| header.decode(&png));
     let grown = peak_memory() - before;
-    assert!(decoded.is_err() || decoded.unwrap().dimensions() == (90, 60));
+    assert_eq!(decoded.unwrap().picture.dimensions(), (90, 60));
     assert!(grown < 32 << 10, "{grown} KiB");
 }
 
@@ -63,6 +63,7 @@ fn a_picture_takes_no_more_memory_than_its_header_tells() {
         ("16 bits", png(ExtendedColorType::Rgba16, 8), 11),
         ("turned", large("turned.jpg"), 6),
         ("progressive", large("progressive.jpg"), 9),
+        ("separate scans", large("separate.jpg"), 9),
         ("WebP", webp(ExtendedColorType::Rgb8, 3), 7),
         ("WebP with alpha", webp(ExtendedColorType::Rgba8, 4), 8),
         ("animated", animated(&webp(ExtendedColorType::Rgb8, 3)), 11),

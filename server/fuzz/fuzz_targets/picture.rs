@@ -34,7 +34,7 @@ fn look_at(bytes: &[u8]) -> Result<(), Error> {
         grown as u64 <= counted + SLACK,
         "{grown} bytes, {counted} expected"
     );
-    let pixels = pixels?;
-    assert_eq!(pixels.as_raw().len() as u64, header.decoded());
+    let picture = pixels?.picture;
+    assert_eq!(picture.as_raw().len() as u64, header.decoded());
     header.fits(Encoding::like(bytes))
 }

@@ -106,8 +106,8 @@ fn errors() -> [(&'static str, Problem); 12] {
         ),
         (
             "The body is neither a form nor a picture, or the picture's format is not supported.",
-            picture::Error::Unsupported {
-                kind: Some("a TIFF file"),
+            picture::Error::Unknown {
+                begin: "`hello`".to_owned(),
             }
             .into(),
         ),

@@ -198,7 +198,7 @@ impl From<picture::Error> for Problem {
         let kind = match error {
             E::TooLong { .. } => return Self::not_acceptable(detail),
             E::Empty => Kind::EmptyImage,
-            E::Unsupported { .. } => Kind::UnsupportedPicture,
+            E::Unsupported(_) | E::Unknown { .. } => Kind::UnsupportedPicture,
             E::TooManyPixels { .. } => Kind::TooManyPixels,
             E::Undecodable { .. } => Kind::UndecodablePicture,
         };

@@ -50,6 +50,7 @@ impl Default for Shared {
 #[derive(Debug)]
 struct Detected {
     size: (u32, u32),
+    has_end: bool,
     objects: usize,
     stages: Stages,
 }
@@ -84,6 +85,7 @@ impl Record {
     pub fn detected(&self, detections: &Detections) {
         let _ = self.0.detected.set(Detected {
             size: (detections.width, detections.height),
+            has_end: detections.has_end,
             objects: detections.objects.len(),
             stages: detections.stages,
         });
@@ -211,6 +213,7 @@ impl Line {
             ms,
             width = detected.map(|detected| detected.size.0),
             height = detected.map(|detected| detected.size.1),
+            end_missing = detected.and_then(|detected| (!detected.has_end).then_some(true)),
             objects = detected.map(|detected| detected.objects),
             decode_ms = stage(|stages| stages.decode),
             preprocess_ms = stage(|stages| stages.preprocess),

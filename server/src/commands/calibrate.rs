@@ -81,5 +81,7 @@ fn errors(state: &StateDict, input: &Input, scales: &Scales) -> anyhow::Result<T
 
 fn read(path: &Path, pixels: u64) -> anyhow::Result<image::RgbImage> {
     let bytes = contents(path)?;
-    Ok(ssd_detector::picture::Header::read(&bytes, pixels)?.decode(&bytes)?)
+    Ok(ssd_detector::picture::Header::read(&bytes, pixels)?
+        .decode(&bytes)?
+        .picture)
 }

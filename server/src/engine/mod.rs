@@ -25,7 +25,7 @@ use bytes::Bytes;
 use image::RgbImage;
 use ssd_detector::boxes::Criteria;
 use ssd_detector::labels::{self, Labels};
-use ssd_detector::picture::{self, Encoding, Header};
+use ssd_detector::picture::{self, Decoded, Encoding, Header};
 use ssd_detector::precision::{Requested, Selection};
 use ssd_detector::preprocess::Input;
 use ssd_detector::{Detection, Model, annotate, inference};
@@ -141,6 +141,8 @@ pub struct Detections {
     pub width: u32,
     /// Rows of the upright picture.
     pub height: u32,
+    /// Whether the picture's file has its end marker ([`picture::Decoded`]).
+    pub has_end: bool,
     /// How long each stage took.
     pub stages: Stages,
 }
@@ -369,15 +371,16 @@ impl Engine {
         let model = self.model.clone();
         let work = move || {
             let begun = Instant::now();
-            let pixels = header.decode(&bytes)?;
+            let Decoded { picture, has_end } = header.decode(&bytes)?;
             let decode = begun.elapsed();
             let prepared = Prepared {
-                input: model.input(&pixels),
-                size: pixels.dimensions(),
+                input: model.input(&picture),
+                size: picture.dimensions(),
+                has_end,
                 decode,
                 preprocess: begun.elapsed().saturating_sub(decode),
             };
-            Ok((prepared, pixels))
+            Ok((prepared, picture))
         };
         let ((prepared, pixels), permit) = permit.run(work).await?;
         self.decoding
@@ -395,6 +398,7 @@ impl Engine {
         let Prepared {
             input,
             size,
+            has_end,
             decode,
             preprocess,
         } = prepared;
@@ -412,6 +416,7 @@ impl Engine {
                 objects,
                 width,
                 height,
+                has_end,
                 stages: Stages {
                     decode,
                     preprocess,
@@ -430,6 +435,7 @@ impl Engine {
 struct Prepared {
     input: Input,
     size: (u32, u32),
+    has_end: bool,
     decode: Duration,
     preprocess: Duration,
 }

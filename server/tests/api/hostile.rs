@@ -7,7 +7,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::app::{App, PATIENCE, Raw, bytes, form, head, problem};
+use super::app::{App, PATIENCE, Raw, bytes, head, parts, problem};
 
 /// A second request, sent right behind a first. It gets a response only if both sides agree where the first
 /// one ends.
@@ -396,18 +396,6 @@ async fn of_two_logins_the_first_counts() {
     }
 }
 
-/// A form whose fields are these, each with its headers, in the boundary `b`.
-fn parts(parts: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut form = Vec::new();
-    for (headers, body) in parts {
-        form.extend(format!("--b\r\n{headers}\r\n\r\n").into_bytes());
-        form.extend_from_slice(body);
-        form.extend(b"\r\n");
-    }
-    form.extend(b"--b--\r\n");
-    form
-}
-
 #[tokio::test]
 async fn forms_within_forms_and_fields_of_headers_only_are_no_way_in() {
     let app = App::spawn().await;
@@ -422,6 +410,7 @@ async fn forms_within_forms_and_fields_of_headers_only_are_no_way_in() {
     .concat();
     let many = format!("{}{image}", "X: a\r\n".repeat(10_000));
     let long = format!("{image}; x=\"{}\"", "a".repeat(1 << 20));
+    let parameters = image.to_owned() + &";a=b".repeat(300_000);
     let name = format!(
         "Content-Disposition: form-data; name=\"{}\"",
         "a".repeat(1 << 20)
@@ -432,14 +421,15 @@ async fn forms_within_forms_and_fields_of_headers_only_are_no_way_in() {
         (
             "a form's own boundary in it",
             parts(&[(image, &parts(&[(image, &picture)]))]),
-            415,
+            400,
         ),
         (
             "10,000 headers of a field",
             parts(&[(&many, &picture)]),
-            400,
+            200,
         ),
         ("a header of 1 MiB", parts(&[(&long, &picture)]), 200),
+        ("300,000 parameters", parts(&[(&parameters, &picture)]), 200),
         ("a name of 1 MiB", parts(&[(&name, &picture)]), 400),
         ("a path for a name", parts(&[(&path, &picture)]), 200),
         (
@@ -460,16 +450,11 @@ async fn forms_within_forms_and_fields_of_headers_only_are_no_way_in() {
         assert_eq!(response.status(), status, "{what}");
         app.still_serves().await;
     }
-    for (boundary, status, kind) in [
-        ("", 400, "malformed-body"),
-        ("\"\"", 415, "unsupported-media-type"),
-        ("\" \"", 400, "malformed-body"),
-        (&"b".repeat(50_000), 400, "malformed-body"),
-    ] {
+    for boundary in ["", "\"\"", "\" \"", &"b".repeat(50_000)] {
         let media = format!("multipart/form-data; boundary={boundary}");
         let request = app.predict("").header(CONTENT_TYPE, media);
         let request = request.body(parts(&[(image, &picture)]));
-        problem(request.send().await.unwrap(), status, kind).await;
+        problem(request.send().await.unwrap(), 400, "malformed-body").await;
         app.still_serves().await;
     }
 }
@@ -572,7 +557,7 @@ async fn pictures_that_are_small_until_they_are_decoded_are_refused() {
         (
             "a WebP's frame that is larger than it",
             webp(1, 16_383),
-            422,
+            413,
         ),
         ("a WebP of 16,383 squared", webp(16_383, 16_383), 413),
         (
@@ -590,7 +575,7 @@ async fn pictures_that_are_small_until_they_are_decoded_are_refused() {
         ("a JPEG of 65,535 squared", largest, 413),
         ("a JPEG of a few scans", jpeg(10), 200),
         ("a JPEG of a thousand scans", jpeg(1000), 422),
-        ("one with a scan for each component", baseline(0), 422),
+        ("one with a scan for each component", baseline(0), 200),
         ("one of a thousand scans", baseline(1000), 422),
     ];
     for (what, picture, status) in cases {
@@ -641,10 +626,15 @@ async fn a_picture_that_is_something_else_as_well_is_read_as_a_picture() {
         problem(response, 415, "unsupported-picture").await;
     }
     // Told again in the response, which is no page.
-    let named = form(bytes("cat.png")).text(script, "").text("image", "");
-    let response = app.predict("").multipart(named).send().await.unwrap();
+    let named = format!("Content-Disposition: form-data; name=\"{script}\"");
+    let request = app
+        .predict("")
+        .header(CONTENT_TYPE, "multipart/form-data; boundary=b");
+    let request = request.body(parts(&[(&named, b"")]));
+    let response = request.send().await.unwrap();
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
-    problem(response, 400, "no-image").await;
+    let detail = problem(response, 400, "no-image").await;
+    assert!(detail.contains(script), "{detail}");
     app.still_serves().await;
 }
 

@@ -1,12 +1,11 @@
 //! A picture's file: its bytes, its header, its pixels.
 
 use std::hash::{DefaultHasher, Hasher as _};
-use std::io::Cursor;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use image::metadata::Orientation;
-use image::{ImageDecoder as _, ImageFormat, ImageReader, RgbImage};
+use image::{ImageFormat, RgbImage};
 use ssd_detector::picture::Header;
 
 /// The maximum length of a picture's file, in bytes.
@@ -22,7 +21,7 @@ const MAX_PIXELS: u64 = 200_000_000;
 pub fn pixels(path: &Path) -> anyhow::Result<RgbImage> {
     let read = || {
         let bytes = bytes(path)?;
-        anyhow::Ok(Header::read(&bytes, MAX_PIXELS)?.decode(&bytes)?)
+        anyhow::Ok(Header::read(&bytes, MAX_PIXELS)?.decode(&bytes)?.picture)
     };
     read().with_context(|| {
         format!(
@@ -57,18 +56,15 @@ pub(super) fn bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
     super::read(path, MAX_FILE_BYTES).context("the file cannot be read")
 }
 
-/// Reads the header of a picture, and checks that the end of the file is present. Decodes no pixels.
+/// Reads the header of a picture. Decodes pixels only if the end of the file is missing, to see whether rows are too.
 pub(super) fn geometry(bytes: &[u8]) -> anyhow::Result<Geometry> {
-    // `Header::read` catches panics of the decoders, and refuses every file on which the decoder below could panic.
-    Header::read(bytes, MAX_PIXELS)?;
-    let format = image::guess_format(bytes)?;
-    if is_cut_short(format, bytes) {
-        bail!("the picture is cut short: its end is missing");
+    let header = Header::read(bytes, MAX_PIXELS)?;
+    if lacks_end(image::guess_format(bytes)?, bytes) {
+        header.decode(bytes)?;
     }
-    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder()?;
     Ok(Geometry {
-        stored: decoder.dimensions(),
-        orientation: decoder.orientation().unwrap_or(Orientation::NoTransforms),
+        stored: header.stored(),
+        orientation: header.orientation(),
     })
 }
 
@@ -80,7 +76,7 @@ pub(super) fn fingerprint(bytes: &[u8]) -> (usize, u64) {
 }
 
 /// Whether the end of the file is missing. Only for JPEG, PNG and WebP is this visible without decoding.
-fn is_cut_short(format: ImageFormat, bytes: &[u8]) -> bool {
+fn lacks_end(format: ImageFormat, bytes: &[u8]) -> bool {
     match format {
         ImageFormat::Jpeg => !has_jpeg_end(bytes),
         ImageFormat::Png => !bytes.windows(4).rev().any(|word| word == b"IEND"),
