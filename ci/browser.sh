@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Tests the playground in a headless Chromium: `make browser-test` runs it.
+# Tests the playground and /docs in a headless Chromium: `make browser-test` runs it.
 #
-#   ci/browser.sh [TEST...]     all tests by default; a test is PlaygroundTest.test_...
+#   ci/browser.sh [TEST...]     all tests by default; a test is PlaygroundTest.test_... or ProxyTest.test_...
 #   ci/browser.sh screenshot    writes docs/playground.webp
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

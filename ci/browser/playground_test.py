@@ -1,9 +1,11 @@
-"""Tests the playground in a headless Chromium. ci/browser.sh runs it.
+"""Tests the playground and /docs in a headless Chromium. ci/browser.sh runs it.
 
 After each test, the page must have logged no error, kept its Content-Security-Policy, and used no other server.
 """
 
 import base64
+import http.client
+import http.server
 import json
 import os
 import pathlib
@@ -12,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 
 from selenium import webdriver
@@ -49,10 +52,45 @@ class Server:
     def url(self, user="somebody", password="pass%3Aw%C3%B6rd"):
         return f"http://{user}:{password}@{self.address}/"
 
+    def behind_a_proxy(self):
+        """The same server under another path, which a proxy removes, as an Ingress with rewrite-target does."""
+        proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+        proxy.daemon_threads = True
+        proxy.target, self.address = self.address, f"127.0.0.1:{proxy.server_port}{Proxy.path_prefix}"
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        return proxy
+
     def stop(self):
         self.process.terminate()
         self.process.wait(TIMEOUT)
         self.log.wait(TIMEOUT)
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    path_prefix = "/under/ssd"
+
+    def do_GET(self):
+        prefix, found, path = self.path.partition(f"{self.path_prefix}/")
+        if prefix or not found:
+            self.send_error(404)
+            return
+        target = http.client.HTTPConnection(self.server.target, timeout=TIMEOUT)
+        headers = {name: value for name, value in self.headers.items() if name != "Connection"}
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        target.request(self.command, f"/{path}", body, headers)
+        response = target.getresponse()
+        content = response.read()
+        self.send_response_only(response.status)
+        for name, value in response.getheaders():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+        target.close()
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
 
 
 def browser():
@@ -77,7 +115,9 @@ def screen(driver, width, height, scheme="light", motion="no-preference"):
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
-class PlaygroundTest(unittest.TestCase):
+class BrowserTest(unittest.TestCase):
+    """What the tests share: a server, a browser, and what must hold after each test."""
+
     @classmethod
     def setUpClass(cls):
         cls.server = Server()
@@ -94,14 +134,14 @@ class PlaygroundTest(unittest.TestCase):
 
     def tearDown(self):
         log = [entry["message"] for entry in self.driver.get_log("browser")]
-        # Swagger UI's page has no icon, so browsers look for one.
+        # Swagger UI's page has no icon, so browsers look for one at the root.
         log = [message for message in log if "/favicon.ico" not in message]
         errors = [message for message in log if "Failed to load resource" not in message]
         self.assertEqual(errors, [])
         self.assertEqual(len(log) - len(errors), self.refused, log)
         requested = [event["params"]["request"]["url"] for event in self.events() if event["method"] == "Network.requestWillBeSent"]
         own = ("blob:", "data:", f"http://{self.server.address}/", self.server.url())
-        self.assertEqual([url for url in requested if not url.startswith(own)], [])
+        self.assertEqual([url for url in requested if not url.startswith(own) and not url.endswith("/favicon.ico")], [])
 
     # ---- actions and what the page shows ----
 
@@ -166,6 +206,14 @@ class PlaygroundTest(unittest.TestCase):
         url = f"http://{self.server.address}/predict?threshold={threshold}"
         return json.loads(subprocess.check_output(["curl", "-s", "-u", login, "-F", f"image=@{picture}", url]))
 
+    def open_the_documentation(self):
+        self.find("header a").click()
+        self.until(lambda: self.visible(".opblock-summary"))
+        self.find(".opblock-summary").click()
+        self.until(lambda: self.visible(".try-out__btn"))
+
+
+class PlaygroundTest(BrowserTest):
     # ---- pictures ----
 
     def test_an_uploaded_picture_shows_the_server_s_boxes_where_they_are(self):
@@ -469,11 +517,35 @@ class PlaygroundTest(unittest.TestCase):
         self.assertEqual(self.driver.execute_script(animation), "none")
 
     def test_the_header_links_to_the_documentation(self):
-        self.find("header a").click()
-        self.until(lambda: self.visible(".opblock-summary"))
-        self.assertTrue(self.driver.current_url.endswith("/docs"))
-        self.find(".opblock-summary").click()
-        self.until(lambda: self.visible(".try-out__btn"))
+        self.open_the_documentation()
+        self.assertIn(f"{self.server.address}/docs#", self.driver.current_url)
+
+
+class ProxyTest(BrowserTest):
+    """Both pages behind a proxy that serves them under another path. No request may leave that path."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        proxy = cls.server.behind_a_proxy()
+        cls.addClassCleanup(proxy.server_close)
+        cls.addClassCleanup(proxy.shutdown)
+
+    def test_the_playground_works_under_another_path(self):
+        self.sample("cat.png")
+        self.assertIn(f"http://{self.server.address}/predict?threshold=", self.code("curl"))
+        output = self.run_code(["sh", "-c", self.code("curl")])
+        self.assertEqual(len(json.loads(output)["predictions"]), len(self.rows()))
+
+    def test_the_documentation_sends_its_requests_to_where_it_is(self):
+        self.open_the_documentation()
+        self.find(".try-out__btn").click()
+        self.until(lambda: self.visible(".execute"))
+        self.find("input[type=file]").send_keys(str(SAMPLES / "cat.png"))
+        self.find(".execute").click()
+        self.until(lambda: self.visible(".live-responses-table .response-col_status"))
+        self.assertIn("200", self.find(".live-responses-table .response .response-col_status").text)
+        self.assertIn(f"http://{self.server.address}/predict", self.find(".request-url").text)
 
 
 def screenshot():

@@ -16,9 +16,9 @@ URL, USERNAME, PASSWORD = (os.environ[f"SSD_{name}"] for name in ("URL", "USERNA
 PICTURE = pathlib.Path(__file__).parents[2] / "data/samples/astronaut.jpg"
 
 
-def call(picture, username=USERNAME, **parameters):
+def call(picture, username=USERNAME, fields=None, **parameters):
     token = base64.b64encode(f"{username}:{PASSWORD}".encode()).decode()
-    body = PredictFilesBody(image=File(io.BytesIO(picture), file_name="picture"))
+    body = PredictFilesBody(image=File(io.BytesIO(picture), file_name="picture"), **(fields or {}))
     with AuthenticatedClient(base_url=URL, token=token, prefix="Basic", raise_on_unexpected_status=True) as client:
         return predict.sync_detailed(client=client, body=body, **parameters)
 
@@ -33,15 +33,16 @@ class Generated(unittest.TestCase):
                 auth=(USERNAME, PASSWORD),
                 timeout=60,
             )
-            response = call(PICTURE.read_bytes(), **parameters)
-            self.assertIsInstance(response.parsed, Prediction)
-            self.assertEqual(response.parsed.to_dict(), plain.json())
-            self.assertGreater(response.parsed.predictions[0].box.width, 0)
+            for response in call(PICTURE.read_bytes(), **parameters), call(PICTURE.read_bytes(), fields=parameters):
+                self.assertIsInstance(response.parsed, Prediction)
+                self.assertEqual(response.parsed.to_dict(), plain.json())
+                self.assertGreater(response.parsed.predictions[0].box.width, 0)
 
     def test_has_errors_as_problem_details(self):
         for picture, changes, status, kind in (
             (b"", {}, 400, "empty-image"),
             (b"", {"top_k": 0}, 400, "bad-query"),
+            (b"", {"fields": {"top_k": 0}}, 400, "bad-field"),
             (b"", {"username": "nobody"}, 401, "unauthorized"),
             (b"no picture", {}, 415, "unsupported-picture"),
             (PICTURE.read_bytes()[:1000], {}, 422, "undecodable-picture"),

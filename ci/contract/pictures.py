@@ -19,12 +19,12 @@ schemathesis.openapi.format("binary", strategies.sampled_from(pictures("*")))
 
 
 @schemathesis.hook
-def filter_body(_context, body):
-    """A form may have other fields, if their names fit into the header of a part."""
-    return not isinstance(body, dict) or all(name.isprintable() for name in body)
-
-
-@schemathesis.hook
 def filter_query(_context, query):
     """A list is sent as its members, and None is not sent: an invalid value could become a valid one."""
     return not query or not any(value is None or isinstance(value, (list, tuple, dict)) for value in query.values())
+
+
+@schemathesis.hook
+def filter_case(_context, case):
+    """A criterion is in the query or in the form. OpenAPI cannot say that it is not in both."""
+    return not (case.query and isinstance(case.body, dict) and case.query.keys() & case.body.keys())

@@ -1,27 +1,25 @@
-//! The picture in a request's body, bounded in size and time.
+//! A request's body, bounded in size and time.
 
-use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt as _, future, stream};
+use futures_util::StreamExt as _;
 use poem::http::header;
 use poem::{Body, Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use ssd_detector::picture::FORMATS;
-use state_dict::quote;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::context::Context;
+use super::criteria::Fields;
+use super::form;
+use super::media::{self, Media};
 use super::problem::{Kind, Problem};
 use super::request_log::Record;
-
-/// The form's field that holds the picture.
-const FIELD: &str = "image";
 
 /// The media types of pictures, for the document. The format is detected from the bytes.
 const PICTURES: [&str; 5] = [
@@ -35,12 +33,14 @@ const PICTURES: [&str; 5] = [
 /// When to retry if other requests' bodies fill the memory for bodies.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The bytes of the picture: the field `image` of a form (`multipart/form-data`), or the whole body
-/// (`image/*`).
+/// What a body brings: the picture and criteria of a form (`multipart/form-data`), or a picture (`image/*`).
 #[derive(Debug)]
-pub struct Picture(pub Bytes);
+pub struct Upload {
+    pub picture: Bytes,
+    pub fields: Fields,
+}
 
-impl<'a> ApiExtractor<'a> for Picture {
+impl<'a> ApiExtractor<'a> for Upload {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
     type ParamType = ();
     type ParamRawType = ();
@@ -57,8 +57,8 @@ impl<'a> ApiExtractor<'a> for Picture {
         let form = MetaMediaType {
             content_type: "multipart/form-data",
             schema: inline(MetaSchema {
-                required: vec![FIELD],
-                properties: vec![(FIELD, inline(field))],
+                required: vec![form::IMAGE],
+                properties: vec![(form::IMAGE, inline(field))],
                 ..MetaSchema::new("object")
             }),
         };
@@ -69,7 +69,9 @@ impl<'a> ApiExtractor<'a> for Picture {
         Some(MetaRequest {
             description: Some(
                 "The picture, as the field `image` of a form or as the whole body. The server detects \
-                 its format from its bytes; the name and the media type of the picture do not matter.",
+                 its format from its bytes; the name and the media type of the picture do not matter. \
+                 A form may have fields with the names and meanings of the query parameters; state each \
+                 of them once, in the query or in the form.",
             ),
             content: [form].into_iter().chain(pictures).collect(),
             required: true,
@@ -83,14 +85,17 @@ impl<'a> ApiExtractor<'a> for Picture {
     ) -> poem::Result<Self> {
         let media = Media::of(request)?;
         let (whole, permit) = read(request, body.take()?).await?;
-        let bytes = match media {
-            Media::Form { boundary } => field(whole, boundary).await?,
-            Media::Picture => whole,
+        let (bytes, fields) = match media {
+            Media::Form { boundary } => form::read(&whole, &boundary)?,
+            Media::Picture => (whole, Fields::default()),
         };
-        Ok(Self(Bytes::from_owner(Permitted {
-            bytes,
-            _permit: permit,
-        })))
+        Ok(Self {
+            picture: Bytes::from_owner(Permitted {
+                bytes,
+                _permit: permit,
+            }),
+            fields,
+        })
     }
 }
 
@@ -104,55 +109,6 @@ impl AsRef<[u8]> for Permitted {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
-}
-
-/// The kind of body that the Content-Type announces.
-enum Media {
-    Form { boundary: String },
-    Picture,
-}
-
-impl Media {
-    fn of(request: &Request) -> Result<Self, Problem> {
-        let unsupported = |what: &str| {
-            let detail = format!(
-                "{what} Send the picture as the field `image` of a form (curl -F image=@cat.jpg), or as \
-                 the body with its own type (curl -H 'Content-Type: image/jpeg' --data-binary @cat.jpg)."
-            );
-            Problem::new(Kind::UnsupportedMediaType, detail)
-        };
-        let value = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .ok_or_else(|| unsupported("The request has no Content-Type."))?;
-        let media: mime::Mime = value
-            .to_str()
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(|| unsupported("The Content-Type is not a media type."))?;
-        match (media.type_(), media.subtype()) {
-            (mime::IMAGE, _) => Ok(Self::Picture),
-            (mime::MULTIPART, mime::FORM_DATA) => {
-                let boundary = media.get_param(mime::BOUNDARY).ok_or_else(|| {
-                    malformed(
-                        "The Content-Type is multipart/form-data without its `boundary`; let the HTTP \
-                         client write that header.",
-                    )
-                })?;
-                Ok(Self::Form {
-                    boundary: boundary.to_string(),
-                })
-            }
-            _ => {
-                let given = media.essence_str();
-                Err(unsupported(&format!("The Content-Type is {given}.")))
-            }
-        }
-    }
-}
-
-fn malformed(detail: impl Into<String>) -> Problem {
-    Problem::new(Kind::MalformedBody, detail)
 }
 
 /// The body is larger than `limit` bytes.
@@ -171,6 +127,7 @@ pub fn timed_out(timeout: Duration) -> Problem {
 
 /// Refuses a body by its headers, before any of it is read.
 pub fn check_headers(request: &Request) -> Result<(), Problem> {
+    media::check_coding(request.headers())?;
     Media::of(request)?;
     let limit = Context::of(request).options.body_limit;
     let announced: Option<u64> = request
@@ -199,7 +156,10 @@ async fn read(request: &Request, body: Body) -> Result<(Bytes, OwnedSemaphorePer
         .await
         .map_err(|_| timed_out(timeout))?
     {
-        let chunk = next.map_err(|error| malformed(format!("The body ended early: {error}.")))?;
+        let chunk = next.map_err(|error| {
+            let detail = format!("The body ended early: {error}.");
+            Problem::new(Kind::MalformedBody, detail)
+        })?;
         record.received(chunk.len());
         if whole.len() + chunk.len() > limit {
             return Err(too_large(limit));
@@ -217,46 +177,6 @@ fn acquire(budget: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit
         .clone()
         .try_acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX))
         .map_err(|_| Problem::busy("The memory for request bodies is full.", RETRY_AFTER))
-}
-
-/// The one field `image` of a form; other fields are skipped. Takes the whole form at once, since multer
-/// would parse it again with every chunk.
-async fn field(form: Bytes, boundary: String) -> Result<Bytes, Problem> {
-    let whole = stream::once(future::ready(Ok::<_, Infallible>(form)));
-    let mut form = multer::Multipart::new(whole, boundary);
-    let (mut picture, mut others) = (None, Vec::new());
-    while let Some(field) = form.next_field().await.map_err(unreadable)? {
-        if field.name() != Some(FIELD) {
-            if others.len() < 5 {
-                others.push(quote(field.name().unwrap_or_default()));
-            }
-            continue;
-        }
-        if picture.is_some() {
-            return Err(Problem::new(
-                Kind::NoImage,
-                "The form has more than one field `image`; send one picture per request.",
-            ));
-        }
-        picture = Some(field.bytes().await.map_err(unreadable)?);
-    }
-    picture.ok_or_else(|| {
-        let has = if others.is_empty() {
-            "no fields".to_owned()
-        } else {
-            format!("no field `image`, but {}", others.join(", "))
-        };
-        let detail =
-            format!("The form has {has}; send the picture as `image` (curl -F image=@cat.jpg).");
-        Problem::new(Kind::NoImage, detail)
-    })
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
-fn unreadable(error: multer::Error) -> Problem {
-    // Some of multer's errors contain a whole name from the form, escaped.
-    let problem: String = error.to_string().chars().take(200).collect();
-    malformed(format!("The multipart form cannot be read: {problem}."))
 }
 
 #[cfg(test)]

@@ -15,9 +15,9 @@ use ssd_detector::boxes::Criteria;
 use ssd_detector::picture;
 
 use super::context::Context;
+use super::criteria::{Bounded as _, Source, Threshold};
 use super::predict::Predict;
 use super::problem::{Details, Kind, MEDIA_TYPE, Problem};
-use super::query::{Bounded as _, Threshold};
 use super::{accept, body, routes};
 use crate::engine::{Full, QUEUE_FULL};
 
@@ -34,25 +34,32 @@ pub fn service() -> OpenApiService<Predict, ()> {
         .license(
             LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"),
         )
-        .server(ServerObject::new("/").description("The server that serves this document"))
+        // Relative to the document, which a proxy may serve under a path of its own.
+        .server(ServerObject::new(".").description("The server that serves this document"))
         .extra_response_header::<String, _>(ExtraHeader::new("X-Request-Id").description(
             "The request's id in the server's log. It is the client's `X-Request-Id` if that has 1 to 128 characters, each an ASCII letter, a digit, or one of `-_.:`; else a new id.",
         ))
 }
 
 /// The document as `/openapi.json` serves it, with the defaults of the query parameters if they are known.
+#[must_use]
+pub fn document(defaults: Option<&Criteria>) -> String {
+    let mut document = described();
+    // First, so that the fields have no defaults: generated clients would send them in the query and the form.
+    give_fields(&mut document);
+    give_defaults(&mut document, defaults);
+    format!("{document:#}\n")
+}
+
+/// The document without the form's fields for the criteria, and without defaults.
 ///
 /// # Panics
 /// If poem-openapi does not write JSON, which every test would find.
-#[must_use]
-pub fn document(defaults: Option<&Criteria>) -> String {
+fn described() -> Value {
     let mut document = serde_json::from_str(&service().spec()).expect("poem-openapi writes JSON");
     name_once(&mut document);
     give_examples(&mut document);
-    if let Some(criteria) = defaults {
-        give_defaults(&mut document, criteria);
-    }
-    format!("{document:#}\n")
+    document
 }
 
 /// The operations.
@@ -68,13 +75,15 @@ pub fn openapi(request: &Request) -> Response {
         .body(document(criteria.as_ref()))
 }
 
-/// `GET /docs`: a page on which users can read the document and try the API.
+/// `GET /docs`: a page on which users can read the document and try the API. Swagger UI fills in and sends every
+/// field of a form, so its form has only the picture, and the criteria are in the query.
 pub fn docs(request: &Request) -> Response {
-    let criteria = Context::of(request).criteria().ok();
+    let mut document = described();
+    give_defaults(&mut document, Context::of(request).criteria().ok().as_ref());
     let service = service();
     let page = service
         .swagger_ui_html()
-        .replace(&service.spec(), document(criteria.as_ref()).trim_end());
+        .replace(&service.spec(), &document.to_string());
     Response::builder()
         .content_type("text/html; charset=utf-8")
         .header(header::CONTENT_SECURITY_POLICY, DOCS_POLICY)
@@ -85,8 +94,8 @@ pub fn docs(request: &Request) -> Response {
 fn errors() -> [(&'static str, Problem); 12] {
     [
         (
-            "A query parameter is not accepted, the body is malformed, the form does not have exactly one field `image`, or the picture is empty.",
-            Threshold::refused("threshold", "1.5"),
+            "A query parameter or a form field is not accepted, the body is malformed, the form does not have exactly one field `image`, or the picture is empty.",
+            Threshold::refused(Source::Query, b"1.5"),
         ),
         (
             "The user name or password is missing or wrong. The body was not read.",
@@ -105,11 +114,10 @@ fn errors() -> [(&'static str, Problem); 12] {
             body::too_large(10 << 20),
         ),
         (
-            "The body is neither a form nor a picture, or the picture's format is not supported.",
-            picture::Error::Unknown {
-                begin: "`hello`".to_owned(),
-            }
-            .into(),
+            "The body is neither a form nor a picture, it has a content coding, or the picture's format is not supported.",
+            Problem::from(picture::Error::Unknown {
+                begin: "`hello, world`".to_owned(),
+            }),
         ),
         (
             "The picture is damaged or cut short.",
@@ -170,17 +178,25 @@ impl ApiResponse for Problem {
 
 /// The header that documented problems of a type have.
 fn header_of(kind: Kind) -> Option<MetaHeader> {
-    let (name, value, description) = match kind {
+    let (name, value, required, description) = match kind {
         Kind::Unauthorized => (
             "WWW-Authenticate",
             "string",
+            true,
             "Basic authentication in UTF-8",
         ),
-        Kind::NotAcceptable => ("Vary", "string", "`Accept`"),
-        Kind::Busy | Kind::NotReady => ("Retry-After", "integer", "Seconds until a retry"),
+        Kind::NotAcceptable => ("Vary", "string", true, "`Accept`"),
+        Kind::Busy | Kind::NotReady => ("Retry-After", "integer", true, "Seconds until a retry"),
+        Kind::UnsupportedPicture => (
+            "Accept-Encoding",
+            "string",
+            false,
+            "`identity`, if the body has a content coding",
+        ),
         Kind::NotFound => (
             "Allow",
             "string",
+            false,
             "The methods of the path, if the status is 405",
         ),
         _ => return None,
@@ -188,7 +204,7 @@ fn header_of(kind: Kind) -> Option<MetaHeader> {
     Some(MetaHeader {
         name: name.to_owned(),
         description: Some(description.to_owned()),
-        required: kind != Kind::NotFound,
+        required,
         deprecated: false,
         schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new(value))),
     })
@@ -205,8 +221,22 @@ fn give_examples(document: &mut Value) {
     }
 }
 
+/// Gives the form a field for each query parameter, and no others.
+fn give_fields(document: &mut Value) {
+    let operation = &mut document["paths"]["/predict"]["post"];
+    let parameters = operation["parameters"].clone();
+    let form = &mut operation["requestBody"]["content"]["multipart/form-data"]["schema"];
+    for parameter in parameters.as_array().into_iter().flatten() {
+        let mut field = parameter["schema"].clone();
+        field["description"] = parameter["description"].clone();
+        form["properties"][parameter["name"].as_str().unwrap_or_default()] = field;
+    }
+    form["additionalProperties"] = json!(false);
+}
+
 /// The default of each query parameter.
-fn give_defaults(document: &mut Value, criteria: &Criteria) {
+fn give_defaults(document: &mut Value, criteria: Option<&Criteria>) {
+    let Some(criteria) = criteria else { return };
     let defaults = [
         // As the user wrote them: 0.45 in single precision is 0.449999988 in double precision.
         ("threshold", json!(decimal(criteria.threshold))),

@@ -5,9 +5,12 @@
 //! routes        the table of routes
 //! predict       POST /predict
 //! auth          basic authentication, before the body is read
-//! query         the query parameters, each within its range
+//! criteria      the criteria in the query or the form, each within its range
 //! accept        the representation that the client prefers
-//! body          the picture in the body, bounded in size and time
+//! media         what the headers say about the body
+//! body          the body, bounded in size and time
+//! form          the picture and the criteria in a form
+//! parameters    header values with parameters
 //! response      the detections as JSON, or as an annotated picture
 //! refusal       rejects invalid HTTP, and requests that a proxy could interpret differently
 //! problem       errors as RFC 9457 problem details
@@ -21,12 +24,15 @@ mod accept;
 mod auth;
 mod body;
 mod context;
+mod criteria;
 mod document;
+mod form;
 mod health;
+mod media;
+mod parameters;
 mod playground;
 mod predict;
 mod problem;
-mod query;
 mod refusal;
 mod request_log;
 mod response;

@@ -10,10 +10,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::accept::{self, Representation};
 use super::auth::Authenticated;
-use super::body::{self, Picture};
+use super::body::{self, Upload};
 use super::context::Context;
+use super::criteria::{Iou, Param, Threshold, TopK, check_names};
 use super::problem::Problem;
-use super::query::{Iou, Param, Threshold, TopK, check_names};
 use super::request_log::{Record, milliseconds};
 use super::response::{Content, PredictResponse, Prediction};
 use crate::engine::{Detections, Engine, Error, Health, Stages};
@@ -59,15 +59,18 @@ impl Predict {
         /// Maximum number of detections; the default is the setting `TOP_K`.
         top_k: Param<TopK>,
         call: Call,
-        picture: Picture,
+        upload: Upload,
     ) -> Result<PredictResponse, Problem> {
-        let defaults = call.defaults;
+        let (defaults, fields) = (call.defaults, upload.fields);
+        let threshold = threshold.or(fields.threshold)?;
+        let iou = iou.or(fields.iou)?;
+        let top_k = top_k.or(fields.top_k)?;
         let criteria = Criteria {
-            threshold: threshold.0.map_or(defaults.threshold, |given| given as f32),
-            iou: iou.0.map_or(defaults.iou, |given| given as f32),
-            top_k: top_k.0.map_or(defaults.top_k, |given| given as usize),
+            threshold: threshold.map_or(defaults.threshold, |given| given as f32),
+            iou: iou.map_or(defaults.iou, |given| given as f32),
+            top_k: top_k.map_or(defaults.top_k, |given| given as usize),
         };
-        let detecting = detect(&call.engine, picture.0, criteria, call.representation);
+        let detecting = detect(&call.engine, upload.picture, criteria, call.representation);
         let (detections, content) = timeout_at(call.deadline, detecting)
             .await
             .map_err(|_| Problem::late())??;
@@ -108,7 +111,7 @@ fn server_timing(stages: &Stages) -> String {
     entries.collect::<Vec<_>>().join(", ")
 }
 
-/// What a request needs besides its parameters and its picture. It is extracted before the picture, so that
+/// What a request needs besides its parameters and its body. It is extracted before the body, so that
 /// a request is refused before its body is read.
 struct Call {
     engine: Engine,

@@ -9,6 +9,7 @@ use poem::{IntoResponse, Response};
 use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object};
 use ssd_detector::picture;
+use state_dict::quote;
 
 use crate::engine::{self, Full};
 
@@ -40,6 +41,7 @@ macro_rules! kinds {
 
 kinds! {
     BadQuery = "urn:ssd:problem:bad-query", BAD_REQUEST, "A query parameter is not accepted";
+    BadField = "urn:ssd:problem:bad-field", BAD_REQUEST, "A form field is not accepted";
     MalformedRequest = "urn:ssd:problem:malformed-request", BAD_REQUEST, "The request is malformed";
     TargetTooLong = "urn:ssd:problem:target-too-long", URI_TOO_LONG, "The path with the query is too long";
     HeadersTooLarge = "urn:ssd:problem:headers-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large";
@@ -54,6 +56,7 @@ kinds! {
     BodyTooLarge = "urn:ssd:problem:body-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
     TooManyPixels = "urn:ssd:problem:too-many-pixels", PAYLOAD_TOO_LARGE, "The picture has too many pixels";
     UnsupportedMediaType = "urn:ssd:problem:unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body is neither a form nor a picture";
+    UnsupportedCoding = "urn:ssd:problem:unsupported-coding", UNSUPPORTED_MEDIA_TYPE, "The body has a content coding";
     UnsupportedPicture = "urn:ssd:problem:unsupported-picture", UNSUPPORTED_MEDIA_TYPE, "The picture's format is not supported";
     UndecodablePicture = "urn:ssd:problem:undecodable-picture", UNPROCESSABLE_ENTITY, "The picture is damaged or cut short";
     Busy = "urn:ssd:problem:busy", TOO_MANY_REQUESTS, "The server is busy";
@@ -135,6 +138,18 @@ impl Problem {
             .with_header(header::VARY, HeaderValue::from_static("Accept"))
     }
 
+    /// A 415 that says which content coding is accepted (RFC 9110, section 15.5.16): none.
+    pub fn unsupported_coding(coding: &[u8]) -> Self {
+        let detail = format!(
+            "The Content-Encoding is {}; send the body without a content coding.",
+            quote_bytes(coding)
+        );
+        Self::new(Kind::UnsupportedCoding, detail).with_header(
+            header::ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
+        )
+    }
+
     /// A 429 that says when to retry (RFC 9110, section 10.2.3: whole seconds). `reason` is a sentence.
     pub fn busy(reason: &str, retry_after: Duration) -> Self {
         let seconds = retry_after.as_secs_f64().ceil().max(1.0) as u64;
@@ -204,6 +219,12 @@ impl From<picture::Error> for Problem {
         };
         Self::new(kind, detail)
     }
+}
+
+/// The beginning of what a client sent, for an error.
+pub fn quote_bytes(bytes: &[u8]) -> String {
+    // More than `quote` shows, whose copy of a large body would need as much memory again.
+    quote(&String::from_utf8_lossy(&bytes[..bytes.len().min(1024)]))
 }
 
 /// A message as a sentence, with a capital and a full stop.

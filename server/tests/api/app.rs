@@ -190,6 +190,18 @@ pub fn form(picture: Vec<u8>) -> reqwest::multipart::Form {
     reqwest::multipart::Form::new().part("image", part)
 }
 
+/// A form with these parts, each with its headers, and the boundary `b`.
+pub fn parts(parts: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut form = Vec::new();
+    for (headers, body) in parts {
+        form.extend(format!("--b\r\n{headers}\r\n\r\n").into_bytes());
+        form.extend_from_slice(body);
+        form.extend(b"\r\n");
+    }
+    form.extend(b"--b--\r\n");
+    form
+}
+
 /// A connection on which the test sends every byte.
 pub struct Raw {
     stream: TcpStream,

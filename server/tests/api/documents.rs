@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use ssd_server::api::document;
 
 use super::app::{App, json};
@@ -69,6 +69,46 @@ fn every_status_is_documented_with_its_body() {
         }
     }
     assert_eq!(operation["security"][0]["basic"], Value::Array(vec![]));
+}
+
+#[test]
+fn the_form_has_a_field_for_the_picture_and_for_each_query_parameter() {
+    let document: Value = serde_json::from_str(&document(None)).unwrap();
+    let operation = &document["paths"]["/predict"]["post"];
     let form = &operation["requestBody"]["content"]["multipart/form-data"]["schema"];
-    assert_eq!(form["properties"]["image"]["format"], "binary");
+    assert_eq!(form["additionalProperties"], false);
+    assert_eq!(form["required"], json!(["image"]));
+    let mut fields = form["properties"].as_object().unwrap().clone();
+    assert_eq!(fields.remove("image").unwrap()["format"], "binary");
+    for parameter in operation["parameters"].as_array().unwrap() {
+        let mut field = fields.remove(parameter["name"].as_str().unwrap()).unwrap();
+        let description = field.as_object_mut().unwrap().remove("description");
+        assert_eq!(description.as_ref(), Some(&parameter["description"]));
+        assert_eq!(field, parameter["schema"]);
+    }
+    assert!(fields.is_empty());
+}
+
+#[tokio::test]
+async fn no_address_in_the_document_or_the_pages_leaves_the_path_of_the_server() {
+    let app = App::spawn().await;
+    let document: Value = serde_json::from_str(&document(None)).unwrap();
+    // Relative to the document: a proxy may serve it under any path.
+    assert_eq!(document["servers"].as_array().unwrap().len(), 1);
+    assert_eq!(document["servers"][0]["url"], ".");
+    let page = app
+        .client
+        .get(app.url("/"))
+        .basic_auth("ugain", Some("ugain"));
+    let page = page.send().await.unwrap().text().await.unwrap();
+    for attribute in ["href=\"", "src=\"", "action=\""] {
+        for (at, _) in page.match_indices(attribute) {
+            let address = &page[at + attribute.len()..];
+            assert!(
+                address.starts_with(char::is_alphabetic),
+                "{}",
+                &address[..40]
+            );
+        }
+    }
 }

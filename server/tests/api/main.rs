@@ -7,6 +7,7 @@ mod connections;
 mod contract;
 mod documents;
 mod errors;
+mod forms;
 mod health;
 mod hostile;
 mod load;

@@ -139,14 +139,6 @@ async fn a_form_a_raw_picture_and_chunks_have_the_same_detections() {
 }
 
 #[tokio::test]
-async fn other_fields_of_the_form_are_skipped() {
-    let app = App::spawn().await;
-    let form = super::app::form(bytes("cat.png")).text("comment", "a cat");
-    let response = app.predict("").multipart(form).send().await.unwrap();
-    assert_eq!(response.status(), 200);
-}
-
-#[tokio::test]
 async fn the_query_wins_over_the_settings() {
     let app = App::spawn_with(&[("THRESHOLD", "0.9"), ("TOP_K", "7")]).await;
     let count = async |query: &str| {
@@ -174,7 +166,7 @@ async fn every_format_is_accepted_and_its_upright_size_returned() {
     let folder = std::fs::read_dir(data("pictures")).unwrap();
     let mut names: Vec<String> = folder
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name != "make.py")
+        .filter(|name| !name.contains(".py"))
         .collect();
     names.sort();
     assert_eq!(names.len(), 41);

@@ -12,16 +12,17 @@ use serde_json::Value;
 use ssd_detector::picture::Header;
 use tokio::runtime::Runtime;
 
-use super::app::{bytes, data, endpoint, loaded};
+use super::app::{bytes, data, endpoint, loaded, parts};
 use super::contract::documented;
 
 const FORM: &str = "multipart/form-data; boundary=b";
+const IMAGE: &str = "Content-Disposition: form-data; name=\"image\"";
 
 static PICTURES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let mut names: Vec<_> = std::fs::read_dir(data("pictures"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name != "make.py")
+        .filter(|name| !name.contains(".py"))
         .collect();
     names.sort();
     names
@@ -66,32 +67,59 @@ fn accept() -> impl Strategy<Value = String> {
     )
 }
 
+/// A form of some parts, most of them well-formed.
+fn form() -> impl Strategy<Value = Vec<u8>> {
+    let headers = mostly(
+        &[
+            "Content-Disposition: form-data; name=\"image\"",
+            "content-disposition: FORM-DATA; filename=\"; name=x\"; NAME=image",
+            "Content-Disposition: form-data; name=\"threshold\"",
+            "Content-Disposition: form-data; name=top_k",
+            "Content-Disposition: form-data; name=\"comment\"",
+        ],
+        "(Content-Disposition: form-data)?[ -~\r\n]{0,30}",
+    );
+    let value = prop_oneof![
+        select(&**PICTURES),
+        mostly(&["0", "0.5", "1", "7"], "[ -~\r\n]{0,9}").prop_map(String::into_bytes),
+    ];
+    let end = || mostly(&["\r\n"], "[\r\n -]{0,3}");
+    let part = (headers, end(), end(), value, end()).prop_map(|(headers, a, b, value, c)| {
+        [
+            format!("--b{a}{headers}\r\n{b}").as_bytes(),
+            &value,
+            c.as_bytes(),
+        ]
+        .concat()
+    });
+    let parts = prop::collection::vec(part, 0..4);
+    (parts, mostly(&["--b--\r\n"], "(--b)?[ -~\r\n]{0,9}"))
+        .prop_map(|(parts, last)| [parts.concat(), last.into_bytes()].concat())
+}
+
 /// A Content-Type, and a picture or a form with one. Some bytes are changed, and the end may be missing.
 fn body() -> impl Strategy<Value = (String, Vec<u8>)> {
     let media = mostly(&["", "", "", "text/plain", "image/x", FORM], "[ -~]{0,30}");
     let changes = prop::collection::vec((any::<Index>(), any::<u8>()), 0..3);
     let end = prop::option::weighted(0.2, any::<Index>());
-    (select(&**PICTURES), any::<bool>(), media, changes, end).prop_map(
-        |(picture, is_form, media, changes, end)| {
-            let (own, mut body) = if is_form {
-                let begin = b"--b\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\n";
-                (FORM, [begin, &picture[..], b"\r\n--b--\r\n"].concat())
-            } else {
-                ("image/jpeg", picture)
-            };
-            for (index, byte) in changes {
-                let index = index.index(body.len());
-                body[index] = byte;
-            }
-            body.truncate(end.map_or(body.len(), |end| end.index(body.len())));
-            let media = if media.is_empty() {
-                own.to_owned()
-            } else {
-                media
-            };
-            (media, body)
-        },
-    )
+    let whole = prop_oneof![
+        select(&**PICTURES).prop_map(|picture| ("image/jpeg", picture)),
+        select(&**PICTURES).prop_map(|picture| (FORM, parts(&[(IMAGE, &picture)]))),
+        form().prop_map(|form| (FORM, form)),
+    ];
+    (whole, media, changes, end).prop_map(|((own, mut body), media, changes, end)| {
+        for (index, byte) in changes {
+            let index = index.index(body.len());
+            body[index] = byte;
+        }
+        body.truncate(end.map_or(body.len(), |end| end.index(body.len())));
+        let media = if media.is_empty() {
+            own.to_owned()
+        } else {
+            media
+        };
+        (media, body)
+    })
 }
 
 #[test]
@@ -101,13 +129,14 @@ fn any_request_has_a_documented_response_that_is_not_500() {
     let endpoint = endpoint(&limits, &runtime.block_on(loaded()));
     // The same in every run.
     let config = ProptestConfig {
-        cases: 256,
+        cases: 512,
         failure_persistence: None,
         rng_seed: RngSeed::Fixed(300),
         ..ProptestConfig::default()
     };
-    let requests = (query(), accept(), body());
-    proptest!(config, |((query, accept, (media, body)) in requests)| {
+    let coding = mostly(&["", "identity"], "[ -~]{0,9}");
+    let requests = (query(), accept(), coding, body());
+    proptest!(config, |((query, accept, coding, (media, body)) in requests)| {
         let uri = Uri::try_from(format!("/predict?{query}")).unwrap_or(Uri::from_static("/predict"));
         let mut request = Request::builder()
             .method(Method::POST)
@@ -115,7 +144,11 @@ fn any_request_has_a_documented_response_that_is_not_500() {
             .header(header::HOST, "ssd")
             .header(header::AUTHORIZATION, "Basic dWdhaW46dWdhaW4=")
             .body(body);
-        for (name, value) in [(header::CONTENT_TYPE, media), (header::ACCEPT, accept)] {
+        for (name, value) in [
+            (header::CONTENT_TYPE, media),
+            (header::ACCEPT, accept),
+            (header::CONTENT_ENCODING, coding),
+        ] {
             request.headers_mut().insert(name, HeaderValue::try_from(value).unwrap());
         }
         runtime.block_on(async { check(endpoint.call(request).await.unwrap()).await });
