@@ -155,10 +155,11 @@ settings! {
         Accepts::Words("text of at least one character, without ':' or control characters"), secret;
     SECRET_PASSWORD = "ugain", "The user's password",
         Accepts::Words("text of at least one character, without control characters"), secret;
-    WEIGHTS_PATH = "", "Weights of the model, .pth or .safetensors. If unset: \
-        weights/ssd300_mAP_77.43_v2.pth if it exists, else weights/ssd_mobilenet_v2_oidv4.safetensors",
+    WEIGHTS_PATH = "", "Weights of the model, .pth or .safetensors. If the file has several state dicts, `#` and a name \
+        select one: checkpoint.pth#ema. If unset: weights/ssd300_mAP_77.43_v2.pth if it exists, else \
+        weights/ssd_mobilenet_v2_oidv4.safetensors",
         Accepts::Words("the path of a file");
-    COCO_LABELS_PATH = "data/coco_labels.txt", "File of class names, one per line",
+    COCO_LABELS_PATH = "data/coco_labels.txt", "File of class names, one per line or as JSON",
         Accepts::Words("the path of a file");
     THRESHOLD = "auto", "Minimum score of a detection. auto: the threshold that the weights file states (0.5 for the model that ships), else 0.6",
         Accepts::Fraction(AUTO);

@@ -527,6 +527,110 @@ fn convert_keeps_every_tensor_and_says_what_they_are() {
     assert_eq!(run(ssd(&arguments).arg("--force")).0, 0);
 }
 
+/// A checkpoint of two state dicts: `ema`, which detects nothing, then `model`.
+fn checkpoint(folder: &Path) -> PathBuf {
+    let state = StateDict::open(&data("small.safetensors")).unwrap();
+    let entry = |entry: &'static str| {
+        state.tensors().map(move |tensor| {
+            let mut new = NewTensor::from(tensor);
+            if entry == "ema" && tensor.name().starts_with("conf.") {
+                // Equal scores for all classes.
+                new.bytes = vec![0; new.bytes.len()].into();
+            }
+            new.name = format!("{entry}.{}", tensor.name()).into();
+            new
+        })
+    };
+    let path = folder.join("checkpoint.safetensors");
+    let tensors = entry("ema").chain(entry("model")).collect();
+    write_safetensors(&path, tensors, &[].into()).unwrap();
+    path
+}
+
+#[test]
+fn one_of_several_state_dicts_is_used_told_and_selected_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = checkpoint(folder.path());
+    let with_entry = |entry: &str| format!("{}#{entry}", path.display());
+    let note = "of 2 state dicts in the file, `model` is used; the others are `ema`. To select one: \
+                `checkpoint.safetensors#ema`";
+    let predict = |weights: &str| {
+        let mut command = ssd(&["predict", "--json", data("cat.png").to_str().unwrap()]);
+        let (code, output, errors) = run(command.env("WEIGHTS_PATH", weights));
+        assert_eq!(code, 0, "{errors}");
+        let prediction: Value = serde_json::from_str(&output).unwrap();
+        assert_eq!(prediction["model"], "checkpoint");
+        (prediction["predictions"].as_array().unwrap().len(), errors)
+    };
+    let (found, errors) = predict(path.to_str().unwrap());
+    assert!(found > 0 && errors.contains(note), "{found}: {errors}");
+    assert_eq!(predict(&with_entry("ema")), (0, String::new()));
+    assert_eq!(predict(&with_entry("model")), (found, String::new()));
+
+    assert_eq!(inspect(&path)["notes"], serde_json::json!([note]));
+    let ema = inspect(Path::new(&with_entry("ema")));
+    assert_eq!(ema["notes"], serde_json::json!([]));
+    assert_eq!(ema["family"], "ssd300-voc");
+    assert_eq!(ema["tensors"].as_array().unwrap().len(), 71);
+    let mut names = ema["tensors"].as_array().unwrap().iter();
+    assert!(names.any(|tensor| tensor["name"] == "vgg.0.weight"));
+    let (_, text, _) = run(&mut ssd(&["inspect", path.to_str().unwrap()]));
+    assert!(text.contains(&format!("\nnote: {note}\n")), "{text}");
+
+    let output = folder.path().join("ema.safetensors");
+    let output = output.to_str().unwrap();
+    let (code, said, _) = run(&mut ssd(&["convert", &with_entry("ema"), output]));
+    assert_eq!(code, 0);
+    assert!(said.ends_with("ema.safetensors: 71 tensors\n"), "{said}");
+    assert_eq!(inspect(Path::new(output))["tensors"], ema["tensors"]);
+
+    let wrong = with_entry("emma");
+    let cat = data("cat.png");
+    let cat = cat.to_str().unwrap();
+    for arguments in [
+        &["inspect", &wrong][..],
+        &["convert", &wrong, "/tmp/never-written.safetensors"],
+        &[
+            "calibrate",
+            &wrong,
+            cat,
+            "-o",
+            "/tmp/never-written.safetensors",
+        ],
+        &["predict", cat],
+    ] {
+        let (code, _, errors) = run(ssd(arguments).env("WEIGHTS_PATH", &wrong));
+        assert_eq!(code, 1);
+        let expected = "checkpoint.safetensors: it has no tensors under `emma`";
+        assert!(errors.contains(expected), "{errors}");
+    }
+    let (_, _, errors) = run(ssd(&["serve"]).env("WEIGHTS_PATH", "/nowhere.pth#ema"));
+    assert_eq!(
+        errors,
+        "ssd: WEIGHTS_PATH is /nowhere.pth#ema: no such file\n"
+    );
+}
+
+#[test]
+fn objects_in_a_checkpoint_are_skipped_and_told() {
+    let checkpoint = data("checkpoint-zip-protocol2.pth");
+    let told = "skipped unread, and nothing was run: `argparse.Namespace`, ";
+    let report = inspect(&checkpoint);
+    assert_eq!(report["tensors"].as_array().unwrap().len(), 5);
+    let note = report["notes"][0].as_str().unwrap();
+    assert!(
+        note.starts_with(told) && note.contains("; in the entries `args`, `best`, "),
+        "{note}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("model.safetensors");
+    let input = format!("{}#model", checkpoint.display());
+    let (code, _, errors) = run(&mut ssd(&["convert", &input, output.to_str().unwrap()]));
+    assert_eq!(code, 0);
+    assert!(errors.starts_with(&format!("ssd: {told}")), "{errors}");
+    assert_eq!(StateDict::open(&output).unwrap().len(), 2);
+}
+
 #[test]
 fn files_that_are_no_weights_are_refused_in_one_message_and_exit_code_1() {
     for command in ["inspect", "convert"] {
@@ -795,9 +899,18 @@ fn the_classes_that_weights_name_are_their_labels_unless_a_list_is_given() {
         let found = labels(prediction(given));
         assert!(!found.is_empty() && found.iter().all(|label| own.contains(label)));
     }
-    let renamed: String = (1..=20).map(|class| format!("piece {class}\n")).collect();
-    let found = labels(prediction(Some(&renamed)));
-    assert!(found.iter().all(|label| label.starts_with("piece ")));
+    let renamed = |line: fn(usize) -> String| (1..=20).map(line).collect::<String>();
+    for list in [
+        renamed(|class| format!("piece {class}\n")),
+        renamed(|class| format!("{class}: \"piece {class}\"\n")),
+        format!(
+            "[\"background\"{}]",
+            renamed(|class| format!(", \"piece {class}\""))
+        ),
+    ] {
+        let found = labels(prediction(Some(&list)));
+        assert!(!found.is_empty() && found.iter().all(|label| label.starts_with("piece ")));
+    }
     let (code, _, errors) = prediction(Some("fox\nwolf\n"));
     assert_eq!(code, 1);
     assert!(
@@ -872,6 +985,20 @@ fn the_log_of_start_up_tells_the_labels_warns_of_the_known_login_and_ends_with_t
             .contains("Running on http://127.0.0.1:"),
         "{log}"
     );
+}
+
+#[test]
+fn the_log_of_start_up_tells_which_of_several_state_dicts_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = checkpoint(folder.path());
+    let log = |weights: &str| {
+        Server::start(&[("WEIGHTS_PATH", weights)])
+            .start_up
+            .concat()
+    };
+    let note = "of 2 state dicts in the file, `model` is used; the others are `ema`";
+    assert!(log(path.to_str().unwrap()).contains(note));
+    assert!(!log(&format!("{}#ema", path.display())).contains("state dicts"));
 }
 
 #[test]
@@ -1119,6 +1246,27 @@ fn no_log_of_a_request_has_its_login_its_query_or_its_picture() {
     assert!(log.contains("route=\"/predict\" status=200"), "{log}");
     for secret in [login, "correct-horse", "4711", "a-secret-after", "IHDR"] {
         assert!(!log.contains(secret), "{secret}: {log}");
+    }
+}
+
+#[test]
+fn the_log_tells_that_the_end_of_a_picture_is_missing() {
+    let mut server = Server::start(&[]);
+    let picture = std::fs::read(data("pictures/baseline.jpg")).unwrap();
+    let whole = &picture[..];
+    for (picture, is_told) in [(whole, false), (&whole[..whole.len() - 2], true)] {
+        let mut client = server.connect();
+        let head = format!(
+            "POST /predict HTTP/1.1\r\nHost: ssd\r\nConnection: close\r\n\
+             Authorization: Basic dWdhaW46dWdhaW4=\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n",
+            picture.len()
+        );
+        client.write_all(head.as_bytes()).unwrap();
+        client.write_all(picture).unwrap();
+        client.read_to_end(&mut Vec::new()).unwrap();
+        let line = server.next_line();
+        assert!(line.contains("status=200"), "{line}");
+        assert_eq!(line.contains("end_missing=true"), is_told, "{line}");
     }
 }
 

@@ -85,7 +85,7 @@
     - name: MODEL_SHA256
       value: {{ .Values.model.sha256 | lower | quote }}
     - name: MODEL_FILE
-      value: {{ include "ssd.weightsPath" . | quote }}
+      value: {{ include "ssd.weightsPath" . | splitList "#" | first | quote }}
     - name: POD_NAME
       valueFrom:
         fieldRef:

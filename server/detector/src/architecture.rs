@@ -23,12 +23,14 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// The name of its tensors in the file: without `.weight` and `.bias` for a convolution, in full for a
-    /// normalisation.
-    pub(super) fn name(&self) -> Option<&str> {
+    /// The names of its tensors in the file.
+    pub(super) fn tensor_names(&self) -> Vec<String> {
         match self {
-            Self::Convolution(Convolution { name, .. }) | Self::L2Norm { name } => Some(name),
-            Self::MaxPool(_) | Self::Add => None,
+            Self::Convolution(Convolution { name, .. }) => {
+                vec![format!("{name}.weight"), format!("{name}.bias")]
+            }
+            Self::L2Norm { name } => vec![name.clone()],
+            Self::MaxPool(_) | Self::Add => Vec::new(),
         }
     }
 }

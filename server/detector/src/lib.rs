@@ -57,4 +57,4 @@ pub mod priors;
 pub mod quantise;
 pub mod samples;
 
-pub use model::{Defaults, Description, Detection, Error, Model, describe, scales};
+pub use model::{Defaults, Description, Detection, Error, Model, describe, notes, scales};

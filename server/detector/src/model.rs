@@ -3,7 +3,7 @@
 use image::RgbImage;
 
 use super::boxes::{self, Corners, Criteria, RawOutput};
-use super::family::Family;
+use super::family::{Family, Recognised};
 use super::labels::{self, Labels, Matched};
 use super::network::{self, Network};
 use super::preprocess::Input;
@@ -24,6 +24,7 @@ pub struct Model {
     threshold: f32,
     labels_in_file: usize,
     matched: Matched,
+    notes: Vec<String>,
 }
 
 /// Why a detector cannot be made from weights and labels.
@@ -103,6 +104,7 @@ impl Model {
             threshold: own_threshold(state)?.unwrap_or(family.threshold),
             labels_in_file,
             matched,
+            notes: notes(state),
         };
         Ok((model, network))
     }
@@ -147,6 +149,12 @@ impl Model {
         &self.matched
     }
 
+    /// What [`notes`] says about the weights.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// The network's input for a picture, which must not be empty.
     #[must_use]
     pub fn input(&self, picture: &RgbImage) -> Input {
@@ -186,12 +194,12 @@ impl Model {
     }
 }
 
-/// The classes, counted from 1, of each label, in the order of the labels' first classes. The gaps in COCO's ids
-/// share a name, but stay separate.
+/// The classes, counted from 1, of each label, in the order of the labels' first classes. Gaps are left out: they are
+/// not classes, and nothing is known about their scores.
 fn classes_by_label(labels: &[String]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
-    for (class, label) in (1..).zip(labels) {
-        let same = |group: &&mut Vec<usize>| labels[group[0] - 1] == *label && label != labels::GAP;
+    for (class, label) in (1..).zip(labels).filter(|(_, label)| *label != labels::GAP) {
+        let same = |group: &&mut Vec<usize>| labels[group[0] - 1] == *label;
         match groups.iter_mut().find(same) {
             Some(group) => group.push(class),
             None => groups.push(vec![class]),
@@ -255,6 +263,61 @@ pub fn scales(state: &StateDict, network: &Network) -> Result<Option<Scales>, Er
         .map_err(|problem| wrong(state, quantise::METADATA, problem))
 }
 
+/// How a file was read, for people: which of several state dicts was selected, which tensors are ignored, and which
+/// objects were skipped. Each note is one line; most files have none.
+#[must_use]
+pub fn notes(state: &StateDict) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(recognised) = Family::recognise(state) {
+        if !recognised.others.is_empty() {
+            notes.push(selection(state, &recognised));
+        }
+        let ignored = recognised.ignored(state);
+        if !ignored.is_empty() {
+            notes.push(format!(
+                "ignored, because the network has no use for them: {}",
+                shown(&ignored)
+            ));
+        }
+    }
+    if !state.skipped().is_empty() {
+        notes.push(state.skipped().to_string());
+    }
+    notes
+}
+
+/// Which of several state dicts was selected, and how to select another.
+fn selection(state: &StateDict, recognised: &Recognised) -> String {
+    const ROOT: &str = "(root)";
+    let entry = |prefix: &String| match prefix.strip_suffix('.') {
+        Some(entry) => entry.to_owned(),
+        None => ROOT.to_owned(),
+    };
+    let selected = entry(&recognised.prefix);
+    let others: Vec<String> = recognised.others.iter().map(entry).collect();
+    let file = state.path().file_name().unwrap_or_default();
+    let all = others.iter().chain([&selected]);
+    let example = all.filter(|entry| *entry != ROOT).take(1);
+    let example = example.map(|entry| format!("{}#{entry}", file.to_string_lossy()));
+    format!(
+        "of {} state dicts in the file, {} is used; the others are {}. To select one: {}",
+        1 + others.len(),
+        quote(&selected),
+        shown(&others),
+        quote(&example.collect::<String>())
+    )
+}
+
+/// The first few names, quoted.
+fn shown(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let quoted: Vec<String> = names.iter().take(SHOWN).map(|name| quote(name)).collect();
+    match names.len().checked_sub(SHOWN) {
+        Some(more @ 1..) => format!("{} and {more} more", quoted.join(", ")),
+        _ => quoted.join(", "),
+    }
+}
+
 /// What is known about a state dict without building its network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Description {
@@ -288,9 +351,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_with_one_label_are_grouped_except_the_gaps_in_coco_s_ids() {
+    fn classes_with_one_label_are_grouped_and_gaps_are_left_out() {
         let labels = ["cup", labels::GAP, "cat", "cup", labels::GAP].map(str::to_owned);
-        let expected = [vec![1, 4], vec![2], vec![3], vec![5]];
+        let expected = [vec![1, 4], vec![3]];
         assert_eq!(classes_by_label(&labels), expected);
     }
 }

@@ -21,7 +21,7 @@ pub enum Error {
     /// No tensor has the name of a known network's first tensor.
     #[error(
         "{path}: not the weights of a known network: none of its {count} tensors is called {expected}. \
-         {found}. The known networks are {}",
+         {found}{skipped}. The known networks are {}",
         family::ALL.map(|family| family.name).join(", ")
     )]
     Unrecognised {
@@ -33,6 +33,8 @@ pub enum Error {
         expected: String,
         /// The names of its own first tensors.
         found: String,
+        /// The objects in it that were skipped, and what to do about them; empty if there are none.
+        skipped: String,
     },
     /// Tensors are missing, unknown, not finite, or have the wrong shape. All are listed.
     #[error("{path}: not the state dict of {family}:{}", list(complaints))]
@@ -331,8 +333,10 @@ pub(super) fn channels_last(tensor: &Tensor) -> Tensor {
 
 fn unrecognised(state: &StateDict) -> Error {
     let mut expected: Vec<String> = Vec::new();
-    for tensor in family::ALL.into_iter().filter_map(Family::first_tensor) {
-        let quoted = format!("`{tensor}`");
+    for family in family::ALL {
+        let quoted = family
+            .first_tensor()
+            .map_or_else(String::new, |first| quote(&first));
         if !expected.contains(&quoted) {
             expected.push(quoted);
         }
@@ -350,6 +354,14 @@ fn unrecognised(state: &StateDict) -> Error {
             "It has no tensors".to_owned()
         } else {
             format!("Its first are {}", first.join(", "))
+        },
+        skipped: if state.skipped().is_empty() {
+            String::new()
+        } else {
+            format!(
+                "; {}. If a whole model was saved, save `model.state_dict()`, not `model`",
+                state.skipped()
+            )
         },
     }
 }
@@ -437,7 +449,7 @@ impl<'a> Loader<'a> {
         let in_file = self.in_file(name);
         let quoted = quote(&in_file);
         let found = self.state.get(&in_file);
-        self.taken.insert(in_file);
+        self.taken.insert(in_file.clone());
         self.complaints.push(match found {
             Some(found) if found.shape() == shape => {
                 let values = found.to_f32();
@@ -451,7 +463,12 @@ impl<'a> Loader<'a> {
                 "{quoted} has the shape {:?}, expected {shape:?}",
                 found.shape()
             ),
-            None => format!("missing: {quoted} {shape:?}"),
+            None => match self.state.skipped_at(&in_file) {
+                Some(made_by) => format!(
+                    "{quoted} is an object of {made_by}, which is not read; only dense tensors are"
+                ),
+                None => format!("missing: {quoted} {shape:?}"),
+            },
         });
         Tensor::empty([0], (Kind::Float, Device::Cpu))
     }
@@ -492,7 +509,10 @@ impl<'a> Loader<'a> {
         let prefix = &self.recognised.prefix;
         for tensor in self.state.tensors() {
             let name = tensor.name();
-            if name.starts_with(prefix) && !self.taken.contains(name) {
+            if name.starts_with(prefix)
+                && !self.taken.contains(name)
+                && !self.recognised.is_redundant(tensor)
+            {
                 let shape = tensor.shape();
                 self.complaints
                     .push(format!("unexpected: {} {shape:?}", quote(name)));

@@ -185,6 +185,7 @@ fn labels_that_match_neither_by_number_nor_by_name_are_refused_with_both_counts(
         unknown,
         Error::Mismatch {
             labels: 2,
+            background: None,
             classes: 3,
             known: false
         }
@@ -195,6 +196,267 @@ fn labels_that_match_neither_by_number_nor_by_name_are_refused_with_both_counts(
     assert!(unrelated.to_string().starts_with(
         "it has 2 labels, but the model has 3 classes, and the file contains none of their names;"
     ));
+}
+
+/// COCO's names by id, from 1 to 90, with this text for the ids that it skips.
+fn coco_by_id(gap: &str) -> Vec<String> {
+    let mut names = vec![gap.to_owned(); 90];
+    for class in COCO.iter() {
+        class.name.clone_into(&mut names[class.id - 1]);
+    }
+    names
+}
+
+#[test]
+fn the_91_names_of_torchvision_and_tensorflow_are_read_for_91_outputs() {
+    for (background, gap) in [
+        ("__background__", "N/A"),
+        ("N/A", "N/A"),
+        ("???", "???"),
+        ("BackGround", "n/a"),
+    ] {
+        let file = [&[background.to_owned()][..], &coco_by_id(gap)].concat();
+        let labels = parse(&file.join("\n"));
+        let expected = (coco_by_id("N/A"), Matched::ByPosition);
+        assert_eq!(labels.assign(90, None).unwrap(), expected, "{background}");
+        // Without the gaps, they are the names of 81 outputs.
+        let in_order: Vec<String> = COCO.iter().map(|class| class.name.to_owned()).collect();
+        let expected = (in_order, Matched::ByPosition);
+        assert_eq!(labels.assign(80, None).unwrap(), expected, "{background}");
+        let (assigned, _) = labels.assign(20, Some(&names(&VOC))).unwrap();
+        assert_eq!(assigned[19], "tv");
+    }
+}
+
+#[test]
+fn a_background_in_the_first_line_is_dropped_or_the_reason_for_a_mismatch() {
+    for background in [
+        "background",
+        "__background__",
+        "_background_",
+        "BACKGROUND",
+        "???",
+        "N/A",
+    ] {
+        let labels = parse(&format!("{background}\ncat\ndog\n"));
+        assert_eq!(labels.names(), names(&["cat", "dog"]));
+        let expected = (names(&["cat", "dog"]), Matched::ByPosition);
+        assert_eq!(labels.assign(2, None).unwrap(), expected);
+        let error = labels.assign(3, None).unwrap_err().to_string();
+        let first = if background == "???" {
+            "N/A"
+        } else {
+            background
+        };
+        let expected = format!(
+            "it has 2 labels (its first name, `{first}`, is no class), but the model has 3 classes"
+        );
+        assert!(error.starts_with(&expected), "{error}");
+    }
+    // Elsewhere it is a name.
+    assert_eq!(
+        parse("cat\nbackground\n").names(),
+        names(&["cat", "background"])
+    );
+    assert_eq!(Labels::parse(b"background\n"), Err(Error::Empty));
+}
+
+#[test]
+fn numbers_that_rise_from_0_or_1_on_every_line_are_not_part_of_the_names() {
+    let expected = names(&["traffic light", "7 up"]);
+    for file in [
+        "0 traffic light\n1 7 up\n",
+        "0: traffic light\n1: 7 up",
+        "0:traffic light\n1:7 up",
+        "1 traffic light\n2 7 up",
+        "1:\ttraffic light\r\n2:\t7 up\r\n",
+        "  1   traffic light\n  2\t7 up",
+        "00 traffic light\n01 7 up",
+        "0: background\n1: traffic light\n2: 7 up",
+        "0: 'traffic light'\n1: '7 up'",
+    ] {
+        assert_eq!(parse(file).names(), expected, "{file:?}");
+    }
+    for file in [
+        "7 up\ncola\n",
+        "7 up\n",
+        "2 cats\n3 dogs\n",
+        "1 cat\n1 dog\n",
+        "0 cat\n2 cow\n1 dog\n",
+        "1st\n2nd\n",
+        "0.5 l\n1.5 l\n",
+        "99999 x\n100000 y\n",
+    ] {
+        let lines: Vec<&str> = file.lines().collect();
+        assert_eq!(parse(file).names(), names(&lines), "{file:?}");
+    }
+    for broken in [
+        "0: cat\n1:\n",
+        "0\n1\n0\n",
+        "0: cat\n1: cat\n",
+        "0: cat, wild\n1: dog\n",
+    ] {
+        assert!(Labels::parse(broken.as_bytes()).is_err(), "{broken:?}");
+    }
+}
+
+#[test]
+fn numbers_that_are_left_out_are_gaps() {
+    let lines: Vec<String> = COCO
+        .iter()
+        .map(|class| format!("{}: {}", class.id, class.name))
+        .collect();
+    let labels = parse(&lines.join("\n"));
+    assert_eq!(labels.names(), coco_by_id("N/A"));
+    assert_eq!(labels.assign(90, None).unwrap().0, coco_by_id("N/A"));
+    assert_eq!(labels.assign(80, None).unwrap().0[79], "toothbrush");
+    assert_eq!(parse("0 cat\n9999 dog\n").names().len(), 10_000);
+}
+
+#[test]
+fn quotes_around_every_name_are_not_part_of_it() {
+    for file in [
+        "\"traffic light\"\n\"kite\"",
+        "'traffic light'\n\"kite\"\n",
+        "' traffic light'\n'kite '",
+    ] {
+        assert_eq!(
+            parse(file).names(),
+            names(&["traffic light", "kite"]),
+            "{file:?}"
+        );
+    }
+    assert_eq!(parse("\"a, b\"\n").names(), names(&["a, b"]));
+    for file in ["\"quoted\"\nkite", "'n' roll\n'", "\"a\" or \"b\"\n\"c\""] {
+        let lines: Vec<&str> = file.lines().collect();
+        assert_eq!(parse(file).names(), names(&lines), "{file:?}");
+    }
+    for broken in ["\"\"\n", "\"cat\"\n\"cat\"\n"] {
+        assert!(Labels::parse(broken.as_bytes()).is_err(), "{broken:?}");
+    }
+}
+
+#[test]
+fn json_lists_and_maps_are_read() {
+    let expected = names(&["traffic light", "kite"]);
+    for file in [
+        r#"["traffic light", "kite"]"#,
+        " [\n  \"traffic light\",\n  \"kite\"\n]\n",
+        r#"["__background__", "traffic light", "kite"]"#,
+        r#"{"1": "kite", "0": "traffic light"}"#,
+        r#"{"1": "traffic light", "2": "kite"}"#,
+        r#"{"kite": 2, "traffic light": 1}"#,
+        r#"{"0": "background", "1": "traffic light", "2": "kite"}"#,
+    ] {
+        assert_eq!(parse(file).names(), expected, "{file}");
+    }
+    let eleven: String = (0..11)
+        .map(|index| format!("\"{index}\": \"class {index}\","))
+        .collect();
+    let labels = parse(&format!("{{{}}}", eleven.trim_end_matches(',')));
+    assert_eq!(labels.names()[2], "class 2");
+    assert_eq!(
+        parse(r#"{"1": "cat", "3": "dog", "4": "N/A", "5": "N/A"}"#).names(),
+        names(&["cat", "N/A", "dog", "N/A", "N/A"])
+    );
+}
+
+#[test]
+fn other_json_is_refused_with_what_is_wrong_and_what_is_read() {
+    for (file, expected) in [
+        ("['cat', 'dog']", "expected value at line 1 column 2"),
+        (r#"["cat", "dog""#, "EOF"),
+        (
+            r#"["cat", 1]"#,
+            "invalid type: integer `1`, expected a string",
+        ),
+        (
+            r#"[{"id": 1, "name": "cat"}]"#,
+            "invalid type: map, expected a string",
+        ),
+        (
+            r#"{"names": ["cat"]}"#,
+            "invalid type: sequence, expected a string",
+        ),
+        (r#"{"cat": "dog"}"#, "its key `cat` is not a number"),
+        (r#"{"0": "cat", "1": "cat"}"#, "it has the name `cat` twice"),
+        (r#"{"0": "cat", "00": "dog"}"#, "it has the number 0 twice"),
+        (r#"{"cat": 0, "dog": 0}"#, "it has the number 0 twice"),
+        (
+            r#"{"2": "cat"}"#,
+            "its first number is 2; 0 or 1 is expected",
+        ),
+        (
+            r#"{"0": "cat", "10000": "dog"}"#,
+            "it has the number 10000; the limit is 9999",
+        ),
+        (r#"["cat", ""]"#, "its name `` has no name"),
+        (r#"["c\u0007t"]"#, "has a control character"),
+        (r#"["cat", "cat"]"#, "it has the name `cat` twice"),
+    ] {
+        let message = Labels::parse(file.as_bytes()).unwrap_err().to_string();
+        assert!(message.contains(expected), "{file}: {message}");
+        assert!(message.ends_with("or one name per line"), "{message}");
+        assert!(
+            message.len() < 300 && !message.contains(char::is_control),
+            "{message}"
+        );
+    }
+    for empty in ["[]", "{}", r#"["N/A", "???"]"#] {
+        assert_eq!(Labels::parse(empty.as_bytes()), Err(Error::Empty));
+    }
+}
+
+#[test]
+fn other_formats_are_named_and_not_read_as_lines() {
+    for (file, expected) in [
+        (
+            "item {\n  name: \"/m/0\"\n  id: 1\n  display_name: \"cat\"\n}\n",
+            "a TensorFlow label map (pbtxt), not a list of names; write them one per line: sed -En \
+             \"s/.*display_name: *",
+        ),
+        (
+            "# mine\n\nitem{\n  id: 1\n  name: 'cat'\n}\n",
+            "sed -En \"s/.*name: *",
+        ),
+        ("item { id: 1 name: 'cat' }\n", "a TensorFlow label map"),
+        ("path: ../data\nnames: [cat, dog]\n", "it is YAML"),
+        ("train: x\n\nnames:\n  0: cat\n  1: dog\n", "it is YAML"),
+        ("names:\n- cat\n- dog\n", "it is YAML"),
+        ("---\n- cat\n", "it is YAML"),
+        ("- cat\n- dog\n", "it is YAML"),
+        (
+            "<!DOCTYPE html>\n<title>Not found</title>\n",
+            "an HTML page or XML",
+        ),
+    ] {
+        let message = Labels::parse(file.as_bytes()).unwrap_err().to_string();
+        assert!(message.contains(expected), "{file}: {message}");
+    }
+    // The command makes a list that is read.
+    for (file, expected) in [
+        (
+            "item {\n  name: '/m/0'\n  id: 1\n  display_name: \"traffic light\"\n}\n",
+            "traffic light\n",
+        ),
+        ("item {\n  id: 1\n  name: 'kite'\n}\n", "kite\n"),
+        ("names:\n  0: cat\n  1: dog\n", "cat\ndog\n"),
+        ("names:\n- cat\n- dog\n", "cat\ndog\n"),
+    ] {
+        let message = Labels::parse(file.as_bytes()).unwrap_err().to_string();
+        let (_, command) = message.split_once("per line: ").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("FILE"), file).unwrap();
+        let output = std::process::Command::new("sh")
+            .args(["-c", command])
+            .current_dir(folder.path())
+            .output();
+        assert_eq!(
+            String::from_utf8_lossy(&output.unwrap().stdout),
+            expected,
+            "{command}"
+        );
+    }
 }
 
 #[test]

@@ -51,6 +51,8 @@ fn a_pickle_of_many_values_takes_bounded_memory() {
         ("memo", b"N\x94"),
         ("texts", b"U\x01\xff"),
         ("marks", b"("),
+        ("names", b"cm\nn\n"),
+        ("objects", b"cm\nn\n)R"),
     ] {
         let many = part.repeat(1 << 21);
         // Both pickles are in memory at the same time.
@@ -141,6 +143,24 @@ fn a_list_of_many_labels_takes_bounded_memory() {
         (0..190_000).map(|index| format!("{index:x}\n")).collect(),
         "\n".repeat(8 << 20),
         "\n".repeat(1 << 20),
+        format!("{}x", "\n".repeat((1 << 20) - 1)),
+        "N/A\n".repeat(1 << 18),
+        "0:".to_owned() + &"\n0:".repeat(349_000),
+        format!("[{}\"\"]", "\"\",".repeat(349_000)),
+        format!("[{}0]", "0,".repeat(520_000)),
+        format!(
+            "{{{}\"\":0}}",
+            (0..80_000)
+                .map(|index| format!("\"{index}\":0,"))
+                .collect::<String>()
+        ),
+        format!(
+            "{{{}\"\":\"\"}}",
+            (0..80_000)
+                .map(|index| format!("\"{index}\":\"\","))
+                .collect::<String>()
+        ),
+        format!("{}{}", "[".repeat(1 << 19), "]".repeat(1 << 19)),
     ] {
         assert_bounded("labels", file.as_bytes(), |file| Labels::parse(&file));
     }

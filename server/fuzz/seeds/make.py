@@ -3,10 +3,12 @@
 Usage: make.py. The top of a target's file in ../fuzz_targets tells the form.
 """
 import io
+import json
 import pathlib
 import pickletools
 import struct
 import zipfile
+import zlib
 
 here = pathlib.Path(__file__).parent
 data = here.parent.parent / 'tests' / 'data'
@@ -74,6 +76,14 @@ pickles = {
     'python2': b"(dS'it\\'s\\x41'\nV\\u00e9\nsU\x01\xff(lp0\nI01\naL12L\naF1.5\nag0\n0s",
     'scalars': b'(NG' + bytes(8) + b'\x8a\x02\x01\x02\x8b\x09\0\0\0' + bytes(9) + b'M\x01\x02K\x03\x88\x89t',
     'bytes': b'(C\x01aB\x01\0\0\0b\x8e\x01' + bytes(7) + b'c\x96\x01' + bytes(7) + b'd\x8f(K\x01\x90(K\x02\x91t',
+    'objects': mapping(text('args'), b'cargparse\nNamespace\n)\x81}(' + text('lr') + second() + b'ub', text('a'), second(),
+                       text('best'), call('numpy.core.multiarray', 'scalar', call('numpy', 'dtype', text('f8')) + b'}b', b'C\1a'),
+                       text('config'), b'cmine\nConfig\n)}(' + text('x') + b'\x88u\x92(' + text('y') + second() + b'u',
+                       text('step'), call('collections', 'defaultdict', b'cbuiltins\nlist\n')),
+    'old-objects': mapping(text('a'), call('copy_reg', '_reconstructor', b'cmine\nMeter\n', b'c__builtin__\nobject\n', b'N'),
+                           text('b'), b'(imine\nMeter\n', text('c'), b'(cmine\nMeter\n' + second() + b'o' + second() + b'a'),
+    'strange': mapping(text('a'), call('torch._utils', '_rebuild_sparse_tensor', second()), text('b'), second()),
+    'model': b'(' + text('module') + b'cnet\nNet\n' + text('net.py') + text('class Net') + b'tQ)\x81}b',
     'stack': text('collections') + text('OrderedDict') + b'\x93)\x81\x94)}\x92q\x010(ccollections\nOrderedDict\no(icollections\nOrderedDict\n0]\x94e',
 }
 for name, value in pickles.items():
@@ -103,7 +113,7 @@ version, system = whole(b'M\xe9\x03'), whole(mapping(text('little_endian'), b'\x
 for name, value in pickles.items():
     keys = whole(b'](' + (text('0') if b'torch\n' in value else b'') + b'e')
     floats = struct.pack('<q', 16) + bytes(64)
-    seed('legacy', name, version + system + whole(value) + keys + floats)
+    seed('legacy', name, version + system + whole(value) + keys + (floats if b'torch\n' in value else b''))
 
 
 def record(name, content, oddities=0):
@@ -130,19 +140,34 @@ for name, dtype, shape, begin, end in [
     header = '{"__metadata__":{"format":"pt"},"a.b":%s}' % (entry % (dtype, shape, begin, end))
     seed('safetensors', name, header.encode() + b'\0' + bytes(end))
 
+def stored(*records):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w') as archive:
+        for name, content in records:
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return file.getvalue()
+
+
+archive = stored(('a/data.pkl', whole(pickles['dict'])), ('a/data/0', bytes(64)))
+legacy = whole(b'\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19') + version + system + whole(b'}') + whole(b']')
 for name, content in {
+    'archive': archive, 'archive-twice': archive * 2, 'archive-and-more': archive + b'\n', 'before-archive': b'HTTP' + archive,
+    'legacy-twice': legacy * 2,
     'empty': b'', 'page': b'<!DOCTYPE html><title>404 Not Found</title>', 'xml': b'<?xml version="1.0"?><Error><Message>No</Message></Error>',
     'json': b'{"error": "no"}', 'pointer': b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 105151288\n',
     'gzip': b'\x1f\x8b\x08', 'hdf5': b'\x89HDF\r\n\x1a\n', 'numpy': b'\x93NUMPY\x01\0', 'gguf': b'GGUF\x03\0',
     'tar': b'sys_info'.ljust(257, b'\0') + b'ustar', 'text': b'hello', 'zip': b'PK\x05\x06' + bytes(18),
     'decimal': b'L119547037146038801333356L\n.I1001\n.(d.', 'safetensors': (2).to_bytes(8, 'little') + b'{}',
-    'legacy': whole(b'\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19') + version + system + whole(b'}') + whole(b']'),
+    'legacy': legacy,
 }.items():
     seed('state_dict', name, content)
 
 seed('labels', 'coco', (data.parent.parent.parent / 'data' / 'coco_labels.txt').read_bytes())
 for name, content in {
     'names': 'cat\ndog\n', 'windows': '\ufeffcat\r\ndog\r\n\r\n', 'fields': '1,1,person\n2,2,bicycle\n', 'voc': 'tvmonitor\nSofa\n',
+    'background': '__background__\nperson\nN/A\ndog\n', 'numbers': '0 person\n1 dog\n', 'colons': '1: person\n13: dog\n',
+    'quotes': '"person"\n\'dog\'\n', 'array': '["person", "N/A", "dog"]', 'by-number': '{"0": "person", "2": "dog"}',
+    'by-name': '{"dog": 2, "person": 1}', 'pbtxt': 'item {\n  id: 1\n  display_name: "person"\n}\n', 'yaml': 'names:\n  0: person\n',
     'twice': 'cat\ncat\n', 'order': '1,2,person\n', 'blank': 'cat\n\ndog\n', 'control': 'c\u001bat\n', 'four': '1,1,a,b\n',
 }.items():
     seed('labels', name, content.encode())
@@ -153,6 +178,15 @@ small = [
 ]
 for name in small:
     seed('picture', name, (data / 'pictures' / name).read_bytes())
+kinds = {
+    'separate 2x2,1x1,1x1': 'separate.jpg', 'progression approximation 2x2': 'approximation.jpg', 'restarts 3B 2x2': 'restarts.jpg',
+    'no Huffman tables': 'no-tables.jpg', 'DNL with the only height': 'dnl.jpg', 'cmyk': 'cmyk.jpg', 'baseline 1x1,2x1,2x1': 'sampling.jpg',
+}
+jpegs = io.BytesIO(zlib.decompress((data / 'jpegs' / 'jpegs.zlib').read_bytes()))
+for kind, length, _ in json.loads((data / 'jpegs' / 'jpegs.json').read_text()):
+    content = jpegs.read(length)
+    if kind in kinds:
+        seed('picture', kinds[kind], content)
 # An animation of two pictures of four pixels, and a bitmap of one.
 gif = b'GIF89a\2\0\2\0\x80\0\0\0\0\0\xff\xff\xff' + (b'!\xf9\4\0\0\0\0\0,\0\0\0\0\2\0\2\0\0\2\2\x84Q\0') * 2 + b';'
 bmp = b'BM:\0\0\0\0\0\0\0006\0\0\0' + struct.pack('<IiiHHIIiiII', 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0) + bytes(4)

@@ -80,6 +80,11 @@ pub fn read(file: &[u8]) -> Option<StateDict> {
 }
 
 fn look_at(weights: &StateDict) {
+    let skipped = weights.skipped().to_string();
+    assert!(
+        !skipped.contains(char::is_control) && skipped.len() < 20_000,
+        "{skipped:?}"
+    );
     let mut elements = 0;
     for tensor in weights.tensors() {
         // Small files may describe 64 MiB; this is enough of it.

@@ -10,16 +10,17 @@ use comfy_table::presets::NOTHING;
 use indicatif::{ProgressBar, ProgressStyle};
 use ssd_detector::inference::{Arithmetic, Inference, LayerError};
 use ssd_detector::network::Network;
+use ssd_detector::notes;
 use ssd_detector::preprocess::Input;
 use ssd_detector::quantise::{self, Scales};
 use state_dict::StateDict;
 use tch::Device;
 
-use super::{SettingsFile, contents, output, print};
+use super::{SettingsFile, contents, output, print, print_error};
 
 #[derive(Debug, Args)]
 pub struct Calibrate {
-    /// The weights: .pth (current, or from before PyTorch 1.6) or .safetensors
+    /// The weights: .pth (current, or from before PyTorch 1.6) or .safetensors. #NAME after it selects an entry
     #[arg(value_name = "WEIGHTS")]
     weights: PathBuf,
     /// Pictures like those to be detected in; a few dozen are enough, and they need no labels
@@ -41,6 +42,9 @@ impl Calibrate {
         let settings = self.settings.load()?;
         let state = StateDict::open(&self.weights)?;
         let network = Network::new(&state)?;
+        for note in notes(&state) {
+            print_error(&note);
+        }
         network.check_int8()?;
         let read = |path: &PathBuf| -> anyhow::Result<Input> {
             let picture =

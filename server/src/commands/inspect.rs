@@ -7,14 +7,15 @@ use anyhow::anyhow;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
-use ssd_detector::describe;
+use ssd_detector::{describe, notes};
 use state_dict::StateDict;
 
 use super::{STANDARD_INPUT, contents, print};
 
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// The file: .pth (current, or from before PyTorch 1.6) or .safetensors; - for standard input
+    /// The file: .pth (current, or from before PyTorch 1.6) or .safetensors; - for standard input. #NAME after it
+    /// selects an entry
     weights: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -29,6 +30,8 @@ struct Report<'a> {
     family: Option<&'static str>,
     classes: Option<Vec<String>>,
     metadata: &'a std::collections::BTreeMap<String, String>,
+    /// What was selected, ignored or skipped in the file.
+    notes: Vec<String>,
     tensors: Vec<Row<'a>>,
 }
 
@@ -73,6 +76,7 @@ impl Inspect {
             family: known.as_ref().map(|known| known.family.name),
             classes: known.and_then(|known| known.classes),
             metadata: weights.metadata(),
+            notes: notes(&weights),
             tensors: tensors.collect(),
         };
         if self.json {
@@ -118,6 +122,9 @@ impl Report<'_> {
         let shown = |key: &str| ["classes", "family"].contains(&key);
         for (key, value) in self.metadata.iter().filter(|(key, _)| !shown(key)) {
             text += &format!("{}: {}\n", key.escape_debug(), value.escape_debug());
+        }
+        for note in &self.notes {
+            text += &format!("note: {note}\n");
         }
         let values: usize = self.tensors.iter().map(|row| row.values).sum();
         text += &format!("tensors: {}, {values} values\n", self.tensors.len());

@@ -23,6 +23,7 @@ use git_version::git_version;
 use ssd_server::api;
 use ssd_server::config::{self, Settings, Table, Variables, Weights};
 use ssd_server::engine::Files;
+use state_dict::split_entry;
 
 /// Object detection: a picture in, labelled boxes out.
 #[derive(Debug, Parser)]
@@ -120,7 +121,8 @@ const SHIPPED: &str = "weights/ssd_mobilenet_v2_oidv4.safetensors";
 fn files(settings: &Settings) -> anyhow::Result<Files> {
     let weights = match &settings.weights {
         Weights::File(path) => {
-            let exists = path
+            let (file, _) = split_entry(path);
+            let exists = file
                 .try_exists()
                 .with_context(|| format!("WEIGHTS_PATH is {}", path.display()))?;
             ensure!(exists, "WEIGHTS_PATH is {}: no such file", path.display());

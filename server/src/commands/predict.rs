@@ -17,6 +17,7 @@ use ssd_detector::precision::Requested;
 use ssd_server::api::Prediction;
 use ssd_server::engine::{Detections, Engine, Limits};
 use ssd_server::telemetry;
+use tracing::warn;
 
 use super::album::Album;
 use super::{SettingsFile, contents, files, print_error, printable, write};
@@ -72,6 +73,9 @@ impl Predict {
             ..Limits::from(&settings)
         };
         let engine = Engine::start(&files, Requested::from(&settings), limits)?;
+        for note in engine.model().notes() {
+            warn!("{note}");
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -185,6 +185,9 @@ impl Application {
             model.matched()
         );
         info!("{}", Classes(model.labels()));
+        for note in model.notes() {
+            warn!("{note}");
+        }
         let threshold = model.criteria(Defaults::from(&self.settings)).threshold;
         info!(
             threshold = api::decimal(threshold),

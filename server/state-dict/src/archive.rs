@@ -33,6 +33,7 @@ const END_LENGTH: usize = 22;
 const ZIP64_LOCATOR: &[u8; 4] = b"PK\x06\x07";
 const ZIP64_LOCATOR_LENGTH: usize = 20;
 const ZIP64_END: &[u8; 4] = b"PK\x06\x06";
+const ZIP64_END_LENGTH: usize = 56;
 const DIRECTORY_ENTRY: &[u8; 4] = b"PK\x01\x02";
 const DIRECTORY_ENTRY_LENGTH: usize = 46;
 const LOCAL_HEADER: &[u8; 4] = b"PK\x03\x04";
@@ -41,8 +42,16 @@ impl<'a> Archive<'a> {
     /// Reads the directory; `None` if the file has no end record, for example because a download was cut short.
     pub(super) fn open(file: &'a [u8]) -> Result<Option<Self>, ErrorKind> {
         let Some(end) = find_end(file) else {
-            return Ok(None);
+            return match find_earlier_end(file) {
+                Some(end) => Err(ErrorKind::trailing(file, end)),
+                None => Ok(None),
+            };
         };
+        if let Some(before) = bytes_before(file) {
+            return Err(ErrorKind::Leading {
+                before: before as u64,
+            });
+        }
         let directory =
             Directory::find(file, end).ok_or_else(|| wrong("its end record is damaged"))?;
         let records = directory.records(file)?;
@@ -92,6 +101,37 @@ fn find_end(file: &[u8]) -> Option<usize> {
     })
 }
 
+/// The end of an archive that other bytes follow: of its end record, whose directory precedes it.
+fn find_earlier_end(file: &[u8]) -> Option<usize> {
+    let mut positions = (0..file.len().checked_sub(END_LENGTH)?).rev();
+    positions.find_map(|at| {
+        let record = file[at..].strip_prefix(END)?;
+        let comment = Fields(&record[END_LENGTH - 2 - END.len()..]).u16()?;
+        let directory = Directory::find(file, at)?;
+        let end = at + END_LENGTH + usize::from(comment);
+        (directory.is_marked(file) && end <= file.len()).then_some(end)
+    })
+}
+
+/// The number of bytes before an archive, if its directory lies that much later than its end record says.
+pub(super) fn bytes_before(file: &[u8]) -> Option<usize> {
+    let end = find_end(file)?;
+    let mut fields = Fields(&file[end + 12..]);
+    let (length, offset) = (fields.u32()? as usize, fields.u32()? as usize);
+    // The zip64 records lie between the directory and the end record, also in archives whose numbers need none.
+    let zip64 = ZIP64_END_LENGTH + ZIP64_LOCATOR_LENGTH;
+    [end, end.saturating_sub(zip64)]
+        .into_iter()
+        .find_map(|end| {
+            let directory = Directory {
+                bytes: end.checked_sub(length)?..end,
+                entries: 1,
+            };
+            let before = directory.bytes.start.checked_sub(offset)?;
+            (before > 0 && directory.is_marked(file)).then_some(before)
+        })
+}
+
 /// The position of the central directory.
 struct Directory {
     bytes: Range<usize>,
@@ -126,6 +166,11 @@ impl Directory {
         let record = file.get(at..end)?.strip_prefix(ZIP64_END)?;
         let mut fields = Fields(record.get(28..)?);
         Some((at, fields.u64()?, fields.u64()?, fields.u64()?))
+    }
+
+    /// Whether it begins with an entry.
+    fn is_marked(&self, file: &[u8]) -> bool {
+        file[self.bytes.clone()].starts_with(DIRECTORY_ENTRY)
     }
 
     fn records<'a>(&self, file: &'a [u8]) -> Result<HashMap<&'a str, Record>, ErrorKind> {

@@ -118,18 +118,58 @@ pub enum ErrorKind {
     )]
     BigEndian,
 
-    /// Its pickle uses a name that is not on the list of names that are only data.
+    /// It goes on after its end.
     #[error(
-        "the pickle wants to run code: at byte {offset} it names {name}, which is not on the short \
-         list of names that are only data. Nothing was run. {advice}"
+        "the file goes on for {extra} bytes after its end at byte {end}; was something appended, or were two downloads \
+         joined? Download it again, or cut it with `head -c {end}`"
     )]
-    ForbiddenGlobal {
+    Trailing {
+        /// The offset of the first byte after the end.
+        end: u64,
+        /// The number of bytes after the end.
+        extra: u64,
+    },
+
+    /// Its zip archive does not begin at its first byte.
+    #[error(
+        "the zip archive begins {before} bytes after the beginning of the file; was something put before it, or were \
+         two downloads joined? Download it again, or cut it with `tail -c +{}`",
+        before + 1
+    )]
+    Leading {
+        /// The number of bytes before the archive.
+        before: u64,
+    },
+
+    /// It contains no tensors, but an object of a class or a function that is not on the list of names that stand for
+    /// data.
+    #[error(
+        "{place} is an object of {name}, which is not on the short list of names that stand for data. It was skipped \
+         unread, and nothing was run. {advice}"
+    )]
+    Object {
+        /// "the file", or the entry of the file.
+        place: String,
         /// Module and name, quoted.
         name: String,
-        /// The position in the file, in bytes from its beginning.
-        offset: usize,
         /// What to do next.
         advice: &'static str,
+    },
+
+    /// It has no tensors under the name after `#`.
+    #[error(
+        "it has no tensors under {entry}, the name after `#`; {}",
+        if entries.is_empty() {
+            "its tensors are in no entry, so leave out `#` and the name".to_owned()
+        } else {
+            format!("it has tensors under {}", entries.join(", "))
+        }
+    )]
+    NoEntry {
+        /// The name, quoted.
+        entry: String,
+        /// The entries that contain tensors, those with the most tensors first.
+        entries: Vec<String>,
     },
 
     /// Its pickle cannot be read.
@@ -180,11 +220,30 @@ impl ErrorKind {
         }
     }
 
+    /// `end` is at most the file's length.
+    pub(super) fn trailing(file: &[u8], end: usize) -> Self {
+        Self::Trailing {
+            end: end as u64,
+            extra: (file.len() - end) as u64,
+        }
+    }
+
     pub(super) fn storage(key: &str, problem: impl Into<String>) -> Self {
         Self::Storage {
             key: quote(key),
             problem: problem.into(),
         }
+    }
+}
+
+/// What to do about an object of a class or a function, whose name is quoted.
+pub(super) fn advice(name: &str) -> &'static str {
+    if name.starts_with("`torch.") {
+        "Only dense tensors of bool, integer and float types are accepted: no sparse, quantized or complex ones, and no \
+         whole models (save `model.state_dict()`, not `model`)"
+    } else {
+        "If this is a whole model, save `model.state_dict()`, not `model`; if you do not know who made this file, do not \
+         load it anywhere"
     }
 }
 

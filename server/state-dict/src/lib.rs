@@ -4,14 +4,16 @@
 //! views into the mapped file. [`write_safetensors`] writes tensors to a safetensors file.
 //!
 //! The crate knows nothing about networks, and opens no connections. It executes nothing from a file: the pickles
-//! in `.pth` files are read as data. Files are untrusted: every declared number is compared with the bytes in the
-//! file before anything is allocated, nothing recurses, and `limits` has all other limits.
+//! in `.pth` files are read as data, and objects that are not data are skipped. Files are untrusted: every declared
+//! number is compared with the bytes in the file before anything is allocated, nothing recurses, and `limits` has all
+//! other limits.
 //!
 //! ```text
 //! state_dict    maps a file, recognises it, reads it, looks up tensors
 //! sniff         recognises the format, and files that people often download by mistake
 //! pth           the two formats of torch.save: the stream before PyTorch 1.6 (legacy), and zip
 //! pickle        an unpickler that knows a short list of names and calls nothing
+//! skipped       the report of what the unpickler skipped
 //! archive       the directory of a zip file whose records are stored, not compressed
 //! safetensors   reads and writes safetensors files
 //! tensor        one tensor: shape, strides, conversion, statistics
@@ -64,6 +66,7 @@ mod pickle;
 mod pth;
 mod quote;
 mod safetensors;
+mod skipped;
 mod sniff;
 mod state_dict;
 mod tensor;
@@ -72,5 +75,6 @@ pub use dtype::Dtype;
 pub use error::{Error, ErrorKind};
 pub use quote::quote;
 pub use safetensors::{NewTensor, safetensors_bytes, write_safetensors};
-pub use state_dict::{Dialect, Format, StateDict};
+pub use skipped::Skipped;
+pub use state_dict::{Dialect, Format, StateDict, split_entry};
 pub use tensor::{Stats, Tensor};

@@ -3,7 +3,7 @@
 
 /// Maximum opcodes in the pickles of a file of `file_len` bytes that are in memory at the same time. A tensor takes
 /// about 60, so this allows about 4,000 tensors, and another 13,000 for each 100 MB. An opcode adds at most one value
-/// of about 60 bytes to the unpickler's stack, its memo or a container, so this limits their memory too.
+/// of about 64 bytes to the unpickler's stack, its memo or a container, so this limits their memory too.
 pub(super) fn opcodes(file_len: usize) -> usize {
     (1 << 18) + (file_len / 128).min(1 << 21)
 }
@@ -34,6 +34,15 @@ pub(super) const NAME: usize = 1024;
 /// Maximum bytes of the names and shapes of all tensors of a pickle. Shared containers give one tensor many names,
 /// so a small file could have many long names.
 pub(super) const DESCRIPTIONS: usize = 8 << 20;
+
+/// Maximum bytes of the module and of the name of a class or a function. They are compared with the names seen before.
+pub(super) const GLOBAL: usize = 256;
+
+/// Maximum entries and names of classes and functions that a report of what was skipped shows.
+pub(super) const SKIPPED_SHOWN: usize = 10;
+
+/// Maximum objects that were skipped of which the names are kept.
+pub(super) const SKIPPED: usize = 1 << 10;
 
 /// Maximum bytes of a storage's key. It is hashed for each storage, and many storages can share one key.
 pub(super) const KEY: usize = 256;

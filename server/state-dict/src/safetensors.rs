@@ -82,6 +82,7 @@ fn entry(name: &str, info: &TensorInfo, data: usize) -> Result<Entry, ErrorKind>
         shape: info.shape.clone(),
         strides,
         bytes: data + start..data + end,
+        container: 0,
     })
 }
 
@@ -123,10 +124,7 @@ fn explain(file: &[u8], error: &SafeTensorError) -> ErrorKind {
             if needs > file.len() {
                 truncated(needs, "the tensors' data, or its end,")
             } else {
-                let extra = file.len() - needs;
-                ErrorKind::Safetensors(format!(
-                    "{extra} bytes that belong to no tensor follow the last tensor"
-                ))
+                ErrorKind::trailing(file, needs)
             }
         }
         SafeTensorError::InvalidOffset(name) => ErrorKind::tensor(

@@ -1,5 +1,6 @@
 //! Recognises the kind of a file by its bytes, not by its name.
 
+use super::archive::bytes_before;
 use super::error::{ErrorKind, quote_bytes};
 use crate::quote::quote;
 
@@ -80,6 +81,11 @@ fn refuse(file: &[u8]) -> ErrorKind {
     }
     if let Some(pointer) = file.strip_prefix(b"version https://git-lfs") {
         return refuse_git_lfs(pointer);
+    }
+    if let Some(before) = bytes_before(file) {
+        return ErrorKind::Leading {
+            before: before as u64,
+        };
     }
     refuse_text(file).unwrap_or_else(|| ErrorKind::Unrecognised(quote_bytes(file)))
 }

@@ -11,9 +11,11 @@ use indexmap::IndexMap;
 use super::dtype::Dtype;
 use super::error::{Error, ErrorKind};
 use super::mapped::Bytes;
+use super::skipped::Skipped;
 use super::sniff::{Kind, sniff};
 use super::tensor::Tensor;
 use super::{pth, safetensors};
+use crate::quote::quote;
 
 /// A state dict: tensors by name, read from a file. It owns the mapped file; tensors are views into it.
 pub struct StateDict {
@@ -21,6 +23,9 @@ pub struct StateDict {
     format: Format,
     metadata: BTreeMap<String, String>,
     entries: Entries,
+    skipped: Skipped,
+    /// The entry's name and a dot, if only the tensors under it were selected.
+    prefix: String,
     bytes: Bytes,
 }
 
@@ -35,6 +40,16 @@ pub(super) struct Entry {
     pub(super) strides: Vec<usize>,
     /// The position in the file, from the first element to the last.
     pub(super) bytes: Range<usize>,
+    /// The length of its container's name, with which its own name begins. 0 for the root of a file.
+    pub(super) container: usize,
+}
+
+/// Everything that a file contains besides its tensors' bytes.
+struct Contents {
+    format: Format,
+    entries: Entries,
+    skipped: Skipped,
+    metadata: BTreeMap<String, String>,
 }
 
 /// The kind of file from which a state dict was read.
@@ -97,15 +112,24 @@ impl fmt::Display for Format {
 impl StateDict {
     /// Reads a state dict from a file, which stays mapped. The format is recognised by the bytes, not by the name.
     ///
+    /// `#` and the name of an entry can follow the file's name: see [`split_entry`]. The state dict then has only the
+    /// tensors under that entry, with names that begin below it.
+    ///
     /// Checks the whole structure, and for zip files the checksums of the tensors' data. Data without checksums is
     /// read only when it is used.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, is not a state dict, is damaged, cut short or big-endian, or exceeds a limit.
+    /// If the file cannot be read, is not a state dict, is damaged, cut short or big-endian, or exceeds a limit; or if
+    /// it has no tensors under the entry.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        let (path, entry) = split_entry(path);
         let bytes = map(path).map_err(|kind| Error::new(path, kind))?;
-        Self::read(path, bytes)
+        let whole = Self::read(path, bytes)?;
+        match entry {
+            Some(entry) => whole.select(entry),
+            None => Ok(whole),
+        }
     }
 
     /// Like [`open`](Self::open), from memory. Errors call the file `<memory>`.
@@ -118,13 +142,37 @@ impl StateDict {
     }
 
     fn read(path: &Path, bytes: Bytes) -> Result<Self, Error> {
-        let (format, entries, metadata) = parse(&bytes).map_err(|kind| Error::new(path, kind))?;
+        let contents = parse(&bytes).map_err(|kind| Error::new(path, kind))?;
         Ok(Self {
             path: path.to_owned(),
-            format,
-            metadata,
-            entries,
+            format: contents.format,
+            metadata: contents.metadata,
+            entries: contents.entries,
+            skipped: contents.skipped,
+            prefix: String::new(),
             bytes,
+        })
+    }
+
+    /// Keeps only the tensors under an entry, whose dotted name is removed from theirs.
+    fn select(self, entry: &str) -> Result<Self, Error> {
+        let prefix = format!("{entry}.");
+        let all = self.entries.iter();
+        if !all.clone().any(|(name, _)| name.starts_with(&prefix)) {
+            let kind = ErrorKind::NoEntry {
+                entry: quote(entry),
+                entries: containers(&self.entries),
+            };
+            return Err(Error::new(&self.path, kind));
+        }
+        let under = self.entries.into_iter().filter_map(|(name, entry)| {
+            let name = name.strip_prefix(&prefix)?;
+            Some((name.to_owned(), entry))
+        });
+        Ok(Self {
+            entries: under.collect(),
+            prefix,
+            ..self
         })
     }
 
@@ -144,6 +192,19 @@ impl StateDict {
     #[must_use]
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
+    }
+
+    /// The objects in the file that were skipped because they are not data; none in safetensors files.
+    #[must_use]
+    pub fn skipped(&self) -> &Skipped {
+        &self.skipped
+    }
+
+    /// The class or function, quoted, that made an object which stands where the tensor with this name is expected.
+    /// `None` if there is no such object.
+    #[must_use]
+    pub fn skipped_at(&self, name: &str) -> Option<&str> {
+        self.skipped.made_by(&format!("{}{name}", self.prefix))
     }
 
     /// Its tensors, in the file's order.
@@ -196,6 +257,37 @@ impl fmt::Debug for StateDict {
     }
 }
 
+/// Splits `#` and the dotted name of an entry from the name of a file: `checkpoint.pth#model` means the state dict
+/// `model` in `checkpoint.pth`. If a file has the whole name, there is no entry.
+#[must_use]
+pub fn split_entry(path: &Path) -> (&Path, Option<&str>) {
+    let split = || path.to_str()?.rsplit_once('#');
+    match split() {
+        Some((file, entry)) if !entry.contains('/') && path.symlink_metadata().is_err() => {
+            (Path::new(file), Some(entry))
+        }
+        _ => (path, None),
+    }
+}
+
+/// The containers of tensors, except the root, with their numbers of tensors. Those with the most come first.
+fn containers(entries: &Entries) -> Vec<String> {
+    const SHOWN: usize = 8;
+    let mut counts: IndexMap<&str, usize> = IndexMap::new();
+    for (name, entry) in entries.iter().filter(|(_, entry)| entry.container > 0) {
+        *counts.entry(&name[..entry.container]).or_default() += 1;
+    }
+    counts.sort_by(|_, one, _, other| other.cmp(one));
+    let shown = counts.iter().take(SHOWN);
+    let mut shown: Vec<_> = shown
+        .map(|(name, count)| format!("{} ({count})", quote(name)))
+        .collect();
+    if let Some(more @ 1..) = counts.len().checked_sub(SHOWN) {
+        shown.push(format!("and {more} more"));
+    }
+    shown
+}
+
 fn map(path: &Path) -> Result<Bytes, ErrorKind> {
     // Checked before opening, because opening a pipe waits for a writer.
     let failed = |action| move |cause| ErrorKind::Io { action, cause };
@@ -213,14 +305,24 @@ fn map(path: &Path) -> Result<Bytes, ErrorKind> {
     Bytes::map(&file).map_err(failed("map the file"))
 }
 
-fn parse(bytes: &[u8]) -> Result<(Format, Entries, BTreeMap<String, String>), ErrorKind> {
-    let (format, entries) = match sniff(bytes)? {
+fn parse(bytes: &[u8]) -> Result<Contents, ErrorKind> {
+    let (format, entries, skipped) = match sniff(bytes)? {
         Kind::Pickle => pth::legacy::read(bytes)?,
         Kind::Zip => pth::zip::read(bytes)?,
         Kind::Safetensors => {
             let (entries, metadata) = safetensors::read(bytes)?;
-            return Ok((Format::Safetensors, entries, metadata));
+            return Ok(Contents {
+                format: Format::Safetensors,
+                entries,
+                skipped: Skipped::default(),
+                metadata,
+            });
         }
     };
-    Ok((format, entries, BTreeMap::new()))
+    Ok(Contents {
+        format,
+        entries,
+        skipped,
+        metadata: BTreeMap::new(),
+    })
 }

@@ -4,11 +4,13 @@
 mod mobilenet_v2;
 mod vgg16;
 
+use std::collections::HashSet;
+
 use super::architecture::{Architecture, Channels, Operation};
 use super::preprocess::Preprocessing;
 use super::priors::{self, Clamp, Prior, PriorMap};
 pub use mobilenet_v2::MOBILENET_V2;
-use state_dict::StateDict;
+use state_dict::{StateDict, Tensor};
 pub use vgg16::{COCO_ORIGINAL, TORCHVISION, VOC};
 
 /// Every family. If two families match a file equally well, the first one is used.
@@ -93,41 +95,96 @@ pub struct Recognised {
     pub family: &'static Family,
     /// The prefix of every tensor name.
     pub prefix: String,
+    /// The prefixes of the other state dicts of known networks in the file, in its order.
+    pub others: Vec<String>,
 }
 
+/// The names under which a checkpoint usually has the state dict of its model. Averaged weights and the state of the
+/// training have other names.
+const USUAL_ENTRIES: [&str; 3] = ["model", "state_dict", "model_state_dict"];
+
+/// Maximum number of state dicts that are compared, since a file can have thousands of tensors with one name.
+const MAX_STATE_DICTS: usize = 64;
+
+/// Tensors that count something and have no part in the forward pass: of batch normalisation, of averaged weights, and
+/// of the profiler `thop`. The last part of their names.
+const COUNTERS: [&str; 4] = [
+    "num_batches_tracked",
+    "n_averaged",
+    "total_ops",
+    "total_params",
+];
+
+/// Maximum difference between a prior box of a family and one in a file, in parts of the picture.
+const PRIOR_TOLERANCE: f32 = 1e-4;
+
 impl Family {
-    /// Recognises the family of a state dict by the names of its tensors. If several families have these names,
-    /// selects the one in the metadata `family`, else the one whose published weights have the same number of
-    /// logits per box. `None` if no family has these names.
+    /// Recognises the family of a state dict by the names of its tensors. `None` if no family has these names.
+    ///
+    /// If the file has several state dicts of known networks, selects the most complete one; among equals, the one with
+    /// a usual name (`model`, `state_dict`, `model_state_dict`); among those, the first. If several families have
+    /// its names, selects the one in the metadata `family`, else the one whose published weights have the same number
+    /// of logits per box, else the one that knows the names of that number of classes.
     #[must_use]
     pub fn recognise(state: &StateDict) -> Option<Recognised> {
-        let named = ALL.into_iter().filter_map(|family| {
-            let first = family.first_tensor()?;
-            let prefix = state.tensors().find_map(|tensor| {
-                let prefix = tensor.name().strip_suffix(&first)?;
-                (prefix.is_empty() || prefix.ends_with('.')).then(|| prefix.to_owned())
-            })?;
-            Some(Recognised { family, prefix })
-        });
-        let mut candidates: Vec<Recognised> = named.collect();
+        let prefixes = prefixes(state);
+        let names = ALL.map(Self::tensor_names);
+        let rank = |prefix: &&String| {
+            let is_there = |name: &&String| state.get(&format!("{prefix}{name}")).is_some();
+            let per_mille =
+                |names: &Vec<String>| names.iter().filter(is_there).count() * 1000 / names.len();
+            let entry = prefix.split('.').next().unwrap_or_default();
+            let completeness = names.iter().map(per_mille).max();
+            (completeness, USUAL_ENTRIES.contains(&entry))
+        };
+        // Of equals, `max_by_key` selects the last.
+        let prefix = prefixes.iter().rev().max_by_key(rank)?;
+        let others = prefixes.iter().filter(|other| *other != prefix);
+        Some(Recognised {
+            family: Self::of(state, prefix)?,
+            prefix: prefix.clone(),
+            others: others.cloned().collect(),
+        })
+    }
+
+    /// The family of the tensors with this prefix.
+    fn of(state: &StateDict, prefix: &str) -> Option<&'static Self> {
+        let has_first = |family: &&Self| {
+            let first = family.first_tensor();
+            first.is_some_and(|first| state.get(&format!("{prefix}{first}")).is_some())
+        };
+        let families: Vec<&Self> = ALL.into_iter().filter(has_first).collect();
         let stated = state.metadata().get("family");
-        let fitting = candidates
-            .iter()
-            .position(|candidate| stated.is_some_and(|name| name == candidate.family.name))
-            .or_else(|| {
-                candidates.iter().position(|candidate| {
-                    candidate.outputs(state) == Some(candidate.family.outputs)
-                })
-            });
-        (!candidates.is_empty()).then(|| candidates.swap_remove(fitting.unwrap_or(0)))
+        let outputs = |family: &Self| family.outputs_of(state, prefix);
+        let find = |fits: &dyn Fn(&Self) -> bool| families.iter().find(|family| fits(family));
+        find(&|family| stated.is_some_and(|name| name == family.name))
+            .or_else(|| find(&|family| outputs(family) == Some(family.outputs)))
+            .or_else(|| find(&|family| outputs(family).and_then(family.class_names).is_some()))
+            .or(families.first())
+            .copied()
+    }
+
+    /// Logits per box in the tensors with this prefix, the background included; `None` if they are fewer than two.
+    fn outputs_of(&self, state: &StateDict, prefix: &str) -> Option<usize> {
+        let heads = self.classification_heads();
+        let (name, boxes) = heads.first()?;
+        let weight = state.get(&format!("{prefix}{name}.weight"))?;
+        let outputs = weight.shape().first()? / boxes;
+        (outputs >= 2).then_some(outputs)
     }
 
     /// The name of the network's first tensor. The family is recognised by it.
     pub(super) fn first_tensor(&self) -> Option<String> {
+        self.tensor_names().into_iter().next()
+    }
+
+    /// The names of the network's tensors, in its order.
+    pub(super) fn tensor_names(&self) -> Vec<String> {
         let architecture = (self.architecture)();
-        let mut names = architecture.nodes();
-        let name = names.find_map(|(_, node)| node.operation.name())?;
-        Some(format!("{name}.weight"))
+        let nodes = architecture.nodes();
+        nodes
+            .flat_map(|(_, node)| node.operation.tensor_names())
+            .collect()
     }
 
     /// The classification heads in order: the name of their tensors, without `.weight` and `.bias`, and the
@@ -154,15 +211,63 @@ impl Family {
     }
 }
 
+/// The prefixes of the state dicts of known networks, in the file's order.
+fn prefixes(state: &StateDict) -> Vec<String> {
+    let firsts: Vec<String> = ALL.into_iter().filter_map(Family::first_tensor).collect();
+    let mut prefixes = Vec::new();
+    for tensor in state.tensors() {
+        let prefix = |first: &String| tensor.name().strip_suffix(first.as_str());
+        let is_prefix = |prefix: &&str| prefix.is_empty() || prefix.ends_with('.');
+        let Some(prefix) = firsts.iter().filter_map(prefix).find(is_prefix) else {
+            continue;
+        };
+        if prefixes.len() == MAX_STATE_DICTS {
+            break;
+        }
+        if !prefixes.iter().any(|other| other == prefix) {
+            prefixes.push(prefix.to_owned());
+        }
+    }
+    prefixes
+}
+
 impl Recognised {
     /// Logits per box in the file, the background included; `None` if they are fewer than two.
     #[must_use]
     pub fn outputs(&self, state: &StateDict) -> Option<usize> {
-        let heads = self.family.classification_heads();
-        let (name, boxes) = heads.first()?;
-        let weight = state.get(&format!("{}{name}.weight", self.prefix))?;
-        let outputs = weight.shape().first()? / boxes;
-        (outputs >= 2).then_some(outputs)
+        self.family.outputs_of(state, &self.prefix)
+    }
+
+    /// Whether a tensor may be ignored: it is a counter, or repeats the prior boxes.
+    pub(super) fn is_redundant(&self, tensor: Tensor<'_>) -> bool {
+        let last = tensor.name().rsplit('.').next();
+        last.is_some_and(|last| COUNTERS.contains(&last)) || self.are_priors(tensor)
+    }
+
+    /// Whether a tensor has the values of the family's prior boxes: for each the centre's x and y, the width and the
+    /// height. Other prior boxes belong to another network.
+    fn are_priors(&self, tensor: Tensor<'_>) -> bool {
+        if !matches!(*tensor.shape(), [.., 4]) {
+            return false;
+        }
+        let priors = self.family.priors();
+        if tensor.element_count() != priors.len() * 4 {
+            return false;
+        }
+        let ours = priors.iter().flat_map(|p| [p.cx, p.cy, p.w, p.h]);
+        let near = |(a, b): (f32, &f32)| (a - b).abs() <= PRIOR_TOLERANCE;
+        ours.zip(&tensor.to_f32()).all(near)
+    }
+
+    /// The names of the tensors that are ignored.
+    #[must_use]
+    pub fn ignored(&self, state: &StateDict) -> Vec<String> {
+        let used: HashSet<String> = self.family.tensor_names().into_iter().collect();
+        let ignored = state.tensors().filter(|tensor| {
+            let name = tensor.name().strip_prefix(&self.prefix);
+            name.is_some_and(|name| !used.contains(name)) && self.is_redundant(*tensor)
+        });
+        ignored.map(|tensor| tensor.name().to_owned()).collect()
     }
 }
 

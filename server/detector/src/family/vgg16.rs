@@ -203,6 +203,20 @@ fn class_names(outputs: usize) -> Option<Vec<String>> {
     }
 }
 
+/// Logits per box in the original implementation's COCO configuration. Only the 80 classes and the background were
+/// ever trained.
+const COCO_ORIGINAL_OUTPUTS: usize = 201;
+
+/// The names of COCO's classes, then gaps; for other numbers of outputs as above.
+fn original_coco_names(outputs: usize) -> Option<Vec<String>> {
+    if outputs != COCO_ORIGINAL_OUTPUTS {
+        return class_names(outputs);
+    }
+    let mut names = class_names(81)?;
+    names.resize(outputs - 1, labels::GAP.to_owned());
+    Some(names)
+}
+
 const ORIGINAL: Family = Family {
     name: "ssd300-voc",
     about: "the original implementation's VOC configuration",
@@ -236,6 +250,7 @@ pub static COCO_ORIGINAL: Family = Family {
     name: "ssd300-coco",
     about: "the original implementation's COCO configuration",
     outputs: 81,
+    class_names: original_coco_names,
     prior_maps: || prior_maps(COCO_SIZES),
     ..ORIGINAL
 };

@@ -4,19 +4,48 @@
 
 use super::Machine;
 use super::global::{Global, RebuildTensor};
-use super::value::{Storage, TensorRecipe, Value};
+use super::value::{Name, Storage, TensorRecipe, Value};
+use crate::error::advice;
 use crate::limits;
-
-const WHOLE_MODEL: &str =
-    "a whole pickled model, not a state dict; save `model.state_dict()`, not `model`";
+use crate::quote::quote;
 
 impl Machine<'_> {
     /// The value of a call.
     pub(super) fn evaluate(
         &mut self,
-        function: Global,
+        function: Value,
         arguments: &[Value],
     ) -> Result<Value, String> {
+        match function {
+            Value::Global(function) => self.evaluate_known(function, arguments),
+            Value::Opaque(name) => Ok(self.opaque(name, arguments)),
+            other => Err(format!(
+                "a call of {}, which is not a function",
+                other.describe()
+            )),
+        }
+    }
+
+    /// The value of a call of an unknown class or function. It has the name of its class, also if the class is the
+    /// argument of a function that makes objects of any class.
+    fn opaque(&self, name: Name, arguments: &[Value]) -> Value {
+        let makes_any = matches!(
+            (self.heap.text(name.module), self.heap.text(name.name)),
+            (
+                "copyreg" | "copy_reg",
+                "_reconstructor" | "__newobj__" | "__newobj_ex__"
+            ) | (
+                "numpy.core.multiarray" | "numpy._core.multiarray",
+                "_reconstruct"
+            )
+        );
+        match arguments {
+            [class @ Value::Opaque(_), ..] if makes_any => *class,
+            _ => Value::Opaque(name),
+        }
+    }
+
+    fn evaluate_known(&mut self, function: Global, arguments: &[Value]) -> Result<Value, String> {
         match (function, arguments) {
             // The type and the attributes of a tensor's subclass do not matter. `function` must differ, so
             // nesting ends here.
@@ -30,16 +59,30 @@ impl Machine<'_> {
                 ],
             ) if function != Global::RebuildFromType => {
                 let arguments = self.arguments(arguments)?;
-                self.evaluate(function, &arguments)
+                self.evaluate_known(function, &arguments)
             }
+            // What is made from an opaque value is opaque.
+            (
+                Global::RebuildFromType
+                | Global::RebuildTensor(_)
+                | Global::RebuildParameter
+                | Global::RebuildParameterWithState
+                | Global::Parameter
+                | Global::Dict
+                | Global::Size,
+                &[opaque @ Value::Opaque(_), ..],
+            ) => Ok(opaque),
             (Global::RebuildTensor(version), _) => self.rebuild_tensor(version, arguments),
             // Parameters are their tensors: `requires_grad` and hooks do not matter.
             (
                 Global::RebuildParameter | Global::RebuildParameterWithState | Global::Parameter,
                 &[tensor @ Value::Tensor(_), ..],
             ) => Ok(tensor),
-            (Global::Dict, []) => Ok(self.heap.add_dict(Vec::new())),
-            (Global::Dict, &[items]) => self.dict_from(items),
+            // The factory of a `defaultdict` makes the values of missing keys.
+            (Global::Dict, []) | (Global::DefaultDict, [] | [_]) => {
+                Ok(self.heap.add_dict(Vec::new()))
+            }
+            (Global::Dict, &[items]) | (Global::DefaultDict, &[_, items]) => self.dict_from(items),
             (Global::Size, [sizes @ (Value::Tuple(_) | Value::List(_))]) => Ok(*sizes),
             (Global::Set, _) => Ok(Value::Set),
             (Global::Bytes, _) => Ok(Value::Bytes),
@@ -156,8 +199,9 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// The storage that `('storage', type, key, location, count[, view])` describes.
-    pub(super) fn storage(&mut self, id: Value) -> Result<Storage, String> {
+    /// The value of a persistent id: a storage, or the class of a whole model with its source, `('module', class,
+    /// file, source)`.
+    pub(super) fn persistent(&mut self, id: Value) -> Result<Value, String> {
         let Value::Tuple(id) = id else {
             return Err(format!(
                 "a storage's description is {}, not a tuple",
@@ -169,18 +213,32 @@ impl Machine<'_> {
             .sequence(id)
             .split_first()
             .ok_or("a storage without a description")?;
-        match kind {
-            Value::Text(kind) if self.heap.text(kind) == "storage" => {}
-            Value::Text(kind) if self.heap.text(kind) == "module" => {
-                return Err(WHOLE_MODEL.to_owned());
-            }
+        let kind = match kind {
+            Value::Text(kind) => self.heap.text(kind),
             other => {
                 return Err(format!(
                     "a storage is expected, but this is {}",
                     other.describe()
                 ));
             }
+        };
+        match (kind, description) {
+            ("storage", _) => {
+                let (storage, is_cuda) = self.storage(description)?;
+                self.dialect.cuda |= is_cuda;
+                Ok(self.heap.add_storage(storage))
+            }
+            ("module", &[class @ (Value::Global(_) | Value::Opaque(_)), ..]) => Ok(class),
+            _ => Err(format!(
+                "a storage is expected, but this is {}",
+                quote(kind)
+            )),
         }
+    }
+
+    /// A storage, and whether it was on a GPU, from `('storage', type, key, location, count[, view])` without its first
+    /// item.
+    fn storage(&self, description: &[Value]) -> Result<(Storage, bool), String> {
         let (element, key, location, count, view) = match *description {
             [element, key, location, count] => (element, key, location, count, Value::None),
             [element, key, location, count, view] => (element, key, location, count, view),
@@ -191,8 +249,14 @@ impl Machine<'_> {
                 ));
             }
         };
-        let Value::Global(Global::StorageType(element)) = element else {
-            return Err(format!("a storage's type is {}", element.describe()));
+        let element = match element {
+            Value::Global(Global::StorageType(element)) => element,
+            // Without the size of its elements, the positions of the storages after it are unknown.
+            Value::Opaque(name) => {
+                let name = self.heap.quote_global(name);
+                return Err(format!("a storage's type is {name}. {}", advice(&name)));
+            }
+            other => return Err(format!("a storage's type is {}", other.describe())),
         };
         let (Value::Text(key), Value::Text(location)) = (key, location) else {
             return Err("a storage's key and location are not strings".to_owned());
@@ -204,7 +268,6 @@ impl Machine<'_> {
                 limits::KEY
             ));
         }
-        self.dialect.cuda |= self.heap.text(location).starts_with("cuda");
         let storage = Storage {
             element,
             key,
@@ -228,7 +291,7 @@ impl Machine<'_> {
                     storage.count
                 ))
             }
-            _ => Ok(storage),
+            _ => Ok((storage, self.heap.text(location).starts_with("cuda"))),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The names that a pickle may use, and what each means for the unpickler. Nothing is imported or called.
+//! The names that stand for data, and what each means for the unpickler. Nothing is imported or called.
 //!
 //! The list is the subset of the allow-list of `torch.load(weights_only=True)` that plain state dicts use
 //! (`torch/_weights_only_unpickler.py`, `_get_allowed_globals`), with the names of older versions.
@@ -10,6 +10,7 @@ use crate::dtype::Dtype;
 pub(crate) enum Global {
     /// `dict`, `OrderedDict` or `Counter`.
     Dict,
+    DefaultDict,
     Set,
     /// `bytes`, or the function with which older protocols write them.
     Bytes,
@@ -65,6 +66,7 @@ impl Global {
             ("collections", "OrderedDict" | "Counter") | ("builtins" | "__builtin__", "dict") => {
                 Self::Dict
             }
+            ("collections", "defaultdict") => Self::DefaultDict,
             ("builtins" | "__builtin__", "set" | "frozenset") => Self::Set,
             ("builtins" | "__builtin__", "bytes") | ("_codecs", "encode") => Self::Bytes,
             ("torch._utils", "_rebuild_tensor") => Self::RebuildTensor(RebuildTensor::V1),

@@ -1,11 +1,13 @@
 //! An unpickler that cannot run code: it knows a short list of names (`global`), and imports and calls nothing.
 //!
-//! It reads the parts of protocols 0 to 5 that state dicts use. The source is `CPython`'s `Lib/pickletools.py`, which
-//! describes every opcode. Differences from Python:
+//! It reads protocols 0 to 5. The source is `CPython`'s `Lib/pickletools.py`, which describes every opcode. Differences
+//! from Python:
 //!
 //! - It drops values that state dicts do not need: floats, bytes, the members of sets.
 //! - `BUILD` changes nothing: it sets attributes, such as `_metadata`, which are not items.
 //! - `call` evaluates calls of the known functions on data.
+//! - A name that is not on the list is an opaque value, and so is every object made from it. The arguments, attributes
+//!   and items of an opaque value are dropped, so no tensor is found in it.
 //!
 //! Values are in a [`Heap`] and refer to each other by index. Hence there is no recursion, a value can contain itself,
 //! and the numbers of opcodes (`limits::opcodes`) and of copies (`limits::COPIED_ITEMS`) limit the memory.
@@ -23,33 +25,27 @@ use std::ops::Range;
 
 use super::error::{ErrorKind, quote_bytes};
 use super::limits;
+use super::skipped::Names;
 use super::state_dict::Dialect;
-use crate::quote::quote;
 
 use cursor::Cursor;
 pub(super) use global::{Global, StorageType};
 #[allow(clippy::wildcard_imports, reason = "the module has opcodes only")]
 use opcode::*;
-pub(super) use value::{Heap, Storage, TensorRecipe, Value};
+pub(super) use value::{Heap, Name, Storage, TensorRecipe, Value};
 
 /// The magic number of the format before `PyTorch` 1.6, `0x1950a86a20f9469cfc6c`, in the opcodes for long integers.
 const MAGIC_BYTES: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 /// The same in protocols 0 and 1.
 const MAGIC_DECIMAL: &[u8] = b"119547037146038801333356";
 
+/// Why an extension code is refused.
+const EXTENSION: &str =
+    "an extension code of copyreg, whose meaning only the program that wrote the file knows";
+
 /// Why a storage named by text is refused.
 const TEXT_ID: &str = "a storage named by text (opcode PERSID), which PyTorch cannot read either; \
                        save again with pickle protocol 2";
-
-/// What to do about a forbidden name from `PyTorch`.
-const TORCH_ADVICE: &str = "Only dense tensors of bool, integer and float types are accepted: no \
-                            sparse, quantized or complex ones, and no whole models (save \
-                            `model.state_dict()`, not `model`)";
-
-/// What to do about any other forbidden name.
-const OTHER_ADVICE: &str = "If a whole model or other objects were saved along, save \
-                            `model.state_dict()` alone; if you do not know who made this file, do \
-                            not load it anywhere";
 
 /// A pickle that has been read.
 pub(super) struct Pickle<'a> {
@@ -63,6 +59,8 @@ pub(super) struct Pickle<'a> {
     pub(super) opcodes: usize,
     /// What it reveals about its writer.
     pub(super) dialect: Dialect,
+    /// The names in it that are not on the list.
+    pub(super) unknown: Names,
 }
 
 /// Reads the pickle at the beginning of `range`. The opcodes of the file's other pickles in memory, `others`, count
@@ -82,14 +80,22 @@ pub(super) fn unpickle(
         memo: HashMap::new(),
         copied: 0,
         dialect: Dialect::default(),
+        unknown: Vec::new(),
+        has_more_unknown: false,
     };
     let (root, opcodes) = machine.run(most.saturating_sub(others))?;
+    let names = machine.unknown.iter();
+    let unknown = Names {
+        first: names.map(|&name| machine.heap.quote_global(name)).collect(),
+        has_more: machine.has_more_unknown,
+    };
     Ok(Pickle {
         root,
         opcodes,
         heap: machine.heap,
         end: machine.cursor.at(),
         dialect: machine.dialect,
+        unknown,
     })
 }
 
@@ -106,6 +112,9 @@ struct Machine<'a> {
     /// Items copied from container to container so far.
     copied: usize,
     dialect: Dialect,
+    /// The first distinct names that are not on the list.
+    unknown: Vec<Name>,
+    has_more_unknown: bool,
 }
 
 impl<'a> Machine<'a> {
@@ -152,11 +161,11 @@ impl<'a> Machine<'a> {
             EMPTY_DICT | DICT => self.dict(opcode)?,
             EMPTY_SET | ADDITEMS | FROZENSET => self.set(opcode)?,
             GET | BINGET | LONG_BINGET => self.get(opcode)?,
-            GLOBAL | STACK_GLOBAL => Value::Global(self.global(opcode)?),
+            GLOBAL | STACK_GLOBAL => self.global(opcode)?,
             REDUCE | NEWOBJ | NEWOBJ_EX | INST | OBJ => self.call(opcode)?,
             BINPERSID => self.persistent_id()?,
             PERSID => return Err(self.error(TEXT_ID)),
-            EXT1..=EXT4 => return Err(self.forbidden("copyreg", "an extension code")),
+            EXT1..=EXT4 => return Err(self.error(EXTENSION)),
             _ => {
                 return Err(self.error(format!(
                     "opcode 0x{opcode:02x}, which state dicts do not have"
@@ -173,18 +182,6 @@ impl<'a> Machine<'a> {
         ErrorKind::Pickle {
             offset: self.opcode_at,
             problem: problem.into(),
-        }
-    }
-
-    fn forbidden(&self, module: &str, name: &str) -> ErrorKind {
-        ErrorKind::ForbiddenGlobal {
-            name: quote(&format!("{module}.{name}")),
-            offset: self.opcode_at,
-            advice: if module == "torch" || module.starts_with("torch.") {
-                TORCH_ADVICE
-            } else {
-                OTHER_ADVICE
-            },
         }
     }
 
@@ -395,6 +392,7 @@ impl<'a> Machine<'a> {
         };
         match self.top()? {
             Value::List(list) => self.heap.sequence_mut(list).extend(items),
+            Value::Opaque(_) => {}
             other => {
                 let found = other.describe();
                 return Err(self.error(format!("items are added to {found}, not to a list")));
@@ -423,6 +421,7 @@ impl<'a> Machine<'a> {
         let pairs = self.pairs(&items)?;
         match self.top()? {
             Value::Dict(dict) => self.heap.dict_mut(dict).extend(pairs),
+            Value::Opaque(_) => {}
             other => {
                 let found = other.describe();
                 return Err(self.error(format!("keys are set in {found}, not in a dict")));
@@ -443,16 +442,16 @@ impl<'a> Machine<'a> {
         if opcode != EMPTY_SET {
             self.pop_mark()?;
         }
-        if opcode == ADDITEMS {
-            let set = self.pop()?;
-            if set != Value::Set {
-                return Err(self.error(format!(
-                    "members are added to {}, not to a set",
-                    set.describe()
-                )));
-            }
+        if opcode != ADDITEMS {
+            return Ok(Value::Set);
         }
-        Ok(Value::Set)
+        match self.pop()? {
+            set @ (Value::Set | Value::Opaque(_)) => Ok(set),
+            other => Err(self.error(format!(
+                "members are added to {}, not to a set",
+                other.describe()
+            ))),
+        }
     }
 
     // The memo.
@@ -493,35 +492,62 @@ impl<'a> Machine<'a> {
 
     // Names and calls.
 
-    fn global(&mut self, opcode: u8) -> Result<Global, ErrorKind> {
+    fn global(&mut self, opcode: u8) -> Result<Value, ErrorKind> {
         if opcode == GLOBAL {
             return self.named_by_lines();
         }
         let (name, module) = (self.pop()?, self.pop()?);
-        match (module, name) {
-            (Value::Text(module), Value::Text(name)) => {
-                self.find(self.heap.text(module), self.heap.text(name))
-            }
-            _ => Err(self.error("a global is not named by two strings")),
+        let (Value::Text(module), Value::Text(name)) = (module, name) else {
+            return Err(self.error("a global is not named by two strings"));
+        };
+        match self.meaning([module, name].map(|text| self.heap.text(text)))? {
+            Some(meaning) => Ok(meaning),
+            None => Ok(self.opaque_class(Name { module, name })),
         }
     }
 
-    fn named_by_lines(&mut self) -> Result<Global, ErrorKind> {
-        let module = String::from_utf8_lossy(self.cursor.line()?);
-        let name = String::from_utf8_lossy(self.cursor.line()?);
-        self.find(&module, &name)
+    fn named_by_lines(&mut self) -> Result<Value, ErrorKind> {
+        let lines = [self.cursor.line()?, self.cursor.line()?];
+        let [Ok(module), Ok(name)] = lines.map(std::str::from_utf8) else {
+            return Err(self.error("a global is named by bytes that are not UTF-8"));
+        };
+        if let Some(meaning) = self.meaning([module, name])? {
+            return Ok(meaning);
+        }
+        let name = Name {
+            module: self.heap.text_index(module.into()),
+            name: self.heap.text_index(name.into()),
+        };
+        Ok(self.opaque_class(name))
     }
 
-    fn find(&self, module: &str, name: &str) -> Result<Global, ErrorKind> {
-        Global::find(module, name).ok_or_else(|| self.forbidden(module, name))
+    /// The value of a name (module and name) that is on the list, or among the first that are not. Else `None`.
+    fn meaning(&self, name: [&str; 2]) -> Result<Option<Value>, ErrorKind> {
+        if let Some(long) = name.into_iter().find(|part| part.len() > limits::GLOBAL) {
+            let (length, most) = (long.len(), limits::GLOBAL);
+            return Err(self.error(format!(
+                "a global's name has {length} bytes; the limit is {most}"
+            )));
+        }
+        let known = Global::find(name[0], name[1]).map(Value::Global);
+        let same =
+            |other: &&Name| [other.module, other.name].map(|text| self.heap.text(text)) == name;
+        Ok(known.or_else(|| self.unknown.iter().find(same).copied().map(Value::Opaque)))
+    }
+
+    /// The value of a name without a meaning.
+    fn opaque_class(&mut self, name: Name) -> Value {
+        if self.unknown.len() < limits::SKIPPED_SHOWN {
+            self.unknown.push(name);
+        } else {
+            self.has_more_unknown = true;
+        }
+        Value::Opaque(name)
     }
 
     fn call(&mut self, opcode: u8) -> Result<Value, ErrorKind> {
         let (function, arguments) = match opcode {
-            INST => {
-                let class = self.named_by_lines()?;
-                (Value::Global(class), self.pop_mark()?)
-            }
+            INST => (self.named_by_lines()?, self.pop_mark()?),
             OBJ => {
                 let mut items = self.pop_mark()?.into_iter();
                 let class = items
@@ -529,31 +555,38 @@ impl<'a> Machine<'a> {
                     .ok_or_else(|| self.error("an object without a class"))?;
                 (class, items.collect())
             }
-            _ => {
-                if opcode == NEWOBJ_EX {
-                    let Value::Dict(keywords) = self.pop()? else {
-                        return Err(self.error("keyword arguments are not a dict"));
-                    };
-                    if !self.heap.dict(keywords).is_empty() {
-                        return Err(self.error("a call with keyword arguments"));
-                    }
-                }
-                let (arguments, function) = (self.pop()?, self.pop()?);
-                let Value::Tuple(arguments) = arguments else {
-                    return Err(self.error(format!(
-                        "a call's arguments are {}, not a tuple",
-                        arguments.describe()
-                    )));
-                };
-                let arguments = self.arguments(arguments);
-                (function, arguments.map_err(|problem| self.error(problem))?)
-            }
+            _ => return self.call_with_tuple(opcode == NEWOBJ_EX),
         };
-        let Value::Global(function) = function else {
-            return Err(self.error(format!(
-                "a call of {}, which is not a function",
-                function.describe()
-            )));
+        self.evaluate(function, &arguments)
+            .map_err(|problem| self.error(problem))
+    }
+
+    /// REDUCE, NEWOBJ and `NEWOBJ_EX`.
+    fn call_with_tuple(&mut self, has_keywords: bool) -> Result<Value, ErrorKind> {
+        let keywords = has_keywords.then(|| self.pop()).transpose()?;
+        let (arguments, function) = (self.pop()?, self.pop()?);
+        let arguments = match (function, arguments) {
+            // An unknown class or function takes any arguments, of which only the first can matter.
+            (Value::Opaque(_), Value::Tuple(tuple)) => {
+                let arguments = self.heap.sequence(tuple).iter();
+                arguments.take(1).copied().collect()
+            }
+            (Value::Opaque(_), _) => Vec::new(),
+            (_, Value::Tuple(tuple)) => {
+                match keywords {
+                    None => {}
+                    Some(Value::Dict(keywords)) if self.heap.dict(keywords).is_empty() => {}
+                    Some(_) => return Err(self.error("a call with keyword arguments")),
+                }
+                self.arguments(tuple)
+                    .map_err(|problem| self.error(problem))?
+            }
+            (_, other) => {
+                return Err(self.error(format!(
+                    "a call's arguments are {}, not a tuple",
+                    other.describe()
+                )));
+            }
         };
         self.evaluate(function, &arguments)
             .map_err(|problem| self.error(problem))
@@ -573,15 +606,16 @@ impl<'a> Machine<'a> {
     fn build(&mut self) -> Result<(), ErrorKind> {
         self.pop()?;
         match self.top()? {
-            Value::Dict(_) | Value::Tensor(_) | Value::Set | Value::Setting => Ok(()),
+            Value::Dict(_) | Value::Tensor(_) | Value::Set | Value::Setting | Value::Opaque(_) => {
+                Ok(())
+            }
             other => Err(self.error(format!("attributes are set on {}", other.describe()))),
         }
     }
 
     fn persistent_id(&mut self) -> Result<Value, ErrorKind> {
         let id = self.pop()?;
-        let storage = self.storage(id).map_err(|problem| self.error(problem))?;
-        Ok(self.heap.add_storage(storage))
+        self.persistent(id).map_err(|problem| self.error(problem))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::global::{Global, StorageType};
+use crate::quote::quote;
 
 /// A value. It is small and `Copy`: large contents are in the [`Heap`], and the value has their index. So values can
 /// be shared or contain themselves, and dropping them does not recurse.
@@ -25,8 +26,18 @@ pub(crate) enum Value {
     /// A device or a layout.
     Setting,
     Global(Global),
+    /// A class or a function that is not on the list of [`Global`], or an object that it made. Nothing that belongs
+    /// to it is reachable.
+    Opaque(Name),
     Storage(u32),
     Tensor(u32),
+}
+
+/// The name of a class or a function: the indexes of two `Value::Text`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Name {
+    pub(crate) module: u32,
+    pub(crate) name: u32,
 }
 
 /// The contents of values. It only grows: contents of dropped values stay until the end.
@@ -76,7 +87,11 @@ pub(crate) struct TensorRecipe {
 
 impl<'a> Heap<'a> {
     pub(super) fn add_text(&mut self, text: Cow<'a, str>) -> Value {
-        Value::Text(add(&mut self.texts, text))
+        Value::Text(self.text_index(text))
+    }
+
+    pub(super) fn text_index(&mut self, text: Cow<'a, str>) -> u32 {
+        add(&mut self.texts, text)
     }
 
     pub(super) fn add_tuple(&mut self, items: Vec<Value>) -> Value {
@@ -133,6 +148,15 @@ impl<'a> Heap<'a> {
         &self.tensors[index as usize]
     }
 
+    /// A class or a function, such as `os.system`, made safe for an error.
+    pub(crate) fn quote_global(&self, name: Name) -> String {
+        quote(&format!(
+            "{}.{}",
+            self.text(name.module),
+            self.text(name.name)
+        ))
+    }
+
     /// The value of a text key in a dict.
     pub(crate) fn lookup(&self, dict: u32, key: &str) -> Option<Value> {
         let is_key =
@@ -144,10 +168,10 @@ impl<'a> Heap<'a> {
     }
 }
 
-/// Adds an item, and returns its index. One opcode adds at most one item, and `limits::opcodes` fits in `u32`.
+/// Adds an item, and returns its index. One opcode adds at most two items, and `limits::opcodes` is far below `u32`.
 fn add<T>(items: &mut Vec<T>, item: T) -> u32 {
     items.push(item);
-    u32::try_from(items.len() - 1).expect("fewer items than opcodes")
+    u32::try_from(items.len() - 1).expect("few items per opcode")
 }
 
 impl Value {
@@ -175,6 +199,7 @@ impl Value {
             Self::Set => "a set".to_owned(),
             Self::Setting => "a device or a layout".to_owned(),
             Self::Global(_) => "a class or a function".to_owned(),
+            Self::Opaque(_) => "an object that is not data".to_owned(),
             Self::Storage(_) => "a storage".to_owned(),
             Self::Tensor(_) => "a tensor".to_owned(),
         }

@@ -9,44 +9,30 @@
 //! for each key:  i64 number of elements, the elements
 //! ```
 //!
-//! The source is `PyTorch`'s `torch/serialization.py`, `_legacy_save` and `_legacy_load`. Like `PyTorch`, this module
-//! ignores bytes after the last storage.
+//! The source is `PyTorch`'s `torch/serialization.py`, `_legacy_save` and `_legacy_load`. Unlike `PyTorch`, this module
+//! refuses bytes after the last storage: the format has no checksums, and they can mean that a download that was cut
+//! short and its second try were joined.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::error::ErrorKind;
 use crate::pickle::{Pickle, Value, unpickle};
+use crate::skipped::Skipped;
 use crate::state_dict::{Entries, Format};
 
 const PROTOCOL_VERSION: i64 = 1001;
 
 /// Reads a whole file.
-pub(crate) fn read(file: &[u8]) -> Result<(Format, Entries), ErrorKind> {
-    let (magic, at) = plain(file, 0)?;
-    if magic != Value::Magic {
-        return Err(ErrorKind::OtherFormat {
-            what: format!(
-                "a pickle of {} that torch.save did not write",
-                magic.describe()
-            ),
-            advice: "load it with the program that made it, and save a state dict with torch.save",
-        });
-    }
-    let (version, system_at) = plain(file, at)?;
-    if version != Value::Int(PROTOCOL_VERSION) {
-        let found = version.describe();
-        return Err(malformed(
-            at,
-            format!("the protocol version is {found}; {PROTOCOL_VERSION} is expected"),
-        ));
-    }
+pub(crate) fn read(file: &[u8]) -> Result<(Format, Entries, Skipped), ErrorKind> {
+    let version_at = check_magic(file)?;
+    let system_at = check_version(file, version_at)?;
     let object_at = check_system(file, system_at)?;
     let object = unpickle(file, object_at..file.len(), 0)?;
     let keys = unpickle(file, object.end..file.len(), object.opcodes)?;
 
     let positions = positions(file, &object, &keys)?;
-    let entries = super::tensors(&object, file.len(), |storage| {
+    let (entries, skipped) = super::tensors(&object, file.len(), |storage| {
         let key = object.heap.text(storage.key);
         positions.get(key).cloned().ok_or_else(|| {
             ErrorKind::storage(
@@ -55,13 +41,34 @@ pub(crate) fn read(file: &[u8]) -> Result<(Format, Entries), ErrorKind> {
             )
         })
     })?;
-    Ok((Format::PthLegacy(object.dialect), entries))
+    Ok((Format::PthLegacy(object.dialect), entries, skipped))
 }
 
-/// A value without contents, and the end of its pickle.
-fn plain(file: &[u8], at: usize) -> Result<(Value, usize), ErrorKind> {
-    let pickle = unpickle(file, at..file.len(), 0)?;
-    Ok((pickle.root, pickle.end))
+/// Checks the first pickle, and returns its end.
+fn check_magic(file: &[u8]) -> Result<usize, ErrorKind> {
+    let magic = unpickle(file, 0..file.len(), 0)?;
+    let what = match magic.root {
+        Value::Magic => return Ok(magic.end),
+        Value::Opaque(name) => format!("an object of {}", magic.heap.quote_global(name)),
+        other => other.describe(),
+    };
+    Err(ErrorKind::OtherFormat {
+        what: format!("a pickle of {what} that torch.save did not write"),
+        advice: "load it with the program that made it, and save a state dict with torch.save",
+    })
+}
+
+/// Checks the version of the format, and returns the end of its pickle.
+fn check_version(file: &[u8], at: usize) -> Result<usize, ErrorKind> {
+    let version = unpickle(file, at..file.len(), 0)?;
+    if version.root == Value::Int(PROTOCOL_VERSION) {
+        return Ok(version.end);
+    }
+    let found = version.root.describe();
+    Err(malformed(
+        at,
+        format!("the protocol version is {found}; {PROTOCOL_VERSION} is expected"),
+    ))
 }
 
 /// Checks the description of the writer's system, and returns the end of its pickle.
@@ -109,6 +116,9 @@ fn positions<'a>(
         if positions.insert(key, start..at).is_some() {
             return Err(ErrorKind::storage(key, "it is listed twice"));
         }
+    }
+    if at < file.len() {
+        return Err(ErrorKind::trailing(file, at));
     }
     Ok(positions)
 }

@@ -9,28 +9,34 @@ pub(super) mod zip;
 use std::ops::Range;
 
 use super::dtype::Dtype;
-use super::error::ErrorKind;
+use super::error::{ErrorKind, advice};
 use super::layout;
 use super::limits;
-use super::pickle::{Global, Heap, Pickle, Storage, StorageType, TensorRecipe, Value};
+use super::pickle::{Global, Heap, Name, Pickle, Storage, StorageType, TensorRecipe, Value};
+use super::skipped::Skipped;
 use super::state_dict::{Entries, Entry};
 use crate::quote::quote;
 
-/// The tensors of a pickle, in its order. `locate` returns the position of a storage's bytes in the file.
+/// The tensors of a pickle, in its order, and what was skipped. `locate` returns the position of a storage's bytes in
+/// the file.
 fn tensors(
     pickle: &Pickle<'_>,
     file_len: usize,
     locate: impl FnMut(&Storage) -> Result<Range<usize>, ErrorKind>,
-) -> Result<Entries, ErrorKind> {
+) -> Result<(Entries, Skipped), ErrorKind> {
     let mut collector = Collector {
         heap: &pickle.heap,
         locate,
         bytes_left: limits::described_bytes(file_len),
         description_left: limits::DESCRIPTIONS,
         entries: Entries::new(),
+        skipped: Skipped::new(pickle.unknown.clone()),
     };
     match pickle.root {
         root @ (Value::Dict(_) | Value::List(_) | Value::Tuple(_)) => collector.walk(root)?,
+        Value::Opaque(name) => {
+            return Err(object("it".to_owned(), pickle.heap.quote_global(name)));
+        }
         other => {
             let found = other.describe();
             return Err(ErrorKind::Contents(format!(
@@ -38,7 +44,22 @@ fn tensors(
             )));
         }
     }
-    Ok(collector.entries)
+    match collector.skipped.first() {
+        Some((entry, made_by)) if collector.entries.is_empty() => {
+            let place = format!("it contains no tensors, and its entry {}", quote(entry));
+            Err(object(place, made_by.to_owned()))
+        }
+        _ => Ok((collector.entries, collector.skipped)),
+    }
+}
+
+fn object(place: String, name: String) -> ErrorKind {
+    let advice = advice(&name);
+    ErrorKind::Object {
+        place,
+        name,
+        advice,
+    }
 }
 
 struct Collector<'a, L> {
@@ -49,6 +70,7 @@ struct Collector<'a, L> {
     /// How many more bytes names and shapes of tensors may take.
     description_left: usize,
     entries: Entries,
+    skipped: Skipped,
 }
 
 /// A container on the path from the root to the current value.
@@ -76,7 +98,7 @@ where
         }];
         let mut visits = 0;
         while let Some(step) = path.last_mut() {
-            let Some((_, child)) = self.item(step.container, step.visited) else {
+            let Some((part, child)) = self.item(step.container, step.visited) else {
                 path.pop();
                 continue;
             };
@@ -89,10 +111,13 @@ where
                 )));
             }
             match child {
+                // A name cannot be made from an object.
+                _ if matches!(part, Part::Key(Value::Opaque(_))) => self.skipped.add(None),
                 Value::Tensor(tensor) => {
-                    let name = self.name(&path)?;
-                    self.add(name, self.heap.tensor(tensor))?;
+                    let (name, container) = self.name(&path)?;
+                    self.add(name, container, self.heap.tensor(tensor))?;
                 }
+                Value::Opaque(made_by) => self.skip(&path, made_by),
                 Value::Dict(_) | Value::List(_) | Value::Tuple(_)
                     if path.len() == limits::NESTING =>
                 {
@@ -113,6 +138,14 @@ where
         Ok(())
     }
 
+    /// Records an object that is skipped.
+    fn skip(&mut self, path: &[Step], made_by: Name) {
+        let name = self.skipped.has_room().then(|| self.name(path));
+        let made_by = || self.heap.quote_global(made_by);
+        let described = name.and_then(Result::ok).map(|(name, _)| (name, made_by()));
+        self.skipped.add(described);
+    }
+
     fn item(&self, container: Value, index: usize) -> Option<(Part, Value)> {
         match container {
             Value::Dict(dict) => self
@@ -129,10 +162,11 @@ where
         }
     }
 
-    /// The dotted name of the item that each step visited last.
-    fn name(&self, path: &[Step]) -> Result<String, ErrorKind> {
-        let mut name = String::new();
+    /// The dotted name of the item that each step visited last, and the length of its container's name.
+    fn name(&self, path: &[Step]) -> Result<(String, usize), ErrorKind> {
+        let (mut name, mut container) = (String::new(), 0);
         for (depth, step) in path.iter().enumerate() {
+            container = name.len();
             if depth > 0 {
                 name.push('.');
             }
@@ -157,10 +191,15 @@ where
                 ));
             }
         }
-        Ok(name)
+        Ok((name, container))
     }
 
-    fn add(&mut self, name: String, recipe: &TensorRecipe) -> Result<(), ErrorKind> {
+    fn add(
+        &mut self,
+        name: String,
+        container: usize,
+        recipe: &TensorRecipe,
+    ) -> Result<(), ErrorKind> {
         if self.entries.len() == limits::TENSORS {
             let most = limits::TENSORS;
             return Err(ErrorKind::Contents(format!(
@@ -180,7 +219,7 @@ where
                 "the names and shapes of its tensors take more than {most} bytes, the limit"
             ))
         })?;
-        self.entries.insert(name, entry);
+        self.entries.insert(name, Entry { container, ..entry });
         Ok(())
     }
 
@@ -195,6 +234,7 @@ where
             shape: placed.shape,
             strides: placed.strides,
             bytes: start..start + placed.length,
+            container: 0,
         })
     }
 

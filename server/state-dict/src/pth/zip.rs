@@ -10,10 +10,11 @@ use crate::archive::Archive;
 use crate::error::ErrorKind;
 use crate::pickle::{Pickle, Storage, unpickle};
 use crate::quote::quote;
+use crate::skipped::Skipped;
 use crate::state_dict::{Entries, Format};
 
 /// Reads a whole file.
-pub(crate) fn read(file: &[u8]) -> Result<(Format, Entries), ErrorKind> {
+pub(crate) fn read(file: &[u8]) -> Result<(Format, Entries, Skipped), ErrorKind> {
     let Some(archive) = Archive::open(file)? else {
         return Err(ErrorKind::Truncated {
             has: file.len() as u64,
@@ -32,7 +33,7 @@ pub(crate) fn read(file: &[u8]) -> Result<(Format, Entries), ErrorKind> {
     let object = unpickle(file, pickle, 0)?;
 
     let mut positions: HashMap<&str, Range<usize>> = HashMap::new();
-    let entries = super::tensors(&object, file.len(), |storage| {
+    let (entries, skipped) = super::tensors(&object, file.len(), |storage| {
         let key = object.heap.text(storage.key);
         let position = match positions.get(key) {
             Some(position) => position.clone(),
@@ -47,7 +48,7 @@ pub(crate) fn read(file: &[u8]) -> Result<(Format, Entries), ErrorKind> {
         positions.insert(key, position.clone());
         Ok(position)
     })?;
-    Ok((Format::PthZip(object.dialect), entries))
+    Ok((Format::PthZip(object.dialect), entries, skipped))
 }
 
 /// The folder of `data.pkl`.

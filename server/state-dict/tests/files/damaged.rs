@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use state_dict::StateDict;
 
 use super::build::*;
-use super::{data, refusal};
+use super::{assert_refused, data, refusal};
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
+    "checkpoint-legacy-protocol1.pth",
+    "checkpoint-zip-protocol5.pth",
     "variants-legacy-protocol1.pth",
     "variants-legacy-protocol4.pth",
     "variants-zip-protocol2.pth",
@@ -29,6 +31,65 @@ fn a_file_cut_anywhere_is_refused() {
         for length in offsets(whole.len()) {
             refusal(whole[..length].to_vec());
         }
+    }
+}
+
+#[test]
+fn bytes_after_the_end_are_refused_as_what_they_are() {
+    let mut files: Vec<_> = FILES
+        .iter()
+        .map(|name| std::fs::read(data(name)).unwrap())
+        .collect();
+    files.extend([zip_file(&zip_records()), legacy_with(0, &[12], &[1])]);
+    for whole in files {
+        let end = whole.len();
+        let mut appended = vec![
+            vec![0],
+            b"\n".to_vec(),
+            b"PK\x05\x06".to_vec(),
+            vec![0; 70_000],
+        ];
+        // Another download, which was cut short.
+        appended.push(whole[..end / 2].to_vec());
+        for more in appended {
+            let words = format!(
+                "goes on for {} bytes after its end at byte {end};",
+                more.len()
+            );
+            assert_refused(
+                [&*whole, &more].concat(),
+                &[&words, &format!("`head -c {end}`")],
+            );
+        }
+    }
+}
+
+#[test]
+fn bytes_before_a_zip_archive_are_refused_as_what_they_are() {
+    for whole in [
+        zip_file(&zip_records()),
+        std::fs::read(data("variants-zip-protocol2.pth")).unwrap(),
+        std::fs::read(data("variants-zip-protocol5.pth")).unwrap(),
+    ] {
+        // A header, a first try that was cut short, and another whole download.
+        for before in [
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            &whole[..whole.len() / 2],
+            &whole,
+        ] {
+            let words = format!("begins {} bytes after the beginning", before.len());
+            let cut = format!("`tail -c +{}`", before.len() + 1);
+            assert_refused([before, &whole].concat(), &[&words, &cut, "joined"]);
+        }
+    }
+}
+
+#[test]
+fn two_downloads_of_a_legacy_file_are_refused() {
+    let whole = std::fs::read(data("small-legacy.pth")).unwrap();
+    assert_refused(whole.repeat(2), &["goes on for", "joined"]);
+    for cut in offsets(whole.len()).skip(1).step_by(7) {
+        refusal([&whole[..cut], &*whole].concat());
     }
 }
 
@@ -78,8 +139,10 @@ fn random_opcodes_are_read_or_refused() {
             storage("FloatStorage", "0", 4),
             global("collections", "OrderedDict"),
             global("torch._utils", "_rebuild_tensor_v2"),
+            global("mine", "Config"),
+            b"(imine\nConfig\n".to_vec(),
         ];
-        let opcodes = b"(02N])}tlaedsueRbQ\x81\x85\x86\x87\x88\x8f\x90\x91\x93\x94";
+        let opcodes = b"(02N])}tlaedsueRboQ\x81\x85\x86\x87\x88\x8f\x90\x91\x92\x93\x94";
         let mut bytes = vec![b']'];
         for _ in 0..random.next() % 60 {
             match random.next() % 4 {
@@ -107,6 +170,7 @@ fn use_everything(bytes: Vec<u8>) {
             assert_eq!(tensor.to_f32().len(), tensor.element_count());
             let _ = tensor.stats();
         }
+        assert!(!weights.skipped().to_string().contains(char::is_control));
     }
 }
 

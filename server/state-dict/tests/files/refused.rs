@@ -142,25 +142,6 @@ fn a_pickle_that_torch_did_not_write_is_refused() {
 }
 
 #[test]
-fn a_whole_model_is_refused_with_advice() {
-    let module = [
-        text("module"),
-        global("torch", "Tensor"),
-        text("net.py"),
-        text("class Net: ..."),
-    ];
-    let object = [tuple(&module), b"Q".to_vec()].concat();
-    assert_refused(
-        legacy_file(&object, &[]),
-        &["a whole pickled model", "model.state_dict()"],
-    );
-    assert_refused(
-        legacy_file(&call("ssd", "SSD", &[]), &[]),
-        &["`ssd.SSD`", "model.state_dict()"],
-    );
-}
-
-#[test]
 fn the_error_for_a_download_cut_short_has_both_sizes() {
     for name in ["small-legacy.pth", "small.safetensors"] {
         let whole = std::fs::read(data(name)).unwrap();

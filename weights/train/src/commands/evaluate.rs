@@ -16,7 +16,7 @@ use super::{bar, check_writable, count, device, probability};
 #[derive(Args)]
 #[command(group = ArgGroup::new("pictures").required(true).args(["data", "background"]))]
 pub struct Evaluate {
-    /// The weights: .safetensors or .pth
+    /// The weights: .safetensors or .pth. #NAME after the file selects an entry
     #[arg(value_name = "WEIGHTS")]
     weights: PathBuf,
     /// The labelled pictures: a folder, or the COCO JSON file or data.yaml in it
@@ -66,6 +66,9 @@ impl Evaluate {
             check_writable(path)?;
         }
         let metadata = evaluation::metadata(&self.weights)?;
+        for note in &metadata.notes {
+            eprintln!("{note}");
+        }
         let mut set = self.set(&metadata.classes)?;
         if let Some(limit) = self.limit {
             set.limit(limit);

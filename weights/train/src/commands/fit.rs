@@ -11,6 +11,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use ssd_detector::family::{Family, Scores};
 use ssd_detector::network::Network;
+use ssd_detector::notes;
 use ssd_detector::precision::{Requested, RequestedDevice};
 use ssd_train::data::{self, Labelled};
 use ssd_train::evaluation::{self, Detector, Set, report, sheet};
@@ -49,7 +50,7 @@ pub struct Fit {
         required_unless_present = "check"
     )]
     output: Option<PathBuf>,
-    /// The weights to start from, of any family that the server loads
+    /// The weights to start from, of any family that the server loads. #NAME after the file selects an entry
     #[arg(
         long,
         value_name = "WEIGHTS",
@@ -190,6 +191,9 @@ impl Fit {
         files: &Files,
     ) -> anyhow::Result<(Best, bool)> {
         let weights = StateDict::open(&self.from)?;
+        for note in notes(&weights) {
+            eprintln!("{note}");
+        }
         let start = heads::replace(&weights, validation.classes.len(), self.seed)?;
         let samples = Samples {
             pictures: Arc::new(pictures),

@@ -18,13 +18,13 @@ use image::RgbImage;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use ssd_detector::boxes::{self, Criteria};
-use ssd_detector::describe;
 use ssd_detector::family::Family;
 use ssd_detector::inference::{self, Inference};
 use ssd_detector::labels::VOC_TO_COCO;
 use ssd_detector::network::Network;
 use ssd_detector::precision::{Precision, Requested, RequestedDevice, Selection};
 use ssd_detector::priors::Prior;
+use ssd_detector::{describe, notes};
 use state_dict::StateDict;
 
 use crate::data::{self, Dataset};
@@ -321,6 +321,8 @@ pub struct Metadata {
     pub classes: Vec<String>,
     /// The threshold of the file, else of the family, 0 to 1.
     pub threshold: f64,
+    /// What was selected, ignored or skipped in the file.
+    pub notes: Vec<String>,
 }
 
 /// Reads the classes and the threshold of weights.
@@ -337,6 +339,7 @@ fn metadata_of(state: &StateDict) -> anyhow::Result<Metadata> {
     Ok(Metadata {
         classes: description.classes.with_context(unknown)?,
         threshold: f64::from(description.threshold),
+        notes: notes(state),
     })
 }
 
