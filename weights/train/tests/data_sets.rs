@@ -810,7 +810,7 @@ fn missing_truncated_and_invalid_pictures_are_skipped_and_reported() {
         .sized("x.webp", 100, 80);
     for (name, extension) in [("jpeg", "jpg"), ("png", "png"), ("webp", "webp")] {
         let bytes = fs::read(whole.path().join(format!("x.{extension}"))).unwrap();
-        set.write(&format!("{name}.{extension}"), &bytes[..bytes.len() - 5]);
+        set.write(&format!("{name}.{extension}"), &bytes[..bytes.len() / 2]);
     }
     set.write("none.png", "hello")
         .write("empty.png", "")
@@ -820,12 +820,13 @@ fn missing_truncated_and_invalid_pictures_are_skipped_and_reported() {
     }
     let dataset = set.open();
     assert_eq!(names(&dataset), ["a.png"]);
-    for name in ["jpeg.jpg", "png.png", "webp.webp"] {
-        assert_named(
-            &dataset,
-            &set,
-            &[&format!("{name}: the picture is cut short")],
-        );
+    for (name, format) in [
+        ("jpeg.jpg", "JPEG"),
+        ("png.png", "PNG"),
+        ("webp.webp", "WebP"),
+    ] {
+        let problem = format!("{name}: the {format} picture cannot be decoded: it is cut short");
+        assert_named(&dataset, &set, &[&problem]);
     }
     assert_named(&dataset, &set, &["none.png: the bytes are not a picture"]);
     assert_named(&dataset, &set, &["empty.png: the picture is empty"]);
@@ -984,6 +985,8 @@ fn damaged_huge_and_missing_pictures_are_not_decoded() {
     let error = || format!("{:#}", data::pixels(&path).unwrap_err());
     let bytes = fs::read(&path).unwrap();
     set.write("a.jpg", &bytes[..bytes.len() - 2]);
+    assert!(data::pixels(&path).is_ok(), "without its end marker");
+    set.write("a.jpg", &bytes[..bytes.len() / 2]);
     assert!(error().contains("cut short"), "{}", error());
     // The header of a BMP file of 20,000 x 20,000 pixels.
     let side = 20_000_i32.to_le_bytes();

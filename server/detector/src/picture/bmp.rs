@@ -17,13 +17,14 @@ const END_OF_RUNS: &[u8] = &[0, 1];
 /// The file as the decoder accepts it.
 ///
 /// # Errors
-/// If rows are missing, or the compression is not accepted.
+/// If the header is cut short, or the compression is not accepted.
 pub(super) fn readable(file: &[u8]) -> Result<Readable<'_>, Error> {
     let mut readable = Readable {
         file: Parts::default(),
         exif: None,
         has_end: true,
         interlaced: false,
+        rows_missing: None,
     };
     let Some(header) = Header::read(file)? else {
         readable.file.push(file);
@@ -33,13 +34,18 @@ pub(super) fn readable(file: &[u8]) -> Result<Readable<'_>, Error> {
     let mut whole = file;
     let mut end: &[u8] = &[];
     match header.compression {
-        1 | 2 => {
-            if let Some(length) = header.unfinished_runs(file)? {
+        1 | 2 => match header.unfinished_runs(file) {
+            Ok(Some(length)) => {
                 (whole, end) = (&file[..header.pixels + length], END_OF_RUNS);
                 readable.has_end = false;
             }
-        }
-        _ => end = header.padding(file)?,
+            Ok(None) => {}
+            Err(problem) => readable.rows_missing = Some(problem),
+        },
+        _ => match header.padding(file) {
+            Ok(padding) => end = padding,
+            Err(problem) => readable.rows_missing = Some(problem),
+        },
     }
     if header.os2 {
         readable.file.push(header.as_windows(file));

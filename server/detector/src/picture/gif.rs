@@ -10,6 +10,7 @@ pub(super) fn readable(file: &[u8]) -> Readable<'_> {
         has_end: has_trailer(file).is_some(),
         // Rows come in another order, but each is whole.
         interlaced: false,
+        rows_missing: None,
     }
 }
 

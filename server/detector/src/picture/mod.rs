@@ -166,6 +166,8 @@ struct Readable<'a> {
     has_end: bool,
     /// Whether the pixels of a row are not together.
     interlaced: bool,
+    /// What decoding would find, if the lengths in the headers already tell it.
+    rows_missing: Option<Error>,
 }
 
 /// The header of a picture, read before the pixels.
@@ -275,6 +277,14 @@ impl Header {
     pub fn decode(&self, bytes: &[u8]) -> Result<Decoded, Error> {
         let Pixels { picture, has_end } = match File::read(bytes)? {
             File::Jpeg(frame) => frame.decode(bytes)?,
+            File::Other {
+                readable:
+                    Readable {
+                        rows_missing: Some(problem),
+                        ..
+                    },
+                ..
+            } => return Err(problem),
             File::Other { format, readable } => Pixels {
                 picture: self.pixels(format, bytes, &readable)?,
                 has_end: readable.has_end,

@@ -58,6 +58,7 @@ pub(super) fn readable(file: &[u8]) -> Result<Readable<'_>, Error> {
         has_end,
         // In the header chunk, which comes first.
         interlaced: file.get(28) == Some(&1),
+        rows_missing: None,
     })
 }
 

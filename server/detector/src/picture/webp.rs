@@ -54,6 +54,7 @@ pub(super) fn readable(file: &[u8]) -> Result<Readable<'_>, Error> {
         exif,
         has_end: file.len() >= length.saturating_add(8),
         interlaced: false,
+        rows_missing: None,
     })
 }
 
