@@ -786,17 +786,27 @@ impl Server {
         line
     }
 
+    /// The metrics. Asks again while the server has no descriptor for the connection.
     fn metrics(&self) -> String {
         let mut start_up = self.start_up.iter();
         let url = start_up.find_map(|line| line.split("metrics on http://").nth(1));
         let address = url.unwrap().trim_end().trim_end_matches("/metrics");
-        let mut client = TcpStream::connect(address).unwrap();
-        client
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: ssd\r\nConnection: close\r\n\r\n")
-            .unwrap();
-        let mut response = String::new();
-        client.read_to_string(&mut response).unwrap();
-        response
+        let ask = || {
+            let mut client = TcpStream::connect(address)?;
+            client.write_all(b"GET /metrics HTTP/1.1\r\nHost: ssd\r\nConnection: close\r\n\r\n")?;
+            let mut response = String::new();
+            client.read_to_string(&mut response)?;
+            std::io::Result::Ok(response)
+        };
+        for _ in 0..500 {
+            if let Ok(response) = ask()
+                && !response.is_empty()
+            {
+                return response;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("no metrics")
     }
 
     /// The log's line of the next request that it tells, after asking for these paths in turn.
