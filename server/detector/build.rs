@@ -24,11 +24,14 @@ fn main() {
     cc::Build::new()
         .cpp(true)
         .std("c++20")
+        // libtorch's threads are OpenMP's.
+        .flag("-fopenmp")
         .file(TORCH_SHIM)
         .include(libtorch.join("include"))
         // libtorch's headers have warnings.
         .warnings(false)
         .compile("ssd_torch_shim");
+    println!("cargo:rustc-link-lib=gomp");
     // From mozjpeg-sys: the folders of libjpeg's headers.
     let headers = std::env::var_os("DEP_JPEG_INCLUDE").unwrap_or_default();
     cc::Build::new()

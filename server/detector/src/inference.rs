@@ -1,13 +1,16 @@
 //! A network prepared for serving in one precision on one device. Every operation has the form that runs fastest
 //! there.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::architecture::{Activation, Channels, Convolution, Geometry, Padding, Pool};
 use super::boxes::RawOutput;
+use super::convolution::{Own, Way};
 use super::family::Scores;
 use super::fuse::{Heads, Part, fuse};
 use super::graph::{Graph, MapId, Node};
@@ -39,6 +42,8 @@ enum Form {
     },
     /// oneDNN's form, with weights in the processor's order.
     Reordered(Reordered),
+    /// This crate's form, in single precision.
+    Own(Own),
     /// oneDNN's int8 form. The output is u8 with the scale `output`, or single precision if that is `None`.
     Quantised {
         convolution: Quantised,
@@ -129,6 +134,7 @@ impl Form {
     fn forward(&self, x: &Tensor, other: Option<&Tensor>) -> Result<Tensor, TchError> {
         let output = match self {
             Self::Reordered(form) => return form.convolve(x, other),
+            Self::Own(form) => return form.convolve(x, other),
             Self::Quantised {
                 convolution,
                 output,
@@ -188,6 +194,10 @@ pub fn prepare(
     }
     let arithmetic = arithmetic_in(selection.precision)?;
     let inference = Inference::new(network, &arithmetic, device)?;
+    let own = inference.own_convolutions();
+    if !own.is_empty() {
+        selection.reason += &format!("; convolutions that are faster here than in libtorch: {own}");
+    }
     Ok((inference, selection))
 }
 
@@ -305,6 +315,7 @@ impl Inference {
             largest_weight: if processor.vnni { 127 } else { 63 },
             reorders: onednn::available(device)
                 && (processor.bf16 || !matches!(arithmetic, Arithmetic::Bf16)),
+            room: Cell::new(ROOM),
         };
         Ok(tch::no_grad(|| builder.build(network))?)
     }
@@ -392,6 +403,24 @@ impl Inference {
             Some(scale) => quantise::activations(&batch, scale),
             None => batch.f_to_kind(self.kind),
         }
+    }
+
+    /// How many convolutions this crate computes rather than libtorch, by their way, for the log; empty if it computes
+    /// none.
+    #[must_use]
+    pub fn own_convolutions(&self) -> String {
+        let mut ways: BTreeMap<String, usize> = BTreeMap::new();
+        for (_, step) in self.graph.nodes() {
+            if let Kernel::Convolution(Prepared {
+                form: Form::Own(own),
+                ..
+            }) = &step.operation.kernel
+            {
+                *ways.entry(own.way().to_string()).or_default() += 1;
+            }
+        }
+        let ways = ways.iter().map(|(way, count)| format!("{count} {way}"));
+        ways.collect::<Vec<_>>().join(", ")
     }
 
     /// The error of each layer's activations on one input, compared with the network in single precision.
@@ -492,6 +521,14 @@ pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
     Ok(values)
 }
 
+/// Maximum bytes that the weights of this crate's own convolutions may take in a network. Winograd's transform makes
+/// weights four to seven times as large; SSD300's last layers of 3 x 3 gain the least by it, and have the most weights.
+const ROOM: usize = 104 << 20;
+
+/// A convolution, for the choice of its form: the size of the weights, the side of the input, the stride, and libtorch's
+/// threads.
+type Measured = (Vec<i64>, i64, i64, i32);
+
 struct Builder<'a> {
     arithmetic: &'a Arithmetic,
     device: Device,
@@ -499,6 +536,8 @@ struct Builder<'a> {
     largest_weight: i64,
     /// Whether oneDNN gets weights in its own order. It does not if it emulates bfloat16.
     reorders: bool,
+    /// What is left of [`ROOM`].
+    room: Cell<usize>,
 }
 
 /// What is known about a feature map before the network runs.
@@ -653,11 +692,73 @@ impl Builder<'_> {
                 activation,
             }
         };
+        let form = match self.arithmetic {
+            Arithmetic::F32 if self.device == Device::Cpu => {
+                self.fastest(form, (&kernel, bias), moves, activation, side)?
+            }
+            _ => form,
+        };
         Ok(Prepared {
             form,
             padding: outside,
         })
     }
+
+    /// This crate's form of a convolution in single precision, if it has one that is faster and has room in memory; else
+    /// `direct`. Layers of one size are measured once.
+    fn fastest(
+        &self,
+        direct: Form,
+        (weight, bias): (&Tensor, &Tensor),
+        moves: Moves,
+        activation: Activation,
+        side: i64,
+    ) -> Result<Form, TchError> {
+        static IS_FASTER: Mutex<BTreeMap<Measured, bool>> = Mutex::new(BTreeMap::new());
+        let Some(way) = Way::of(&weight.size(), moves, side) else {
+            return Ok(direct);
+        };
+        let known = || IS_FASTER.lock().unwrap_or_else(PoisonError::into_inner);
+        let layer = (weight.size(), side, moves.stride[0], tch::get_num_threads());
+        let measured = known().get(&layer).copied();
+        if measured == Some(false) {
+            return Ok(direct);
+        }
+        let own = Own::new(way, weight, bias, moves, activation)?;
+        let Some(room) = self.room.get().checked_sub(own.bytes()) else {
+            return Ok(direct);
+        };
+        let own = Form::Own(own);
+        let is_faster = if let Some(is_faster) = measured {
+            is_faster
+        } else {
+            let channels = weight.size()[1] * moves.groups;
+            let input = Tensor::f_rand([1, channels, side, side], (Kind::Float, Device::Cpu))?;
+            let input = channels_last(&input);
+            let is_faster = time(&own, &input)? < time(&direct, &input)?;
+            known().insert(layer, is_faster);
+            is_faster
+        };
+        if is_faster {
+            self.room.set(room);
+            Ok(own)
+        } else {
+            Ok(direct)
+        }
+    }
+}
+
+/// How long a convolution takes: the shortest of two runs or more. The first one also warms up libtorch.
+fn time(form: &Form, input: &Tensor) -> Result<Duration, TchError> {
+    const ENOUGH: Duration = Duration::from_millis(2);
+    let (begun, mut best, mut runs) = (Instant::now(), Duration::MAX, 0);
+    while runs < 2 || begun.elapsed() < ENOUGH {
+        let run = Instant::now();
+        drop(form.forward(input, None)?);
+        best = best.min(run.elapsed());
+        runs += 1;
+    }
+    Ok(best)
 }
 
 /// A kernel with `more` rows of zeros above and columns of zeros on the left, which replace the missing padding

@@ -19,6 +19,7 @@
 //! precision     the precision and the device of a forward pass
 //! quantise      the scales of int8
 //! onednn        libtorch's operators that tch has no functions for
+//! convolution   convolutions in single precision that are faster than libtorch's
 //! allocator     how much free memory glibc's allocator keeps
 //! picture       decodes pictures upright and within limits; encodes pictures
 //! samples       bundled pictures
@@ -42,6 +43,7 @@ pub mod allocator;
 pub mod annotate;
 mod architecture;
 pub mod boxes;
+mod convolution;
 pub mod family;
 mod fuse;
 mod graph;

@@ -1,8 +1,11 @@
 // Calls operators of libtorch for which tch has no function, by their names: libtorch registers them for
 // torch.compile, and its dispatcher finds them for every caller.
 //
-// One function, so that everything else can be Rust. mod.rs names the operators and their arguments.
+// Also lends its threads, for which there is only a template.
+//
+// Little, so that everything else can be Rust. mod.rs names the operators and their arguments.
 
+#include <ATen/Parallel.h>
 #include <ATen/core/List.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -63,6 +66,16 @@ c10::IValue value(const Argument &argument) {
 }
 
 }  // namespace
+
+// Calls `work` once on each thread that libtorch uses for an operation, and returns when all calls have returned. `work`
+// throws nothing.
+extern "C" void ssd_run_on_all(void (*work)(const void *), const void *context) noexcept {
+    at::parallel_for(0, at::get_num_threads(), 1, [=](std::int64_t begin, std::int64_t end) {
+        for (; begin < end; ++begin) {
+            work(context);
+        }
+    });
+}
 
 // Calls the overload `overload` of the operator `name` with `count` arguments. Returns its tensor, which the
 // caller deletes (as every tensor of torch-sys); or null, with at most `room` bytes of the error in `error`.

@@ -1,0 +1,164 @@
+//! Products of matrices in single precision. One matrix, the weights, is packed once, in the order in which the kernel
+//! reads it.
+//!
+//! As in Goto & van de Geijn, "Anatomy of high-performance matrix multiplication" (2008), some rows and columns of the
+//! product are in registers, and each step adds the product of a column and a row. The other matrix, pixels or tiles
+//! with their channels side by side, is read as it is: each of its numbers is multiplied with a whole row of weights.
+
+use super::memory::Aligned;
+use super::threads::Threads;
+use super::vector::{Level, Vector};
+
+/// Matrices of one size in the kernel's order: panels of neighbouring columns, padded with zeros. A panel has its part of
+/// each matrix, row by row.
+#[derive(Debug)]
+pub(super) struct Packed {
+    numbers: Aligned,
+    matrices: usize,
+    rows: usize,
+    /// With the padding.
+    columns: usize,
+    level: Level,
+}
+
+impl Packed {
+    /// Packs `matrices` matrices. `numbers(row, column, each)` writes that number of each matrix.
+    pub fn new(
+        level: Level,
+        (matrices, rows, columns): (usize, usize, usize),
+        numbers: impl Fn(usize, usize, &mut [f32]) + Sync,
+    ) -> Self {
+        let width = 2 * level.lanes();
+        let padded = columns.next_multiple_of(width);
+        let mut packed = Aligned::zeros(matrices * rows * padded);
+        let panels = packed
+            .as_mut_slice()
+            .chunks_exact_mut(matrices * rows * width);
+        Threads::All.for_each(panels.enumerate(), |(index, panel)| {
+            let mut each = vec![0.0; matrices];
+            let first = index * width;
+            // The numbers of a row are written one after the other: they share cache lines.
+            for row in 0..rows {
+                for column in first..columns.min(first + width) {
+                    numbers(row, column, &mut each);
+                    let parts = panel.chunks_exact_mut(rows * width);
+                    for (part, number) in parts.zip(&each) {
+                        part[row * width + column - first] = *number;
+                    }
+                }
+            }
+        });
+        Self {
+            numbers: packed,
+            matrices,
+            rows,
+            columns: padded,
+            level,
+        }
+    }
+
+    /// Columns with the padding.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.numbers.bytes()
+    }
+
+    pub fn level(&self) -> Level {
+        self.level
+    }
+}
+
+/// Rows of a matrix, from each to the next `stride` numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub numbers: &'a [f32],
+    pub count: usize,
+    pub stride: usize,
+}
+
+/// Takes the numbers of a product.
+pub(super) trait Store {
+    /// Takes the numbers of some rows and two vectors of columns, from row and column `at`.
+    fn store<V: Vector<LANES>, const LANES: usize, const COUNT: usize>(
+        &mut self,
+        at: (usize, usize),
+        numbers: [[V; 2]; COUNT],
+    );
+}
+
+/// Multiplies rows, in blocks, with matrix number `matrix` of `packed`.
+#[inline(always)]
+pub(super) fn multiply<'a, V: Vector<LANES>, const LANES: usize, const ROWS: usize>(
+    blocks: &(impl Iterator<Item = Rows<'a>> + Clone),
+    packed: &Packed,
+    matrix: usize,
+    into: &mut impl Store,
+) {
+    let (vectors, _) = packed.numbers.as_slice().as_chunks();
+    let parts = vectors.as_chunks().0.chunks_exact(packed.rows);
+    let panels = parts.skip(matrix).step_by(packed.matrices);
+    for (index, panel) in panels.enumerate() {
+        let mut first = 0;
+        for block in blocks.clone() {
+            // Of nearly equal sizes: products of few rows wait for each other.
+            let parts = block.count.div_ceil(ROWS);
+            for part in 0..parts {
+                let (row, end) = (block.count * part / parts, block.count * (part + 1) / parts);
+                let rows = Rows {
+                    numbers: &block.numbers[row * block.stride..],
+                    count: end - row,
+                    ..block
+                };
+                let at = (first + row, index * 2 * LANES);
+                multiply_part::<V, LANES, ROWS>(rows, panel, at, into);
+            }
+            first += block.count;
+        }
+    }
+}
+
+/// Multiplies up to `ROWS` rows with a panel. The product begins at the row and the column `at`.
+#[inline(always)]
+fn multiply_part<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(
+    rows: Rows,
+    panel: &[[[f32; LANES]; 2]],
+    at: (usize, usize),
+    into: &mut impl Store,
+) {
+    macro_rules! compiled_for {
+        ($($count:literal)*) => {
+            match rows.count {
+                $($count if $count <= ROWS => {
+                    into.store(at, sums::<V, $count, LANES>(rows, panel));
+                })*
+                _ => unreachable!("up to {ROWS} rows"),
+            }
+        };
+    }
+    compiled_for!(1 2 3 4 5 6 7 8 9 10 11 12);
+}
+
+/// `COUNT` rows times a panel.
+#[inline(always)]
+fn sums<V: Vector<LANES>, const COUNT: usize, const LANES: usize>(
+    rows: Rows,
+    panel: &[[[f32; LANES]; 2]],
+) -> [[V; 2]; COUNT] {
+    let mut numbers = [&rows.numbers[..panel.len()]; COUNT];
+    for row in 1..COUNT {
+        numbers[row] = &rows.numbers[row * rows.stride..][..panel.len()];
+    }
+    let mut sums = [[V::splat(0.0); 2]; COUNT];
+    for step in 0..panel.len() {
+        let weights = [V::load(&panel[step][0]), V::load(&panel[step][1])];
+        for row in 0..COUNT {
+            let number = V::splat(numbers[row][step]);
+            sums[row][0] = number.multiply_add(weights[0], sums[row][0]);
+            sums[row][1] = number.multiply_add(weights[1], sums[row][1]);
+        }
+    }
+    sums
+}

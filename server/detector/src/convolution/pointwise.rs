@@ -1,0 +1,142 @@
+//! Convolutions with kernels of 1 x 1: each pixel's channels times the weights.
+
+use super::finish::Finish;
+use super::kernel::{Packed, Rows, Store, multiply};
+use super::threads::Threads;
+use super::vector::{Level, Vector, Work};
+use crate::architecture::Activation;
+
+/// A convolution with kernels of 1 x 1, and its activation.
+#[derive(Debug)]
+pub struct Pointwise {
+    weights: Packed,
+    finish: Finish,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl Pointwise {
+    /// Prepares weights of `bias.len()` output channels x `inputs` input channels.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    #[must_use]
+    pub fn new(weights: &[f32], inputs: usize, bias: &[f32], activation: Activation) -> Self {
+        Self::for_level(Level::of_this_machine(), weights, inputs, bias, activation)
+    }
+
+    pub(super) fn for_level(
+        level: Level,
+        weights: &[f32],
+        inputs: usize,
+        bias: &[f32],
+        activation: Activation,
+    ) -> Self {
+        let outputs = bias.len();
+        assert_eq!(
+            weights.len(),
+            outputs * inputs,
+            "weights of {outputs} x {inputs}"
+        );
+        let weights = Packed::new(level, (1, inputs, outputs), |input, output, number| {
+            number[0] = weights[output * inputs + input];
+        });
+        Self {
+            finish: Finish::new(bias, weights.columns(), activation),
+            weights,
+            inputs,
+            outputs,
+        }
+    }
+
+    /// The memory of the weights.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
+    /// Convolves `input` (pixels x input channels) to `output` (pixels x output channels), which has the activation
+    /// and then the addition of `other` (as large as `output`).
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn convolve(
+        &self,
+        input: &[f32],
+        output: &mut [f32],
+        other: Option<&[f32]>,
+        threads: Threads,
+    ) {
+        let pixels = output.len() / self.outputs;
+        assert_eq!(output.len(), pixels * self.outputs, "whole pixels");
+        assert_eq!(
+            input.len(),
+            pixels * self.inputs,
+            "an input for {pixels} pixels"
+        );
+        assert!(
+            other.is_none_or(|other| other.len() == output.len()),
+            "another map of the same size"
+        );
+        let share = self.share(pixels, threads.count());
+        threads.for_each(
+            output.chunks_mut(share * self.outputs).enumerate(),
+            |(index, output)| {
+                let first = index * share;
+                self.weights.level().run(Share {
+                    layer: self,
+                    input: &input[first * self.inputs..],
+                    other: other.map(|other| &other[first * self.outputs..][..output.len()]),
+                    output,
+                });
+            },
+        );
+    }
+
+    /// Pixels that a thread convolves at one time: few enough for the second cache, and for equal work of all threads.
+    fn share(&self, pixels: usize, threads: usize) -> usize {
+        const NUMBERS: usize = 1 << 13;
+        let shares =
+            threads * pixels.div_ceil(threads * (NUMBERS / (self.inputs + self.outputs)).max(48));
+        pixels.div_ceil(shares.max(1)).max(1)
+    }
+}
+
+struct Share<'a> {
+    layer: &'a Pointwise,
+    input: &'a [f32],
+    other: Option<&'a [f32]>,
+    output: &'a mut [f32],
+}
+
+impl Work for Share<'_> {
+    #[inline(always)]
+    fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(mut self) {
+        let rows = Rows {
+            numbers: self.input,
+            count: self.output.len() / self.layer.outputs,
+            stride: self.layer.inputs,
+        };
+        let weights = &self.layer.weights;
+        multiply::<V, LANES, ROWS>(&[rows].into_iter(), weights, 0, &mut self);
+    }
+}
+
+impl Store for Share<'_> {
+    #[inline(always)]
+    fn store<V: Vector<LANES>, const LANES: usize, const COUNT: usize>(
+        &mut self,
+        (first, column): (usize, usize),
+        numbers: [[V; 2]; COUNT],
+    ) {
+        let outputs = self.layer.outputs;
+        for half in 0..2 {
+            let column = column + half * LANES;
+            let (finish, count) = (self.layer.finish.of(column), outputs.saturating_sub(column));
+            for row in 0..COUNT {
+                let at = ((first + row) * outputs + column, count);
+                finish.write(numbers[row][half], self.other, self.output, at);
+            }
+        }
+    }
+}

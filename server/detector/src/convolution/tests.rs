@@ -1,0 +1,374 @@
+use std::fmt;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseResult;
+
+use super::vector::Level;
+use super::winograd::Plan;
+use super::*;
+
+const TILES: [Tile; 2] = [Tile::F4, Tile::F6];
+const ACTIVATIONS: [Activation; 3] = [Activation::Linear, Activation::Relu, Activation::Relu6];
+
+/// Sides and channels are smaller than these.
+const SIDE: usize = if cfg!(miri) { 5 } else { 20 };
+const CHANNELS: usize = if cfg!(miri) { 6 } else { 36 };
+
+/// Of libtorch, for this test's thread.
+fn use_threads(count: i32) -> Threads {
+    tch::set_num_threads(count);
+    Threads::All
+}
+
+/// The levels of this processor.
+fn levels() -> Vec<Level> {
+    let mut levels = vec![Level::Portable];
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            levels.push(Level::Avx2);
+        }
+        if is_x86_feature_detected!("avx512f") {
+            levels.push(Level::Avx512);
+        }
+    }
+    levels
+}
+
+/// Numbers from -1 to 1: the middle square sequence with a Weyl sequence.
+fn numbers(seed: u64, count: usize) -> Vec<f32> {
+    let (mut x, mut weyl) = (seed, seed);
+    let mut next = || {
+        weyl = weyl.wrapping_add(0xb5ad_4ece_da1c_e2a9);
+        x = x.wrapping_mul(x).wrapping_add(weyl).rotate_left(32);
+        (x as u32 >> 8) as f32 / 8_388_608.0 - 1.0
+    };
+    (0..count + 2).map(|_| next()).skip(2).collect()
+}
+
+/// A layer's numbers.
+#[derive(Clone)]
+struct Layer {
+    shape: Shape,
+    inputs: usize,
+    input: Vec<f32>,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+    other: Option<Vec<f32>>,
+    activation: Activation,
+}
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            shape,
+            inputs,
+            bias,
+            activation,
+            other,
+            ..
+        } = self;
+        write!(
+            f,
+            "{inputs} > {}, {shape:?}, {activation:?}, adds {}",
+            bias.len(),
+            other.is_some()
+        )
+    }
+}
+
+impl Layer {
+    /// With kernels of `side x side`, and weights so that outputs are about as large as inputs.
+    fn new(
+        shape: Shape,
+        (inputs, outputs): (usize, usize),
+        side: usize,
+        activation: Activation,
+    ) -> Self {
+        let pixels = shape.maps * shape.height * shape.width;
+        let scale = 3.0 / ((side * side * inputs) as f32).sqrt();
+        Self {
+            shape,
+            inputs,
+            input: numbers(1, pixels * inputs),
+            weights: numbers(2, outputs * inputs * side * side)
+                .iter()
+                .map(|w| w * scale)
+                .collect(),
+            bias: numbers(3, outputs),
+            other: None,
+            activation,
+        }
+    }
+
+    fn output(&self) -> Vec<f32> {
+        vec![f32::NAN; self.shape.maps * self.shape.height * self.shape.width * self.bias.len()]
+    }
+
+    /// The output number `index` in double precision, without an activation.
+    fn sum(&self, index: usize) -> f64 {
+        let Shape { height, width, .. } = self.shape;
+        let (pixel, output) = (index / self.bias.len(), index % self.bias.len());
+        let (map, y, x) = (
+            pixel / (height * width),
+            pixel / width % height,
+            pixel % width,
+        );
+        let taps = self.weights.len() / (self.inputs * self.bias.len());
+        let side = if taps == 9 { 3 } else { 1 };
+        let mut sum = f64::from(self.bias[output]);
+        for tap in 0..taps {
+            let (y, x) = (y + tap / side, x + tap % side);
+            let padding = side / 2;
+            if (padding..height + padding).contains(&y) && (padding..width + padding).contains(&x) {
+                let pixel = (map * height + y - padding) * width + x - padding;
+                for input in 0..self.inputs {
+                    let weight = self.weights[(output * self.inputs + input) * taps + tap];
+                    sum += f64::from(self.input[pixel * self.inputs + input]) * f64::from(weight);
+                }
+            }
+        }
+        sum
+    }
+
+    fn expected(&self, index: usize) -> f64 {
+        let sum = self.sum(index);
+        let active = match self.activation {
+            Activation::Linear => sum,
+            Activation::Relu => sum.max(0.0),
+            Activation::Relu6 => sum.clamp(0.0, 6.0),
+        };
+        active
+            + self
+                .other
+                .as_ref()
+                .map_or(0.0, |other| f64::from(other[index]))
+    }
+
+    fn winograd(&self, level: Level, tile: Tile) -> Winograd {
+        Winograd::for_level(
+            level,
+            &self.weights,
+            self.inputs,
+            &self.bias,
+            tile,
+            self.activation,
+        )
+    }
+
+    fn check(&self, output: &[f32], tolerance: f64) -> TestCaseResult {
+        for (index, output) in output.iter().enumerate() {
+            let expected = self.expected(index);
+            prop_assert!(
+                (f64::from(*output) - expected).abs() <= tolerance,
+                "number {index} is {output} rather than {expected}"
+            );
+        }
+        Ok(())
+    }
+}
+
+prop_compose! {
+    fn layers(side: usize)(
+        maps in 1..3_usize,
+        height in 1..SIDE,
+        width in 1..SIDE,
+        inputs in 1..CHANNELS,
+        outputs in 1..CHANNELS,
+        activation in prop::sample::select(&ACTIVATIONS[..]),
+        adds: bool,
+    ) -> Layer {
+        let mut layer = Layer::new(Shape { maps, height, width }, (inputs, outputs), side, activation);
+        layer.other = adds.then(|| numbers(4, layer.output().len()));
+        layer
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 64 }))]
+
+    #[test]
+    fn winograds_convolution_is_the_direct_one(
+        layer in layers(3),
+        threads in 1..4,
+        rows in 1..4_usize,
+        columns in 1..5_usize,
+        group in 1..20_usize,
+        together: bool,
+    ) {
+        let threads = use_threads(threads);
+        let plan = Plan { rows, columns, group, together };
+        for level in levels() {
+            for tile in TILES {
+                let winograd = layer.winograd(level, tile);
+                let (mut output, other) = (layer.output(), layer.other.as_deref());
+                winograd.convolve(&layer.input, layer.shape, &mut output, other, threads);
+                layer.check(&output, 6e-5)?;
+                let mut again = layer.output();
+                winograd.convolve_by(plan, &layer.input, layer.shape, &mut again, other, threads);
+                prop_assert_eq!(output, again, "however the work is divided");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pointwise_convolution_is_the_direct_one(layer in layers(1), threads in 1..4) {
+        let threads = use_threads(threads);
+        for level in levels() {
+            let Layer { ref weights, inputs, ref bias, activation, .. } = layer;
+            let pointwise = Pointwise::for_level(level, weights, inputs, bias, activation);
+            let mut output = layer.output();
+            pointwise.convolve(&layer.input, &mut output, layer.other.as_deref(), threads);
+            layer.check(&output, 2e-6)?;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 64 }))]
+
+    #[test]
+    fn a_depthwise_convolution_is_the_direct_one_of_each_channel(
+        (maps, height, width) in (1..3_usize, 1..SIDE, 1..SIDE),
+        channels in 1..CHANNELS,
+        stride in 1..3_usize,
+        activation in prop::sample::select(&ACTIVATIONS[..]),
+        threads in 1..4,
+    ) {
+        let shape = Shape { maps, height, width };
+        let (input, bias) = (numbers(1, maps * height * width * channels), numbers(2, channels));
+        let weights = numbers(3, channels * 9);
+        let (down, across) = (height.div_ceil(stride), width.div_ceil(stride));
+        for level in levels() {
+            let depthwise = Depthwise::for_level(level, &weights, &bias, stride, activation);
+            let mut output = vec![f32::NAN; maps * down * across * channels];
+            depthwise.convolve(&input, shape, &mut output, use_threads(threads));
+            for channel in 0..channels {
+                let mut alone = Layer::new(shape, (1, 1), 3, activation);
+                alone.input = input.iter().skip(channel).step_by(channels).copied().collect();
+                alone.weights = weights[channel * 9..][..9].to_vec();
+                alone.bias = vec![bias[channel]];
+                for (index, output) in output.iter().skip(channel).step_by(channels).enumerate() {
+                    let (map, y, x) = (index / (down * across), index / across % down, index % across);
+                    let expected = alone.expected((map * height + y * stride) * width + x * stride);
+                    prop_assert!((f64::from(*output) - expected).abs() < 2e-6, "{level:?}: {output}, {expected}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nan_and_infinity_reach_the_outputs_that_they_are_a_part_of() {
+    let shape = Shape {
+        maps: 1,
+        height: 14,
+        width: 14,
+    };
+    for activation in ACTIVATIONS {
+        for wrong in [f32::NAN, f32::INFINITY] {
+            let mut layer = Layer::new(shape, (4, 4), 3, activation);
+            layer.input[(7 * 14 + 7) * 4] = wrong;
+            for (level, tile) in levels()
+                .into_iter()
+                .flat_map(|level| TILES.map(|tile| (level, tile)))
+            {
+                let mut output = layer.output();
+                layer.winograd(level, tile).convolve(
+                    &layer.input,
+                    shape,
+                    &mut output,
+                    None,
+                    Threads::One,
+                );
+                for index in 0..output.len() {
+                    let sum = layer.sum(index);
+                    if sum.is_nan() {
+                        assert!(
+                            output[index].is_nan(),
+                            "{level:?} {tile:?} {activation:?} {index}"
+                        );
+                    }
+                }
+                let far = &output[..4];
+                assert!(
+                    far.iter().all(|number| number.is_finite()),
+                    "a tile that has only numbers"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn several_callers_share_threads() {
+    let layer = Layer::new(
+        Shape {
+            maps: 1,
+            height: SIDE,
+            width: SIDE,
+        },
+        (8, 8),
+        3,
+        Activation::Relu,
+    );
+    let winograd = layer.winograd(Level::of_this_machine(), Tile::F4);
+    let threads = use_threads(2);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..if cfg!(miri) { 1 } else { 50 } {
+                    let mut output = layer.output();
+                    winograd.convolve(&layer.input, layer.shape, &mut output, None, threads);
+                    layer.check(&output, 6e-5).unwrap();
+                }
+            });
+        }
+    });
+}
+
+/// SSD300's layers: input channels, output channels, side.
+const SSD300: [(usize, usize, usize); 8] = [
+    (64, 64, 300),
+    (64, 128, 150),
+    (128, 128, 150),
+    (128, 256, 75),
+    (256, 256, 75),
+    (256, 512, 38),
+    (512, 512, 38),
+    (512, 512, 19),
+];
+
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn errors_are_small_in_the_layers_of_ssd300() {
+    for (inputs, outputs, side) in SSD300 {
+        let shape = Shape {
+            maps: 1,
+            height: side,
+            width: side,
+        };
+        let mut layer = Layer::new(shape, (inputs, outputs), 3, Activation::Relu);
+        // Activations after a ReLU.
+        for number in &mut layer.input {
+            *number = number.max(0.0);
+        }
+        let (tile, bound) = match side {
+            75.. => (Tile::F6, 6e-5),
+            _ => (Tile::F4, 2e-5),
+        };
+        let mut output = layer.output();
+        let winograd = layer.winograd(Level::of_this_machine(), tile);
+        winograd.convolve(&layer.input, shape, &mut output, None, use_threads(2));
+        let some: Vec<usize> = (0..output.len()).step_by(output.len() / 3001).collect();
+        let expected: Vec<f64> = some.iter().map(|&index| layer.expected(index)).collect();
+        let square: f64 = expected.iter().map(|number| number * number).sum();
+        let scale = (square / expected.len() as f64).sqrt();
+        let errors = some
+            .iter()
+            .zip(&expected)
+            .map(|(&index, expected)| (f64::from(output[index]) - expected).abs());
+        let greatest = errors.fold(0.0, f64::max) / scale;
+        assert!(greatest < bound, "{inputs} > {outputs}, {side}: {greatest}");
+    }
+}

@@ -1,0 +1,238 @@
+//! Vectors of numbers, as wide as the processor's registers. Everything above them is written once, for any width.
+//!
+//! Plain loops over arrays would become the same instructions, but not reliably: whether the compiler keeps a dozen
+//! arrays in registers depends on the code around them.
+
+use std::array;
+
+/// The instructions that work is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    /// Those of every processor of this architecture.
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+/// `LANES` numbers.
+pub(super) trait Vector<const LANES: usize>: Copy {
+    /// All lanes the same.
+    fn splat(number: f32) -> Self;
+    fn load(numbers: &[f32; LANES]) -> Self;
+    fn to_array(self) -> [f32; LANES];
+    fn plus(self, other: Self) -> Self;
+    fn minus(self, other: Self) -> Self;
+    /// `self * factor + sum`.
+    fn multiply_add(self, factor: Self, sum: Self) -> Self;
+    /// NaN stays NaN.
+    fn limit(self, least: Self, greatest: Self) -> Self;
+}
+
+/// The numbers from `from`.
+#[inline(always)]
+pub(super) fn load<V: Vector<LANES>, const LANES: usize>(numbers: &[f32], from: usize) -> V {
+    V::load(numbers[from..].first_chunk().expect("whole vectors"))
+}
+
+/// Work that is compiled for every [`Level`]. A function has the instructions of the function that it becomes a part
+/// of: `run` and what it calls are `inline(always)`, and it calls no closures.
+pub(super) trait Work {
+    /// `ROWS`: of a product, in registers.
+    fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(self);
+}
+
+impl Level {
+    /// The best of this processor.
+    pub fn of_this_machine() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512f") {
+            return Self::Avx512;
+        } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Self::Avx2;
+        }
+        Self::Portable
+    }
+
+    /// Lanes of a vector.
+    pub fn lanes(self) -> usize {
+        match self {
+            Self::Portable => 4,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 8,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => 16,
+        }
+    }
+
+    /// Runs work with these instructions.
+    #[cfg_attr(
+        target_arch = "x86_64",
+        expect(unsafe_code, reason = "the compiler does not know the processor")
+    )]
+    pub fn run(self, work: impl Work) {
+        match self {
+            Self::Portable => work.run::<[f32; 4], 4, 6>(),
+            // SAFETY: `of_this_machine` found AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { x86::avx2(work) },
+            // SAFETY: `of_this_machine` found AVX-512F.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { x86::avx512(work) },
+        }
+    }
+}
+
+impl Vector<4> for [f32; 4] {
+    #[inline(always)]
+    fn splat(number: f32) -> Self {
+        [number; 4]
+    }
+
+    #[inline(always)]
+    fn load(numbers: &[f32; 4]) -> Self {
+        *numbers
+    }
+
+    #[inline(always)]
+    fn to_array(self) -> [f32; 4] {
+        self
+    }
+
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        array::from_fn(|lane| self[lane] + other[lane])
+    }
+
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        array::from_fn(|lane| self[lane] - other[lane])
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, factor: Self, sum: Self) -> Self {
+        // Where no instruction does both, `mul_add` is a slow function.
+        if cfg!(target_arch = "aarch64") {
+            array::from_fn(|lane| self[lane].mul_add(factor[lane], sum[lane]))
+        } else {
+            array::from_fn(|lane| self[lane] * factor[lane] + sum[lane])
+        }
+    }
+
+    #[inline(always)]
+    fn limit(self, least: Self, greatest: Self) -> Self {
+        array::from_fn(|lane| {
+            let number = if self[lane] < least[lane] {
+                least[lane]
+            } else {
+                self[lane]
+            };
+            if number > greatest[lane] {
+                greatest[lane]
+            } else {
+                number
+            }
+        })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "the compiler does not know the processor")]
+mod x86 {
+    use std::arch::x86_64::{
+        __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps,
+        _mm256_min_ps, _mm256_set1_ps, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps,
+        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps,
+        _mm512_storeu_ps, _mm512_sub_ps,
+    };
+
+    use super::{Vector, Work};
+
+    #[target_feature(enable = "avx2,fma")]
+    pub fn avx2(work: impl Work) {
+        work.run::<Avx2, 8, 6>();
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub fn avx512(work: impl Work) {
+        work.run::<Avx512, 16, 12>();
+    }
+
+    macro_rules! vector {
+        ($name:ident($register:ty), $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $subtract:ident,
+         $multiply_add:ident, $max:ident, $min:ident) => {
+            /// Only the function of this module with the same name names it: where there is one, the processor has
+            /// its instructions.
+            #[derive(Clone, Copy)]
+            pub struct $name($register);
+
+            // SAFETY: of every block, the processor has the instructions, as above. Pointers are those of arrays of
+            // the vector's size, and need no alignment.
+            impl Vector<$lanes> for $name {
+                #[inline(always)]
+                fn splat(number: f32) -> Self {
+                    Self(unsafe { $splat(number) })
+                }
+
+                #[inline(always)]
+                fn load(numbers: &[f32; $lanes]) -> Self {
+                    Self(unsafe { $load(numbers.as_ptr()) })
+                }
+
+                #[inline(always)]
+                fn to_array(self) -> [f32; $lanes] {
+                    let mut numbers = [0.0; $lanes];
+                    unsafe { $store(numbers.as_mut_ptr(), self.0) };
+                    numbers
+                }
+
+                #[inline(always)]
+                fn plus(self, other: Self) -> Self {
+                    Self(unsafe { $add(self.0, other.0) })
+                }
+
+                #[inline(always)]
+                fn minus(self, other: Self) -> Self {
+                    Self(unsafe { $subtract(self.0, other.0) })
+                }
+
+                #[inline(always)]
+                fn multiply_add(self, factor: Self, sum: Self) -> Self {
+                    Self(unsafe { $multiply_add(self.0, factor.0, sum.0) })
+                }
+
+                #[inline(always)]
+                fn limit(self, least: Self, greatest: Self) -> Self {
+                    // The second operand is the result if one is NaN.
+                    Self(unsafe { $min(greatest.0, $max(least.0, self.0)) })
+                }
+            }
+        };
+    }
+
+    vector!(
+        Avx2(__m256),
+        8,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_add_ps,
+        _mm256_sub_ps,
+        _mm256_fmadd_ps,
+        _mm256_max_ps,
+        _mm256_min_ps
+    );
+    vector!(
+        Avx512(__m512),
+        16,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_add_ps,
+        _mm512_sub_ps,
+        _mm512_fmadd_ps,
+        _mm512_max_ps,
+        _mm512_min_ps
+    );
+}

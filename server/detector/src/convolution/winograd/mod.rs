@@ -1,0 +1,242 @@
+//! Winograd's algorithm for convolutions with kernels of 3 x 3 and stride 1 (Lavin & Gray 2015).
+//!
+//! ```text
+//! block      some tiles: transformed inputs, products, outputs
+//! transform  the transforms
+//! ```
+
+mod block;
+mod transform;
+
+use self::block::Block;
+use self::transform::{POINTS_4, POINTS_6};
+use super::Shape;
+use super::finish::Finish;
+use super::kernel::Packed;
+use super::threads::Threads;
+use super::vector::Level;
+use crate::architecture::Activation;
+
+/// Outputs that are computed together. Larger tiles need fewer multiplications, have larger errors, and fit small
+/// feature maps less well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tile {
+    /// 4 x 4 outputs with 36 multiplications rather than 144.
+    F4,
+    /// 6 x 6 outputs with 64 multiplications rather than 324.
+    F6,
+}
+
+impl Tile {
+    /// Rows and columns of outputs.
+    fn side(self) -> usize {
+        match self {
+            Self::F4 => 4,
+            Self::F6 => 6,
+        }
+    }
+
+    /// Multiplications, of numbers for as many points.
+    fn points(self) -> usize {
+        (self.side() + 2).pow(2)
+    }
+}
+
+/// A convolution with kernels of 3 x 3, stride 1 and padding 1, and its activation, by Winograd's algorithm.
+#[derive(Debug)]
+pub struct Winograd {
+    weights: Packed,
+    finish: Finish,
+    inputs: usize,
+    outputs: usize,
+    tile: Tile,
+}
+
+/// How the tiles of a feature map are divided.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan {
+    /// Rows of tiles of a block.
+    pub rows: usize,
+    /// Columns of tiles of a block.
+    pub columns: usize,
+    /// Tiles that one thread transforms.
+    pub group: usize,
+    /// Whether all threads work on one block, so that the weights come from memory once for all. Otherwise each has
+    /// its own block, which stays in its cache.
+    pub together: bool,
+}
+
+impl Winograd {
+    /// Prepares weights of `bias.len()` output channels x `inputs` input channels x 3 x 3.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    #[must_use]
+    pub fn new(
+        weights: &[f32],
+        inputs: usize,
+        bias: &[f32],
+        tile: Tile,
+        activation: Activation,
+    ) -> Self {
+        Self::for_level(
+            Level::of_this_machine(),
+            weights,
+            inputs,
+            bias,
+            tile,
+            activation,
+        )
+    }
+
+    pub(super) fn for_level(
+        level: Level,
+        weights: &[f32],
+        inputs: usize,
+        bias: &[f32],
+        tile: Tile,
+        activation: Activation,
+    ) -> Self {
+        let outputs = bias.len();
+        assert_eq!(
+            weights.len(),
+            outputs * inputs * 9,
+            "weights of {outputs} x {inputs} x 3 x 3"
+        );
+        let kernels = weights.as_chunks::<9>().0;
+        let size = (tile.points(), inputs, outputs);
+        let packed = |transform: &(dyn Fn(&[f32; 9], &mut [f32]) + Sync)| {
+            Packed::new(level, size, |input, output, points| {
+                transform(&kernels[output * inputs + input], points);
+            })
+        };
+        let weights = match tile {
+            Tile::F4 => packed(&POINTS_4.kernels::<6>()),
+            Tile::F6 => packed(&POINTS_6.kernels::<8>()),
+        };
+        Self {
+            finish: Finish::new(bias, weights.columns(), activation),
+            weights,
+            inputs,
+            outputs,
+            tile,
+        }
+    }
+
+    /// The memory of the transformed weights.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
+    /// Convolves `input` (maps x height x width x input channels) to `output` (maps x height x width x output
+    /// channels), which has the activation and then the addition of `other` (as large as `output`).
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn convolve(
+        &self,
+        input: &[f32],
+        shape: Shape,
+        output: &mut [f32],
+        other: Option<&[f32]>,
+        threads: Threads,
+    ) {
+        let plan = self.plan(shape, threads.count());
+        self.convolve_by(plan, input, shape, output, other, threads);
+    }
+
+    pub(super) fn convolve_by(
+        &self,
+        plan: Plan,
+        input: &[f32],
+        shape: Shape,
+        output: &mut [f32],
+        other: Option<&[f32]>,
+        threads: Threads,
+    ) {
+        let pixels = shape.height * shape.width;
+        assert_eq!(
+            input.len(),
+            shape.maps * pixels * self.inputs,
+            "an input of {shape:?}"
+        );
+        assert_eq!(
+            output.len(),
+            shape.maps * pixels * self.outputs,
+            "an output of {shape:?}"
+        );
+        assert!(
+            other.is_none_or(|other| other.len() == output.len()),
+            "another map of the same size"
+        );
+        if output.is_empty() {
+            return;
+        }
+        let band = plan.rows * self.tile.side() * shape.width * self.outputs;
+        let bands = output
+            .chunks_mut(pixels * self.outputs)
+            .enumerate()
+            .flat_map(|(map, output)| {
+                output
+                    .chunks_mut(band)
+                    .enumerate()
+                    .map(move |(index, output)| (map, index, output))
+            });
+        let across = shape.width.div_ceil(self.tile.side());
+        let convolve = |(map, index, output): (usize, usize, &mut [f32]), threads: Threads| {
+            for column in (0..across).step_by(plan.columns) {
+                let block = Block {
+                    layer: self,
+                    input: &input[map * pixels * self.inputs..][..pixels * self.inputs],
+                    height: shape.height,
+                    width: shape.width,
+                    rows: (output.len() / (shape.width * self.outputs)).div_ceil(self.tile.side()),
+                    columns: plan.columns.min(across - column),
+                    first: (index * plan.rows, column),
+                    group: plan.group,
+                };
+                let from = map * pixels * self.outputs + index * band;
+                let other = other.map(|other| &other[from..][..output.len()]);
+                block.convolve(output, other, threads);
+            }
+        };
+        if plan.together {
+            bands.for_each(|band| convolve(band, threads));
+        } else {
+            threads.for_each(bands, |band| convolve(band, Threads::One));
+        }
+    }
+
+    fn plan(&self, shape: Shape, threads: usize) -> Plan {
+        /// Weights that stay in the third cache.
+        const NEAR: usize = 6 << 20;
+        /// A block that all threads work on.
+        const BLOCK: usize = 64 << 20;
+        /// Enough tiles that reading the weights from a cache takes less time than multiplying.
+        const TILES: usize = 24;
+        let side = self.tile.side();
+        let (down, across) = (shape.height.div_ceil(side), shape.width.div_ceil(side));
+        if self.bytes() <= NEAR && shape.maps * down >= 2 * threads {
+            let columns = across.div_ceil(across.div_ceil(TILES + 1));
+            let rows = (TILES / across).min(down / (2 * threads)).max(1);
+            Plan {
+                rows,
+                columns,
+                group: rows * columns,
+                together: false,
+            }
+        } else {
+            let tile = 4 * self.tile.points() * (self.inputs + self.outputs);
+            let blocks = down.div_ceil((BLOCK / tile / across).max(1));
+            let rows = down.div_ceil(blocks);
+            let groups = (rows * across).div_ceil(TILES).max(threads);
+            Plan {
+                rows,
+                columns: across,
+                group: (rows * across).div_ceil(groups),
+                together: true,
+            }
+        }
+    }
+}
