@@ -64,12 +64,9 @@ fn every_sampling_progression_scan_order_and_restart_interval_gives_the_pixels_o
 #[test]
 fn ten_thousand_damaged_jpegs_give_the_pixels_of_libjpeg_or_are_refused() {
     // Those that jpegs.py damages, in the same order.
-    let by_hand = variants()
-        .iter()
-        .position(|variant| variant.name == "no Huffman tables")
-        .unwrap();
     let mut whole = variants();
-    whole.truncate(by_hand);
+    let by_hand = |variant: &Variant| variant.name == "no Huffman tables";
+    whole.truncate(whole.iter().position(by_hand).unwrap());
     whole.retain(|variant| variant.pixels.is_some());
     // MINSTD (Park and Miller 1988).
     let mut state = 1_u64;
@@ -157,6 +154,14 @@ fn jpegs_of_kinds_that_are_not_accepted_are_refused_by_their_names() {
         let error = decode(&variant(name)).unwrap_err().to_string();
         assert!(error.contains(problem), "{name}: {error}");
     }
+}
+
+#[test]
+fn the_copy_of_a_file_without_a_height_counts_as_memory() {
+    let memory = |file: &[u8]| Header::read(file, 50_000_000).unwrap().memory();
+    let without = variant("DNL with the only height");
+    let with = variant("DNL with the same height");
+    assert_eq!(memory(&without), memory(&with) + without.len() as u64);
 }
 
 #[test]

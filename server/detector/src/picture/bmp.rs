@@ -3,9 +3,9 @@
 //! Sources: Microsoft's "Bitmap Storage" and "Bitmap Compression"; for OS/2, the Presentation Manager Programming
 //! Reference (`BITMAPINFOHEADER2`).
 
-use super::parts::Parts;
 use super::{Error, Readable};
 
+const FORMAT: &str = "BMP";
 /// The length of the file header, before the bitmap's own.
 const FILE_HEADER: usize = 14;
 /// The length of Windows' first header. OS/2's second one begins with the same fields, and ends after any of them.
@@ -20,11 +20,8 @@ const END_OF_RUNS: &[u8] = &[0, 1];
 /// If the header is cut short, or the compression is not accepted.
 pub(super) fn readable(file: &[u8]) -> Result<Readable<'_>, Error> {
     let mut readable = Readable {
-        file: Parts::default(),
-        exif: None,
         has_end: true,
-        interlaced: false,
-        rows_missing: None,
+        ..Readable::default()
     };
     let Some(header) = Header::read(file)? else {
         readable.file.push(file);
@@ -80,9 +77,7 @@ impl Header {
         let length = number(FILE_HEADER) as usize;
         let end = FILE_HEADER.saturating_add(length);
         if file.len() < end.max(FILE_HEADER + 4) {
-            return Err(undecodable(
-                "it is cut short before its first row".to_owned(),
-            ));
+            return Err(Error::without_rows(FORMAT));
         }
         let os2 = length < WINDOWS || length == OS2;
         Ok((length >= 16).then(|| Self {
@@ -106,9 +101,9 @@ impl Header {
             (false, 5) => "PNG".to_owned(),
             (_, number) => format!("number {number}"),
         };
-        Err(undecodable(format!(
-            "its compression ({kind}) is not supported; save it without compression"
-        )))
+        let problem =
+            format!("its compression ({kind}) is not supported; save it without compression");
+        Err(Error::undecodable(FORMAT, problem))
     }
 
     /// What is missing of the last row's padding.
@@ -120,7 +115,11 @@ impl Header {
         if missing <= stride - row {
             Ok(&[0; 3][..missing])
         } else {
-            Err(self.cut_short((has + stride - row) / stride))
+            Err(Error::cut_short(
+                FORMAT,
+                (has + stride - row) / stride,
+                self.height,
+            ))
         }
     }
 
@@ -129,7 +128,9 @@ impl Header {
         let runs = file.get(self.pixels..).unwrap_or_default();
         match self.rows_of_runs(runs) {
             None => Ok(None),
-            Some((rows, _)) if rows < self.height => Err(self.cut_short(rows)),
+            Some((rows, _)) if rows < self.height => {
+                Err(Error::cut_short(FORMAT, rows, self.height))
+            }
             Some((_, length)) => Ok(Some(length)),
         }
     }
@@ -183,17 +184,5 @@ impl Header {
         .concat();
         header.resize(FILE_HEADER + WINDOWS, 0);
         header
-    }
-
-    fn cut_short(&self, rows: usize) -> Error {
-        let height = self.height;
-        undecodable(format!("it is cut short after {rows} of {height} rows"))
-    }
-}
-
-fn undecodable(problem: String) -> Error {
-    Error::Undecodable {
-        format: "BMP",
-        problem,
     }
 }

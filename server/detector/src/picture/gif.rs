@@ -6,11 +6,11 @@ use super::Readable;
 pub(super) fn readable(file: &[u8]) -> Readable<'_> {
     Readable {
         file: [file.into()].into(),
-        exif: None,
         has_end: has_trailer(file).is_some(),
-        // Rows come in another order, but each is whole.
-        interlaced: false,
-        rows_missing: None,
+        // A frame narrower than its picture is decoded separately.
+        aside: 4,
+        // Not `interlaced`: rows come in another order, but each is whole.
+        ..Readable::default()
     }
 }
 

@@ -8,6 +8,8 @@ use super::foreign::Foreign;
 use super::libjpeg::{self, MAX_SCANS, Position, Problem};
 use super::{Error, Pixels};
 
+const FORMAT: &str = "JPEG";
+
 /// What the header of a JPEG tells.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
@@ -61,7 +63,7 @@ impl<'a> Frame<'a> {
                 _ => {}
             }
         }
-        Err(undecodable("it is cut short before its first row"))
+        Err(Error::without_rows(FORMAT))
     }
 
     /// From the segments of the frame header (B.2.2) and of the first scan header (B.2.3), after their lengths.
@@ -87,9 +89,19 @@ impl<'a> Frame<'a> {
         })
     }
 
+    /// Bytes that are in memory besides the pixels and the file.
+    pub(super) fn aside(&self, file: &[u8]) -> u64 {
+        let copied = if self.missing_height.is_some() {
+            file.len()
+        } else {
+            0
+        };
+        self.memory() + copied as u64
+    }
+
     /// Maximum bytes that libjpeg needs besides the pixels: rows of samples, and 64 coefficients of two bytes for each
     /// block if there are several scans.
-    pub(super) fn memory(&self) -> u64 {
+    fn memory(&self) -> u64 {
         const TABLES: u64 = 1 << 20;
         const BLOCK: u64 = 8;
         let most = |factor: fn(&(u64, u64)) -> u64| self.sampling.iter().map(factor).max();
@@ -163,10 +175,13 @@ impl<'a> Frame<'a> {
 }
 
 fn undecodable(problem: &str) -> Error {
-    Error::Undecodable {
-        format: "JPEG",
-        problem: problem.to_owned(),
-    }
+    Error::undecodable(FORMAT, problem)
+}
+
+/// Whether a file has the end marker, after its first scan: a thumbnail in a segment has its own.
+pub(super) fn has_end(file: &[u8]) -> bool {
+    let mut markers = Markers::new(file).skip_while(|(marker, _)| *marker != Markers::SCAN);
+    markers.any(|(marker, _)| marker == Markers::END)
 }
 
 /// Refuses by name the kinds of frames (table B.1) that are not accepted.

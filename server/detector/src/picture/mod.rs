@@ -24,6 +24,7 @@ mod parts;
 mod png;
 mod webp;
 
+use std::fmt;
 use std::io::Cursor;
 use std::panic::AssertUnwindSafe;
 
@@ -90,6 +91,26 @@ pub enum Error {
         /// Rows.
         height: u32,
     },
+}
+
+impl Error {
+    fn undecodable(format: &'static str, problem: impl Into<String>) -> Self {
+        Self::Undecodable {
+            format,
+            problem: problem.into(),
+        }
+    }
+
+    /// No row of the picture is there.
+    fn without_rows(format: &'static str) -> Self {
+        Self::undecodable(format, "it is cut short before its first row")
+    }
+
+    /// Only some rows of the picture are there.
+    fn cut_short(format: &'static str, rows: usize, height: impl fmt::Display) -> Self {
+        let problem = format!("it is cut short after {rows} of {height} rows");
+        Self::undecodable(format, problem)
+    }
 }
 
 /// Maximum pixels on a side of a JPEG (ISO/IEC 10918-1, B.2.2: 16 bits).
@@ -159,6 +180,7 @@ struct Pixels {
 }
 
 /// A file of which only the parts are left that its pixels need.
+#[derive(Default)]
 struct Readable<'a> {
     file: Parts<'a>,
     /// The metadata in EXIF's format.
@@ -168,6 +190,8 @@ struct Readable<'a> {
     interlaced: bool,
     /// What decoding would find, if the lengths in the headers already tell it.
     rows_missing: Option<Error>,
+    /// Bytes per pixel that the decoder keeps besides the pixels.
+    aside: u64,
 }
 
 /// The header of a picture, read before the pixels.
@@ -196,17 +220,15 @@ impl Header {
                 width: frame.width,
                 height: frame.height,
                 bytes: 3 * u64::from(frame.width) * u64::from(frame.height),
-                aside: frame.memory(),
+                aside: frame.aside(bytes),
                 exif: frame.exif,
             },
-            File::Other { format, readable } => Stored::read(format, bytes, &readable)?,
+            File::Other { format, readable } => Stored::read(format, &readable)?,
         };
         let (width, height) = (stored.width, stored.height);
         if width == 0 || height == 0 {
-            return Err(Error::Undecodable {
-                format: name(stored.format),
-                problem: format!("it has {width} x {height} pixels"),
-            });
+            let problem = format!("it has {width} x {height} pixels");
+            return Err(Error::undecodable(name(stored.format), problem));
         }
         let pixels = u64::from(width) * u64::from(height);
         if pixels.max(stored.bytes.div_ceil(4)) > pixel_limit {
@@ -221,6 +243,7 @@ impl Header {
             .exif
             .and_then(orientation_of)
             .unwrap_or(Orientation::NoTransforms);
+        // Turning a picture on its side takes a second copy.
         let upright = if is_transposed(orientation) { 6 } else { 3 } * pixels;
         Ok(Self {
             width,
@@ -248,6 +271,16 @@ impl Header {
     #[must_use]
     pub fn stored(&self) -> (u32, u32) {
         (self.width, self.height)
+    }
+
+    /// Width and height in pixels of the upright picture.
+    #[must_use]
+    pub fn upright(&self) -> (u32, u32) {
+        if is_transposed(self.orientation) {
+            (self.height, self.width)
+        } else {
+            self.stored()
+        }
     }
 
     /// How the stored picture is turned upright.
@@ -322,18 +355,18 @@ impl Header {
             };
             Ok(picture?.into_rgb8())
         });
-        pixels.map_err(|failure| Error::Undecodable {
-            format: name(format),
-            problem: match failure {
-                Failure::Unsupported => UNSUPPORTED.to_owned(),
-                Failure::Damaged if readable.has_end => match png::damaged_chunk(bytes) {
-                    Some(name) => format!("its chunk {name} does not match its checksum"),
+        let name = name(format);
+        pixels.map_err(|failure| match failure {
+            Failure::Unsupported => Error::undecodable(name, UNSUPPORTED),
+            Failure::Damaged if readable.has_end => {
+                let is_png = format == ImageFormat::Png;
+                let problem = match is_png.then(|| png::damaged_chunk(bytes)).flatten() {
+                    Some(chunk) => format!("its chunk {chunk} does not match its checksum"),
                     None => "its data is damaged".to_owned(),
-                },
-                Failure::Damaged | Failure::CutShort => {
-                    format!("it is cut short after {rows} of {} rows", self.height)
-                }
-            },
+                };
+                Error::undecodable(name, problem)
+            }
+            Failure::Damaged | Failure::CutShort => Error::cut_short(name, rows, self.height),
         })
     }
 }
@@ -422,6 +455,17 @@ impl<'a> File<'a> {
     }
 }
 
+/// Whether the end of a file is missing, so that only decoding it tells whether rows are missing too.
+///
+/// # Errors
+/// Those of [`Header::read`] that do not depend on the number of pixels.
+pub fn lacks_end(bytes: &[u8]) -> Result<bool, Error> {
+    Ok(match File::read(bytes)? {
+        File::Jpeg(_) => !jpeg::has_end(bytes),
+        File::Other { readable, .. } => !readable.has_end || readable.rows_missing.is_some(),
+    })
+}
+
 /// What a header tells about the pixels as they are stored.
 struct Stored<'a> {
     format: ImageFormat,
@@ -435,7 +479,7 @@ struct Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    fn read(format: ImageFormat, bytes: &[u8], readable: &Readable<'a>) -> Result<Self, Error> {
+    fn read(format: ImageFormat, readable: &Readable<'a>) -> Result<Self, Error> {
         let header = guarded(|| {
             let mut reader = ImageReader::with_format(readable.file.clone(), format);
             let mut limits = Limits::no_limits();
@@ -448,35 +492,28 @@ impl<'a> Stored<'a> {
                 decoder.color_type(),
             ))
         });
-        let ((width, height), size, color) = header.map_err(|failure| Error::Undecodable {
-            format: name(format),
-            problem: match failure {
-                Failure::Unsupported => UNSUPPORTED,
-                Failure::Damaged if readable.has_end => "its header is damaged",
-                Failure::Damaged | Failure::CutShort => "it is cut short before its first row",
+        let name = name(format);
+        let ((width, height), bytes, color) = header.map_err(|failure| match failure {
+            Failure::Unsupported => Error::undecodable(name, UNSUPPORTED),
+            Failure::Damaged if readable.has_end => {
+                Error::undecodable(name, "its header is damaged")
             }
-            .to_owned(),
+            Failure::Damaged | Failure::CutShort => Error::without_rows(name),
         })?;
         let pixels = u64::from(width) * u64::from(height);
         let converted = if color == ColorType::Rgb8 { 0 } else { 3 };
-        let decoder = match format {
-            ImageFormat::WebP => webp::aside(bytes),
-            // A frame narrower than its picture is decoded separately.
-            ImageFormat::Gif => 4,
-            _ => 0,
-        };
         Ok(Self {
             format,
             width,
             height,
-            bytes: size,
-            aside: pixels * converted.max(decoder),
+            bytes,
+            aside: pixels * converted.max(readable.aside),
             exif: readable.exif,
         })
     }
 }
 
-/// Whether turning a picture upright takes a second copy.
+/// Whether the upright picture has the stored one's rows as its columns.
 fn is_transposed(orientation: Orientation) -> bool {
     use Orientation as O;
     matches!(

@@ -44,10 +44,7 @@ pub(super) fn readable(file: &[u8]) -> Result<Readable<'_>, Error> {
         }
     }
     if !has_pixels {
-        return Err(Error::Undecodable {
-            format: "PNG",
-            problem: "it is cut short before its first row".to_owned(),
-        });
+        return Err(Error::without_rows("PNG"));
     }
     if !is_cut {
         kept.push(END);
@@ -58,7 +55,7 @@ pub(super) fn readable(file: &[u8]) -> Result<Readable<'_>, Error> {
         has_end,
         // In the header chunk, which comes first.
         interlaced: file.get(28) == Some(&1),
-        rows_missing: None,
+        ..Readable::default()
     })
 }
 

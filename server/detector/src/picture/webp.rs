@@ -38,10 +38,14 @@ pub(super) fn readable(file: &[u8]) -> Result<Readable<'_>, Error> {
             _ => {}
         }
     }
-    let picture = picture.ok_or_else(|| Error::Undecodable {
-        format: FORMAT,
-        problem: "it is cut short before its first row".to_owned(),
-    })?;
+    let picture = picture.ok_or_else(|| Error::without_rows(FORMAT))?;
+    // RFC 9649, 2.5 to 2.7: the frame and the canvas of an animation, both with alpha; luma and chroma of a lossy
+    // picture; alpha, if it is dropped from a lossless one.
+    let aside = match (&animation, &picture[..4]) {
+        (Some(_), _) => 8,
+        (None, b"VP8 ") => 2,
+        (None, _) => 4,
+    };
     let announced = file.get(4..8).and_then(|size| size.first_chunk());
     let length = announced.map_or(0, |size| u32::from_le_bytes(*size)) as usize;
     let animation = animation.unwrap_or_default();
@@ -53,23 +57,9 @@ pub(super) fn readable(file: &[u8]) -> Result<Readable<'_>, Error> {
         file: [header.into(), picture.into(), padding.into()].into(),
         exif,
         has_end: file.len() >= length.saturating_add(8),
-        interlaced: false,
-        rows_missing: None,
+        aside,
+        ..Readable::default()
     })
-}
-
-/// Bytes per pixel that the decoder keeps besides the pixels (RFC 9649, 2.5 to 2.7): four if it drops the alpha of a
-/// lossless picture; luma and chroma of a lossy picture; the frame and the canvas of an animation, both with alpha.
-pub(super) fn aside(file: &[u8]) -> u64 {
-    let animated = file.get(20).is_some_and(|flags| flags & ANIMATED > 0);
-    let mut rest = file.get(HEADER..).unwrap_or_default();
-    let mut names = std::iter::from_fn(|| Chunk::next(&mut rest)).map(|chunk| chunk.name);
-    match names.next() {
-        Some(b"VP8X") if animated => 8,
-        Some(b"VP8 ") => 2,
-        Some(b"VP8X") if names.any(|name| name == b"VP8 ") => 2,
-        _ => 4,
-    }
 }
 
 /// The name of a chunk and the length of its data.
@@ -107,8 +97,6 @@ impl<'a> Chunk<'a> {
 
 fn cut_short(chunk: &Chunk) -> Error {
     let (has, length) = (chunk.data.len(), chunk.length);
-    Error::Undecodable {
-        format: FORMAT,
-        problem: format!("it is cut short after {has} of the {length} bytes of its picture"),
-    }
+    let problem = format!("it is cut short after {has} of the {length} bytes of its picture");
+    Error::undecodable(FORMAT, problem)
 }

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
+use ssd_detector::picture::Header;
 
 use super::classes::{self, Classes};
-use super::picture::{self, Geometry};
+use super::picture;
 use super::upright::{Turn, objects};
 use super::{
     Dataset, Format, Labelled, MAX_NAME_LENGTH, Part, Problem, count, is_name, not_too_many, quote,
@@ -160,20 +161,20 @@ impl Checked {
             return self.problem(&picture.source, format!("{error}: the picture is skipped"));
         }
         let read =
-            picture::bytes(&picture.path).and_then(|bytes| Ok((picture::geometry(&bytes)?, bytes)));
-        let (geometry, bytes) = match read {
+            picture::bytes(&picture.path).and_then(|bytes| Ok((picture::header(&bytes)?, bytes)));
+        let (header, bytes) = match read {
             Ok(read) => read,
             Err(error) => {
                 let what = format!("{error:#}: the picture is skipped");
                 return self.problem(&picture.path, what);
             }
         };
-        let turn = match Turn::of(picture, &geometry) {
+        let turn = match Turn::of(picture, &header) {
             Ok(turn) => turn,
             Err(what) => return self.problem(&picture.source, what),
         };
-        let (objects, mut problems) = objects(picture, &geometry, turn);
-        let labelled = labelled(picture, &geometry, objects);
+        let (objects, mut problems) = objects(picture, &header, turn);
+        let labelled = labelled(picture, &header, objects);
         let fingerprint = picture::fingerprint(&bytes);
         // Faults in the labels of a copy are not reported.
         if let Some(what) = self.copy(&labelled, fingerprint, &bytes) {
@@ -187,7 +188,7 @@ impl Checked {
             );
             return self.problem(&picture.source, what);
         }
-        if let Some(what) = turn.note(&picture.path, &geometry) {
+        if let Some(what) = turn.note(&picture.path, &header) {
             self.problem(&picture.source, what);
         }
         for object in &labelled.objects {
@@ -224,8 +225,8 @@ impl Checked {
     }
 }
 
-fn labelled(picture: &RawPicture, geometry: &Geometry, objects: Vec<super::Object>) -> Labelled {
-    let (width, height) = geometry.upright();
+fn labelled(picture: &RawPicture, header: &Header, objects: Vec<super::Object>) -> Labelled {
+    let (width, height) = header.upright();
     Labelled {
         path: picture.path.clone(),
         objects,

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use image::metadata::Orientation;
 use ssd_detector::boxes::Corners;
+use ssd_detector::picture::Header;
 
-use super::picture::Geometry;
 use super::raw::{Frame, RawPicture};
 use super::{Object, Problem};
 
@@ -30,8 +30,8 @@ pub(super) enum Turn {
 
 impl Turn {
     /// Compares the size in the labels with the picture's size. The error says why the picture is skipped.
-    pub(super) fn of(picture: &RawPicture, geometry: &Geometry) -> Result<Self, String> {
-        let is_upright = geometry.orientation == Orientation::NoTransforms;
+    pub(super) fn of(picture: &RawPicture, header: &Header) -> Result<Self, String> {
+        let is_upright = header.orientation() == Orientation::NoTransforms;
         let stated = match picture.frame {
             _ if picture.objects.is_empty() => return Ok(Self::Not),
             Frame::Fractions if is_upright => return Ok(Self::Not),
@@ -57,14 +57,14 @@ impl Turn {
         let is_stated = |(w, h): (u32, u32)| {
             (stated_w - f64::from(w)).abs() < 0.5 && (stated_h - f64::from(h)).abs() < 0.5
         };
-        let (w, h) = geometry.stored;
-        let (is_of_stored, is_of_upright) = (is_stated((w, h)), is_stated(geometry.upright()));
+        let (w, h) = header.stored();
+        let (is_of_stored, is_of_upright) = (is_stated((w, h)), is_stated(header.upright()));
         if is_of_stored && is_upright {
             Ok(Self::Not)
         } else if is_of_stored && is_of_upright {
             Err(unknown())
         } else if is_of_stored {
-            Ok(Self::With(geometry.orientation))
+            Ok(Self::With(header.orientation()))
         } else if is_of_upright {
             Ok(Self::Already)
         } else {
@@ -76,8 +76,8 @@ impl Turn {
     }
 
     /// What to report about a picture whose file is not upright.
-    pub(super) fn note(self, path: &Path, geometry: &Geometry) -> Option<String> {
-        let ((w, h), (upright_w, upright_h)) = (geometry.stored, geometry.upright());
+    pub(super) fn note(self, path: &Path, header: &Header) -> Option<String> {
+        let ((w, h), (upright_w, upright_h)) = (header.stored(), header.upright());
         let shown = path.display();
         match self {
             Self::Not => None,
@@ -97,12 +97,12 @@ impl Turn {
 /// The objects with usable boxes, in fractions of the upright picture, and the faults of the other boxes.
 pub(super) fn objects(
     picture: &RawPicture,
-    geometry: &Geometry,
+    header: &Header,
     turn: Turn,
 ) -> (Vec<Object>, Vec<Problem>) {
     let ((w, h), orientation) = match turn {
-        Turn::With(orientation) => (geometry.stored, orientation),
-        _ => (geometry.upright(), Orientation::NoTransforms),
+        Turn::With(orientation) => (header.stored(), orientation),
+        _ => (header.upright(), Orientation::NoTransforms),
     };
     let size = (f64::from(w), f64::from(h));
     let (scale_x, scale_y) = match picture.frame {
