@@ -91,16 +91,21 @@ fn storage_id(class: &str, key: &str, count: i64) -> Vec<Value> {
 
 /// One `float32` as `_rebuild_tensor_v2` makes it with its seventh argument, the metadata.
 pub fn tensor_with_metadata(metadata: Value) -> Value {
-    let arguments = [
+    let hooks = call("collections", "OrderedDict", &[]);
+    let arguments = [&tensor_arguments()[..], &[hooks, metadata]].concat();
+    call("torch._utils", "_rebuild_tensor_v2", &arguments)
+}
+
+/// The arguments of `_rebuild_tensor_v2` for one `float32`, up to the hooks: storage, offset, shape, strides, and whether
+/// it requires a gradient.
+pub fn tensor_arguments() -> [Value; 5] {
+    [
         storage("FloatStorage", "0", 1),
         int(0),
         ints(&[1]),
         ints(&[1]),
         vec![0x89],
-        call("collections", "OrderedDict", &[]),
-        metadata,
-    ];
-    call("torch._utils", "_rebuild_tensor_v2", &arguments)
+    ]
 }
 
 pub fn ints(values: &[i64]) -> Value {

@@ -164,14 +164,7 @@ fn an_object_in_the_place_of_a_tensor_is_found_by_its_name() {
 
 #[test]
 fn a_tensor_of_a_class_of_its_own_is_its_tensor() {
-    let arguments = [
-        storage("FloatStorage", "0", 1),
-        int(0),
-        ints(&[1]),
-        ints(&[1]),
-        vec![0x89],
-        call("mine", "Hooks", &[]),
-    ];
+    let arguments = [&tensor_arguments()[..], &[call("mine", "Hooks", &[])]].concat();
     let rebuild = [
         global("torch._utils", "_rebuild_tensor_v2"),
         global("mine", "Annotated"),
