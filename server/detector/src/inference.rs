@@ -669,20 +669,15 @@ impl Builder<'_> {
         };
         let activation = spec.activation;
         let cast = |tensor: &Tensor| tensor.f_to_kind(self.kind());
-        let form = if let Some(input) = x.scale {
-            let (numbers, scales) = quantise::weight(&kernel, self.largest_weight)?;
-            let (own_bias, how) = (bias.shallow_clone(), (moves, activation));
-            Form::Quantised {
-                convolution: Quantised::pack(&numbers, scales, own_bias, input, how, side)?,
-                output,
-            }
-        } else if self.reorders {
+        let direct = || {
             let (weight, own_bias) = (cast(&kernel)?, cast(bias)?);
-            Form::Reordered(Reordered::new(&weight, own_bias, moves, activation, side)?)
-        } else {
-            Form::Plain {
-                weight: Shared(cast(&kernel)?.f_to_device(self.device)?),
-                bias: Shared(cast(bias)?.f_to_device(self.device)?),
+            if self.reorders {
+                let form = Reordered::new(&weight, own_bias, moves, activation, side)?;
+                return Ok(Form::Reordered(form));
+            }
+            Ok(Form::Plain {
+                weight: Shared(weight.f_to_device(self.device)?),
+                bias: Shared(own_bias.f_to_device(self.device)?),
                 geometry: Geometry {
                     kernel: kernel.size()[2],
                     padding: Padding::Each(padding),
@@ -690,13 +685,21 @@ impl Builder<'_> {
                 },
                 groups,
                 activation,
-            }
+            })
         };
-        let form = match self.arithmetic {
-            Arithmetic::F32 if self.device == Device::Cpu => {
-                self.fastest(form, (&kernel, bias), moves, activation, side)?
+        let form = match (x.scale, self.arithmetic) {
+            (Some(input), _) => {
+                let (numbers, scales) = quantise::weight(&kernel, self.largest_weight)?;
+                let (own_bias, how) = (bias.shallow_clone(), (moves, activation));
+                Form::Quantised {
+                    convolution: Quantised::pack(&numbers, scales, own_bias, input, how, side)?,
+                    output,
+                }
             }
-            _ => form,
+            (None, Arithmetic::F32) if self.device == Device::Cpu => {
+                self.fastest(direct, (&kernel, bias), moves, activation, side)?
+            }
+            (None, _) => direct()?,
         };
         Ok(Prepared {
             form,
@@ -705,46 +708,45 @@ impl Builder<'_> {
     }
 
     /// This crate's form of a convolution in single precision, if it has one that is faster and has room in memory; else
-    /// `direct`. Layers of one size are measured once.
+    /// what `direct` makes. Layers of one size are measured once.
     fn fastest(
         &self,
-        direct: Form,
+        direct: impl FnOnce() -> Result<Form, TchError>,
         (weight, bias): (&Tensor, &Tensor),
         moves: Moves,
         activation: Activation,
         side: i64,
     ) -> Result<Form, TchError> {
         static IS_FASTER: Mutex<BTreeMap<Measured, bool>> = Mutex::new(BTreeMap::new());
-        let Some(way) = Way::of(&weight.size(), moves, side) else {
-            return Ok(direct);
+        let shape = weight.size();
+        let with_room = |way: Way| {
+            let room = self.room.get().checked_sub(way.bytes(&shape))?;
+            Some((way, room))
         };
+        let Some((way, room)) = Way::of(&shape, moves, side).and_then(with_room) else {
+            return direct();
+        };
+        let own = || Own::new(way, weight, bias, moves, activation).map(Form::Own);
         let known = || IS_FASTER.lock().unwrap_or_else(PoisonError::into_inner);
-        let layer = (weight.size(), side, moves.stride[0], tch::get_num_threads());
+        let channels = shape[1] * moves.groups;
+        let layer = (shape, side, moves.stride[0], tch::get_num_threads());
         let measured = known().get(&layer).copied();
-        if measured == Some(false) {
-            return Ok(direct);
-        }
-        let own = Own::new(way, weight, bias, moves, activation)?;
-        let Some(room) = self.room.get().checked_sub(own.bytes()) else {
-            return Ok(direct);
-        };
-        let own = Form::Own(own);
-        let is_faster = if let Some(is_faster) = measured {
-            is_faster
-        } else {
-            let channels = weight.size()[1] * moves.groups;
-            let input = Tensor::f_rand([1, channels, side, side], (Kind::Float, Device::Cpu))?;
-            let input = channels_last(&input);
-            let is_faster = time(&own, &input)? < time(&direct, &input)?;
-            known().insert(layer, is_faster);
-            is_faster
+        let (is_faster, form) = match measured {
+            Some(true) => (true, own()?),
+            Some(false) => (false, direct()?),
+            None => {
+                let input = Tensor::f_rand([1, channels, side, side], (Kind::Float, Device::Cpu))?;
+                let input = channels_last(&input);
+                let (own, direct) = (own()?, direct()?);
+                let is_faster = time(&own, &input)? < time(&direct, &input)?;
+                known().insert(layer, is_faster);
+                (is_faster, if is_faster { own } else { direct })
+            }
         };
         if is_faster {
             self.room.set(room);
-            Ok(own)
-        } else {
-            Ok(direct)
         }
+        Ok(form)
     }
 }
 

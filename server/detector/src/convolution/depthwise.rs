@@ -1,9 +1,9 @@
 //! Depthwise convolutions with kernels of 3 x 3 and padding 1: each channel has a kernel of its own.
 
-use super::Shape;
 use super::finish::Finish;
 use super::threads::Threads;
 use super::vector::{Level, Vector, Work, load};
+use super::{Shape, check_lengths};
 use crate::architecture::Activation;
 
 /// A depthwise convolution with kernels of 3 x 3 and padding 1, and its activation.
@@ -25,12 +25,7 @@ impl Depthwise {
     ///
     /// # Panics
     /// If the lengths do not fit.
-    #[must_use]
-    pub fn new(weights: &[f32], bias: &[f32], stride: usize, activation: Activation) -> Self {
-        Self::for_level(Level::of_this_machine(), weights, bias, stride, activation)
-    }
-
-    pub(super) fn for_level(
+    pub fn new(
         level: Level,
         weights: &[f32],
         bias: &[f32],
@@ -57,30 +52,29 @@ impl Depthwise {
         }
     }
 
-    /// The memory of the weights.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        4 * self.weights.len()
-    }
-
     /// Convolves `input`, of size `shape`, to `output`, whose height and width are those of `input` divided by the
-    /// stride and rounded up.
+    /// stride and rounded up. `output` has the activation and then the addition of `other` (as large as `output`).
     ///
     /// # Panics
     /// If the lengths do not fit.
-    pub fn convolve(&self, input: &[f32], shape: Shape, output: &mut [f32], threads: Threads) {
+    pub fn convolve(
+        &self,
+        input: &[f32],
+        shape: Shape,
+        output: &mut [f32],
+        other: Option<&[f32]>,
+        threads: Threads,
+    ) {
         let (height, width) = (
             shape.height.div_ceil(self.stride),
             shape.width.div_ceil(self.stride),
         );
-        let map = shape.height * shape.width * self.channels;
-        assert_eq!(input.len(), shape.maps * map, "an input of {shape:?}");
-        let row = width * self.channels;
-        assert_eq!(
-            output.len(),
-            shape.maps * height * row,
-            "an output of {shape:?}"
+        let (map, row) = (
+            shape.height * shape.width * self.channels,
+            width * self.channels,
         );
+        let lengths = [map, height * row].map(|numbers| shape.maps * numbers);
+        check_lengths(lengths, input, output, other);
         if output.is_empty() {
             return;
         }
@@ -90,6 +84,7 @@ impl Depthwise {
                 input: &input[index / height * map..][..map],
                 shape,
                 y: index % height * self.stride,
+                other: other.map(|other| &other[index * row..][..output.len()]),
                 output,
             });
         });
@@ -103,6 +98,7 @@ struct Row<'a> {
     shape: Shape,
     /// The row of the input at the kernels' centre.
     y: usize,
+    other: Option<&'a [f32]>,
     output: &'a mut [f32],
 }
 
@@ -147,7 +143,7 @@ impl Work for Row<'_> {
                 self.layer
                     .finish
                     .of(channel)
-                    .write(sum, None, self.output, at);
+                    .write(sum, self.other, self.output, at);
             }
         }
     }

@@ -42,6 +42,7 @@ use tch::{Kind, TchError, Tensor};
 use self::depthwise::Depthwise;
 use self::pointwise::Pointwise;
 use self::threads::Threads;
+use self::vector::Level;
 use self::winograd::{Tile, Winograd};
 use super::architecture::Activation;
 use super::inference::numbers;
@@ -101,6 +102,16 @@ impl Way {
             _ => None,
         }
     }
+
+    /// The memory of weights of this shape, without what fills up vectors.
+    pub(super) fn bytes(self, weight: &[i64]) -> usize {
+        let points = match self {
+            Self::Winograd(tile) => tile.points(),
+            Self::Pointwise => 1,
+            Self::Depthwise => 9,
+        };
+        4 * points * (weight[0] * weight[1]) as usize
+    }
 }
 
 /// A convolution that is ready to run. Clones share the weights.
@@ -133,12 +144,17 @@ impl Own {
     ) -> Result<Self, TchError> {
         let (inputs, stride) = (weight.size()[1] as usize, moves.stride[0] as usize);
         let (weight, bias) = (numbers(weight)?, numbers(bias)?);
+        let level = Level::of_this_machine();
         let layer = match way {
-            Way::Winograd(tile) => {
-                Layer::Winograd(Winograd::new(&weight, inputs, &bias, tile, activation))
+            Way::Winograd(tile) => Layer::Winograd(Winograd::new(
+                level, &weight, inputs, &bias, tile, activation,
+            )),
+            Way::Pointwise => {
+                Layer::Pointwise(Pointwise::new(level, &weight, inputs, &bias, activation))
             }
-            Way::Pointwise => Layer::Pointwise(Pointwise::new(&weight, inputs, &bias, activation)),
-            Way::Depthwise => Layer::Depthwise(Depthwise::new(&weight, &bias, stride, activation)),
+            Way::Depthwise => {
+                Layer::Depthwise(Depthwise::new(level, &weight, &bias, stride, activation))
+            }
         };
         Ok(Self {
             layer: Arc::new(layer),
@@ -150,15 +166,6 @@ impl Own {
 
     pub(super) fn way(&self) -> Way {
         self.way
-    }
-
-    /// The memory of the weights.
-    pub(super) fn bytes(&self) -> usize {
-        match &*self.layer {
-            Layer::Winograd(layer) => layer.bytes(),
-            Layer::Pointwise(layer) => layer.bytes(),
-            Layer::Depthwise(layer) => layer.bytes(),
-        }
     }
 
     /// Convolves `x` (N x C x H x W), applies the activation, and adds `other`, which has the size of the output. The
@@ -186,7 +193,7 @@ impl Own {
         match &*self.layer {
             Layer::Winograd(layer) => layer.convolve(input, shape, sums, added, Threads::All),
             Layer::Pointwise(layer) => layer.convolve(input, sums, added, Threads::All),
-            Layer::Depthwise(layer) => layer.convolve(input, shape, sums, Threads::All),
+            Layer::Depthwise(layer) => layer.convolve(input, shape, sums, added, Threads::All),
         }
         output.f_permute([0, 3, 1, 2])
     }
@@ -230,4 +237,13 @@ struct Shape {
     height: usize,
     /// Columns of pixels.
     width: usize,
+}
+
+/// Checks that an input and an output have these lengths, and that what is added to the output is as long.
+fn check_lengths(lengths: [usize; 2], input: &[f32], output: &[f32], other: Option<&[f32]>) {
+    assert_eq!([input.len(), output.len()], lengths, "input and output");
+    assert!(
+        other.is_none_or(|other| other.len() == output.len()),
+        "another map of the same size"
+    );
 }

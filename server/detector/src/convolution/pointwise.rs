@@ -1,5 +1,6 @@
 //! Convolutions with kernels of 1 x 1: each pixel's channels times the weights.
 
+use super::check_lengths;
 use super::finish::Finish;
 use super::kernel::{Packed, Rows, Store, multiply};
 use super::threads::Threads;
@@ -20,12 +21,7 @@ impl Pointwise {
     ///
     /// # Panics
     /// If the lengths do not fit.
-    #[must_use]
-    pub fn new(weights: &[f32], inputs: usize, bias: &[f32], activation: Activation) -> Self {
-        Self::for_level(Level::of_this_machine(), weights, inputs, bias, activation)
-    }
-
-    pub(super) fn for_level(
+    pub fn new(
         level: Level,
         weights: &[f32],
         inputs: usize,
@@ -49,12 +45,6 @@ impl Pointwise {
         }
     }
 
-    /// The memory of the weights.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.weights.bytes()
-    }
-
     /// Convolves `input` (pixels x input channels) to `output` (pixels x output channels), which has the activation
     /// and then the addition of `other` (as large as `output`).
     ///
@@ -68,16 +58,8 @@ impl Pointwise {
         threads: Threads,
     ) {
         let pixels = output.len() / self.outputs;
-        assert_eq!(output.len(), pixels * self.outputs, "whole pixels");
-        assert_eq!(
-            input.len(),
-            pixels * self.inputs,
-            "an input for {pixels} pixels"
-        );
-        assert!(
-            other.is_none_or(|other| other.len() == output.len()),
-            "another map of the same size"
-        );
+        let lengths = [self.inputs, self.outputs].map(|channels| pixels * channels);
+        check_lengths(lengths, input, output, other);
         let share = self.share(pixels, threads.count());
         threads.for_each(
             output.chunks_mut(share * self.outputs).enumerate(),

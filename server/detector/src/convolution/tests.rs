@@ -11,8 +11,8 @@ const TILES: [Tile; 2] = [Tile::F4, Tile::F6];
 const ACTIVATIONS: [Activation; 3] = [Activation::Linear, Activation::Relu, Activation::Relu6];
 
 /// Sides and channels are smaller than these.
-const SIDE: usize = if cfg!(miri) { 5 } else { 20 };
-const CHANNELS: usize = if cfg!(miri) { 6 } else { 36 };
+const SIDE: usize = 20;
+const CHANNELS: usize = 36;
 
 /// Of libtorch, for this test's thread.
 fn use_threads(count: i32) -> Threads {
@@ -146,7 +146,7 @@ impl Layer {
     }
 
     fn winograd(&self, level: Level, tile: Tile) -> Winograd {
-        Winograd::for_level(
+        Winograd::new(
             level,
             &self.weights,
             self.inputs,
@@ -185,7 +185,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 64 }))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn winograds_convolution_is_the_direct_one(
@@ -216,7 +216,7 @@ proptest! {
         let threads = use_threads(threads);
         for level in levels() {
             let Layer { ref weights, inputs, ref bias, activation, .. } = layer;
-            let pointwise = Pointwise::for_level(level, weights, inputs, bias, activation);
+            let pointwise = Pointwise::new(level, weights, inputs, bias, activation);
             let mut output = layer.output();
             pointwise.convolve(&layer.input, &mut output, layer.other.as_deref(), threads);
             layer.check(&output, 2e-6)?;
@@ -225,7 +225,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 64 }))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn a_depthwise_convolution_is_the_direct_one_of_each_channel(
@@ -233,6 +233,7 @@ proptest! {
         channels in 1..CHANNELS,
         stride in 1..3_usize,
         activation in prop::sample::select(&ACTIVATIONS[..]),
+        adds: bool,
         threads in 1..4,
     ) {
         let shape = Shape { maps, height, width };
@@ -240,9 +241,10 @@ proptest! {
         let weights = numbers(3, channels * 9);
         let (down, across) = (height.div_ceil(stride), width.div_ceil(stride));
         for level in levels() {
-            let depthwise = Depthwise::for_level(level, &weights, &bias, stride, activation);
+            let depthwise = Depthwise::new(level, &weights, &bias, stride, activation);
             let mut output = vec![f32::NAN; maps * down * across * channels];
-            depthwise.convolve(&input, shape, &mut output, use_threads(threads));
+            let other = adds.then(|| numbers(4, output.len()));
+            depthwise.convolve(&input, shape, &mut output, other.as_deref(), use_threads(threads));
             for channel in 0..channels {
                 let mut alone = Layer::new(shape, (1, 1), 3, activation);
                 alone.input = input.iter().skip(channel).step_by(channels).copied().collect();
@@ -250,7 +252,8 @@ proptest! {
                 alone.bias = vec![bias[channel]];
                 for (index, output) in output.iter().skip(channel).step_by(channels).enumerate() {
                     let (map, y, x) = (index / (down * across), index / across % down, index % across);
-                    let expected = alone.expected((map * height + y * stride) * width + x * stride);
+                    let added = other.as_ref().map_or(0.0, |other| other[index * channels + channel]);
+                    let expected = alone.expected((map * height + y * stride) * width + x * stride) + f64::from(added);
                     prop_assert!((f64::from(*output) - expected).abs() < 2e-6, "{level:?}: {output}, {expected}");
                 }
             }
@@ -317,7 +320,7 @@ fn several_callers_share_threads() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                for _ in 0..if cfg!(miri) { 1 } else { 50 } {
+                for _ in 0..50 {
                     let mut output = layer.output();
                     winograd.convolve(&layer.input, layer.shape, &mut output, None, threads);
                     layer.check(&output, 6e-5).unwrap();
@@ -340,7 +343,6 @@ const SSD300: [(usize, usize, usize); 8] = [
 ];
 
 #[test]
-#[cfg_attr(miri, ignore = "takes hours")]
 fn errors_are_small_in_the_layers_of_ssd300() {
     for (inputs, outputs, side) in SSD300 {
         let shape = Shape {

@@ -10,11 +10,11 @@ mod transform;
 
 use self::block::Block;
 use self::transform::{POINTS_4, POINTS_6};
-use super::Shape;
 use super::finish::Finish;
 use super::kernel::Packed;
 use super::threads::Threads;
 use super::vector::Level;
+use super::{Shape, check_lengths};
 use crate::architecture::Activation;
 
 /// Outputs that are computed together. Larger tiles need fewer multiplications, have larger errors, and fit small
@@ -37,7 +37,7 @@ impl Tile {
     }
 
     /// Multiplications, of numbers for as many points.
-    fn points(self) -> usize {
+    pub(super) fn points(self) -> usize {
         (self.side() + 2).pow(2)
     }
 }
@@ -71,25 +71,7 @@ impl Winograd {
     ///
     /// # Panics
     /// If the lengths do not fit.
-    #[must_use]
     pub fn new(
-        weights: &[f32],
-        inputs: usize,
-        bias: &[f32],
-        tile: Tile,
-        activation: Activation,
-    ) -> Self {
-        Self::for_level(
-            Level::of_this_machine(),
-            weights,
-            inputs,
-            bias,
-            tile,
-            activation,
-        )
-    }
-
-    pub(super) fn for_level(
         level: Level,
         weights: &[f32],
         inputs: usize,
@@ -123,12 +105,6 @@ impl Winograd {
         }
     }
 
-    /// The memory of the transformed weights.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.weights.bytes()
-    }
-
     /// Convolves `input` (maps x height x width x input channels) to `output` (maps x height x width x output
     /// channels), which has the activation and then the addition of `other` (as large as `output`).
     ///
@@ -156,20 +132,8 @@ impl Winograd {
         threads: Threads,
     ) {
         let pixels = shape.height * shape.width;
-        assert_eq!(
-            input.len(),
-            shape.maps * pixels * self.inputs,
-            "an input of {shape:?}"
-        );
-        assert_eq!(
-            output.len(),
-            shape.maps * pixels * self.outputs,
-            "an output of {shape:?}"
-        );
-        assert!(
-            other.is_none_or(|other| other.len() == output.len()),
-            "another map of the same size"
-        );
+        let lengths = [self.inputs, self.outputs].map(|channels| shape.maps * pixels * channels);
+        check_lengths(lengths, input, output, other);
         if output.is_empty() {
             return;
         }
@@ -217,7 +181,7 @@ impl Winograd {
         const TILES: usize = 24;
         let side = self.tile.side();
         let (down, across) = (shape.height.div_ceil(side), shape.width.div_ceil(side));
-        if self.bytes() <= NEAR && shape.maps * down >= 2 * threads {
+        if self.weights.bytes() <= NEAR && shape.maps * down >= 2 * threads {
             let columns = across.div_ceil(across.div_ceil(TILES + 1));
             let rows = (TILES / across).min(down / (2 * threads)).max(1);
             Plan {
