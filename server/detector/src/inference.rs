@@ -10,7 +10,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::architecture::{Activation, Channels, Convolution, Geometry, Padding, Pool};
 use super::boxes::RawOutput;
-use super::convolution::{Own, Way};
+use super::convolution::{Own, Way, is_long};
 use super::family::Scores;
 use super::fuse::{Heads, Part, fuse};
 use super::graph::{Graph, MapId, Node};
@@ -525,9 +525,8 @@ pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
 /// weights four to seven times as large; SSD300's last layers of 3 x 3 gain the least by it, and have the most weights.
 const ROOM: usize = 104 << 20;
 
-/// A convolution, for the choice of its form: the size of the weights, the side of the input, the stride, and libtorch's
-/// threads.
-type Measured = (Vec<i64>, i64, i64, i32);
+/// A convolution, for the choice of its form: the size of the weights, the side of the input, and libtorch's threads.
+type Measured = (Vec<i64>, i64, i32);
 
 struct Builder<'a> {
     arithmetic: &'a Arithmetic,
@@ -648,6 +647,22 @@ impl Builder<'_> {
         x: &Known,
         output: Option<Scale>,
     ) -> Result<Prepared, TchError> {
+        if matches!(self.arithmetic, Arithmetic::F32) && self.device == Device::Cpu {
+            self.fastest(spec, weight, bias, x)
+        } else {
+            self.in_libtorch(spec, weight, bias, x, output)
+        }
+    }
+
+    /// Like [`convolution`](Self::convolution), in libtorch.
+    fn in_libtorch(
+        &self,
+        spec: &Convolution,
+        weight: Tensor,
+        bias: &Tensor,
+        x: &Known,
+        output: Option<Scale>,
+    ) -> Result<Prepared, TchError> {
         let groups = spec.groups(&weight);
         let (before, after) = spec.geometry.padding(x.side);
         // libtorch pads all sides equally. Otherwise the feature map is padded, which copies it; or the kernel
@@ -669,15 +684,20 @@ impl Builder<'_> {
         };
         let activation = spec.activation;
         let cast = |tensor: &Tensor| tensor.f_to_kind(self.kind());
-        let direct = || {
-            let (weight, own_bias) = (cast(&kernel)?, cast(bias)?);
-            if self.reorders {
-                let form = Reordered::new(&weight, own_bias, moves, activation, side)?;
-                return Ok(Form::Reordered(form));
+        let form = if let Some(input) = x.scale {
+            let (numbers, scales) = quantise::weight(&kernel, self.largest_weight)?;
+            let (own_bias, how) = (bias.shallow_clone(), (moves, activation));
+            Form::Quantised {
+                convolution: Quantised::pack(&numbers, scales, own_bias, input, how, side)?,
+                output,
             }
-            Ok(Form::Plain {
-                weight: Shared(weight.f_to_device(self.device)?),
-                bias: Shared(own_bias.f_to_device(self.device)?),
+        } else if self.reorders {
+            let (weight, own_bias) = (cast(&kernel)?, cast(bias)?);
+            Form::Reordered(Reordered::new(&weight, own_bias, moves, activation, side)?)
+        } else {
+            Form::Plain {
+                weight: Shared(cast(&kernel)?.f_to_device(self.device)?),
+                bias: Shared(cast(bias)?.f_to_device(self.device)?),
                 geometry: Geometry {
                     kernel: kernel.size()[2],
                     padding: Padding::Each(padding),
@@ -685,21 +705,7 @@ impl Builder<'_> {
                 },
                 groups,
                 activation,
-            })
-        };
-        let form = match (x.scale, self.arithmetic) {
-            (Some(input), _) => {
-                let (numbers, scales) = quantise::weight(&kernel, self.largest_weight)?;
-                let (own_bias, how) = (bias.shallow_clone(), (moves, activation));
-                Form::Quantised {
-                    convolution: Quantised::pack(&numbers, scales, own_bias, input, how, side)?,
-                    output,
-                }
             }
-            (None, Arithmetic::F32) if self.device == Device::Cpu => {
-                self.fastest(direct, (&kernel, bias), moves, activation, side)?
-            }
-            (None, _) => direct()?,
         };
         Ok(Prepared {
             form,
@@ -707,37 +713,41 @@ impl Builder<'_> {
         })
     }
 
-    /// This crate's form of a convolution in single precision, if it has one that is faster and has room in memory; else
-    /// what `direct` makes. Layers of one size are measured once.
+    /// A convolution in single precision on the CPU: this crate's form, or libtorch's if that is faster or the weights of
+    /// this crate's have no room in memory. Long convolutions are measured, those of one size once.
     fn fastest(
         &self,
-        direct: impl FnOnce() -> Result<Form, TchError>,
-        (weight, bias): (&Tensor, &Tensor),
-        moves: Moves,
-        activation: Activation,
-        side: i64,
-    ) -> Result<Form, TchError> {
+        spec: &Convolution,
+        weight: Tensor,
+        bias: &Tensor,
+        x: &Known,
+    ) -> Result<Prepared, TchError> {
         static IS_FASTER: Mutex<BTreeMap<Measured, bool>> = Mutex::new(BTreeMap::new());
-        let shape = weight.size();
-        let with_room = |way: Way| {
-            let room = self.room.get().checked_sub(way.bytes(&shape))?;
-            Some((way, room))
+        let (shape, side) = (weight.size(), x.side);
+        let way = Way::of(&shape, spec.groups(&weight), spec.geometry, side);
+        let room = way.and_then(|way| self.room.get().checked_sub(way.bytes(&shape)));
+        let (Some(way), Some(room)) = (way, room) else {
+            return self.in_libtorch(spec, weight, bias, x, None);
         };
-        let Some((way, room)) = Way::of(&shape, moves, side).and_then(with_room) else {
-            return direct();
+        let own = |weight: &Tensor| {
+            let form = Own::new(way, weight, bias, (spec.geometry, spec.activation), side)?;
+            Ok::<_, TchError>(Prepared {
+                form: Form::Own(form),
+                padding: (0, 0),
+            })
         };
-        let own = || Own::new(way, weight, bias, moves, activation).map(Form::Own);
         let known = || IS_FASTER.lock().unwrap_or_else(PoisonError::into_inner);
-        let channels = shape[1] * moves.groups;
-        let layer = (shape, side, moves.stride[0], tch::get_num_threads());
+        let layer = (shape.clone(), side, tch::get_num_threads());
         let measured = known().get(&layer).copied();
-        let (is_faster, form) = match measured {
-            Some(true) => (true, own()?),
-            Some(false) => (false, direct()?),
+        let (is_faster, prepared) = match measured {
+            _ if !is_long(&shape, spec.geometry, side) => (true, own(&weight)?),
+            Some(true) => (true, own(&weight)?),
+            Some(false) => (false, self.in_libtorch(spec, weight, bias, x, None)?),
             None => {
-                let input = Tensor::f_rand([1, channels, side, side], (Kind::Float, Device::Cpu))?;
-                let input = channels_last(&input);
-                let (own, direct) = (own()?, direct()?);
+                let size = [1, shape[1], side, side];
+                let input = Tensor::f_rand(size, (Kind::Float, Device::Cpu))?;
+                let (input, own) = (channels_last(&input), own(&weight)?);
+                let direct = self.in_libtorch(spec, weight, bias, x, None)?;
                 let is_faster = time(&own, &input)? < time(&direct, &input)?;
                 known().insert(layer, is_faster);
                 (is_faster, if is_faster { own } else { direct })
@@ -746,17 +756,17 @@ impl Builder<'_> {
         if is_faster {
             self.room.set(room);
         }
-        Ok(form)
+        Ok(prepared)
     }
 }
 
 /// How long a convolution takes: the shortest of two runs or more. The first one also warms up libtorch.
-fn time(form: &Form, input: &Tensor) -> Result<Duration, TchError> {
+fn time(convolution: &Prepared, input: &Tensor) -> Result<Duration, TchError> {
     const ENOUGH: Duration = Duration::from_millis(2);
     let (begun, mut best, mut runs) = (Instant::now(), Duration::MAX, 0);
     while runs < 2 || begun.elapsed() < ENOUGH {
         let run = Instant::now();
-        drop(form.forward(input, None)?);
+        drop(convolution.forward(input, None)?);
         best = best.min(run.elapsed());
         runs += 1;
     }

@@ -1,12 +1,12 @@
-//! Depthwise convolutions with kernels of 3 x 3 and padding 1: each channel has a kernel of its own.
+//! Depthwise convolutions with kernels of 3 x 3: each channel has a kernel of its own.
 
 use super::finish::Finish;
 use super::threads::Threads;
 use super::vector::{Level, Vector, Work, load};
-use super::{Shape, check_lengths};
+use super::{Shape, Window, check_lengths};
 use crate::architecture::Activation;
 
-/// A depthwise convolution with kernels of 3 x 3 and padding 1, and its activation.
+/// A depthwise convolution with kernels of 3 x 3, and its activation.
 #[derive(Debug)]
 pub struct Depthwise {
     /// Of each channel, padded with zeros, for each of the 9 pixels.
@@ -16,12 +16,12 @@ pub struct Depthwise {
     padded: usize,
     /// A pixel of padding.
     zeros: Vec<f32>,
-    stride: usize,
+    window: Window,
     level: Level,
 }
 
 impl Depthwise {
-    /// Prepares weights of `bias.len()` channels x 3 x 3. `stride` is 1 or more.
+    /// Prepares weights of `bias.len()` channels x 3 x 3.
     ///
     /// # Panics
     /// If the lengths do not fit.
@@ -29,10 +29,14 @@ impl Depthwise {
         level: Level,
         weights: &[f32],
         bias: &[f32],
-        stride: usize,
+        window: Window,
         activation: Activation,
     ) -> Self {
         let channels = bias.len();
+        assert!(
+            window.kernel == 3 && window.dilation == 1 && window.stride <= 2,
+            "{window:?}"
+        );
         assert_eq!(weights.len(), channels * 9, "weights of {channels} x 3 x 3");
         let padded = channels.next_multiple_of(level.lanes());
         let mut packed = vec![0.0; 9 * padded];
@@ -47,13 +51,13 @@ impl Depthwise {
             channels,
             padded,
             zeros: vec![0.0; channels],
-            stride,
+            window,
             level,
         }
     }
 
-    /// Convolves `input`, of size `shape`, to `output`, whose height and width are those of `input` divided by the
-    /// stride and rounded up. `output` has the activation and then the addition of `other` (as large as `output`).
+    /// Convolves `input`, of size `shape`, to `output`, which has the activation and then the addition of `other` (as
+    /// large as `output`).
     ///
     /// # Panics
     /// If the lengths do not fit.
@@ -65,25 +69,17 @@ impl Depthwise {
         other: Option<&[f32]>,
         threads: Threads,
     ) {
-        let (height, width) = (
-            shape.height.div_ceil(self.stride),
-            shape.width.div_ceil(self.stride),
-        );
-        let (map, row) = (
-            shape.height * shape.width * self.channels,
-            width * self.channels,
-        );
-        let lengths = [map, height * row].map(|numbers| shape.maps * numbers);
+        let after = self.window.after(shape);
+        let lengths = [shape, after].map(|shape| shape.pixels() * self.channels);
         check_lengths(lengths, input, output, other);
-        if output.is_empty() {
-            return;
-        }
+        let row = after.width * self.channels;
         threads.for_each(output.chunks_mut(row).enumerate(), |(index, output)| {
             self.level.run(Row {
                 layer: self,
-                input: &input[index / height * map..][..map],
+                input,
                 shape,
-                y: index % height * self.stride,
+                map: index / after.height,
+                y: index % after.height * self.window.stride,
                 other: other.map(|other| &other[index * row..][..output.len()]),
                 output,
             });
@@ -96,7 +92,8 @@ struct Row<'a> {
     layer: &'a Depthwise,
     input: &'a [f32],
     shape: Shape,
-    /// The row of the input at the kernels' centre.
+    map: usize,
+    /// The first row under the kernel, in the feature map with its padding.
     y: usize,
     other: Option<&'a [f32]>,
     output: &'a mut [f32],
@@ -104,46 +101,90 @@ struct Row<'a> {
 
 impl Work for Row<'_> {
     #[inline(always)]
-    fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(self) {
+    fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(mut self) {
+        const MANY: usize = 4;
+        let outputs = self.output.len() / self.layer.channels;
+        // Of nearly equal sizes, as the rows of a product.
+        let parts = outputs.div_ceil(MANY);
+        for part in 0..parts {
+            let (first, end) = (outputs * part / parts, outputs * (part + 1) / parts);
+            match (self.layer.window.stride, end - first) {
+                (1, 1) => self.convolve::<V, LANES, 1, 1, 3>(first),
+                (1, 2) => self.convolve::<V, LANES, 1, 2, 4>(first),
+                (1, 3) => self.convolve::<V, LANES, 1, 3, 5>(first),
+                (1, _) => self.convolve::<V, LANES, 1, 4, 6>(first),
+                (_, 1) => self.convolve::<V, LANES, 2, 1, 3>(first),
+                (_, 2) => self.convolve::<V, LANES, 2, 2, 5>(first),
+                (_, 3) => self.convolve::<V, LANES, 2, 3, 7>(first),
+                (_, _) => self.convolve::<V, LANES, 2, 4, 9>(first),
+            }
+        }
+    }
+}
+
+impl Row<'_> {
+    /// Convolves `COUNT` outputs from `first`, which are of `COLUMNS` columns of pixels.
+    #[inline(always)]
+    fn convolve<
+        V: Vector<LANES>,
+        const LANES: usize,
+        const STRIDE: usize,
+        const COUNT: usize,
+        const COLUMNS: usize,
+    >(
+        &mut self,
+        first: usize,
+    ) {
         let Depthwise {
             ref weights,
             channels,
             padded,
-            stride,
+            ref zeros,
+            window: Window { before, .. },
             ..
         } = *self.layer;
         let Shape { height, width, .. } = self.shape;
-        let mut taps = [&weights[..padded]; 9];
-        for tap in 1..9 {
-            taps[tap] = &weights[tap * padded..][..padded];
-        }
-        for output in 0..self.output.len() / channels {
-            // The pixel of each tap, or zeros outside the feature map.
-            let mut pixels = [&self.layer.zeros[..channels]; 9];
-            for tap in 0..9 {
-                let (y, x) = (self.y + tap / 3, output * stride + tap % 3);
-                if y > 0 && y <= height && x > 0 && x <= width {
-                    pixels[tap] = &self.input[((y - 1) * width + x - 1) * channels..][..channels];
+        let mut pixels = [[&zeros[..channels]; COLUMNS]; 3];
+        for row in 0..3 {
+            // Wraps to a large number before the feature map.
+            let y = (self.y + row).wrapping_sub(before);
+            for column in 0..COLUMNS {
+                let x = (first * STRIDE + column).wrapping_sub(before);
+                if y < height && x < width {
+                    let pixel = (self.map * height + y) * width + x;
+                    pixels[row][column] = &self.input[pixel * channels..][..channels];
                 }
             }
-            for channel in (0..channels).step_by(LANES) {
-                let count = LANES.min(channels - channel);
-                let mut sum = V::splat(0.0);
-                for tap in 0..9 {
-                    let pixel = if count == LANES {
-                        load(pixels[tap], channel)
+        }
+        for channel in (0..channels).step_by(LANES) {
+            let count = channels - channel;
+            let mut sums = [V::splat(0.0); COUNT];
+            for row in 0..3 {
+                let mut taps = [V::splat(0.0); 3];
+                for column in 0..3 {
+                    taps[column] = load(weights, (3 * row + column) * padded + channel);
+                }
+                for column in 0..COLUMNS {
+                    let pixel = pixels[row][column];
+                    let number = if count >= LANES {
+                        load(pixel, channel)
                     } else {
                         let mut some = [0.0; LANES];
-                        some[..count].copy_from_slice(&pixels[tap][channel..]);
+                        some[..count].copy_from_slice(&pixel[channel..]);
                         V::load(&some)
                     };
-                    sum = pixel.multiply_add(load(taps[tap], channel), sum);
+                    for output in 0..COUNT {
+                        if (output * STRIDE..output * STRIDE + 3).contains(&column) {
+                            let tap = taps[column - output * STRIDE];
+                            sums[output] = number.multiply_add(tap, sums[output]);
+                        }
+                    }
                 }
-                let at = (output * channels + channel, count);
-                self.layer
-                    .finish
-                    .of(channel)
-                    .write(sum, self.other, self.output, at);
+            }
+            let finish = self.layer.finish.of(channel);
+            for output in 0..COUNT {
+                let at = ((first + output) * channels + channel, count);
+                finish.write(sums[output], self.other, self.output, at);
             }
         }
     }

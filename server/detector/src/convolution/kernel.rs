@@ -5,12 +5,14 @@
 //! product are in registers, and each step adds the product of a column and a row. The other matrix, pixels or tiles
 //! with their channels side by side, is read as it is: each of its numbers is multiplied with a whole row of weights.
 
+use std::ops::Range;
+
 use super::memory::Aligned;
 use super::threads::Threads;
 use super::vector::{Level, Vector};
 
 /// Matrices of one size in the kernel's order: panels of neighbouring columns, padded with zeros. A panel has its part of
-/// each matrix, row by row.
+/// each matrix, row by row. It is two vectors wide; the last one is one vector wide if that is enough.
 #[derive(Debug)]
 pub(super) struct Packed {
     numbers: Aligned,
@@ -28,15 +30,14 @@ impl Packed {
         (matrices, rows, columns): (usize, usize, usize),
         numbers: impl Fn(usize, usize, &mut [f32]) + Sync,
     ) -> Self {
-        let width = 2 * level.lanes();
-        let padded = columns.next_multiple_of(width);
+        let full = 2 * level.lanes();
+        let padded = columns.next_multiple_of(level.lanes());
         let mut packed = Aligned::zeros(matrices * rows * padded);
-        let panels = packed
-            .as_mut_slice()
-            .chunks_exact_mut(matrices * rows * width);
+        let panels = packed.as_mut_slice().chunks_mut(matrices * rows * full);
         Threads::All.for_each(panels.enumerate(), |(index, panel)| {
             let mut each = vec![0.0; matrices];
-            let first = index * width;
+            let first = index * full;
+            let width = full.min(padded - first);
             // The numbers of a row are written one after the other: they share cache lines.
             for row in 0..rows {
                 for column in first..columns.min(first + width) {
@@ -55,6 +56,20 @@ impl Packed {
             columns: padded,
             level,
         }
+    }
+
+    /// Rows of a matrix.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn panels(&self) -> usize {
+        self.columns.div_ceil(self.panel())
+    }
+
+    /// Columns of a panel, except the last one.
+    pub fn panel(&self) -> usize {
+        2 * self.level.lanes()
     }
 
     /// Columns with the padding.
@@ -81,50 +96,73 @@ pub(super) struct Rows<'a> {
 
 /// Takes the numbers of a product.
 pub(super) trait Store {
-    /// Takes the numbers of some rows and two vectors of columns, from row and column `at`.
-    fn store<V: Vector<LANES>, const LANES: usize, const COUNT: usize>(
+    /// Takes the numbers of some rows and one or two vectors of columns, from row and column `at`.
+    fn store<V: Vector<LANES>, const LANES: usize, const COUNT: usize, const WIDE: usize>(
         &mut self,
         at: (usize, usize),
-        numbers: [[V; 2]; COUNT],
+        numbers: [[V; WIDE]; COUNT],
     );
 }
 
-/// Multiplies rows, in blocks, with matrix number `matrix` of `packed`.
+/// Multiplies rows, in blocks, with some panels of matrix number `matrix` of `packed`.
 #[inline(always)]
 pub(super) fn multiply<'a, V: Vector<LANES>, const LANES: usize, const ROWS: usize>(
     blocks: &(impl Iterator<Item = Rows<'a>> + Clone),
     packed: &Packed,
     matrix: usize,
+    panels: Range<usize>,
     into: &mut impl Store,
 ) {
-    let (vectors, _) = packed.numbers.as_slice().as_chunks();
-    let parts = vectors.as_chunks().0.chunks_exact(packed.rows);
-    let panels = parts.skip(matrix).step_by(packed.matrices);
-    for (index, panel) in panels.enumerate() {
-        let mut first = 0;
-        for block in blocks.clone() {
-            // Of nearly equal sizes: products of few rows wait for each other.
-            let parts = block.count.div_ceil(ROWS);
-            for part in 0..parts {
-                let (row, end) = (block.count * part / parts, block.count * (part + 1) / parts);
-                let rows = Rows {
-                    numbers: &block.numbers[row * block.stride..],
-                    count: end - row,
-                    ..block
-                };
-                let at = (first + row, index * 2 * LANES);
-                multiply_part::<V, LANES, ROWS>(rows, panel, at, into);
-            }
-            first += block.count;
+    let (vectors, _) = packed.numbers.as_slice().as_chunks::<LANES>();
+    for index in panels {
+        let column = index * 2 * LANES;
+        let panel = &vectors[2 * index * packed.matrices * packed.rows..];
+        if column + LANES < packed.columns {
+            let matrix = &panel[2 * matrix * packed.rows..][..2 * packed.rows];
+            multiply_panel::<V, LANES, ROWS, 2>(blocks, matrix.as_chunks().0, column, into);
+        } else {
+            let matrix = &panel[matrix * packed.rows..][..packed.rows];
+            multiply_panel::<V, LANES, ROWS, 1>(blocks, matrix.as_chunks().0, column, into);
         }
+    }
+}
+
+/// Multiplies rows, in blocks, with a panel, whose first column is `column`.
+#[inline(always)]
+fn multiply_panel<
+    'a,
+    V: Vector<LANES>,
+    const LANES: usize,
+    const ROWS: usize,
+    const WIDE: usize,
+>(
+    blocks: &(impl Iterator<Item = Rows<'a>> + Clone),
+    panel: &[[[f32; LANES]; WIDE]],
+    column: usize,
+    into: &mut impl Store,
+) {
+    let mut first = 0;
+    for block in blocks.clone() {
+        // Of nearly equal sizes: products of few rows wait for each other.
+        let parts = block.count.div_ceil(ROWS);
+        for part in 0..parts {
+            let (row, end) = (block.count * part / parts, block.count * (part + 1) / parts);
+            let rows = Rows {
+                numbers: &block.numbers[row * block.stride..],
+                count: end - row,
+                ..block
+            };
+            multiply_part::<V, LANES, ROWS, WIDE>(rows, panel, (first + row, column), into);
+        }
+        first += block.count;
     }
 }
 
 /// Multiplies up to `ROWS` rows with a panel. The product begins at the row and the column `at`.
 #[inline(always)]
-fn multiply_part<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(
+fn multiply_part<V: Vector<LANES>, const LANES: usize, const ROWS: usize, const WIDE: usize>(
     rows: Rows,
-    panel: &[[[f32; LANES]; 2]],
+    panel: &[[[f32; LANES]; WIDE]],
     at: (usize, usize),
     into: &mut impl Store,
 ) {
@@ -132,7 +170,7 @@ fn multiply_part<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(
         ($($count:literal)*) => {
             match rows.count {
                 $($count if $count <= ROWS => {
-                    into.store(at, sums::<V, $count, LANES>(rows, panel));
+                    into.store(at, sums::<V, $count, LANES, WIDE>(rows, panel));
                 })*
                 _ => unreachable!("up to {ROWS} rows"),
             }
@@ -143,21 +181,25 @@ fn multiply_part<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(
 
 /// `COUNT` rows times a panel.
 #[inline(always)]
-fn sums<V: Vector<LANES>, const COUNT: usize, const LANES: usize>(
+fn sums<V: Vector<LANES>, const COUNT: usize, const LANES: usize, const WIDE: usize>(
     rows: Rows,
-    panel: &[[[f32; LANES]; 2]],
-) -> [[V; 2]; COUNT] {
+    panel: &[[[f32; LANES]; WIDE]],
+) -> [[V; WIDE]; COUNT] {
     let mut numbers = [&rows.numbers[..panel.len()]; COUNT];
     for row in 1..COUNT {
         numbers[row] = &rows.numbers[row * rows.stride..][..panel.len()];
     }
-    let mut sums = [[V::splat(0.0); 2]; COUNT];
+    let mut sums = [[V::splat(0.0); WIDE]; COUNT];
     for step in 0..panel.len() {
-        let weights = [V::load(&panel[step][0]), V::load(&panel[step][1])];
+        let mut weights = [V::splat(0.0); WIDE];
+        for part in 0..WIDE {
+            weights[part] = V::load(&panel[step][part]);
+        }
         for row in 0..COUNT {
             let number = V::splat(numbers[row][step]);
-            sums[row][0] = number.multiply_add(weights[0], sums[row][0]);
-            sums[row][1] = number.multiply_add(weights[1], sums[row][1]);
+            for part in 0..WIDE {
+                sums[row][part] = number.multiply_add(weights[part], sums[row][part]);
+            }
         }
     }
     sums

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! winograd   convolutions with kernels of 3 x 3, tile by tile
-//! pointwise  convolutions with kernels of 1 x 1
+//! direct     convolutions with other kernels, as products
 //! depthwise  depthwise convolutions with kernels of 3 x 3
 //! finish     bias and activation
 //! kernel     products of matrices
@@ -24,10 +24,10 @@
 )]
 
 mod depthwise;
+mod direct;
 mod finish;
 mod kernel;
 mod memory;
-mod pointwise;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -40,19 +40,18 @@ use std::sync::Arc;
 use tch::{Kind, TchError, Tensor};
 
 use self::depthwise::Depthwise;
-use self::pointwise::Pointwise;
+use self::direct::Direct;
 use self::threads::Threads;
 use self::vector::Level;
 use self::winograd::{Tile, Winograd};
-use super::architecture::Activation;
+use super::architecture::{Activation, Geometry};
 use super::inference::numbers;
-use super::onednn::Moves;
 
 /// A way to compute a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Way {
     Winograd(Tile),
-    Pointwise,
+    Direct,
     Depthwise,
 }
 
@@ -61,7 +60,7 @@ impl fmt::Display for Way {
         f.write_str(match self {
             Self::Winograd(Tile::F4) => "Winograd F(4x4,3x3)",
             Self::Winograd(Tile::F6) => "Winograd F(6x6,3x3)",
-            Self::Pointwise => "1x1 product",
+            Self::Direct => "direct",
             Self::Depthwise => "depthwise",
         })
     }
@@ -70,47 +69,88 @@ impl fmt::Display for Way {
 impl Way {
     /// The way to compute a convolution of feature maps of `side` x `side` with weights of this shape (output channels,
     /// input channels of a group, rows, columns); `None` if it has no form here.
-    pub(super) fn of(weight: &[i64], moves: Moves, side: i64) -> Option<Self> {
+    pub(super) fn of(weight: &[i64], groups: i64, geometry: Geometry, side: i64) -> Option<Self> {
         /// On larger feature maps, few outputs of a tile lie outside, and the weights are small. On smaller ones,
         /// F(6x6) is no faster than F(4x4), less exact, and its weights are almost twice as large.
         const LARGE: i64 = 40;
-        /// Layers of fewer channels gain too little to measure, and so do those of fewer multiplications at a point
-        /// of the kernel.
+        /// With fewer channels, the transforms take longer than the products.
         const MANY: i64 = 64;
-        const LONG: i64 = 5_000_000;
-        let Moves {
-            stride: [stride, _],
-            padding: [padding, _],
-            dilation: [dilation, _],
-            groups,
-        } = moves;
-        match (weight, stride, padding, dilation) {
-            (&[outputs, inputs, 3, 3], 1, 1, 1)
-                if groups == 1
-                    && inputs.min(outputs) >= MANY
-                    && inputs * outputs * side * side >= LONG =>
-            {
-                let tile = if side > LARGE { Tile::F6 } else { Tile::F4 };
-                Some(Self::Winograd(tile))
-            }
-            (&[outputs, inputs, 1, 1], 1, 0, _) if groups == 1 && inputs.min(outputs) > MANY => {
-                Some(Self::Pointwise)
-            }
-            (&[channels, 1, 3, 3], 1 | 2, 1, 1) if groups == channels && channels > MANY => {
-                Some(Self::Depthwise)
-            }
-            _ => None,
+        let Geometry {
+            kernel,
+            stride,
+            dilation,
+            ..
+        } = geometry;
+        let &[outputs, inputs, ..] = weight else {
+            return None;
+        };
+        if groups > 1 {
+            let has_form = groups == outputs && inputs == 1 && (kernel, dilation) == (3, 1);
+            return has_form.then_some(Self::Depthwise);
         }
+        let winograd = (kernel, stride, dilation, geometry.padding(side)) == (3, 1, 1, (1, 1));
+        if winograd && inputs.min(outputs) >= MANY && is_long(weight, geometry, side) {
+            let tile = if side > LARGE { Tile::F6 } else { Tile::F4 };
+            return Some(Self::Winograd(tile));
+        }
+        Some(Self::Direct)
     }
 
     /// The memory of weights of this shape, without what fills up vectors.
     pub(super) fn bytes(self, weight: &[i64]) -> usize {
         let points = match self {
-            Self::Winograd(tile) => tile.points(),
-            Self::Pointwise => 1,
-            Self::Depthwise => 9,
+            Self::Winograd(tile) => tile.points() as i64,
+            Self::Direct | Self::Depthwise => weight[2] * weight[3],
         };
-        4 * points * (weight[0] * weight[1]) as usize
+        (4 * points * weight[0] * weight[1]) as usize
+    }
+}
+
+/// Whether a convolution has so many multiplications that it is worth measuring.
+pub(super) fn is_long(weight: &[i64], geometry: Geometry, side: i64) -> bool {
+    const LONG: i64 = 50_000_000;
+    weight.iter().product::<i64>() * geometry.side_after(side).pow(2) >= LONG
+}
+
+/// How a kernel moves over a feature map, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Window {
+    /// Side of the kernel.
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    /// Rows of zeros above a feature map, and columns left of it.
+    before: usize,
+    /// Rows of zeros below a feature map, and columns right of it.
+    after: usize,
+}
+
+impl Window {
+    fn new(geometry: Geometry, side: i64) -> Self {
+        let (before, after) = geometry.padding(side);
+        Self {
+            kernel: geometry.kernel as usize,
+            stride: geometry.stride as usize,
+            dilation: geometry.dilation as usize,
+            before: before as usize,
+            after: after as usize,
+        }
+    }
+
+    /// The size of outputs. The kernel is not larger than a feature map with its zeros.
+    fn after(self, shape: Shape) -> Shape {
+        let extent = self.dilation * (self.kernel - 1) + 1;
+        let outputs = |side| (side + self.before + self.after - extent) / self.stride + 1;
+        Shape {
+            maps: shape.maps,
+            height: outputs(shape.height),
+            width: outputs(shape.width),
+        }
+    }
+
+    /// Whether each output is of the one pixel at its place.
+    fn is_a_pixel(self) -> bool {
+        (self.kernel, self.stride, self.before, self.after) == (1, 1, 0, 0)
     }
 }
 
@@ -120,18 +160,18 @@ pub(super) struct Own {
     layer: Arc<Layer>,
     way: Way,
     outputs: usize,
-    stride: usize,
+    window: Window,
 }
 
 #[derive(Debug)]
 enum Layer {
     Winograd(Winograd),
-    Pointwise(Pointwise),
+    Direct(Direct),
     Depthwise(Depthwise),
 }
 
 impl Own {
-    /// Prepares weights and a bias for the [way](Way::of) of the convolution.
+    /// Prepares weights and a bias for the [way](Way::of) of the convolution of feature maps of `side` x `side`.
     ///
     /// # Errors
     /// If libtorch fails.
@@ -139,28 +179,28 @@ impl Own {
         way: Way,
         weight: &Tensor,
         bias: &Tensor,
-        moves: Moves,
-        activation: Activation,
+        (geometry, activation): (Geometry, Activation),
+        side: i64,
     ) -> Result<Self, TchError> {
-        let (inputs, stride) = (weight.size()[1] as usize, moves.stride[0] as usize);
+        let inputs = weight.size()[1] as usize;
         let (weight, bias) = (numbers(weight)?, numbers(bias)?);
-        let level = Level::of_this_machine();
+        let (level, window) = (Level::of_this_machine(), Window::new(geometry, side));
         let layer = match way {
             Way::Winograd(tile) => Layer::Winograd(Winograd::new(
                 level, &weight, inputs, &bias, tile, activation,
             )),
-            Way::Pointwise => {
-                Layer::Pointwise(Pointwise::new(level, &weight, inputs, &bias, activation))
-            }
+            Way::Direct => Layer::Direct(Direct::new(
+                level, &weight, inputs, &bias, window, activation,
+            )),
             Way::Depthwise => {
-                Layer::Depthwise(Depthwise::new(level, &weight, &bias, stride, activation))
+                Layer::Depthwise(Depthwise::new(level, &weight, &bias, window, activation))
             }
         };
         Ok(Self {
             layer: Arc::new(layer),
             way,
             outputs: bias.len(),
-            stride,
+            window,
         })
     }
 
@@ -180,19 +220,19 @@ impl Own {
         let &[maps, height, width, _] = &x.size()[..] else {
             return Err(TchError::Shape(format!("{:?} is no feature map", x.size())));
         };
-        let after = |side: i64| (side as usize).div_ceil(self.stride) as i64;
-        let size = [maps, after(height), after(width), self.outputs as i64];
-        let mut output = Tensor::f_empty(size, (Kind::Float, x.device()))?;
         let shape = Shape {
             maps: maps as usize,
             height: height as usize,
             width: width as usize,
         };
+        let after = self.window.after(shape);
+        let size = [after.maps, after.height, after.width, self.outputs].map(|side| side as i64);
+        let mut output = Tensor::f_empty(size, (Kind::Float, x.device()))?;
         let (input, added) = (values(&x), other.as_ref().map(values));
         let sums = values_mut(&mut output);
         match &*self.layer {
             Layer::Winograd(layer) => layer.convolve(input, shape, sums, added, Threads::All),
-            Layer::Pointwise(layer) => layer.convolve(input, sums, added, Threads::All),
+            Layer::Direct(layer) => layer.convolve(input, shape, sums, added, Threads::All),
             Layer::Depthwise(layer) => layer.convolve(input, shape, sums, added, Threads::All),
         }
         output.f_permute([0, 3, 1, 2])
@@ -237,6 +277,12 @@ struct Shape {
     height: usize,
     /// Columns of pixels.
     width: usize,
+}
+
+impl Shape {
+    fn pixels(self) -> usize {
+        self.maps * self.height * self.width
+    }
 }
 
 /// Checks that an input and an output have these lengths, and that what is added to the output is as long.

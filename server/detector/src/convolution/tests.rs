@@ -46,10 +46,20 @@ fn numbers(seed: u64, count: usize) -> Vec<f32> {
     (0..count + 2).map(|_| next()).skip(2).collect()
 }
 
+/// A window of 3 x 3 with a pixel of padding on each side.
+const CENTRED: Window = Window {
+    kernel: 3,
+    stride: 1,
+    dilation: 1,
+    before: 1,
+    after: 1,
+};
+
 /// A layer's numbers.
 #[derive(Clone)]
 struct Layer {
     shape: Shape,
+    window: Window,
     inputs: usize,
     input: Vec<f32>,
     weights: Vec<f32>,
@@ -62,6 +72,7 @@ impl fmt::Debug for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             shape,
+            window,
             inputs,
             bias,
             activation,
@@ -70,7 +81,7 @@ impl fmt::Debug for Layer {
         } = self;
         write!(
             f,
-            "{inputs} > {}, {shape:?}, {activation:?}, adds {}",
+            "{inputs} > {}, {shape:?}, {window:?}, {activation:?}, adds {}",
             bias.len(),
             other.is_some()
         )
@@ -78,20 +89,21 @@ impl fmt::Debug for Layer {
 }
 
 impl Layer {
-    /// With kernels of `side x side`, and weights so that outputs are about as large as inputs.
+    /// With weights so that outputs are about as large as inputs.
     fn new(
         shape: Shape,
         (inputs, outputs): (usize, usize),
-        side: usize,
+        window: Window,
         activation: Activation,
     ) -> Self {
-        let pixels = shape.maps * shape.height * shape.width;
-        let scale = 3.0 / ((side * side * inputs) as f32).sqrt();
+        let weights = inputs * window.kernel * window.kernel;
+        let scale = 3.0 / (weights as f32).sqrt();
         Self {
             shape,
+            window,
             inputs,
-            input: numbers(1, pixels * inputs),
-            weights: numbers(2, outputs * inputs * side * side)
+            input: numbers(1, shape.pixels() * inputs),
+            weights: numbers(2, outputs * weights)
                 .iter()
                 .map(|w| w * scale)
                 .collect(),
@@ -102,29 +114,33 @@ impl Layer {
     }
 
     fn output(&self) -> Vec<f32> {
-        vec![f32::NAN; self.shape.maps * self.shape.height * self.shape.width * self.bias.len()]
+        vec![f32::NAN; self.window.after(self.shape).pixels() * self.bias.len()]
     }
 
     /// The output number `index` in double precision, without an activation.
     fn sum(&self, index: usize) -> f64 {
-        let Shape { height, width, .. } = self.shape;
+        let (after, kernel) = (self.window.after(self.shape), self.window.kernel);
         let (pixel, output) = (index / self.bias.len(), index % self.bias.len());
         let (map, y, x) = (
-            pixel / (height * width),
-            pixel / width % height,
-            pixel % width,
+            pixel / (after.height * after.width),
+            pixel / after.width % after.height,
+            pixel % after.width,
         );
-        let taps = self.weights.len() / (self.inputs * self.bias.len());
-        let side = if taps == 9 { 3 } else { 1 };
+        // The kernel's row or column, in the feature map.
+        let at = |output: usize, tap: usize, side: usize| {
+            let padded = output * self.window.stride + tap * self.window.dilation;
+            let place = padded.checked_sub(self.window.before)?;
+            (place < side).then_some(place)
+        };
         let mut sum = f64::from(self.bias[output]);
-        for tap in 0..taps {
-            let (y, x) = (y + tap / side, x + tap % side);
-            let padding = side / 2;
-            if (padding..height + padding).contains(&y) && (padding..width + padding).contains(&x) {
-                let pixel = (map * height + y - padding) * width + x - padding;
+        for tap in 0..kernel * kernel {
+            let row = at(y, tap / kernel, self.shape.height);
+            if let (Some(y), Some(x)) = (row, at(x, tap % kernel, self.shape.width)) {
+                let pixel = (map * self.shape.height + y) * self.shape.width + x;
                 for input in 0..self.inputs {
-                    let weight = self.weights[(output * self.inputs + input) * taps + tap];
-                    sum += f64::from(self.input[pixel * self.inputs + input]) * f64::from(weight);
+                    let weight = (output * self.inputs + input) * kernel * kernel + tap;
+                    sum += f64::from(self.input[pixel * self.inputs + input])
+                        * f64::from(self.weights[weight]);
                 }
             }
         }
@@ -168,8 +184,26 @@ impl Layer {
     }
 }
 
+/// Windows that are not larger than a feature map of one pixel with its zeros.
+fn windows(kernels: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = Window> {
+    let zeros = (0..3_usize, 0..3_usize);
+    (kernels, 1..4_usize, 1..4_usize, zeros).prop_map(
+        |(kernel, stride, dilation, (before, more))| {
+            let extent = dilation * (kernel - 1);
+            Window {
+                kernel,
+                stride,
+                dilation,
+                before,
+                after: extent.saturating_sub(before) + more,
+            }
+        },
+    )
+}
+
 prop_compose! {
-    fn layers(side: usize)(
+    fn layers(windows: impl Strategy<Value = Window>)(
+        window in windows,
         maps in 1..3_usize,
         height in 1..SIDE,
         width in 1..SIDE,
@@ -178,7 +212,7 @@ prop_compose! {
         activation in prop::sample::select(&ACTIVATIONS[..]),
         adds: bool,
     ) -> Layer {
-        let mut layer = Layer::new(Shape { maps, height, width }, (inputs, outputs), side, activation);
+        let mut layer = Layer::new(Shape { maps, height, width }, (inputs, outputs), window, activation);
         layer.other = adds.then(|| numbers(4, layer.output().len()));
         layer
     }
@@ -189,7 +223,7 @@ proptest! {
 
     #[test]
     fn winograds_convolution_is_the_direct_one(
-        layer in layers(3),
+        layer in layers(Just(CENTRED)),
         threads in 1..4,
         rows in 1..4_usize,
         columns in 1..5_usize,
@@ -212,50 +246,50 @@ proptest! {
     }
 
     #[test]
-    fn a_pointwise_convolution_is_the_direct_one(layer in layers(1), threads in 1..4) {
+    fn sums_of_products_are_a_convolution(
+        layer in prop_oneof![layers(windows(1..=1)), layers(windows(2..=4)), layers(Just(CENTRED))],
+        threads in 1..4,
+    ) {
         let threads = use_threads(threads);
         for level in levels() {
-            let Layer { ref weights, inputs, ref bias, activation, .. } = layer;
-            let pointwise = Pointwise::new(level, weights, inputs, bias, activation);
+            let Layer { ref weights, inputs, ref bias, window, activation, .. } = layer;
+            let direct = Direct::new(level, weights, inputs, bias, window, activation);
             let mut output = layer.output();
-            pointwise.convolve(&layer.input, &mut output, layer.other.as_deref(), threads);
-            layer.check(&output, 2e-6)?;
+            direct.convolve(&layer.input, layer.shape, &mut output, layer.other.as_deref(), threads);
+            layer.check(&output, 4e-6)?;
         }
     }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_depthwise_convolution_is_the_direct_one_of_each_channel(
+    fn a_depthwise_convolution_is_one_of_each_channel(
         (maps, height, width) in (1..3_usize, 1..SIDE, 1..SIDE),
         channels in 1..CHANNELS,
-        stride in 1..3_usize,
+        (stride, before, after) in (1..3_usize, 0..2_usize, 1..3_usize),
         activation in prop::sample::select(&ACTIVATIONS[..]),
         adds: bool,
         threads in 1..4,
     ) {
         let shape = Shape { maps, height, width };
-        let (input, bias) = (numbers(1, maps * height * width * channels), numbers(2, channels));
+        let window = Window { stride, before, after: after + 1 - before, ..CENTRED };
+        let (input, bias) = (numbers(1, shape.pixels() * channels), numbers(2, channels));
         let weights = numbers(3, channels * 9);
-        let (down, across) = (height.div_ceil(stride), width.div_ceil(stride));
         for level in levels() {
-            let depthwise = Depthwise::new(level, &weights, &bias, stride, activation);
-            let mut output = vec![f32::NAN; maps * down * across * channels];
+            let depthwise = Depthwise::new(level, &weights, &bias, window, activation);
+            let mut output = vec![f32::NAN; window.after(shape).pixels() * channels];
             let other = adds.then(|| numbers(4, output.len()));
             depthwise.convolve(&input, shape, &mut output, other.as_deref(), use_threads(threads));
+            let of = |numbers: &[f32], channel| -> Vec<f32> {
+                numbers.iter().skip(channel).step_by(channels).copied().collect()
+            };
             for channel in 0..channels {
-                let mut alone = Layer::new(shape, (1, 1), 3, activation);
-                alone.input = input.iter().skip(channel).step_by(channels).copied().collect();
-                alone.weights = weights[channel * 9..][..9].to_vec();
-                alone.bias = vec![bias[channel]];
-                for (index, output) in output.iter().skip(channel).step_by(channels).enumerate() {
-                    let (map, y, x) = (index / (down * across), index / across % down, index % across);
-                    let added = other.as_ref().map_or(0.0, |other| other[index * channels + channel]);
-                    let expected = alone.expected((map * height + y * stride) * width + x * stride) + f64::from(added);
-                    prop_assert!((f64::from(*output) - expected).abs() < 2e-6, "{level:?}: {output}, {expected}");
-                }
+                let alone = Layer {
+                    input: of(&input, channel),
+                    weights: weights[channel * 9..][..9].to_vec(),
+                    bias: vec![bias[channel]],
+                    other: other.as_ref().map(|other| of(other, channel)),
+                    ..Layer::new(shape, (1, 1), window, activation)
+                };
+                alone.check(&of(&output, channel), 2e-6)?;
             }
         }
     }
@@ -270,7 +304,7 @@ fn nan_and_infinity_reach_the_outputs_that_they_are_a_part_of() {
     };
     for activation in ACTIVATIONS {
         for wrong in [f32::NAN, f32::INFINITY] {
-            let mut layer = Layer::new(shape, (4, 4), 3, activation);
+            let mut layer = Layer::new(shape, (4, 4), CENTRED, activation);
             layer.input[(7 * 14 + 7) * 4] = wrong;
             for (level, tile) in levels()
                 .into_iter()
@@ -312,7 +346,7 @@ fn several_callers_share_threads() {
             width: SIDE,
         },
         (8, 8),
-        3,
+        CENTRED,
         Activation::Relu,
     );
     let winograd = layer.winograd(Level::of_this_machine(), Tile::F4);
@@ -350,7 +384,7 @@ fn errors_are_small_in_the_layers_of_ssd300() {
             height: side,
             width: side,
         };
-        let mut layer = Layer::new(shape, (inputs, outputs), 3, Activation::Relu);
+        let mut layer = Layer::new(shape, (inputs, outputs), CENTRED, Activation::Relu);
         // Activations after a ReLU.
         for number in &mut layer.input {
             *number = number.max(0.0);

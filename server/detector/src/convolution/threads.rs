@@ -2,6 +2,7 @@
 //! for the processor. libtorch's threads wait actively for a while after each operation.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
@@ -24,40 +25,61 @@ impl Threads {
         }
     }
 
-    /// Does the work of each item. Each thread takes the next item when it is done with one.
-    pub fn for_each<T>(self, items: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
-        if self.count() == 1 {
+    /// Does the work of each item. A thread begins with its own part of the items, which is the same in each call with
+    /// as many items: what it wrote in one operation is in its cache when it reads that in the next one. Then it takes
+    /// what others have left.
+    pub fn for_each<T: Send>(self, items: impl Iterator<Item = T>, work: impl Fn(T) + Sync) {
+        let count = self.count();
+        if count == 1 {
             return items.for_each(work);
         }
-        let items = Mutex::new(items);
-        let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
-        run_on_all(&|| {
-            while let Some(item) = next() {
+        let mut items: VecDeque<T> = items.collect();
+        let length = items.len();
+        let parts = (0..count).rev().map(|part| length * part / count);
+        let mut queues: Vec<_> = parts
+            .map(|first| Mutex::new(items.split_off(first)))
+            .collect();
+        queues.reverse();
+        let lock = |queue: &Mutex<VecDeque<T>>, next: fn(&mut VecDeque<T>) -> Option<T>| {
+            next(&mut queue.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        run_on_all(count, &|thread| {
+            while let Some(item) = lock(&queues[thread], VecDeque::pop_front) {
                 work(item);
+            }
+            for queue in &queues {
+                while let Some(item) = lock(queue, VecDeque::pop_back) {
+                    work(item);
+                }
             }
         });
     }
 }
 
-/// Runs `share` once on each of libtorch's threads, and waits for all of them.
+/// Runs `share` with each number below `count` on a thread of libtorch's, and waits for all. A number's thread is the
+/// same in all calls.
 ///
 /// # Panics
 /// If `share` panics on any thread.
-fn run_on_all(share: &(dyn Fn() + Sync)) {
+fn run_on_all(count: usize, share: &(dyn Fn(usize) + Sync)) {
     #[expect(unsafe_code, reason = "libtorch's threads are reached from C++ only")]
     unsafe extern "C" {
-        fn ssd_run_on_all(work: extern "C" fn(*const c_void), context: *const c_void);
+        fn ssd_run_on_all(
+            count: usize,
+            work: extern "C" fn(*const c_void, usize),
+            context: *const c_void,
+        );
     }
     struct Context<'a> {
-        share: &'a (dyn Fn() + Sync),
+        share: &'a (dyn Fn(usize) + Sync),
         panic: Mutex<Option<Box<dyn Any + Send>>>,
     }
-    extern "C" fn work(context: *const c_void) {
+    extern "C" fn work(context: *const c_void, number: usize) {
         // SAFETY: `run_on_all` passes a `Context` that lives until all threads are done, and threads may share it.
         #[expect(unsafe_code, reason = "the context passed through C++")]
         let context = unsafe { &*context.cast::<Context>() };
         // A panic must not cross C++.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(context.share)) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (context.share)(number))) {
             let mut first = context.panic.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert(panic);
         }
@@ -69,7 +91,7 @@ fn run_on_all(share: &(dyn Fn() + Sync)) {
     // SAFETY: the shim calls `work` with this context, and returns when all calls have returned.
     #[expect(unsafe_code, reason = "the call")]
     unsafe {
-        ssd_run_on_all(work, (&raw const context).cast());
+        ssd_run_on_all(count, work, (&raw const context).cast());
     }
     let panic = context.panic.into_inner();
     if let Some(panic) = panic.unwrap_or_else(PoisonError::into_inner) {

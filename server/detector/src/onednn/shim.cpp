@@ -67,12 +67,13 @@ c10::IValue value(const Argument &argument) {
 
 }  // namespace
 
-// Calls `work` once on each thread that libtorch uses for an operation, and returns when all calls have returned. `work`
-// throws nothing.
-extern "C" void ssd_run_on_all(void (*work)(const void *), const void *context) noexcept {
-    at::parallel_for(0, at::get_num_threads(), 1, [=](std::int64_t begin, std::int64_t end) {
+// Calls `work` with each number below `count`, and returns when all calls have returned. If libtorch uses as many threads
+// for an operation, each number has a thread of its own, and the same one in each call. `work` throws nothing.
+extern "C" void ssd_run_on_all(std::size_t count, void (*work)(const void *, std::size_t),
+                               const void *context) noexcept {
+    at::parallel_for(0, static_cast<std::int64_t>(count), 1, [=](std::int64_t begin, std::int64_t end) {
         for (; begin < end; ++begin) {
-            work(context);
+            work(context, static_cast<std::size_t>(begin));
         }
     });
 }

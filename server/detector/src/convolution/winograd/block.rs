@@ -208,22 +208,24 @@ impl Work for Products<'_> {
             count: block.group.min(block.tiles() - group * block.group),
             stride: block.padded_inputs(),
         });
-        multiply::<V, LANES, ROWS>(&groups, &block.layer.weights, point, &mut self);
+        let weights = &block.layer.weights;
+        multiply::<V, LANES, ROWS>(&groups, weights, point, 0..weights.panels(), &mut self);
     }
 }
 
 impl Store for Products<'_> {
     #[inline(always)]
-    fn store<V: Vector<LANES>, const LANES: usize, const COUNT: usize>(
+    fn store<V: Vector<LANES>, const LANES: usize, const COUNT: usize, const WIDE: usize>(
         &mut self,
         (first, column): (usize, usize),
-        numbers: [[V; 2]; COUNT],
+        numbers: [[V; WIDE]; COUNT],
     ) {
         let columns = self.block.layer.weights.columns();
         for row in 0..COUNT {
-            let into = &mut self.into[(first + row) * columns + column..][..2 * LANES];
-            into[..LANES].copy_from_slice(&numbers[row][0].to_array());
-            into[LANES..].copy_from_slice(&numbers[row][1].to_array());
+            let into = &mut self.into[(first + row) * columns + column..][..WIDE * LANES];
+            for part in 0..WIDE {
+                into[part * LANES..][..LANES].copy_from_slice(&numbers[row][part].to_array());
+            }
         }
     }
 }
