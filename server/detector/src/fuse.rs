@@ -7,30 +7,8 @@ use tch::{TchError, Tensor};
 
 use super::architecture::{Activation, Channels};
 use super::graph::{Graph, MapId, Node};
-use super::network::{Layer, Shared, by_prior, channels_last};
-
-/// The outputs of the two heads of a source feature map.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Heads {
-    pub offsets: Part,
-    pub logits: Part,
-}
-
-/// Some channels of an output of the graph.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Part {
-    output: usize,
-    first: i64,
-    channels: i64,
-}
-
-impl Part {
-    /// N x priors x `each`, in single precision.
-    pub(super) fn of(self, outputs: &[Tensor], each: usize) -> Result<Tensor, TchError> {
-        let part = outputs[self.output].f_narrow(1, self.first, self.channels)?;
-        by_prior(&part.f_to_kind(tch::Kind::Float)?, each)
-    }
-}
+use super::heads::{Heads, Part};
+use super::network::{Layer, Shared, channels_last};
 
 /// Fuses a network's operations, and returns where the outputs of the heads are in the new graph. A fused
 /// convolution adds its second input to its output.
@@ -68,7 +46,7 @@ pub(super) fn fuse(
         let offsets = Part {
             output: outputs.len() - 1,
             first: 0,
-            channels: 4 * pair.boxes as i64,
+            channels: 4 * pair.boxes,
         };
         let first = if pair.joined {
             offsets.channels
@@ -79,7 +57,7 @@ pub(super) fn fuse(
         let logits = Part {
             output: outputs.len() - 1,
             first,
-            channels: (classes * pair.boxes) as i64,
+            channels: classes * pair.boxes,
         };
         heads.push(Heads { offsets, logits });
     }

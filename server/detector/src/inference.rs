@@ -10,10 +10,11 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::architecture::{Activation, Channels, Convolution, Geometry, Padding, Pool};
 use super::boxes::RawOutput;
-use super::convolution::{Own, Way, is_long};
 use super::family::Scores;
-use super::fuse::{Heads, Part, fuse};
+use super::fuse::fuse;
 use super::graph::{Graph, MapId, Node};
+use super::heads::{self, Heads};
+use super::kernels::{self, Own, Way, is_long};
 use super::network::{self, Layer, Network, Shared, channels_last};
 use super::onednn::{self, Moves, Quantised, Reordered, Scale};
 use super::precision::{self, Precision, Processor, Requested, Selection};
@@ -78,8 +79,8 @@ impl Kernel {
         let x = inputs[0];
         match self {
             Self::Convolution(prepared) => prepared.forward(x, inputs.get(1).copied()),
-            Self::MaxPool(pool) => match x.kind() {
-                Kind::Uint8 => pool_bytes(x, *pool),
+            Self::MaxPool(pool) => match x.device() {
+                Device::Cpu => kernels::max_pool(x, *pool),
                 _ => network::max_pool(x, *pool),
             },
             Self::Add => x.f_add(inputs[1]),
@@ -87,15 +88,11 @@ impl Kernel {
                 factors,
                 kind,
                 output,
-            } => {
-                // The scale of the input cancels out.
-                let normalised = network::l2_norm(&x.f_to_kind(Kind::Float)?, factors)?;
-                match output {
-                    // u8 loses the sign of a channel with a negative factor. The heads' weights contain it.
-                    Some(output) => quantise::activations(&normalised.f_abs()?, *output),
-                    None => normalised.f_to_kind(*kind),
-                }
-            }
+            } => match x.device() {
+                // u8 loses the sign of a channel with a negative factor. The heads' weights contain it.
+                Device::Cpu => kernels::l2_norm(x, factors, output.map(|output| output.scale)),
+                _ => network::l2_norm(&x.f_to_kind(Kind::Float)?, factors)?.f_to_kind(*kind),
+            },
         }
     }
 
@@ -339,30 +336,7 @@ impl Inference {
             let outputs = self
                 .graph
                 .run(self.input(inputs)?, |_, step, x| step.kernel.forward(x))?;
-            let all = |part: fn(&Heads) -> Part, each| {
-                let parts = self
-                    .heads
-                    .iter()
-                    .map(|heads| part(heads).of(&outputs, each));
-                Tensor::f_cat(&parts.collect::<Result<Vec<_>, _>>()?, 1)
-            };
-            let offsets = numbers(&all(|heads| heads.offsets, 4)?)?;
-            let logits = all(|heads| heads.logits, self.classes)?;
-            let scores = numbers(&match self.scores {
-                Scores::Softmax => logits.f_softmax(-1, Kind::Float)?,
-                Scores::Sigmoid => logits.f_sigmoid()?,
-            })?;
-            let pictures = inputs.len().max(1);
-            let pairs = offsets
-                .chunks(offsets.len() / pictures)
-                .zip(scores.chunks(scores.len() / pictures));
-            Ok(pairs
-                .map(|(offsets, scores)| RawOutput {
-                    offsets: offsets.to_vec(),
-                    scores: scores.to_vec(),
-                    classes: self.classes,
-                })
-                .collect())
+            heads::read(&self.heads, &outputs, self.classes, self.scores)
         })
     }
 
@@ -462,35 +436,6 @@ pub struct LayerError {
     pub layer: String,
     /// The mean absolute error divided by the mean absolute activation in single precision.
     pub error: f64,
-}
-
-/// A max-pool over bytes, first over rows and then over columns, since libtorch's own refuses large feature maps
-/// of bytes. Padding is 0, the least byte.
-fn pool_bytes(x: &Tensor, pool: Pool) -> Result<Tensor, TchError> {
-    let Pool {
-        window,
-        stride,
-        padding,
-        ..
-    } = pool;
-    let outputs = |size: i64| pool.side_after(size);
-    let beyond = |size: i64| ((outputs(size) - 1) * stride + window - size - padding).max(0);
-    let size = x.size();
-    let (rows, columns) = (size[2], size[3]);
-    let mut map = match [padding, beyond(columns), padding, beyond(rows)] {
-        [0, 0, 0, 0] => x.shallow_clone(),
-        zeros => x.f_constant_pad_nd(zeros)?,
-    };
-    for (axis, outputs) in [(2, outputs(rows)), (3, outputs(columns))] {
-        let member =
-            |first: i64| map.f_slice(axis, first, first + (outputs - 1) * stride + 1, stride);
-        let mut largest = member(0)?;
-        for first in 1..window {
-            largest = largest.f_maximum(&member(first)?)?;
-        }
-        map = largest;
-    }
-    Ok(map)
 }
 
 /// The sign of each channel's factor, -1, 0 or 1, shaped for a product with feature maps and weights.
@@ -784,30 +729,6 @@ fn pad_kernel(weight: &Tensor, more: i64) -> Result<Tensor, TchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bytes_are_pooled_as_floats_are() {
-        let pools = [(2, 2, 0, false), (2, 2, 0, true), (3, 1, 1, false)];
-        for side in [1, 2, 5, 19, 38, 75, 300] {
-            let values = Tensor::randint(256, [2, 3, side, side], (Kind::Float, Device::Cpu));
-            let map = channels_last(&values);
-            for (window, stride, padding, ceil) in pools {
-                let pool = Pool {
-                    window,
-                    stride,
-                    padding,
-                    ceil,
-                };
-                if side + 2 * padding < window {
-                    continue;
-                }
-                let expected = network::max_pool(&map, pool).unwrap();
-                let bytes = pool_bytes(&map.to_kind(Kind::Uint8), pool).unwrap();
-                assert_eq!(bytes.size(), expected.size());
-                assert!(bytes.to_kind(Kind::Float).equal(&expected), "{side}");
-            }
-        }
-    }
 
     #[test]
     fn zeros_before_a_kernel_equal_padding_before_the_feature_map() {

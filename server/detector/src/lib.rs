@@ -16,10 +16,11 @@
 //! network       a network with its weights, for training
 //! inference     a network prepared for serving, in one precision on one device
 //! fuse          operations that run as one
+//! heads         the outputs of a network's last convolutions, in the order of the prior boxes
 //! precision     the precision and the device of a forward pass
 //! quantise      the scales of int8
 //! onednn        libtorch's operators that tch has no functions for
-//! convolution   convolutions in single precision that are faster than libtorch's
+//! kernels       operations on feature maps on the CPU that are faster than libtorch's
 //! allocator     how much free memory glibc's allocator keeps
 //! picture       decodes pictures upright and within limits; encodes pictures
 //! samples       bundled pictures
@@ -43,11 +44,12 @@ pub mod allocator;
 pub mod annotate;
 mod architecture;
 pub mod boxes;
-mod convolution;
 pub mod family;
 mod fuse;
 mod graph;
+mod heads;
 pub mod inference;
+mod kernels;
 pub mod labels;
 mod model;
 pub mod network;

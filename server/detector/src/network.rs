@@ -318,7 +318,7 @@ impl Convolution {
 
 /// The outputs of a head in the order of the prior boxes: from N x (boxes * each) x H x W to
 /// N x (H * W * boxes) x `each`.
-pub(super) fn by_prior(output: &Tensor, each: usize) -> Result<Tensor, TchError> {
+fn by_prior(output: &Tensor, each: usize) -> Result<Tensor, TchError> {
     output
         .f_permute([0, 2, 3, 1])?
         .f_reshape([output.size()[0], -1, each as i64])

@@ -1,6 +1,7 @@
-//! Convolutions in single precision on the CPU, for feature maps whose channels lie side by side (NHWC).
+//! Operations on feature maps on the CPU whose channels lie side by side (NHWC): convolutions in single precision, and
+//! max-pools and norms in every precision.
 //!
-//! oneDNN computes convolutions directly. Winograd's algorithm needs a quarter of the multiplications or fewer, for
+//! oneDNN computes long convolutions directly. Winograd's algorithm needs a quarter of the multiplications or fewer, for
 //! kernels of 3 x 3. Which way is the fastest depends on the layer and the processor, so a caller measures it.
 //!
 //! ```text
@@ -8,14 +9,17 @@
 //! direct     convolutions with other kernels, as products
 //! depthwise  depthwise convolutions with kernels of 3 x 3
 //! finish     bias and activation
-//! kernel     products of matrices
+//! product    products of matrices
+//! pool       max-pools
+//! norm       L2 normalisation
 //! vector     vectors of numbers; the processor's instructions
+//! numbers    the numbers of tensors
 //! memory     aligned memory
 //! threads    threads that share work
 //! ```
 //!
-//! `unsafe` code is in `vector` (instructions that the processor must have), `threads` (libtorch's threads) and here
-//! (the numbers of tensors).
+//! `unsafe` code is in `vector` (instructions that the processor must have), `threads` (libtorch's threads) and
+//! `numbers`.
 
 #![allow(
     clippy::inline_always,
@@ -26,8 +30,11 @@
 mod depthwise;
 mod direct;
 mod finish;
-mod kernel;
 mod memory;
+mod norm;
+mod numbers;
+mod pool;
+mod product;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -37,15 +44,20 @@ mod winograd;
 use std::fmt;
 use std::sync::Arc;
 
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
 use self::depthwise::Depthwise;
 use self::direct::Direct;
-use self::threads::Threads;
+use self::numbers::{Number, slice_mut};
+
+pub(super) use self::norm::l2_norm;
+pub(super) use self::numbers::{pixels_first, slice};
+pub(super) use self::pool::max_pool;
+pub(super) use self::threads::Threads;
 use self::vector::Level;
 use self::winograd::{Tile, Winograd};
 use super::architecture::{Activation, Geometry};
-use super::inference::numbers;
+use super::inference;
 
 /// A way to compute a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -183,7 +195,7 @@ impl Own {
         side: i64,
     ) -> Result<Self, TchError> {
         let inputs = weight.size()[1] as usize;
-        let (weight, bias) = (numbers(weight)?, numbers(bias)?);
+        let (weight, bias) = (inference::numbers(weight)?, inference::numbers(bias)?);
         let (level, window) = (Level::of_this_machine(), Window::new(geometry, side));
         let layer = match way {
             Way::Winograd(tile) => Layer::Winograd(Winograd::new(
@@ -214,22 +226,11 @@ impl Own {
     /// # Errors
     /// If libtorch fails.
     pub(super) fn convolve(&self, x: &Tensor, other: Option<&Tensor>) -> Result<Tensor, TchError> {
-        let pixels_first = |map: &Tensor| map.f_permute([0, 2, 3, 1])?.f_contiguous();
-        let x = pixels_first(x)?;
+        let (x, shape) = pixels_first(x)?;
         let other = other.map(pixels_first).transpose()?;
-        let &[maps, height, width, _] = &x.size()[..] else {
-            return Err(TchError::Shape(format!("{:?} is no feature map", x.size())));
-        };
-        let shape = Shape {
-            maps: maps as usize,
-            height: height as usize,
-            width: width as usize,
-        };
-        let after = self.window.after(shape);
-        let size = [after.maps, after.height, after.width, self.outputs].map(|side| side as i64);
-        let mut output = Tensor::f_empty(size, (Kind::Float, x.device()))?;
-        let (input, added) = (values(&x), other.as_ref().map(values));
-        let sums = values_mut(&mut output);
+        let mut output = self.window.after(shape).empty::<f32>(self.outputs)?;
+        let (input, added) = (slice(&x), other.as_ref().map(|(other, _)| slice(other)));
+        let sums = slice_mut(&mut output);
         match &*self.layer {
             Layer::Winograd(layer) => layer.convolve(input, shape, sums, added, Threads::All),
             Layer::Direct(layer) => layer.convolve(input, shape, sums, added, Threads::All),
@@ -239,38 +240,9 @@ impl Own {
     }
 }
 
-/// The numbers of a contiguous tensor.
-fn values(tensor: &Tensor) -> &[f32] {
-    check(tensor);
-    // SAFETY: the tensor has this many floats at this address, on the CPU, and they live as long as the tensor.
-    #[expect(unsafe_code, reason = "tch returns a pointer")]
-    unsafe {
-        std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel())
-    }
-}
-
-/// The numbers of a new tensor, which nothing else refers to.
-fn values_mut(tensor: &mut Tensor) -> &mut [f32] {
-    check(tensor);
-    // SAFETY: as in `values`; and the caller has just made the tensor, so no other slice refers to its numbers.
-    #[expect(unsafe_code, reason = "tch returns a pointer")]
-    unsafe {
-        std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel())
-    }
-}
-
-fn check(tensor: &Tensor) {
-    assert!(
-        tensor.is_contiguous()
-            && tensor.kind() == Kind::Float
-            && tensor.device() == tch::Device::Cpu,
-        "a contiguous tensor of floats on the CPU"
-    );
-}
-
 /// The size of feature maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Shape {
+pub(crate) struct Shape {
     /// How many there are, one after the other.
     maps: usize,
     /// Rows of pixels.
@@ -282,6 +254,12 @@ struct Shape {
 impl Shape {
     fn pixels(self) -> usize {
         self.maps * self.height * self.width
+    }
+
+    /// A tensor for feature maps of this size.
+    fn empty<T: Number>(self, channels: usize) -> Result<Tensor, TchError> {
+        let size = [self.maps, self.height, self.width, channels].map(|side| side as i64);
+        Tensor::f_empty(size, (T::KIND, Device::Cpu))
     }
 }
 

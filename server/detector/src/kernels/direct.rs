@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::finish::Finish;
-use super::kernel::{Packed, Rows, Store, multiply};
 use super::memory::with_scratch;
+use super::product::{Packed, Rows, Store, multiply};
 use super::threads::Threads;
 use super::vector::{Level, Vector, Work, load};
 use super::{Shape, Window, check_lengths};

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Who works.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Threads {
+pub(crate) enum Threads {
     /// The thread that calls.
     One,
     /// As many as libtorch uses for an operation (the setting `THREADS`).

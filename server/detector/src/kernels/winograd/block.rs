@@ -1,8 +1,8 @@
 //! Winograd's convolution of a block of tiles, in three steps: transformed inputs, their products with the weights for
 //! each point, and outputs. The numbers between the steps stay in a cache.
 
-use super::super::kernel::{Rows, Store, multiply};
 use super::super::memory::{LINE, with_scratch};
+use super::super::product::{Rows, Store, multiply};
 use super::super::threads::Threads;
 use super::super::vector::{Vector, Work};
 use super::transform::{POINTS_4, POINTS_6, Points};

@@ -11,7 +11,7 @@ mod transform;
 use self::block::Block;
 use self::transform::{POINTS_4, POINTS_6};
 use super::finish::Finish;
-use super::kernel::Packed;
+use super::product::Packed;
 use super::threads::Threads;
 use super::vector::Level;
 use super::{Shape, check_lengths};

@@ -2,11 +2,15 @@ use std::fmt;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
+use tch::Kind;
 
 use super::vector::Level;
 use super::winograd::Plan;
 use super::*;
+use crate::architecture::Pool;
+use crate::network;
 
+const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 const TILES: [Tile; 2] = [Tile::F4, Tile::F6];
 const ACTIVATIONS: [Activation; 3] = [Activation::Linear, Activation::Relu, Activation::Relu6];
 
@@ -407,4 +411,67 @@ fn errors_are_small_in_the_layers_of_ssd300() {
         let greatest = errors.fold(0.0, f64::max) / scale;
         assert!(greatest < bound, "{inputs} > {outputs}, {side}: {greatest}");
     }
+}
+
+#[test]
+fn max_pools_are_libtorchs_in_every_kind() {
+    let pools = [(2, 2, 0, false), (2, 2, 0, true), (3, 1, 1, false)];
+    for side in [1, 2, 5, 19, 38, 75] {
+        for (window, stride, padding, ceil) in pools {
+            let pool = Pool {
+                window,
+                stride,
+                padding,
+                ceil,
+            };
+            if side + 2 * padding < window {
+                continue;
+            }
+            let values = Tensor::randint_low(-128, 128, [2, 5, side, side], CPU);
+            let _ = values.get(1).get(0).get(0).get(0).fill_(f64::NAN);
+            for kind in [Kind::Float, Kind::BFloat16, Kind::Uint8] {
+                let map = match kind {
+                    Kind::Uint8 => (values.nan_to_num(0.0, None, None) + 128).to_kind(kind),
+                    _ => values.to_kind(kind),
+                };
+                let expected = network::max_pool(&map.to_kind(Kind::Float), pool).unwrap();
+                let found = max_pool(&map, pool).unwrap();
+                assert_eq!((found.kind(), found.size()), (kind, expected.size()));
+                let equal = found
+                    .to_kind(Kind::Float)
+                    .isclose(&expected, 0.0, 0.0, true);
+                assert!(
+                    bool::try_from(equal.all()).unwrap(),
+                    "{kind:?}, {side}, {pool:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn norms_are_the_reference_codes_in_every_kind() {
+    let (map, factors) = (
+        Tensor::rand([2, 37, 9, 7], CPU) * 50,
+        Tensor::randn([37], CPU) * 20,
+    );
+    let norm = |map: &Tensor| network::l2_norm(&map.to_kind(Kind::Float), &factors).unwrap();
+    let distance = |found: &Tensor, expected: &Tensor| {
+        (found.to_kind(Kind::Float) - expected)
+            .abs()
+            .max()
+            .double_value(&[])
+    };
+    let found = l2_norm(&map, &factors, None).unwrap();
+    assert!(distance(&found, &norm(&map)) < 1e-5);
+    let bf16 = map.to_kind(Kind::BFloat16);
+    let found = l2_norm(&bf16, &factors, None).unwrap();
+    assert_eq!(found.kind(), Kind::BFloat16);
+    let expected = norm(&bf16).to_kind(Kind::BFloat16);
+    assert!(distance(&found, &expected.to_kind(Kind::Float)) <= 0.0625);
+    let bytes = map.to_kind(Kind::Uint8);
+    let found = l2_norm(&bytes, &factors, Some(0.125)).unwrap();
+    assert_eq!(found.kind(), Kind::Uint8);
+    let scaled = (norm(&bytes).abs() / 0.125).round().clamp(0.0, 255.0);
+    assert!(distance(&found, &scaled) <= 1.0);
 }
