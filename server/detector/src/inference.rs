@@ -390,7 +390,7 @@ impl Inference {
                 ..
             }) = &step.operation.kernel
             {
-                *ways.entry(own.way().to_string()).or_default() += 1;
+                *ways.entry(own.to_string()).or_default() += 1;
             }
         }
         let ways = ways.iter().map(|(way, count)| format!("{count} {way}"));
@@ -447,12 +447,13 @@ fn signs(factors: &Tensor) -> Result<Tensor, TchError> {
 /// `channels_last`. The permutation only renames the axes.
 pub(super) fn tensor(inputs: &[&Input]) -> Result<Tensor, TchError> {
     let side = inputs.first().map_or(0, |input| input.side() as i64);
-    let each = |input: &&Input| Tensor::f_from_slice(input.values());
-    let batch = match inputs {
-        [one] => each(one)?,
-        _ => Tensor::f_cat(&inputs.iter().map(each).collect::<Result<Vec<_>, _>>()?, 0)?,
-    };
-    batch.f_view([-1, side, side, 3])?.f_permute([0, 3, 1, 2])
+    let size = [inputs.len() as i64, side, side, 3];
+    let mut batch = Tensor::f_empty(size, (Kind::Float, Device::Cpu))?;
+    let each = (3 * side * side).max(1) as usize;
+    for (into, input) in kernels::slice_mut(&mut batch).chunks_mut(each).zip(inputs) {
+        into.copy_from_slice(input.values());
+    }
+    batch.f_permute([0, 3, 1, 2])
 }
 
 pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
@@ -524,7 +525,7 @@ impl Builder<'_> {
             });
         }
         Ok(Inference {
-            graph: Graph::new(steps, outputs),
+            graph: with_blocks(Graph::new(steps, outputs), |map| maps[&map].side),
             heads,
             preprocessing: family.preprocessing,
             scores: family.scores,
@@ -703,6 +704,56 @@ impl Builder<'_> {
         }
         Ok(prepared)
     }
+}
+
+/// Joins the convolutions of this crate that run faster as a block. `side` is that of a feature map.
+fn with_blocks(graph: Graph<Step>, side: impl Fn(MapId) -> i64) -> Graph<Step> {
+    let own = |map: MapId| match graph.node(map) {
+        Some(Node { operation, inputs }) => match &operation.kernel {
+            Kernel::Convolution(Prepared {
+                form: Form::Own(own),
+                ..
+            }) => Some((own, inputs.as_slice())),
+            _ => None,
+        },
+        None => None,
+    };
+    // A convolution that only the next one reads, and which adds nothing.
+    let inner = |map: MapId| match own(map) {
+        Some((own, &[input])) if graph.readers(map) == 1 => Some((own, input)),
+        _ => None,
+    };
+    let mut blocks = BTreeMap::new();
+    let mut joined = Vec::new();
+    for (map, _) in graph.nodes() {
+        if let Some((last, inputs)) = own(map)
+            && let Some((depthwise, before)) = inner(inputs[0])
+            && let Some((first, input)) = inner(before)
+            && let Some(block) = Own::block([first, depthwise, last], side(input))
+        {
+            blocks.insert(map, (block, input));
+            joined.extend([before, inputs[0]]);
+        }
+    }
+    let outputs = graph.outputs().to_vec();
+    let mut renamed = BTreeMap::from([(MapId::INPUT, MapId::INPUT)]);
+    let mut nodes: Vec<Node<Step>> = Vec::new();
+    for (map, mut node) in graph.into_nodes() {
+        if joined.contains(&map) {
+            continue;
+        }
+        if let Some((block, input)) = blocks.remove(&map) {
+            node.operation.kernel = Kernel::Convolution(Prepared {
+                form: Form::Own(block),
+                padding: (0, 0),
+            });
+            node.inputs[0] = input;
+        }
+        node.inputs.iter_mut().for_each(|map| *map = renamed[map]);
+        nodes.push(node);
+        renamed.insert(map, MapId::after(nodes.len()));
+    }
+    Graph::new(nodes, outputs.iter().map(|map| renamed[map]).collect())
 }
 
 /// How long a convolution takes: the shortest of two runs or more. The first one also warms up libtorch.

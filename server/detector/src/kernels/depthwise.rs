@@ -72,17 +72,31 @@ impl Depthwise {
         let after = self.window.after(shape);
         let lengths = [shape, after].map(|shape| shape.pixels() * self.channels);
         check_lengths(lengths, input, output, other);
-        let row = after.width * self.channels;
+        let (line, row) = (shape.width * self.channels, after.width * self.channels);
         threads.for_each(output.chunks_mut(row).enumerate(), |(index, output)| {
-            self.level.run(Row {
-                layer: self,
-                input,
-                shape,
-                map: index / after.height,
-                y: index % after.height * self.window.stride,
-                other: other.map(|other| &other[index * row..][..output.len()]),
-                output,
+            let map = &input[index / after.height * shape.height * line..][..shape.height * line];
+            let rows = self.window.rows(index % after.height);
+            let lines = rows.map(|y| match shape.inside(y) {
+                Some(y) => &map[y * line..][..line],
+                None => &[],
             });
+            let other = other.map(|other| &other[index * row..][..output.len()]);
+            self.convolve_row(lines, output, other);
+        });
+    }
+
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
+    /// Convolves a row of outputs. `lines` are the rows under the kernel; those outside the feature map are empty, the
+    /// others are as long as each other.
+    pub fn convolve_row(&self, lines: [&[f32]; 3], output: &mut [f32], other: Option<&[f32]>) {
+        self.level.run(Row {
+            layer: self,
+            lines,
+            output,
+            other,
         });
     }
 }
@@ -90,13 +104,10 @@ impl Depthwise {
 /// A row of outputs.
 struct Row<'a> {
     layer: &'a Depthwise,
-    input: &'a [f32],
-    shape: Shape,
-    map: usize,
-    /// The first row under the kernel, in the feature map with its padding.
-    y: usize,
-    other: Option<&'a [f32]>,
+    /// The rows under the kernel; empty outside the feature map.
+    lines: [&'a [f32]; 3],
     output: &'a mut [f32],
+    other: Option<&'a [f32]>,
 }
 
 impl Work for Row<'_> {
@@ -143,16 +154,13 @@ impl Row<'_> {
             window: Window { before, .. },
             ..
         } = *self.layer;
-        let Shape { height, width, .. } = self.shape;
         let mut pixels = [[&zeros[..channels]; COLUMNS]; 3];
         for row in 0..3 {
-            // Wraps to a large number before the feature map.
-            let y = (self.y + row).wrapping_sub(before);
             for column in 0..COLUMNS {
+                // Wraps to a large number before the feature map.
                 let x = (first * STRIDE + column).wrapping_sub(before);
-                if y < height && x < width {
-                    let pixel = (self.map * height + y) * width + x;
-                    pixels[row][column] = &self.input[pixel * channels..][..channels];
+                if x < self.lines[row].len() / channels {
+                    pixels[row][column] = &self.lines[row][x * channels..][..channels];
                 }
             }
         }
@@ -183,8 +191,10 @@ impl Row<'_> {
             }
             let finish = self.layer.finish.of(channel);
             for output in 0..COUNT {
-                let at = ((first + output) * channels + channel, count);
-                finish.write(sums[output], self.other, self.output, at);
+                let at = (first + output) * channels;
+                let at = at + channel..at + channels;
+                let other = self.other.map(|other| &other[at.clone()]);
+                finish.write(sums[output], other, &mut self.output[at]);
             }
         }
     }

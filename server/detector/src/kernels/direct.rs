@@ -6,12 +6,9 @@ use super::finish::Finish;
 use super::memory::with_scratch;
 use super::product::{Packed, Rows, Store, multiply};
 use super::threads::Threads;
-use super::vector::{Level, Vector, Work, load};
+use super::vector::{Level, Vector, Work};
 use super::{Shape, Window, check_lengths};
 use crate::architecture::Activation;
-
-/// With fewer pixels, threads share the weights, which are larger then, rather than the pixels.
-const FEW: usize = 128;
 
 /// A convolution, and its activation.
 #[derive(Debug)]
@@ -72,7 +69,7 @@ impl Direct {
         let pixels = self.window.after(shape).pixels();
         let lengths = [shape.pixels() * self.inputs, pixels * self.outputs];
         check_lengths(lengths, input, output, other);
-        if pixels <= FEW {
+        if self.shares_weights(pixels, threads.count()) {
             return self.share_weights(input, shape, output, other, threads);
         }
         let share = self.share(pixels, threads.count());
@@ -80,25 +77,75 @@ impl Direct {
             output.chunks_mut(share * self.outputs).enumerate(),
             |(index, output)| {
                 let first = index * share;
-                let count = output.len() / self.outputs;
-                self.with_rows(input, shape, first..first + count, |rows| {
-                    self.weights.level().run(Share {
-                        layer: self,
-                        rows,
-                        other: other.map(|other| &other[first * self.outputs..][..output.len()]),
-                        output,
-                    });
-                });
+                let other = other.map(|other| &other[first * self.outputs..][..output.len()]);
+                self.convolve_some(input, shape, first, output, other);
             },
         );
     }
 
-    /// Pixels that a thread convolves at one time: few enough for the second cache, and for equal work of all threads.
+    /// Convolves some outputs, from the pixel number `first`.
+    pub fn convolve_some(
+        &self,
+        input: &[f32],
+        shape: Shape,
+        first: usize,
+        output: &mut [f32],
+        other: Option<&[f32]>,
+    ) {
+        let pixels = first..first + output.len() / self.outputs;
+        self.with_rows(input, shape, pixels, |rows| {
+            self.weights.level().run(Share {
+                layer: self,
+                rows,
+                other,
+                output,
+            });
+        });
+    }
+
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
+    /// Pixels that a thread convolves at one time: few enough for the second cache, for equal work of all threads, and
+    /// for registers that are filled.
     fn share(&self, pixels: usize, threads: usize) -> usize {
         const NUMBERS: usize = 1 << 13;
         let numbers = self.weights.rows() + self.outputs;
-        let shares = threads * pixels.div_ceil(threads * (NUMBERS / numbers).max(48));
-        pixels.div_ceil(shares)
+        let each = threads * (NUMBERS / numbers).max(48);
+        let sizes = [pixels / each, pixels / each + 1].map(|shares| {
+            let shares = threads * shares.max(1);
+            pixels.div_ceil(shares)
+        });
+        let [large, small] = sizes;
+        if self.filled(small) > self.filled(large) {
+            small
+        } else {
+            large
+        }
+    }
+
+    /// The share of the registers that products of so many rows fill.
+    fn filled(&self, rows: usize) -> f64 {
+        rows as f64 / rows.next_multiple_of(self.weights.level().rows()) as f64
+    }
+
+    /// Whether the threads share the weights rather than the pixels, since fewer registers and threads are idle then.
+    fn shares_weights(&self, pixels: usize, threads: usize) -> bool {
+        /// Weights come from memory once for all threads; but of more pixels, some would too.
+        const FEW: usize = 128;
+        let panels = self.weights.panels();
+        let busy = panels as f64 / panels.next_multiple_of(threads) as f64;
+        let filled = [pixels, pixels.div_ceil(threads)].map(|rows| self.filled(rows));
+        threads > 1 && pixels <= FEW && filled[0] * busy > 0.9 * filled[1]
     }
 
     /// Lends the pixels under the kernel, a row for each of some outputs.
@@ -168,7 +215,7 @@ impl Direct {
         }
     }
 
-    /// Like [`convolve`](Self::convolve). Each thread multiplies all pixels with some of the weights.
+    /// Like [`convolve`](Self::convolve). Each thread multiplies all pixels with its part of the weights.
     fn share_weights(
         &self,
         input: &[f32],
@@ -177,23 +224,27 @@ impl Direct {
         other: Option<&[f32]>,
         threads: Threads,
     ) {
-        let (level, pixels) = (self.weights.level(), output.len() / self.outputs);
-        let panel = pixels * self.weights.panel();
+        /// Of each thread. One that is late leaves some.
+        const PARTS: usize = 4;
+        let (pixels, panels) = (output.len() / self.outputs, self.weights.panels());
+        let each = panels.div_ceil(PARTS * threads.count());
+        let width = each * self.weights.panel();
+        // Each part's columns of all rows.
+        let mut parts: Vec<Vec<&mut [f32]>> = Vec::new();
+        parts.resize_with(panels.div_ceil(each), || Vec::with_capacity(pixels));
+        for row in output.chunks_exact_mut(self.outputs) {
+            for (part, columns) in parts.iter_mut().zip(row.chunks_mut(width)) {
+                part.push(columns);
+            }
+        }
         self.with_rows(input, shape, 0..pixels, |rows| {
-            with_scratch(self.weights.panels() * panel, |sums| {
-                threads.for_each(sums.chunks_mut(panel).enumerate(), |(index, sums)| {
-                    level.run(Panel {
-                        layer: self,
-                        rows,
-                        index,
-                        sums,
-                    });
-                });
-                level.run(Gather {
+            threads.for_each(parts.into_iter().enumerate(), |(index, output)| {
+                self.weights.level().run(Part {
                     layer: self,
-                    sums,
-                    output,
+                    rows,
+                    panels: index * each..panels.min((index + 1) * each),
                     other,
+                    output,
                 });
             });
         });
@@ -232,72 +283,55 @@ impl Store for Share<'_> {
         let outputs = self.layer.outputs;
         for part in 0..WIDE {
             let column = column + part * LANES;
-            let (finish, count) = (self.layer.finish.of(column), outputs.saturating_sub(column));
-            for row in 0..COUNT {
-                let at = ((first + row) * outputs + column, count);
-                finish.write(numbers[row][part], self.other, self.output, at);
+            if column < outputs {
+                let finish = self.layer.finish.of(column);
+                for row in 0..COUNT {
+                    let at = (first + row) * outputs;
+                    let at = at + column..at + outputs;
+                    let other = self.other.map(|other| &other[at.clone()]);
+                    finish.write(numbers[row][part], other, &mut self.output[at]);
+                }
             }
         }
     }
 }
 
 /// Some outputs of all pixels.
-struct Panel<'a> {
+struct Part<'a> {
     layer: &'a Direct,
     rows: Rows<'a>,
-    index: usize,
-    sums: &'a mut [f32],
+    panels: Range<usize>,
+    other: Option<&'a [f32]>,
+    /// The panels' columns of each row.
+    output: Vec<&'a mut [f32]>,
 }
 
-impl Work for Panel<'_> {
+impl Work for Part<'_> {
     #[inline(always)]
     fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(mut self) {
-        let (rows, panels) = (self.rows, self.index..self.index + 1);
+        let (rows, panels) = (self.rows, self.panels.clone());
         let weights = &self.layer.weights;
         multiply::<V, LANES, ROWS>(&[rows].into_iter(), weights, 0, panels, &mut self);
     }
 }
 
-impl Store for Panel<'_> {
+impl Store for Part<'_> {
     #[inline(always)]
     fn store<V: Vector<LANES>, const LANES: usize, const COUNT: usize, const WIDE: usize>(
         &mut self,
-        (first, _): (usize, usize),
+        (first, column): (usize, usize),
         numbers: [[V; WIDE]; COUNT],
     ) {
-        for row in 0..COUNT {
-            let into = &mut self.sums[(first + row) * 2 * LANES..][..WIDE * LANES];
-            for part in 0..WIDE {
-                into[part * LANES..][..LANES].copy_from_slice(&numbers[row][part].to_array());
-            }
-        }
-    }
-}
-
-/// Turns the sums of all panels into outputs.
-struct Gather<'a> {
-    layer: &'a Direct,
-    sums: &'a [f32],
-    output: &'a mut [f32],
-    other: Option<&'a [f32]>,
-}
-
-impl Work for Gather<'_> {
-    #[inline(always)]
-    fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(self) {
-        let outputs = self.layer.outputs;
-        let pixels = self.output.len() / outputs;
-        for (panel, sums) in self.sums.chunks_exact(pixels * 2 * LANES).enumerate() {
-            for part in 0..2 {
-                let column = (2 * panel + part) * LANES;
-                if column >= outputs {
-                    break;
-                }
+        let before = self.panels.start * 2 * LANES;
+        for part in 0..WIDE {
+            let column = column + part * LANES;
+            if column < self.layer.outputs {
                 let finish = self.layer.finish.of(column);
-                for pixel in 0..pixels {
-                    let at = (pixel * outputs + column, outputs - column);
-                    let numbers: V = load(sums, (2 * pixel + part) * LANES);
-                    finish.write(numbers, self.other, self.output, at);
+                for row in 0..COUNT {
+                    let output = &mut self.output[first + row][column - before..];
+                    let at = (first + row) * self.layer.outputs + column;
+                    let other = self.other.map(|other| &other[at..][..output.len()]);
+                    finish.write(numbers[row][part], other, output);
                 }
             }
         }

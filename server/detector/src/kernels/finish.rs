@@ -49,28 +49,22 @@ pub(super) struct FinishOf<V> {
 }
 
 impl<V> FinishOf<V> {
-    /// Writes the first `count` outputs, from `at`.
+    /// Writes up to `LANES` outputs, as many as fit. `other` is as long as `output`.
     #[inline(always)]
-    pub fn write<const LANES: usize>(
-        self,
-        sums: V,
-        other: Option<&[f32]>,
-        output: &mut [f32],
-        (at, count): (usize, usize),
-    ) where
+    pub fn write<const LANES: usize>(self, sums: V, other: Option<&[f32]>, output: &mut [f32])
+    where
         V: Vector<LANES>,
     {
         let finished = sums.plus(self.bias).limit(self.least, self.greatest);
-        if count >= LANES {
-            let output = output[at..].first_chunk_mut().expect("whole vectors");
+        if let Some(output) = output.first_chunk_mut() {
             *output = match other {
-                Some(other) => finished.plus(load(other, at)).to_array(),
+                Some(other) => finished.plus(load(other, 0)).to_array(),
                 None => finished.to_array(),
             };
         } else {
             let finished = finished.to_array();
-            for lane in 0..count {
-                output[at + lane] = finished[lane] + other.map_or(0.0, |other| other[at + lane]);
+            for lane in 0..output.len() {
+                output[lane] = finished[lane] + other.map_or(0.0, |other| other[lane]);
             }
         }
     }

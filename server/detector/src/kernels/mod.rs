@@ -8,6 +8,7 @@
 //! winograd   convolutions with kernels of 3 x 3, tile by tile
 //! direct     convolutions with other kernels, as products
 //! depthwise  depthwise convolutions with kernels of 3 x 3
+//! block      three convolutions as one
 //! finish     bias and activation
 //! product    products of matrices
 //! pool       max-pools
@@ -27,6 +28,7 @@
     reason = "loops by an index become vector instructions, of the function that they become a part of"
 )]
 
+mod block;
 mod depthwise;
 mod direct;
 mod finish;
@@ -41,17 +43,19 @@ mod threads;
 mod vector;
 mod winograd;
 
+use std::array;
 use std::fmt;
 use std::sync::Arc;
 
 use tch::{Device, TchError, Tensor};
 
+use self::block::Block;
 use self::depthwise::Depthwise;
 use self::direct::Direct;
-use self::numbers::{Number, slice_mut};
+use self::numbers::Number;
 
 pub(super) use self::norm::l2_norm;
-pub(super) use self::numbers::{pixels_first, slice};
+pub(super) use self::numbers::{pixels_first, slice, slice_mut};
 pub(super) use self::pool::max_pool;
 pub(super) use self::threads::Threads;
 use self::vector::Level;
@@ -65,17 +69,6 @@ pub(super) enum Way {
     Winograd(Tile),
     Direct,
     Depthwise,
-}
-
-impl fmt::Display for Way {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Winograd(Tile::F4) => "Winograd F(4x4,3x3)",
-            Self::Winograd(Tile::F6) => "Winograd F(6x6,3x3)",
-            Self::Direct => "direct",
-            Self::Depthwise => "depthwise",
-        })
-    }
 }
 
 impl Way {
@@ -160,19 +153,25 @@ impl Window {
         }
     }
 
+    /// The rows under the kernel of a row of outputs, from the first row of a feature map.
+    fn rows<const KERNEL: usize>(self, output: usize) -> [isize; KERNEL] {
+        let first = (output * self.stride) as isize - self.before as isize;
+        array::from_fn(|row| first + (row * self.dilation) as isize)
+    }
+
     /// Whether each output is of the one pixel at its place.
     fn is_a_pixel(self) -> bool {
         (self.kernel, self.stride, self.before, self.after) == (1, 1, 0, 0)
     }
 }
 
-/// A convolution that is ready to run. Clones share the weights.
+/// A convolution, or several, ready to run. Clones share the weights.
 #[derive(Debug, Clone)]
 pub(super) struct Own {
     layer: Arc<Layer>,
-    way: Way,
     outputs: usize,
-    window: Window,
+    /// Of each convolution.
+    windows: Vec<Window>,
 }
 
 #[derive(Debug)]
@@ -180,6 +179,22 @@ enum Layer {
     Winograd(Winograd),
     Direct(Direct),
     Depthwise(Depthwise),
+    Block(Block),
+}
+
+/// How it computes, for the log.
+impl fmt::Display for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &*self.layer {
+            Layer::Winograd(layer) => match layer.tile() {
+                Tile::F4 => "Winograd F(4x4,3x3)",
+                Tile::F6 => "Winograd F(6x6,3x3)",
+            },
+            Layer::Direct(_) => "direct",
+            Layer::Depthwise(_) => "depthwise",
+            Layer::Block(_) => "blocks of three",
+        })
+    }
 }
 
 impl Own {
@@ -210,14 +225,37 @@ impl Own {
         };
         Ok(Self {
             layer: Arc::new(layer),
-            way,
             outputs: bias.len(),
-            window,
+            windows: vec![window],
         })
     }
 
-    pub(super) fn way(&self) -> Way {
-        self.way
+    /// Three convolutions as one; `None` if they have no such form, or if it would be no faster. The first one reads feature
+    /// maps of `side` x `side`.
+    pub(super) fn block(parts: [&Self; 3], side: i64) -> Option<Self> {
+        /// Numbers of a feature map that stays in the second cache.
+        const NEAR: usize = 1 << 18;
+        let [first, depthwise, last] = parts;
+        let maps = Shape {
+            maps: 1,
+            height: side as usize,
+            width: side as usize,
+        };
+        let between = first.after(maps);
+        if between.pixels() * first.outputs <= NEAR {
+            return None;
+        }
+        let layers = parts.map(|part| Arc::clone(&part.layer));
+        Some(Self {
+            layer: Arc::new(Layer::Block(Block::new(layers)?)),
+            outputs: last.outputs,
+            windows: [&first.windows[..], &depthwise.windows, &last.windows].concat(),
+        })
+    }
+
+    fn after(&self, shape: Shape) -> Shape {
+        let windows = self.windows.iter();
+        windows.fold(shape, |shape, window| window.after(shape))
     }
 
     /// Convolves `x` (N x C x H x W), applies the activation, and adds `other`, which has the size of the output. The
@@ -228,13 +266,14 @@ impl Own {
     pub(super) fn convolve(&self, x: &Tensor, other: Option<&Tensor>) -> Result<Tensor, TchError> {
         let (x, shape) = pixels_first(x)?;
         let other = other.map(pixels_first).transpose()?;
-        let mut output = self.window.after(shape).empty::<f32>(self.outputs)?;
+        let mut output = self.after(shape).empty::<f32>(self.outputs)?;
         let (input, added) = (slice(&x), other.as_ref().map(|(other, _)| slice(other)));
         let sums = slice_mut(&mut output);
         match &*self.layer {
             Layer::Winograd(layer) => layer.convolve(input, shape, sums, added, Threads::All),
             Layer::Direct(layer) => layer.convolve(input, shape, sums, added, Threads::All),
             Layer::Depthwise(layer) => layer.convolve(input, shape, sums, added, Threads::All),
+            Layer::Block(layer) => layer.convolve(input, shape, sums, added, Threads::All),
         }
         output.f_permute([0, 3, 1, 2])
     }
@@ -254,6 +293,11 @@ pub(crate) struct Shape {
 impl Shape {
     fn pixels(self) -> usize {
         self.maps * self.height * self.width
+    }
+
+    /// A row, unless it is outside.
+    fn inside(self, row: isize) -> Option<usize> {
+        usize::try_from(row).ok().filter(|row| *row < self.height)
     }
 
     /// A tensor for feature maps of this size.

@@ -102,7 +102,7 @@ pub(crate) fn slice<T: Number>(tensor: &Tensor) -> &[T] {
 }
 
 /// The numbers of a new tensor, which nothing else refers to.
-pub(super) fn slice_mut<T: Number>(tensor: &mut Tensor) -> &mut [T] {
+pub(crate) fn slice_mut<T: Number>(tensor: &mut Tensor) -> &mut [T] {
     check::<T>(tensor);
     // SAFETY: as in `slice`; and the caller has just made the tensor, so no other slice refers to its numbers.
     #[expect(unsafe_code, reason = "tch returns a pointer")]

@@ -16,6 +16,8 @@ pub(super) enum Level {
     Avx512,
 }
 
+const PORTABLE_ROWS: usize = 6;
+
 /// `LANES` numbers.
 pub(super) trait Vector<const LANES: usize>: Copy {
     /// All lanes the same.
@@ -66,6 +68,17 @@ impl Level {
         }
     }
 
+    /// Rows of a product that are in registers.
+    pub fn rows(self) -> usize {
+        match self {
+            Self::Portable => PORTABLE_ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => x86::AVX2_ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => x86::AVX512_ROWS,
+        }
+    }
+
     /// Runs work with these instructions.
     #[cfg_attr(
         target_arch = "x86_64",
@@ -73,7 +86,7 @@ impl Level {
     )]
     pub fn run(self, work: impl Work) {
         match self {
-            Self::Portable => work.run::<[f32; 4], 4, 6>(),
+            Self::Portable => work.run::<[f32; 4], 4, PORTABLE_ROWS>(),
             // SAFETY: `of_this_machine` found AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { x86::avx2(work) },
@@ -149,14 +162,19 @@ mod x86 {
 
     use super::{Vector, Work};
 
+    /// Of 16 registers.
+    pub const AVX2_ROWS: usize = 6;
+    /// Of 32 registers.
+    pub const AVX512_ROWS: usize = 12;
+
     #[target_feature(enable = "avx2,fma")]
     pub fn avx2(work: impl Work) {
-        work.run::<Avx2, 8, 6>();
+        work.run::<Avx2, 8, AVX2_ROWS>();
     }
 
     #[target_feature(enable = "avx512f")]
     pub fn avx512(work: impl Work) {
-        work.run::<Avx512, 16, 12>();
+        work.run::<Avx512, 16, AVX512_ROWS>();
     }
 
     macro_rules! vector {

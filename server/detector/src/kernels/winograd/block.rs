@@ -277,11 +277,13 @@ impl Outputs<'_> {
             for channel in (0..outputs).step_by(LANES) {
                 let step = self.products.step;
                 points.tile_outputs(&products[channel..], step, &mut between, &mut sums);
-                let (finish, count) = (layer.finish.of(channel), outputs - channel);
+                let finish = layer.finish.of(channel);
                 for y in 0..height {
                     for x in 0..M.min(width - left) {
-                        let at = ((y * width + left + x) * outputs + channel, count);
-                        finish.write(sums[y][x], self.other, self.output, at);
+                        let at = (y * width + left + x) * outputs;
+                        let at = at + channel..at + outputs;
+                        let other = self.other.map(|other| &other[at.clone()]);
+                        finish.write(sums[y][x], other, &mut self.output[at]);
                     }
                 }
             }

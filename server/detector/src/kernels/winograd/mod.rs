@@ -105,6 +105,10 @@ impl Winograd {
         }
     }
 
+    pub fn tile(&self) -> Tile {
+        self.tile
+    }
+
     /// Convolves `input` (maps x height x width x input channels) to `output` (maps x height x width x output
     /// channels), which has the activation and then the addition of `other` (as large as `output`).
     ///
