@@ -6,6 +6,8 @@
 //! rounding. torchvision resizes in floating point, with the same centres. Both read four pixels for each pixel of
 //! the input, so the time does not depend on the size of the picture.
 
+use std::array;
+
 use image::RgbImage;
 
 /// Fixed-point one: `OpenCV`'s `INTER_RESIZE_COEF_SCALE`.
@@ -78,18 +80,24 @@ impl Preprocessing {
     /// must not be empty.
     #[must_use]
     pub fn input(&self, picture: &RgbImage) -> Input {
-        let mut values = Vec::with_capacity(self.side * self.side * 3);
+        let mut values = vec![0.0; self.side * self.side * 3];
+        let (pixels, _) = values.as_chunks_mut::<3>();
         match self.samples {
             Samples::Levels => {
+                let levels: [[f32; 256]; 3] = array::from_fn(|channel| {
+                    array::from_fn(|level| self.normalise(channel, level as f32))
+                });
                 let resized = resize(picture, self.side);
-                let (pixels, _) = resized.as_chunks::<3>();
-                for pixel in pixels {
-                    values.extend((0..3).map(|c| self.normalise(c, f32::from(pixel[c]))));
+                for (into, pixel) in pixels.iter_mut().zip(resized.as_chunks::<3>().0) {
+                    *into = array::from_fn(|c| levels[c][usize::from(pixel[c])]);
                 }
             }
-            Samples::Fractions => sample(picture, self.side, |c, level| {
-                values.push(self.normalise(c, level / 255.0));
-            }),
+            Samples::Fractions => {
+                let resized = sample(picture, self.side);
+                for (into, pixel) in pixels.iter_mut().zip(resized.as_chunks::<3>().0) {
+                    *into = array::from_fn(|c| self.normalise(c, pixel[c] / 255.0));
+                }
+            }
         }
         Input {
             values,
@@ -108,6 +116,7 @@ impl Preprocessing {
 }
 
 /// The two source samples of an output sample along an axis, and the weight of the far sample.
+#[derive(Clone, Copy)]
 struct Tap {
     near: usize,
     far: usize,
@@ -149,56 +158,75 @@ fn taps(source: usize, side: usize) -> Vec<Tap> {
 /// must not be empty.
 #[must_use]
 pub fn resize(picture: &RgbImage, side: usize) -> Vec<u8> {
-    let stride = picture.width() as usize * 3;
-    let samples = picture.as_raw();
-    let weighted = |taps: Vec<Tap>| -> Vec<(Tap, (i32, i32))> {
-        taps.into_iter()
-            .map(|tap| {
-                let weights = tap.weights();
-                (tap, weights)
-            })
-            .collect()
-    };
-    let columns = weighted(taps(picture.width() as usize, side));
-    let rows = weighted(taps(picture.height() as usize, side));
     let mut resized = Vec::with_capacity(side * side * 3);
-    for (row, (top, bottom)) in &rows {
-        let (upper, lower) = (row.near * stride, row.far * stride);
-        for (column, (left, right)) in &columns {
-            for channel in 0..3 {
-                let horizontal = |line: usize| {
-                    let sample = |at: usize| i32::from(samples[line + at * 3 + channel]);
-                    sample(column.near) * left + sample(column.far) * right
-                };
-                // Two truncations and one rounding, in OpenCV's order (VResizeLinear, 8 bits).
-                let sum = (((horizontal(upper) >> 4) * top) >> 16)
-                    + (((horizontal(lower) >> 4) * bottom) >> 16);
-                resized.push(((sum + 2) >> 2) as u8);
-            }
-        }
-    }
+    // Two truncations and one rounding, in OpenCV's order (VResizeLinear, 8 bits). All numbers fit in 16 bits.
+    let horizontal = |near: u8, far: u8, (left, right): (i32, i32)| {
+        ((i32::from(near) * left + i32::from(far) * right) >> 4) as i16
+    };
+    let part = |number: i16, weight: i32| ((i32::from(number) * weight) >> 16) as i16;
+    resize_by(
+        picture,
+        side,
+        Tap::weights,
+        horizontal,
+        |upper, lower, (top, bottom)| {
+            let numbers = upper.iter().zip(lower);
+            resized.extend(
+                numbers.map(|(upper, lower)| {
+                    ((part(*upper, top) + part(*lower, bottom) + 2) >> 2) as u8
+                }),
+            );
+        },
+    );
     resized
 }
 
-/// Resizes to side x side in floating point, like torch's bilinear `interpolate` without aligned corners. Calls
-/// `each` with each sample and its channel, in the order of [`resize`].
-fn sample(picture: &RgbImage, side: usize, mut each: impl FnMut(usize, f32)) {
+/// Resizes to side x side in floating point, like torch's bilinear `interpolate` without aligned corners. The samples
+/// have the order of [`resize`].
+fn sample(picture: &RgbImage, side: usize) -> Vec<f32> {
+    let mut samples = Vec::with_capacity(side * side * 3);
+    let weights = |tap: &Tap| (1.0 - tap.fraction, tap.fraction);
+    let horizontal = |near: u8, far: u8, (left, right): (f32, f32)| {
+        f32::from(near) * left + f32::from(far) * right
+    };
+    resize_by(
+        picture,
+        side,
+        weights,
+        horizontal,
+        |upper, lower, (top, bottom)| {
+            let numbers = upper.iter().zip(lower);
+            samples.extend(numbers.map(|(upper, lower)| upper * top + lower * bottom));
+        },
+    );
+    samples
+}
+
+/// Calls `vertical` for each row of side x side pixels, with the two rows of the picture that are nearest to it, both
+/// resized by `horizontal`, and with their weights.
+fn resize_by<N: Copy + Default, W: Copy>(
+    picture: &RgbImage,
+    side: usize,
+    weights: impl Fn(&Tap) -> W,
+    horizontal: impl Fn(u8, u8, W) -> N,
+    mut vertical: impl FnMut(&[N], &[N], W),
+) {
     let stride = picture.width() as usize * 3;
-    let samples = picture.as_raw();
-    let columns = taps(picture.width() as usize, side);
-    for row in taps(picture.height() as usize, side) {
-        let (upper, lower) = (row.near * stride, row.far * stride);
-        for column in &columns {
-            for channel in 0..3 {
-                let horizontal = |line: usize| {
-                    let sample = |at: usize| f32::from(samples[line + at * 3 + channel]);
-                    sample(column.near) * (1.0 - column.fraction)
-                        + sample(column.far) * column.fraction
-                };
-                let value =
-                    horizontal(upper) * (1.0 - row.fraction) + horizontal(lower) * row.fraction;
-                each(channel, value);
+    let columns: Vec<(Tap, W)> = taps(picture.width() as usize, side)
+        .into_iter()
+        .map(|tap| (tap, weights(&tap)))
+        .collect();
+    let mut lines = [0, 1].map(|_| vec![N::default(); side * 3]);
+    for tap in taps(picture.height() as usize, side) {
+        for (row, line) in [tap.near, tap.far].into_iter().zip(&mut lines) {
+            let (pixels, _) = picture.as_raw()[row * stride..][..stride].as_chunks::<3>();
+            let (line, _) = line.as_chunks_mut::<3>();
+            for (into, (column, weights)) in line.iter_mut().zip(&columns) {
+                let (near, far) = (pixels[column.near], pixels[column.far]);
+                *into = array::from_fn(|channel| horizontal(near[channel], far[channel], *weights));
             }
         }
+        let [upper, lower] = &lines;
+        vertical(upper, lower, weights(&tap));
     }
 }
