@@ -1,14 +1,11 @@
 """The baseline of the benchmarks: the same network in a simple Flask application.
 
-    baseline.py WEIGHTS.pth PORT [PRECISION]
+    baseline.py WEIGHTS.pth PORT
 
-Flask's own threaded server, OpenCV, PyTorch with its defaults, one process, basic authentication. With a precision
-(f32, bf16 or int8), OpenVINO runs the network instead of PyTorch.
+Flask's own threaded server, OpenCV, PyTorch with its defaults, one process, basic authentication.
 """
 
 import hmac
-import os
-import pathlib
 import sys
 import threading
 import time
@@ -18,40 +15,10 @@ import flask
 import numpy
 import torch
 
-from ssd_reference import Predictor, preprocess
-
-SAMPLES = pathlib.Path(__file__).resolve().parents[2] / "data/samples"
+from ssd_reference import Predictor
 
 app = flask.Flask(__name__)
 predictor = None
-
-
-class OpenVino(torch.nn.Module):
-    """Runs a network with OpenVINO, on one thread per core."""
-
-    def __init__(self, network, precision):
-        import openvino
-
-        super().__init__()
-        shape = [1, 3, 300, 300]
-        model = openvino.convert_model(network, example_input=torch.zeros(shape), input=shape)
-        if precision == "int8":
-            import nncf
-
-            pictures = [preprocess(cv2.imread(str(path))).numpy() for path in sorted(SAMPLES.glob("*.[jp][pn]g"))]
-            model = nncf.quantize(model, nncf.Dataset(pictures), subset_size=len(pictures))
-        hints = {
-            "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else precision,
-            "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        self.request = openvino.Core().compile_model(model, "CPU", hints).create_infer_request()
-        self.lock = threading.Lock()
-
-    def forward(self, values):
-        with self.lock:
-            self.request.infer({0: values.numpy()})
-            return [torch.from_numpy(self.request.get_output_tensor(i).data.copy()) for i in (0, 1)]
 
 
 class Timed(torch.nn.Module):
@@ -97,7 +64,5 @@ def predict():
 
 if __name__ == "__main__":
     predictor = Predictor(torch.load(sys.argv[1], map_location="cpu"))
-    if len(sys.argv) > 3:
-        predictor.net = OpenVino(predictor.net, sys.argv[3])
     predictor.net = Timed(predictor.net)
     app.run(host="127.0.0.1", port=int(sys.argv[2]))

@@ -1,10 +1,9 @@
 """Runs the benchmarks of docs/benchmarks.md: see ci/benchmarks.sh.
 
 They use the model that ships, random SSD300 weights of full size (as large and as slow as the published weights), and
-one JPEG of 1334x750. Servers that are compared take turns in one run, because machines differ and are noisy.
+one JPEG of 1334x750. What is compared takes turns in one run, because machines differ and are noisy.
 """
 
-import importlib.metadata
 import json
 import math
 import os
@@ -24,7 +23,7 @@ import matplotlib
 import requests
 import torch
 
-import mobilenet
+import engines
 import ssd_reference
 
 matplotlib.use("svg")
@@ -111,8 +110,8 @@ def ssd(precision, files, work, **settings):
     )
 
 
-def baseline(files, work, *openvino):
-    return Server([sys.executable, BASELINE, files["f32"], PORT, *openvino], work)
+def baseline(files, work):
+    return Server([sys.executable, BASELINE, files["f32"], PORT], work)
 
 
 def make_weights(work):
@@ -140,8 +139,6 @@ def one_client(files, picture, work):
     """Medians of whole requests and of their stages; the servers take turns."""
     servers = {precision: ssd(precision, files, work) for precision in PRECISIONS}
     servers["flask"] = baseline(files, work)
-    for precision in PRECISIONS:
-        servers[f"openvino {precision}"] = baseline(files, work, precision)
     ready = {name: server.ready_after for name, server in servers.items()}
     times = {name: [] for name in servers}
     stages = {name: [] for name in servers}
@@ -178,26 +175,95 @@ def one_client(files, picture, work):
     return rows
 
 
+def against_engines(network, weights, servers, picture, work):
+    """Passes of the servers and of every engine that installs, taking turns; the servers' whole requests; and the
+    engines that did not run, with the reason."""
+    folder = work / network
+    folder.mkdir()
+    engines.prepare(folder, network, weights)
+    if network == "mobilenet-v2":
+        subprocess.run([ROOT / "weights/mobilenet/convert.sh", "--extract", folder], check=True)
+    workers, missing = [], []
+    for engine, (_, _, precisions) in engines.ENGINES.items():
+        for precision in precisions:
+            if precision == "bf16" and "bf16" not in PRECISIONS:
+                missing.append((engine, precision, "this processor has no bfloat16 instructions"))
+            elif engine == "LiteRT" and network == "ssd300":
+                missing.append((engine, precision, "nobody has published SSD300 in its format"))
+            else:
+                worker = engines.Worker(engine, precision, folder, network, weights, CORES)
+                if worker.error is None:
+                    workers.append(worker)
+                else:
+                    missing.append((worker.name, precision, worker.error))
+    passes = {}
+    whole = {precision: [] for precision in servers}
+
+    def keep(name, precision, difference, milliseconds):
+        row = passes.setdefault((name, precision), {"difference": difference, "times": []})
+        row["times"].append(milliseconds)
+
+    turns = TURNS * (5 if network == "mobilenet-v2" else 1)
+    for turn in range(turns + WARM_UP):
+        for precision, server in servers.items():
+            took, parts = server.predict(picture)
+            if turn >= WARM_UP:
+                whole[precision].append(took * 1e3)
+                keep("**this server**", precision, None, parts["forward"])
+            # An engine's threads spin for a moment after their work.
+            time.sleep(0.02)
+        for worker in workers:
+            milliseconds = worker.run()
+            if turn >= WARM_UP:
+                keep(worker.name, worker.precision, worker.difference, milliseconds)
+            time.sleep(0.02)
+    for worker in workers:
+        worker.stop()
+    return {"passes": passes, "missing": missing, "whole": whole}
+
+
 def shipped(picture, work):
-    """The model that ships, and LiteRT with the same network, taking turns."""
-    subprocess.run([ROOT / "weights/mobilenet/convert.sh", "--extract", work], check=True)
-    litert = mobilenet.litert(str(work / "model.tflite"), CORES)
-    (work / "small.jpg").write_bytes(picture)
-    _, values = mobilenet.read(str(work / "small.jpg"))
-    server = Server([SSD], work, WEIGHTS_PATH=str(ROOT / "weights/ssd_mobilenet_v2_oidv4.safetensors"))
-    whole, forward, rival = [], [], []
-    for turn in range(5 * TURNS + WARM_UP):
-        took, parts = server.predict(picture)
-        time.sleep(0.02)
-        start = time.perf_counter()
-        litert(values)
-        if turn >= WARM_UP:
-            rival.append((time.perf_counter() - start) * 1e3)
-            whole.append(took * 1e3)
-            forward.append(parts["forward"])
+    """The model that ships."""
+    weights = ROOT / "weights/ssd_mobilenet_v2_oidv4.safetensors"
+    server = Server([SSD], work, WEIGHTS_PATH=str(weights), PRECISION="f32")
+    results = against_engines("mobilenet-v2", weights, {"f32": server}, picture, work)
     resident = server.resident()
     server.stop()
-    return {"whole": whole, "forward": forward, "rival": rival, "ready": server.ready_after, "resident": resident}
+    return {**results, "ready": server.ready_after, "resident": resident}
+
+
+def full_size(files, picture, work):
+    """SSD300."""
+    servers = {precision: ssd(precision, files, work) for precision in PRECISIONS}
+    results = against_engines("ssd300", files["f32"], servers, picture, work)
+    for server in servers.values():
+        server.stop()
+    return results
+
+
+def engine_table(results):
+    """The median pass of each engine, and how it compares with this server's in the same precision."""
+    passes = results["passes"]
+    medians = {key: statistics.median(row["times"]) for key, row in passes.items()}
+    rows = []
+    for (name, precision), median in sorted(medians.items(), key=lambda item: (item[0][1], item[1])):
+        row, own = passes[name, precision], medians.get(("**this server**", precision))
+        difference = row["difference"]
+        rows.append(
+            [
+                precision,
+                name,
+                f"{median:.1f}",
+                f"{min(row['times']):.1f}",
+                f"{median / own:.2f}" if own else "",
+                f"{difference:.0e}" if difference is not None else "",
+            ]
+        )
+    header = ["", "", "median, ms", "minimum, ms", "over this server", "largest difference of a score"]
+    text = table(header, rows)
+    for name, precision, reason in results["missing"]:
+        text += f"\n\n{name} in {precision} did not run: {reason}."
+    return text
 
 
 class Memory(threading.Thread):
@@ -350,11 +416,8 @@ def write(results):
     name, flags = processor()
     version = subprocess.run([SSD, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     oha = subprocess.run([OHA, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    openvino = importlib.metadata.version("openvino")
     single, load_rows, over = results["single"], results["loads"], results["overload"]
-    rows = {row["name"]: row for row in single}
     names = {"flask": "Flask and PyTorch"}
-    names |= {f"openvino {precision}": f"Flask and OpenVINO, {precision}" for precision in PRECISIONS}
     parts = [
         f"""# Benchmarks
 
@@ -363,8 +426,8 @@ and vary from day to day: compare the ratios.
 
 {CORES} cores of {name} ({", ".join(flags)}), Linux {platform.release()}; {version}, libtorch
 {torch.__version__.split("+")[0]}, {oha}. Random SSD300 weights of full size, generated from a fixed seed; one JPEG of 1334x750. Flask is
-`ci/benchmarks/baseline.py`: the same network in plain PyTorch, or in OpenVINO {openvino} (int8 by NNCF). For int8, this
-server and OpenVINO are calibrated on the pictures that were in `data/samples` on that date.
+`ci/benchmarks/baseline.py`: the same network in plain PyTorch. For int8, this server and OpenVINO (by NNCF) are calibrated
+on the pictures that were in `data/samples` on that date.
 
 ## One client
 
@@ -388,18 +451,6 @@ time* is all of a request except its forward pass, including HTTP and the client
             ],
         ),
         "\nf32 loads the published format (`.pth`), the others safetensors.\n",
-        "OpenVINO's time divided by this server's, in the same run:\n",
-        table(
-            ["", "whole request", "forward"],
-            [
-                [
-                    precision,
-                    f"{rows[f'openvino {precision}']['milliseconds'] / rows[precision]['milliseconds']:.2f}x",
-                    f"{rows[f'openvino {precision}']['forward'] / rows[precision]['forward']:.2f}x",
-                ]
-                for precision in PRECISIONS
-            ],
-        ),
         f"""
 ## Under load
 
@@ -463,22 +514,25 @@ Measured with int8, two clients per replica:
     ]
     per_core = min(rate / replicas / threads for replicas, threads, rate in results["scale"])
     small = results["shipped"]
-    rival = statistics.median(small["rival"])
-    passes = [("this server", small["forward"]), (f"LiteRT {importlib.metadata.version('ai-edge-litert')}", small["rival"])]
+    forward = statistics.median(small["passes"]["**this server**", "f32"]["times"])
+    whole = statistics.median(small["whole"]["f32"])
     parts[1:1] = [
-        f"""## The model that ships
+        f"""## Engines
 
-SSD MobileNetV2, {5 * TURNS} requests of one client. LiteRT with XNNPACK computes the same network on as many threads,
-one pass after each request. The median request takes {statistics.median(small["whole"]):.0f} ms. The server was ready
-after {small["ready"]:.2f} s and has {small["resident"]:.0f} MiB of resident memory.
+Passes of the same networks, {CORES} threads each, taking turns in one run; of this server, the `forward` of a request's
+`Server-Timing`. The ratios are of medians in the same precision: above 1.00, this server is faster. The last column compares
+an engine's scores with those of PyTorch in single precision.
+
+### The model that ships (SSD MobileNetV2)
 """,
-        table(
-            ["forward pass", "median, ms", "minimum, ms", "against LiteRT"],
-            [
-                [name, f"{(median := statistics.median(times)):.1f}", f"{min(times):.1f}", f"{median / rival:.2f}x"]
-                for name, times in passes
-            ],
-        ),
+        engine_table(small),
+        f"""
+A whole request takes {whole:.1f} ms, {whole / forward:.2f} passes. The server was ready after {small["ready"]:.2f} s and has
+{small["resident"]:.0f} MiB of resident memory.
+
+### SSD300
+""",
+        engine_table(results["full_size"]),
         "\nThe figures below are those of the SSD300 weights.\n",
     ]
     parts += [
@@ -506,6 +560,21 @@ are those above, calibrated on the pictures that were in `data/samples` on that 
     plot_memory(results["memories"], ROOT / "docs/benchmarks-memory.svg")
 
 
+def rivals(results):
+    """A row for each engine, a column for each precision of SSD300 and one for the model that ships."""
+    ratios = {}
+    for column, (network, precision) in enumerate(
+        [*(("full_size", precision) for precision in PRECISIONS), ("shipped", "f32")]
+    ):
+        passes = results[network]["passes"]
+        own = statistics.median(passes["**this server**", precision]["times"])
+        for (name, other), row in passes.items():
+            if other == precision and name != "**this server**":
+                cells = ratios.setdefault(name, [""] * (len(PRECISIONS) + 1))
+                cells[column] = f"{statistics.median(row['times']) / own:.2f}"
+    return table(["", *PRECISIONS, "the model that ships"], [[name, *cells] for name, cells in ratios.items()])
+
+
 def write_readme(results):
     """The few figures that README.md shows."""
     single = {row["name"]: row for row in results["single"]}
@@ -523,7 +592,9 @@ def write_readme(results):
             for name in names
         ],
     )
-    text += f"\n\nSSD300 (VGG16) on {CORES} cores ({processor()[0]}); all rows are from one run."
+    text += "\n\nThe time of other engines' passes divided by this server's, on the same threads; above 1.00, this server is faster:\n\n"
+    text += rivals(results)
+    text += f"\n\nSSD300 (VGG16), except the last column, on {CORES} cores ({processor()[0]}); all figures are from one run."
     path = ROOT / "README.md"
     begin, end = "<!-- benchmarks: written by make bench -->\n", "<!-- /benchmarks -->"
     head, rest = path.read_text(encoding="utf-8").split(begin)
@@ -538,6 +609,7 @@ def main():
         jpeg = work / "picture.jpg"
         jpeg.write_bytes(picture)
         results = {"errors": errors, "shipped": shipped(picture, work)}
+        results["full_size"] = full_size(files, picture, work)
         results["single"] = one_client(files, picture, work)
         print(json.dumps(results["single"], indent=1), flush=True)
         results["loads"], results["memories"] = loads(files, jpeg, work)

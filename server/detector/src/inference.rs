@@ -447,8 +447,8 @@ fn signs(factors: &Tensor) -> Result<Tensor, TchError> {
 /// `channels_last`. The permutation only renames the axes.
 pub(super) fn tensor(inputs: &[&Input]) -> Result<Tensor, TchError> {
     let side = inputs.first().map_or(0, |input| input.side() as i64);
-    let size = [inputs.len() as i64, side, side, 3];
-    let mut batch = Tensor::f_empty(size, (Kind::Float, Device::Cpu))?;
+    let pictures = inputs.len() as i64;
+    let mut batch = Tensor::f_empty([pictures, side, side, 3], (Kind::Float, Device::Cpu))?;
     let each = (3 * side * side).max(1) as usize;
     for (into, input) in kernels::slice_mut(&mut batch).chunks_mut(each).zip(inputs) {
         into.copy_from_slice(input.values());
@@ -690,8 +690,8 @@ impl Builder<'_> {
             Some(true) => (true, own(&weight)?),
             Some(false) => (false, self.in_libtorch(spec, weight, bias, x, None)?),
             None => {
-                let size = [1, shape[1], side, side];
-                let input = Tensor::f_rand(size, (Kind::Float, Device::Cpu))?;
+                let map = [1, shape[1], side, side];
+                let input = Tensor::f_rand(map, (Kind::Float, Device::Cpu))?;
                 let (input, own) = (channels_last(&input), own(&weight)?);
                 let direct = self.in_libtorch(spec, weight, bias, x, None)?;
                 let is_faster = time(&own, &input)? < time(&direct, &input)?;

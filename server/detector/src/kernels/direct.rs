@@ -72,11 +72,11 @@ impl Direct {
         if self.shares_weights(pixels, threads.count()) {
             return self.share_weights(input, shape, output, other, threads);
         }
-        let share = self.share(pixels, threads.count());
+        let each = self.share(pixels, threads.count());
         threads.for_each(
-            output.chunks_mut(share * self.outputs).enumerate(),
+            output.chunks_mut(each * self.outputs).enumerate(),
             |(index, output)| {
-                let first = index * share;
+                let first = index * each;
                 let other = other.map(|other| &other[first * self.outputs..][..output.len()]);
                 self.convolve_some(input, shape, first, output, other);
             },
