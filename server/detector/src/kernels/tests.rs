@@ -299,6 +299,55 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_block_is_its_three_convolutions(
+        first in layers(prop_oneof![Just(CENTRED), windows(1..=3)]),
+        (stride, before) in (1..3_usize, 0..2_usize),
+        outputs in 1..CHANNELS,
+        adds: bool,
+        threads in 1..4,
+    ) {
+        let threads = use_threads(threads);
+        let channels = first.bias.len();
+        let window = Window { stride, before, ..CENTRED };
+        let point = Window { kernel: 1, before: 0, after: 0, ..CENTRED };
+        let between = first.window.after(first.shape);
+        prop_assume!(between.height + before >= 2 && between.width + before >= 2);
+        let after = window.after(between);
+        let (taps, weights) = (numbers(5, channels * 9), numbers(6, outputs * channels));
+        let other = adds.then(|| numbers(7, after.pixels() * outputs));
+        for level in levels() {
+            let (bias, other) = (numbers(8, outputs), other.as_deref());
+            let parts = [
+                super::Layer::Direct(Direct::new(
+                    level, &first.weights, first.inputs, &first.bias, first.window, first.activation,
+                )),
+                super::Layer::Depthwise(Depthwise::new(
+                    level, &taps, &first.bias, window, Activation::Relu6,
+                )),
+                super::Layer::Direct(Direct::new(
+                    level, &weights, channels, &bias, point, Activation::Linear,
+                )),
+            ];
+            let mut expected = vec![f32::NAN; after.pixels() * outputs];
+            if let [super::Layer::Direct(one), super::Layer::Depthwise(two), super::Layer::Direct(three)] = &parts {
+                let mut expanded = vec![f32::NAN; between.pixels() * channels];
+                one.convolve(&first.input, first.shape, &mut expanded, None, threads);
+                let mut convolved = vec![f32::NAN; after.pixels() * channels];
+                two.convolve(&expanded, between, &mut convolved, None, threads);
+                three.convolve(&convolved, after, &mut expected, other, threads);
+            }
+            let block = Block::new(parts.map(Arc::new)).unwrap();
+            let mut output = vec![f32::NAN; expected.len()];
+            block.convolve(&first.input, first.shape, &mut output, other, threads);
+            prop_assert_eq!(&output, &expected);
+        }
+    }
+}
+
 #[test]
 fn nan_and_infinity_reach_the_outputs_that_they_are_a_part_of() {
     let shape = Shape {
