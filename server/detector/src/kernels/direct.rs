@@ -165,9 +165,7 @@ impl Direct {
             });
         }
         with_scratch(count * stride, |patches| {
-            for (pixel, patch) in pixels.zip(patches.chunks_exact_mut(stride)) {
-                self.copy(input, shape, pixel, patch);
-            }
+            self.copy(input, shape, pixels.start, patches);
             work(Rows {
                 numbers: patches,
                 count,
@@ -176,8 +174,8 @@ impl Direct {
         });
     }
 
-    /// Copies the pixels under the kernel for the output number `index`.
-    fn copy(&self, input: &[f32], shape: Shape, index: usize, patch: &mut [f32]) {
+    /// Copies the pixels under the kernel, for as many outputs as `patches` has room for, from the output number `first`.
+    fn copy(&self, input: &[f32], shape: Shape, first: usize, patches: &mut [f32]) {
         let Window {
             kernel,
             stride,
@@ -186,31 +184,44 @@ impl Direct {
             ..
         } = self.window;
         let after = self.window.after(shape);
-        let (map, inside) = (
-            index / (after.height * after.width),
-            index % (after.height * after.width),
-        );
-        // In the feature map with its padding.
-        let (top, left) = (inside / after.width * stride, inside % after.width * stride);
-        let columns = before..before + shape.width;
-        for (row, patch) in patch.chunks_exact_mut(kernel * self.inputs).enumerate() {
-            let y = top + row * dilation;
-            if !(before..before + shape.height).contains(&y) {
-                patch.fill(0.0);
-                continue;
-            }
-            let line = &input[(map * shape.height + y - before) * shape.width * self.inputs..];
-            if dilation == 1 && left >= before && left + kernel <= columns.end {
-                patch.copy_from_slice(&line[(left - before) * self.inputs..][..patch.len()]);
-                continue;
-            }
-            for (column, pixel) in patch.chunks_exact_mut(self.inputs).enumerate() {
-                let x = left + column * dilation;
-                if columns.contains(&x) {
-                    pixel.copy_from_slice(&line[(x - before) * self.inputs..][..self.inputs]);
-                } else {
-                    pixel.fill(0.0);
+        let line = shape.width * self.inputs;
+        // The output's column, its row, and its feature map.
+        let mut x = first % after.width;
+        let mut y = first / after.width % after.height;
+        let mut map = first / after.width / after.height;
+        for patch in patches.chunks_exact_mut(self.weights.rows()) {
+            for (row, into) in patch.chunks_exact_mut(kernel * self.inputs).enumerate() {
+                // These wrap to large numbers before the feature map.
+                let top = (y * stride + row * dilation).wrapping_sub(before);
+                let left = (x * stride).wrapping_sub(before);
+                if top >= shape.height {
+                    into.fill(0.0);
+                    continue;
                 }
+                let line = &input[(map * shape.height + top) * line..][..line];
+                if dilation == 1 && left < shape.width && left + kernel <= shape.width {
+                    let pixels = &line[left * self.inputs..][..into.len()];
+                    // A loop, since most kernels' rows are too short for a call of `memcpy`.
+                    for (to, from) in into.iter_mut().zip(pixels) {
+                        *to = *from;
+                    }
+                    continue;
+                }
+                for (column, pixel) in into.chunks_exact_mut(self.inputs).enumerate() {
+                    let place = left.wrapping_add(column * dilation);
+                    if place < shape.width {
+                        pixel.copy_from_slice(&line[place * self.inputs..][..self.inputs]);
+                    } else {
+                        pixel.fill(0.0);
+                    }
+                }
+            }
+            x += 1;
+            if x == after.width {
+                (x, y) = (0, y + 1);
+            }
+            if y == after.height {
+                (y, map) = (0, map + 1);
             }
         }
     }

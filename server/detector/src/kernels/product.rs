@@ -179,6 +179,9 @@ fn multiply_part<V: Vector<LANES>, const LANES: usize, const ROWS: usize, const 
     compiled_for!(1 2 3 4 5 6 7 8 9 10 11 12);
 }
 
+/// Steps after which a step's weights arrive from the third cache.
+const AHEAD: usize = 32;
+
 /// `COUNT` rows times a panel.
 #[inline(always)]
 fn sums<V: Vector<LANES>, const COUNT: usize, const LANES: usize, const WIDE: usize>(
@@ -194,6 +197,7 @@ fn sums<V: Vector<LANES>, const COUNT: usize, const LANES: usize, const WIDE: us
         let mut weights = [V::splat(0.0); WIDE];
         for part in 0..WIDE {
             weights[part] = V::load(&panel[step][part]);
+            V::prefetch(&panel[step][part], AHEAD * WIDE);
         }
         for row in 0..COUNT {
             let number = V::splat(numbers[row][step]);

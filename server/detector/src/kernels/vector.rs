@@ -23,6 +23,8 @@ pub(super) trait Vector<const LANES: usize>: Copy {
     /// All lanes the same.
     fn splat(number: f32) -> Self;
     fn load(numbers: &[f32; LANES]) -> Self;
+    /// Asks for the numbers that lie `vectors` after these in memory, which need not exist.
+    fn prefetch(numbers: &[f32; LANES], vectors: usize);
     fn to_array(self) -> [f32; LANES];
     fn plus(self, other: Self) -> Self;
     fn minus(self, other: Self) -> Self;
@@ -109,6 +111,9 @@ impl Vector<4> for [f32; 4] {
     }
 
     #[inline(always)]
+    fn prefetch(_: &[f32; 4], _: usize) {}
+
+    #[inline(always)]
     fn to_array(self) -> [f32; 4] {
         self
     }
@@ -154,10 +159,10 @@ impl Vector<4> for [f32; 4] {
 #[expect(unsafe_code, reason = "the compiler does not know the processor")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps,
-        _mm256_min_ps, _mm256_set1_ps, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps,
-        _mm512_storeu_ps, _mm512_sub_ps,
+        __m256, __m512, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_max_ps, _mm256_min_ps, _mm256_set1_ps, _mm256_storeu_ps, _mm256_sub_ps,
+        _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps,
+        _mm512_set1_ps, _mm512_storeu_ps, _mm512_sub_ps,
     };
 
     use super::{Vector, Work};
@@ -185,8 +190,8 @@ mod x86 {
             #[derive(Clone, Copy)]
             pub struct $name($register);
 
-            // SAFETY: of every block, the processor has the instructions, as above. Pointers are those of arrays of
-            // the vector's size, and need no alignment.
+            // SAFETY: of every block, the processor has the instructions, as above. Pointers are those of arrays of the
+            // vector's size, and need no alignment; a prefetch does not read.
             impl Vector<$lanes> for $name {
                 #[inline(always)]
                 fn splat(number: f32) -> Self {
@@ -196,6 +201,12 @@ mod x86 {
                 #[inline(always)]
                 fn load(numbers: &[f32; $lanes]) -> Self {
                     Self(unsafe { $load(numbers.as_ptr()) })
+                }
+
+                #[inline(always)]
+                fn prefetch(numbers: &[f32; $lanes], vectors: usize) {
+                    let address = numbers.as_ptr().wrapping_add(vectors * $lanes);
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
                 }
 
                 #[inline(always)]
