@@ -4,7 +4,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::boxes::RawOutput;
 use super::family::Scores;
-use super::kernels::{Threads, pixels_first, slice};
+use super::kernels::{Threads, exponentials, pixels_first, slice};
 
 /// The outputs of the two heads of a source feature map.
 #[derive(Debug, Clone, Copy)]
@@ -74,25 +74,36 @@ fn activate(scores: Scores, logits: &mut [f32], classes: usize) {
     /// Prior boxes of a thread's share.
     const SHARE: usize = 128;
     Threads::All.for_each(logits.chunks_mut(SHARE * classes), |logits| match scores {
-        Scores::Softmax => logits.chunks_exact_mut(classes).for_each(softmax),
-        Scores::Sigmoid => {
-            for logit in logits {
-                *logit = 1.0 / (1.0 + (-*logit).exp());
-            }
-        }
+        Scores::Softmax => softmax(logits, classes),
+        Scores::Sigmoid => sigmoid(logits),
     });
 }
 
-/// The exponential of each logit, divided by the sum of all. The largest logit is subtracted first: no exponential
-/// overflows, and the sum is not 0.
-fn softmax(logits: &mut [f32]) {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
+/// 1 / (1 + e^-x) for each logit x.
+fn sigmoid(logits: &mut [f32]) {
     for logit in &mut *logits {
-        *logit = (*logit - largest).exp();
-        sum += *logit;
+        *logit = -*logit;
     }
-    for score in logits {
-        *score /= sum;
+    exponentials(logits);
+    for power in logits {
+        *power = 1.0 / (1.0 + *power);
+    }
+}
+
+/// For each box, the exponential of each logit, divided by the sum of all. The largest logit is subtracted first: no
+/// exponential overflows, and the sum is not 0.
+fn softmax(logits: &mut [f32], classes: usize) {
+    for logits in logits.chunks_exact_mut(classes) {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        for logit in logits {
+            *logit -= largest;
+        }
+    }
+    exponentials(logits);
+    for powers in logits.chunks_exact_mut(classes) {
+        let sum: f32 = powers.iter().sum();
+        for power in powers {
+            *power /= sum;
+        }
     }
 }

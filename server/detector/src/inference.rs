@@ -374,7 +374,9 @@ impl Inference {
     fn input(&self, inputs: &[&Input]) -> Result<Tensor, TchError> {
         let batch = tensor(inputs)?.f_to_device(self.device)?;
         match self.scale {
-            Some(scale) => quantise::activations(&batch, scale),
+            Some(Scale { scale, zero_point }) => {
+                kernels::to_bytes(&batch, (1.0 / scale) as f32, zero_point as f32)
+            }
             None => batch.f_to_kind(self.kind),
         }
     }

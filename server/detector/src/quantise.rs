@@ -103,15 +103,6 @@ pub(super) fn weight(weight: &Tensor, most: i64) -> Result<(Tensor, Tensor), Tch
     Ok((numbers, scales.f_reshape([-1])?))
 }
 
-/// Activations in u8.
-pub(super) fn activations(x: &Tensor, scale: Scale) -> Result<Tensor, TchError> {
-    x.f_mul_scalar(1.0 / scale.scale)?
-        .f_add_scalar_(scale.zero_point as f64)?
-        .f_round_()?
-        .f_clamp_(0.0, LEVELS)?
-        .f_to_kind(Kind::Uint8)
-}
-
 /// The scale of values from `low`, which is negative, to `high`, which is positive.
 pub(super) fn around_zero(low: f32, high: f32) -> Scale {
     let scale = (f64::from(high) - f64::from(low)) / LEVELS;
@@ -217,6 +208,7 @@ fn clip_at(histogram: &[u64], width: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kernels;
     use super::*;
 
     #[test]
@@ -258,7 +250,10 @@ mod tests {
     #[test]
     fn values_on_both_sides_of_zero_use_all_levels() {
         let scale = around_zero(-123.0, 151.0);
-        let ends = activations(&Tensor::from_slice(&[-123.0f32, 0.0, 151.0]), scale).unwrap();
+        let map = Tensor::from_slice(&[-123.0f32, 0.0, 151.0]).view([1, 3, 1, 1]);
+        let ends = kernels::to_bytes(&map, (1.0 / scale.scale) as f32, scale.zero_point as f32)
+            .unwrap()
+            .view([3]);
         let zero = u8::try_from(scale.zero_point).unwrap();
         assert_eq!(Vec::<u8>::try_from(ends).unwrap(), [0, zero, 255]);
     }

@@ -5,18 +5,20 @@
 //! kernels of 3 x 3. Which way is the fastest depends on the layer and the processor, so a caller measures it.
 //!
 //! ```text
-//! winograd   convolutions with kernels of 3 x 3, tile by tile
-//! direct     convolutions with other kernels, as products
-//! depthwise  depthwise convolutions with kernels of 3 x 3
-//! block      three convolutions as one
-//! finish     bias and activation
-//! product    products of matrices
-//! pool       max-pools
-//! norm       L2 normalisation
-//! vector     vectors of numbers; the processor's instructions
-//! numbers    the numbers of tensors
-//! memory     aligned memory
-//! threads    threads that share work
+//! winograd     convolutions with kernels of 3 x 3, tile by tile
+//! direct       convolutions with other kernels, as products
+//! depthwise    depthwise convolutions with kernels of 3 x 3
+//! block        three convolutions as one
+//! finish       bias and activation
+//! product      products of matrices
+//! pool         max-pools
+//! norm         L2 normalisation
+//! quantise     numbers in single precision to u8
+//! exponential  exponentials of many numbers
+//! vector       vectors of numbers; the processor's instructions
+//! numbers      the numbers of tensors
+//! memory       aligned memory
+//! threads      threads that share work
 //! ```
 //!
 //! `unsafe` code is in `vector` (instructions that the processor must have), `threads` (libtorch's threads) and
@@ -31,12 +33,14 @@
 mod block;
 mod depthwise;
 mod direct;
+mod exponential;
 mod finish;
 mod memory;
 mod norm;
 mod numbers;
 mod pool;
 mod product;
+mod quantise;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -54,9 +58,11 @@ use self::depthwise::Depthwise;
 use self::direct::Direct;
 use self::numbers::Number;
 
+pub(super) use self::exponential::exponentials;
 pub(super) use self::norm::l2_norm;
 pub(super) use self::numbers::{pixels_first, slice, slice_mut};
 pub(super) use self::pool::max_pool;
+pub(super) use self::quantise::to_bytes;
 pub(super) use self::threads::Threads;
 use self::vector::Level;
 use self::winograd::{Tile, Winograd};

@@ -524,3 +524,27 @@ fn norms_are_the_reference_codes_in_every_kind() {
     let scaled = (norm(&bytes).abs() / 0.125).round().clamp(0.0, 255.0);
     assert!(distance(&found, &scaled) <= 1.0);
 }
+
+#[test]
+fn exponentials_are_those_of_double_precision() {
+    let mut numbers: Vec<f32> = (-87_000..=88_000).map(|n| n as f32 / 1000.0).collect();
+    let expected: Vec<f64> = numbers.iter().map(|n| f64::from(*n).exp()).collect();
+    exponentials(&mut numbers);
+    for (found, expected) in numbers.iter().zip(expected) {
+        let error = (f64::from(*found) - expected).abs() / expected;
+        assert!(error < 2e-7, "{found}, {expected}");
+    }
+    let mut others = [f32::NAN, f32::NEG_INFINITY, f32::INFINITY, 0.0];
+    exponentials(&mut others);
+    assert!(others[0].is_nan());
+    assert!(others[1] < 2e-38 && others[2] > 1e38);
+    assert_eq!(others[3].to_bits(), 1.0_f32.to_bits());
+}
+
+#[test]
+fn bytes_are_the_nearest_whole_numbers() {
+    let numbers = [-1e9, -1.25, -1.0, 0.24, 0.25, 0.75, 1.25, 1e9].map(|number: f32| number);
+    let map = Tensor::from_slice(&numbers).view([1, 2, 2, 2]);
+    let bytes = to_bytes(&map, 2.0, 2.0).unwrap().contiguous();
+    assert_eq!(slice::<u8>(&bytes), [0, 0, 0, 2, 2, 4, 4, 255]);
+}
