@@ -469,9 +469,9 @@ pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
     Ok(values)
 }
 
-/// Maximum bytes that the weights of this crate's own convolutions may take in a network. Winograd's transform makes
-/// weights four to seven times as large; SSD300's last layers of 3 x 3 gain the least by it, and have the most weights.
-const ROOM: usize = 104 << 20;
+/// Maximum bytes of a network's weights that are transformed by Winograd's algorithm, which makes them four to seven times
+/// as large. SSD300's last layers of 3 x 3 gain the least by it, and have the most weights.
+const ROOM: usize = 72 << 20;
 
 /// A convolution, for the choice of its form: the size of the weights, the side of the input, the stride, the dilation,
 /// and libtorch's threads.
@@ -674,7 +674,7 @@ impl Builder<'_> {
         static IS_FASTER: Mutex<BTreeMap<Measured, bool>> = Mutex::new(BTreeMap::new());
         let (shape, side) = (weight.size(), x.side);
         let way = Way::of(&shape, spec.groups(&weight), spec.geometry, side);
-        let room = way.and_then(|way| self.room.get().checked_sub(way.bytes(&shape)));
+        let room = way.and_then(|way| self.room.get().checked_sub(way.transformed(&shape)));
         let (Some(way), Some(room)) = (way, room) else {
             return self.in_libtorch(spec, weight, bias, x, None);
         };

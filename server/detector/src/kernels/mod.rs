@@ -107,13 +107,12 @@ impl Way {
         Some(Self::Direct)
     }
 
-    /// The memory of weights of this shape, without what fills up vectors.
-    pub(super) fn bytes(self, weight: &[i64]) -> usize {
-        let points = match self {
-            Self::Winograd(tile) => tile.points() as i64,
-            Self::Direct | Self::Depthwise => weight[2] * weight[3],
-        };
-        (4 * points * weight[0] * weight[1]) as usize
+    /// Bytes of transformed weights, for weights of this shape. Other ways keep the weights as large as they are.
+    pub(super) fn transformed(self, weight: &[i64]) -> usize {
+        match self {
+            Self::Winograd(tile) => 4 * tile.points() * (weight[0] * weight[1]) as usize,
+            Self::Direct | Self::Depthwise => 0,
+        }
     }
 }
 
