@@ -414,7 +414,7 @@ def table(header, rows):
 
 def write(results):
     name, flags = processor()
-    version = subprocess.run([SSD, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    version = subprocess.run([SSD, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
     oha = subprocess.run([OHA, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     single, load_rows, over = results["single"], results["loads"], results["overload"]
     names = {"flask": "Flask and PyTorch"}
@@ -424,12 +424,13 @@ def write(results):
 Written by `make bench` (`ci/benchmarks.sh`) on {time.strftime("%Y-%m-%d")}; do not edit. Times depend on the machine
 and vary from day to day: compare the ratios.
 
-{CORES} cores of {name} ({", ".join(flags)}), Linux {platform.release()}; {version}, libtorch
+{CORES} cores of {name} ({", ".join(flags)}), Linux {platform.release()}; {version}, Flask's PyTorch
 {torch.__version__.split("+")[0]}, {oha}. Random SSD300 weights of full size, generated from a fixed seed; one JPEG of 1334x750. Flask is
 `ci/benchmarks/baseline.py`: the same network in plain PyTorch. For int8, this server and OpenVINO (by NNCF) are calibrated
 on the pictures that were in `data/samples` on that date.
 
-## One client
+""",
+        f"""## One client
 
 Medians of {TURNS} requests; the servers take turns. *Own work* is decoding, preprocessing and postprocessing. *Other
 time* is all of a request except its forward pass, including HTTP and the client. Both are shares of the forward pass.
