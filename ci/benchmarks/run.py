@@ -428,7 +428,6 @@ and vary from day to day: compare the ratios.
 {torch.__version__.split("+")[0]}, {oha}. Random SSD300 weights of full size, generated from a fixed seed; one JPEG of 1334x750. Flask is
 `ci/benchmarks/baseline.py`: the same network in plain PyTorch. For int8, this server and OpenVINO (by NNCF) are calibrated
 on the pictures that were in `data/samples` on that date.
-
 """,
         f"""## One client
 
