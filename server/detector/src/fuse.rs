@@ -18,8 +18,7 @@ pub(super) fn fuse(
 ) -> Result<(Graph<Layer>, Vec<Heads>), TchError> {
     let (sums, pairs) = (sums(&graph), head_pairs(&graph));
     let mut nodes: BTreeMap<MapId, Node<Layer>> = graph.into_nodes().collect();
-    let mut fused: Vec<Node<Layer>> = Vec::new();
-    let mut renamed = BTreeMap::from([(MapId::INPUT, MapId::INPUT)]);
+    let mut fused = Vec::new();
     while let Some((map, mut node)) = nodes.pop_first() {
         let mut computes = map;
         if let Some(&(sum, other)) = sums.get(&map) {
@@ -34,15 +33,11 @@ pub(super) fn fuse(
         if let Some(logits) = joined {
             node.operation = join(node.operation, logits.operation)?;
         }
-        fused.push(Node {
-            operation: node.operation,
-            inputs: node.inputs.iter().map(|input| renamed[input]).collect(),
-        });
-        renamed.insert(computes, MapId::after(fused.len()));
+        fused.push((computes, node));
     }
     let (mut outputs, mut heads) = (Vec::new(), Vec::new());
     for pair in pairs {
-        outputs.push(renamed[&pair.offsets]);
+        outputs.push(pair.offsets);
         let offsets = Part {
             output: outputs.len() - 1,
             first: 0,
@@ -51,7 +46,7 @@ pub(super) fn fuse(
         let first = if pair.joined {
             offsets.channels
         } else {
-            outputs.push(renamed[&pair.logits]);
+            outputs.push(pair.logits);
             0
         };
         let logits = Part {
@@ -61,7 +56,7 @@ pub(super) fn fuse(
         };
         heads.push(Heads { offsets, logits });
     }
-    Ok((Graph::new(fused, outputs), heads))
+    Ok((Graph::rebuild(fused, &outputs), heads))
 }
 
 /// For each linear convolution that only an addition reads: the addition, and the feature map that it adds.

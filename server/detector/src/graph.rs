@@ -3,6 +3,8 @@
 //! Nodes are stored in the order in which they are computed. The caller supplies the function that applies an
 //! operation: to tensors in a forward pass, or to shapes when the network is checked.
 
+use std::collections::BTreeMap;
+
 /// Identifies a feature map: the graph's input, or the output of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct MapId(usize);
@@ -59,6 +61,27 @@ impl<O> Graph<O> {
             outputs,
             finished,
         }
+    }
+
+    /// A graph of nodes of an earlier one, in their order: each with the feature map that it computes there. Nodes read, and
+    /// `outputs` are, feature maps of the earlier graph.
+    ///
+    /// # Panics
+    /// If a node, or the outputs, name a feature map that is not computed before.
+    pub(super) fn rebuild(
+        nodes: impl IntoIterator<Item = (MapId, Node<O>)>,
+        outputs: &[MapId],
+    ) -> Self {
+        let mut renamed = BTreeMap::from([(MapId::INPUT, MapId::INPUT)]);
+        let mut rebuilt = Vec::new();
+        for (map, mut node) in nodes {
+            for input in &mut node.inputs {
+                *input = renamed[input];
+            }
+            rebuilt.push(node);
+            renamed.insert(map, MapId::after(rebuilt.len()));
+        }
+        Self::new(rebuilt, outputs.iter().map(|map| renamed[map]).collect())
     }
 
     /// Each node, with the feature map that it computes.

@@ -528,7 +528,7 @@ impl Builder<'_> {
             });
         }
         Ok(Inference {
-            graph: with_blocks(Graph::new(steps, outputs), |map| maps[&map].side),
+            graph: with_bottlenecks(Graph::new(steps, outputs), |map| maps[&map].side),
             heads,
             preprocessing: family.preprocessing,
             scores: family.scores,
@@ -559,7 +559,11 @@ impl Builder<'_> {
                     Some(signs) => weight.f_mul(signs)?,
                     None => weight.0,
                 };
-                Kernel::Convolution(self.convolution(&spec, signed, &bias, x, output)?)
+                let on_cpu = self.device == Device::Cpu;
+                Kernel::Convolution(match self.arithmetic {
+                    Arithmetic::F32 if on_cpu => self.fastest(&spec, signed, &bias, x)?,
+                    _ => self.in_libtorch(&spec, signed, &bias, x, output)?,
+                })
             }
             Layer::MaxPool(pool) => {
                 known.side = pool.side_after(x.side);
@@ -587,23 +591,7 @@ impl Builder<'_> {
         }
     }
 
-    /// A convolution of the feature map `x`. `output` is the output's scale in int8.
-    fn convolution(
-        &self,
-        spec: &Convolution,
-        weight: Tensor,
-        bias: &Tensor,
-        x: &Known,
-        output: Option<Scale>,
-    ) -> Result<Prepared, TchError> {
-        if matches!(self.arithmetic, Arithmetic::F32) && self.device == Device::Cpu {
-            self.fastest(spec, weight, bias, x)
-        } else {
-            self.in_libtorch(spec, weight, bias, x, output)
-        }
-    }
-
-    /// Like [`convolution`](Self::convolution), in libtorch.
+    /// A convolution of the feature map `x` in libtorch. `output` is the output's scale in int8.
     fn in_libtorch(
         &self,
         spec: &Convolution,
@@ -691,9 +679,12 @@ impl Builder<'_> {
         } = spec.geometry;
         let moves = [side, stride, dilation];
         let layer = (shape.clone(), moves, tch::get_num_threads());
-        let measured = known().get(&layer).copied();
+        let measured = if is_long(&shape, spec.geometry, side) {
+            known().get(&layer).copied()
+        } else {
+            Some(true)
+        };
         let (is_faster, prepared) = match measured {
-            _ if !is_long(&shape, spec.geometry, side) => (true, own(&weight)?),
             Some(true) => (true, own(&weight)?),
             Some(false) => (false, self.in_libtorch(spec, weight, bias, x, None)?),
             None => {
@@ -714,8 +705,8 @@ impl Builder<'_> {
     }
 }
 
-/// Joins the convolutions of this crate that run faster as a block. `side` is that of a feature map.
-fn with_blocks(graph: Graph<Step>, side: impl Fn(MapId) -> i64) -> Graph<Step> {
+/// Joins the convolutions of this crate that run faster as a bottleneck. `side` is that of a feature map.
+fn with_bottlenecks(graph: Graph<Step>, side: impl Fn(MapId) -> i64) -> Graph<Step> {
     let own = |map: MapId| match graph.node(map) {
         Some(Node { operation, inputs }) => match &operation.kernel {
             Kernel::Convolution(Prepared {
@@ -731,37 +722,33 @@ fn with_blocks(graph: Graph<Step>, side: impl Fn(MapId) -> i64) -> Graph<Step> {
         Some((own, &[input])) if graph.readers(map) == 1 => Some((own, input)),
         _ => None,
     };
-    let mut blocks = BTreeMap::new();
+    let mut bottlenecks = BTreeMap::new();
     let mut joined = Vec::new();
     for (map, _) in graph.nodes() {
         if let Some((last, inputs)) = own(map)
             && let Some((depthwise, before)) = inner(inputs[0])
             && let Some((first, input)) = inner(before)
-            && let Some(block) = Own::block([first, depthwise, last], side(input))
+            && let Some(joint) = Own::bottleneck([first, depthwise, last], side(input))
         {
-            blocks.insert(map, (block, input));
+            bottlenecks.insert(map, (joint, input));
             joined.extend([before, inputs[0]]);
         }
     }
     let outputs = graph.outputs().to_vec();
-    let mut renamed = BTreeMap::from([(MapId::INPUT, MapId::INPUT)]);
-    let mut nodes: Vec<Node<Step>> = Vec::new();
-    for (map, mut node) in graph.into_nodes() {
-        if joined.contains(&map) {
-            continue;
-        }
-        if let Some((block, input)) = blocks.remove(&map) {
-            node.operation.kernel = Kernel::Convolution(Prepared {
-                form: Form::Own(block),
-                padding: (0, 0),
-            });
-            node.inputs[0] = input;
-        }
-        node.inputs.iter_mut().for_each(|map| *map = renamed[map]);
-        nodes.push(node);
-        renamed.insert(map, MapId::after(nodes.len()));
-    }
-    Graph::new(nodes, outputs.iter().map(|map| renamed[map]).collect())
+    let nodes = graph
+        .into_nodes()
+        .filter(|(map, _)| !joined.contains(map))
+        .map(|(map, mut node)| {
+            if let Some((joint, input)) = bottlenecks.remove(&map) {
+                node.operation.kernel = Kernel::Convolution(Prepared {
+                    form: Form::Own(joint),
+                    padding: (0, 0),
+                });
+                node.inputs[0] = input;
+            }
+            (map, node)
+        });
+    Graph::rebuild(nodes, &outputs)
 }
 
 /// How long a convolution takes: the shortest of two runs or more. The first one also warms up libtorch; it is enough if it

@@ -3,7 +3,7 @@
 use super::finish::Finish;
 use super::threads::Threads;
 use super::vector::{Level, Vector, Work, load};
-use super::{Shape, Window, check_lengths};
+use super::{Maps, Window};
 use crate::architecture::Activation;
 
 /// A depthwise convolution with kernels of 3 x 3, and its activation.
@@ -56,22 +56,19 @@ impl Depthwise {
         }
     }
 
-    /// Convolves `input`, of size `shape`, to `output`, which has the activation and then the addition of `other` (as
-    /// large as `output`).
+    /// Convolves feature maps.
     ///
     /// # Panics
     /// If the lengths do not fit.
-    pub fn convolve(
-        &self,
-        input: &[f32],
-        shape: Shape,
-        output: &mut [f32],
-        other: Option<&[f32]>,
-        threads: Threads,
-    ) {
-        let after = self.window.after(shape);
-        let lengths = [shape, after].map(|shape| shape.pixels() * self.channels);
-        check_lengths(lengths, input, output, other);
+    pub(super) fn convolve(&self, maps: Maps, threads: Threads) {
+        let after = self.window.after(maps.shape);
+        maps.check([maps.shape, after].map(|shape| shape.pixels() * self.channels));
+        let Maps {
+            input,
+            shape,
+            output,
+            other,
+        } = maps;
         let (line, row) = (shape.width * self.channels, after.width * self.channels);
         threads.for_each(output.chunks_mut(row).enumerate(), |(index, output)| {
             let map = &input[index / after.height * shape.height * line..][..shape.height * line];
@@ -83,6 +80,10 @@ impl Depthwise {
             let other = other.map(|other| &other[index * row..][..output.len()]);
             self.convolve_row(lines, output, other);
         });
+    }
+
+    pub fn channels(&self) -> usize {
+        self.channels
     }
 
     pub fn window(&self) -> Window {

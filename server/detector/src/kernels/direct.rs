@@ -7,7 +7,7 @@ use super::memory::with_scratch;
 use super::product::{Packed, Rows, Store, multiply};
 use super::threads::Threads;
 use super::vector::{Level, Vector, Work};
-use super::{Shape, Window, check_lengths};
+use super::{Maps, Shape, Window};
 use crate::architecture::Activation;
 
 /// A convolution, and its activation.
@@ -53,25 +53,22 @@ impl Direct {
         }
     }
 
-    /// Convolves `input`, of size `shape`, to `output`, which has the activation and then the addition of `other` (as
-    /// large as `output`).
+    /// Convolves feature maps.
     ///
     /// # Panics
     /// If the lengths do not fit.
-    pub fn convolve(
-        &self,
-        input: &[f32],
-        shape: Shape,
-        output: &mut [f32],
-        other: Option<&[f32]>,
-        threads: Threads,
-    ) {
-        let pixels = self.window.after(shape).pixels();
-        let lengths = [shape.pixels() * self.inputs, pixels * self.outputs];
-        check_lengths(lengths, input, output, other);
+    pub(super) fn convolve(&self, maps: Maps, threads: Threads) {
+        let pixels = self.window.after(maps.shape).pixels();
+        maps.check([maps.shape.pixels() * self.inputs, pixels * self.outputs]);
         if self.shares_weights(pixels, threads.count()) {
-            return self.share_weights(input, shape, output, other, threads);
+            return self.share_weights(maps, threads);
         }
+        let Maps {
+            input,
+            shape,
+            output,
+            other,
+        } = maps;
         let each = self.share(pixels, threads.count());
         threads.for_each(
             output.chunks_mut(each * self.outputs).enumerate(),
@@ -97,6 +94,7 @@ impl Direct {
             self.weights.level().run(Share {
                 layer: self,
                 rows,
+                panels: 0..self.weights.panels(),
                 other,
                 output,
             });
@@ -227,16 +225,15 @@ impl Direct {
     }
 
     /// Like [`convolve`](Self::convolve). Each thread multiplies all pixels with its part of the weights.
-    fn share_weights(
-        &self,
-        input: &[f32],
-        shape: Shape,
-        output: &mut [f32],
-        other: Option<&[f32]>,
-        threads: Threads,
-    ) {
+    fn share_weights(&self, maps: Maps, threads: Threads) {
         /// Of each thread. One that is late leaves some.
         const PARTS: usize = 4;
+        let Maps {
+            input,
+            shape,
+            output,
+            other,
+        } = maps;
         let (pixels, panels) = (output.len() / self.outputs, self.weights.panels());
         let each = panels.div_ceil(PARTS * threads.count());
         let width = each * self.weights.panel();
@@ -250,7 +247,7 @@ impl Direct {
         }
         self.with_rows(input, shape, 0..pixels, |rows| {
             threads.for_each(parts.into_iter().enumerate(), |(index, output)| {
-                self.weights.level().run(Part {
+                self.weights.level().run(Share {
                     layer: self,
                     rows,
                     panels: index * each..panels.min((index + 1) * each),
@@ -262,62 +259,39 @@ impl Direct {
     }
 }
 
-/// All outputs of some pixels.
-struct Share<'a> {
-    layer: &'a Direct,
-    rows: Rows<'a>,
-    other: Option<&'a [f32]>,
-    output: &'a mut [f32],
-}
-
-impl Work for Share<'_> {
-    #[inline(always)]
-    fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(mut self) {
-        let (rows, weights) = (self.rows, &self.layer.weights);
-        multiply::<V, LANES, ROWS>(
-            &[rows].into_iter(),
-            weights,
-            0,
-            0..weights.panels(),
-            &mut self,
-        );
-    }
-}
-
-impl Store for Share<'_> {
-    #[inline(always)]
-    fn store<V: Vector<LANES>, const LANES: usize, const COUNT: usize, const WIDE: usize>(
-        &mut self,
-        (first, column): (usize, usize),
-        numbers: [[V; WIDE]; COUNT],
-    ) {
-        let outputs = self.layer.outputs;
-        for part in 0..WIDE {
-            let column = column + part * LANES;
-            if column < outputs {
-                let finish = self.layer.finish.of(column);
-                for row in 0..COUNT {
-                    let at = (first + row) * outputs;
-                    let at = at + column..at + outputs;
-                    let other = self.other.map(|other| &other[at.clone()]);
-                    finish.write(numbers[row][part], other, &mut self.output[at]);
-                }
-            }
-        }
-    }
-}
-
-/// Some outputs of all pixels.
-struct Part<'a> {
+/// Some panels of the outputs of some pixels.
+struct Share<'a, O> {
     layer: &'a Direct,
     rows: Rows<'a>,
     panels: Range<usize>,
+    /// All channels of the pixels.
     other: Option<&'a [f32]>,
-    /// The panels' columns of each row.
-    output: Vec<&'a mut [f32]>,
+    output: O,
 }
 
-impl Work for Part<'_> {
+/// Where the outputs of some pixels are.
+trait Output {
+    /// A pixel's outputs of the panels, if there are `outputs` in all.
+    fn pixel(&mut self, index: usize, outputs: usize) -> &mut [f32];
+}
+
+/// All outputs.
+impl Output for &mut [f32] {
+    #[inline(always)]
+    fn pixel(&mut self, index: usize, outputs: usize) -> &mut [f32] {
+        &mut self[index * outputs..][..outputs]
+    }
+}
+
+/// The outputs of some panels.
+impl Output for Vec<&mut [f32]> {
+    #[inline(always)]
+    fn pixel(&mut self, index: usize, _: usize) -> &mut [f32] {
+        self[index]
+    }
+}
+
+impl<O: Output> Work for Share<'_, O> {
     #[inline(always)]
     fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(mut self) {
         let (rows, panels) = (self.rows, self.panels.clone());
@@ -326,21 +300,21 @@ impl Work for Part<'_> {
     }
 }
 
-impl Store for Part<'_> {
+impl<O: Output> Store for Share<'_, O> {
     #[inline(always)]
     fn store<V: Vector<LANES>, const LANES: usize, const COUNT: usize, const WIDE: usize>(
         &mut self,
         (first, column): (usize, usize),
         numbers: [[V; WIDE]; COUNT],
     ) {
-        let before = self.panels.start * 2 * LANES;
+        let (outputs, before) = (self.layer.outputs, self.panels.start * 2 * LANES);
         for part in 0..WIDE {
             let column = column + part * LANES;
-            if column < self.layer.outputs {
+            if column < outputs {
                 let finish = self.layer.finish.of(column);
                 for row in 0..COUNT {
-                    let output = &mut self.output[first + row][column - before..];
-                    let at = (first + row) * self.layer.outputs + column;
+                    let output = &mut self.output.pixel(first + row, outputs)[column - before..];
+                    let at = (first + row) * outputs + column;
                     let other = self.other.map(|other| &other[at..][..output.len()]);
                     finish.write(numbers[row][part], other, output);
                 }

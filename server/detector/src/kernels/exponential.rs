@@ -2,6 +2,7 @@
 
 use std::f32::consts::LOG2_E;
 
+use super::numbers::WHOLE;
 use super::vector::{Level, Vector, Work};
 
 /// Replaces numbers by their exponentials, with a relative error below 2e-7. Those of numbers below -87 and above 88 are
@@ -28,8 +29,6 @@ fn exponential(number: f32) -> f32 {
     const GREATEST: f32 = 88.0;
     /// ln 2 in two parts. The first one has so few bits that its products with whole numbers are exact.
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-    /// The lowest bit of a sum with it is 1.
-    const WHOLE: f32 = 12_582_912.0;
     // Comparisons with NaN are false.
     let number = if number < LEAST { LEAST } else { number };
     let number = if number > GREATEST { GREATEST } else { number };

@@ -8,7 +8,7 @@
 //! winograd     convolutions with kernels of 3 x 3, tile by tile
 //! direct       convolutions with other kernels, as products
 //! depthwise    depthwise convolutions with kernels of 3 x 3
-//! block        three convolutions as one
+//! bottleneck   three convolutions as one
 //! finish       bias and activation
 //! product      products of matrices
 //! pool         max-pools
@@ -30,7 +30,7 @@
     reason = "loops by an index become vector instructions, of the function that they become a part of"
 )]
 
-mod block;
+mod bottleneck;
 mod depthwise;
 mod direct;
 mod exponential;
@@ -53,7 +53,7 @@ use std::sync::Arc;
 
 use tch::{Device, TchError, Tensor};
 
-use self::block::Block;
+use self::bottleneck::Bottleneck;
 use self::depthwise::Depthwise;
 use self::direct::Direct;
 use self::numbers::Number;
@@ -172,32 +172,27 @@ impl Window {
 
 /// A convolution, or several, ready to run. Clones share the weights.
 #[derive(Debug, Clone)]
-pub(super) struct Own {
-    layer: Arc<Layer>,
-    outputs: usize,
-    /// Of each convolution.
-    windows: Vec<Window>,
-}
+pub(super) struct Own(Layer);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Layer {
-    Winograd(Winograd),
-    Direct(Direct),
-    Depthwise(Depthwise),
-    Block(Block),
+    Winograd(Arc<Winograd>),
+    Direct(Arc<Direct>),
+    Depthwise(Arc<Depthwise>),
+    Bottleneck(Bottleneck),
 }
 
 /// How it computes, for the log.
 impl fmt::Display for Own {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &*self.layer {
+        f.write_str(match &self.0 {
             Layer::Winograd(layer) => match layer.tile() {
                 Tile::F4 => "Winograd F(4x4,3x3)",
                 Tile::F6 => "Winograd F(6x6,3x3)",
             },
             Layer::Direct(_) => "direct",
             Layer::Depthwise(_) => "depthwise",
-            Layer::Block(_) => "blocks of three",
+            Layer::Bottleneck(_) => "bottleneck",
         })
     }
 }
@@ -217,50 +212,46 @@ impl Own {
         let inputs = weight.size()[1] as usize;
         let (weight, bias) = (inference::numbers(weight)?, inference::numbers(bias)?);
         let (level, window) = (Level::of_this_machine(), Window::new(geometry, side));
-        let layer = match way {
-            Way::Winograd(tile) => Layer::Winograd(Winograd::new(
+        Ok(Self(match way {
+            Way::Winograd(tile) => Layer::Winograd(Arc::new(Winograd::new(
                 level, &weight, inputs, &bias, tile, activation,
-            )),
-            Way::Direct => Layer::Direct(Direct::new(
+            ))),
+            Way::Direct => Layer::Direct(Arc::new(Direct::new(
                 level, &weight, inputs, &bias, window, activation,
-            )),
-            Way::Depthwise => {
-                Layer::Depthwise(Depthwise::new(level, &weight, &bias, window, activation))
-            }
-        };
-        Ok(Self {
-            layer: Arc::new(layer),
-            outputs: bias.len(),
-            windows: vec![window],
-        })
+            ))),
+            Way::Depthwise => Layer::Depthwise(Arc::new(Depthwise::new(
+                level, &weight, &bias, window, activation,
+            ))),
+        }))
     }
 
     /// Three convolutions as one; `None` if they have no such form, or if it would be no faster. The first one reads feature
     /// maps of `side` x `side`.
-    pub(super) fn block(parts: [&Self; 3], side: i64) -> Option<Self> {
+    pub(super) fn bottleneck(parts: [&Self; 3], side: i64) -> Option<Self> {
         /// Numbers of a feature map that stays in the second cache.
         const NEAR: usize = 1 << 18;
-        let [first, depthwise, last] = parts;
+        let [
+            Layer::Direct(first),
+            Layer::Depthwise(depthwise),
+            Layer::Direct(last),
+        ] = parts.map(|part| &part.0)
+        else {
+            return None;
+        };
         let maps = Shape {
             maps: 1,
             height: side as usize,
             width: side as usize,
         };
-        let between = first.after(maps);
-        if between.pixels() * first.outputs <= NEAR {
-            return None;
-        }
-        let layers = parts.map(|part| Arc::clone(&part.layer));
-        Some(Self {
-            layer: Arc::new(Layer::Block(Block::new(layers)?)),
-            outputs: last.outputs,
-            windows: [&first.windows[..], &depthwise.windows, &last.windows].concat(),
+        let between = first.window().after(maps).pixels() * first.outputs();
+        let is_faster = between > NEAR && last.window().is_a_pixel();
+        is_faster.then(|| {
+            Self(Layer::Bottleneck(Bottleneck {
+                first: Arc::clone(first),
+                depthwise: Arc::clone(depthwise),
+                last: Arc::clone(last),
+            }))
         })
-    }
-
-    fn after(&self, shape: Shape) -> Shape {
-        let windows = self.windows.iter();
-        windows.fold(shape, |shape, window| window.after(shape))
     }
 
     /// Convolves `x` (N x C x H x W), applies the activation, and adds `other`, which has the size of the output. The
@@ -271,16 +262,53 @@ impl Own {
     pub(super) fn convolve(&self, x: &Tensor, other: Option<&Tensor>) -> Result<Tensor, TchError> {
         let (x, shape) = pixels_first(x)?;
         let other = other.map(pixels_first).transpose()?;
-        let mut output = self.after(shape).empty::<f32>(self.outputs)?;
-        let (input, added) = (slice(&x), other.as_ref().map(|(other, _)| slice(other)));
-        let sums = slice_mut(&mut output);
-        match &*self.layer {
-            Layer::Winograd(layer) => layer.convolve(input, shape, sums, added, Threads::All),
-            Layer::Direct(layer) => layer.convolve(input, shape, sums, added, Threads::All),
-            Layer::Depthwise(layer) => layer.convolve(input, shape, sums, added, Threads::All),
-            Layer::Block(layer) => layer.convolve(input, shape, sums, added, Threads::All),
+        let (after, outputs) = match &self.0 {
+            Layer::Winograd(layer) => (shape, layer.outputs()),
+            Layer::Direct(layer) => (layer.window().after(shape), layer.outputs()),
+            Layer::Depthwise(layer) => (layer.window().after(shape), layer.channels()),
+            Layer::Bottleneck(layer) => (layer.after(shape), layer.last.outputs()),
+        };
+        let mut output = after.empty::<f32>(outputs)?;
+        let maps = Maps {
+            input: slice(&x),
+            shape,
+            output: slice_mut(&mut output),
+            other: other.as_ref().map(|(other, _)| slice(other)),
+        };
+        match &self.0 {
+            Layer::Winograd(layer) => layer.convolve(maps, Threads::All),
+            Layer::Direct(layer) => layer.convolve(maps, Threads::All),
+            Layer::Depthwise(layer) => layer.convolve(maps, Threads::All),
+            Layer::Bottleneck(layer) => layer.convolve(maps, Threads::All),
         }
         output.f_permute([0, 3, 1, 2])
+    }
+}
+
+/// The feature maps of a convolution.
+#[derive(Debug)]
+struct Maps<'a> {
+    input: &'a [f32],
+    /// The input's.
+    shape: Shape,
+    output: &'a mut [f32],
+    /// Added to the output after the activation.
+    other: Option<&'a [f32]>,
+}
+
+impl Maps<'_> {
+    /// Checks that the input and the output have these lengths, and that what is added to the output is as long.
+    fn check(&self, lengths: [usize; 2]) {
+        assert_eq!(
+            [self.input.len(), self.output.len()],
+            lengths,
+            "input and output"
+        );
+        assert!(
+            self.other
+                .is_none_or(|other| other.len() == self.output.len()),
+            "another map of the same size"
+        );
     }
 }
 
@@ -312,11 +340,22 @@ impl Shape {
     }
 }
 
-/// Checks that an input and an output have these lengths, and that what is added to the output is as long.
-fn check_lengths(lengths: [usize; 2], input: &[f32], output: &[f32], other: Option<&[f32]>) {
-    assert_eq!([input.len(), output.len()], lengths, "input and output");
-    assert!(
-        other.is_none_or(|other| other.len() == output.len()),
-        "another map of the same size"
-    );
+/// Computes each row of pixels of a new tensor from that of `x`, which has as many channels. The output is in
+/// `channels_last` order.
+///
+/// # Errors
+/// If libtorch fails.
+fn by_row<T: Number, O: Number>(
+    x: &Tensor,
+    compute: impl Fn(&[T], &mut [O]) + Sync,
+) -> Result<Tensor, TchError> {
+    let (x, shape) = pixels_first(x)?;
+    let channels = x.size()[3] as usize;
+    let mut output = shape.empty::<O>(channels)?;
+    let row = (shape.width * channels).max(1);
+    let rows = slice(&x)
+        .chunks(row)
+        .zip(slice_mut(&mut output).chunks_mut(row));
+    Threads::All.for_each(rows, |(input, output)| compute(input, output));
+    output.f_permute([0, 3, 1, 2])
 }

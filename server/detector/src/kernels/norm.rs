@@ -2,8 +2,8 @@
 
 use tch::{Kind, TchError, Tensor};
 
-use super::numbers::{Bf16, Number, pixels_first, slice, slice_mut};
-use super::threads::Threads;
+use super::by_row;
+use super::numbers::{Bf16, Number, slice};
 use super::vector::{Level, Vector, Work};
 
 /// Divides each pixel by the norm of its channels, and multiplies each channel by its factor. The output is in
@@ -33,21 +33,14 @@ pub(crate) fn l2_norm(
 }
 
 fn norm_of<T: Number, O: Number>(x: &Tensor, factors: &[f32]) -> Result<Tensor, TchError> {
-    let (x, shape) = pixels_first(x)?;
-    let mut output = shape.empty::<O>(factors.len())?;
-    let row = shape.width * factors.len();
-    let rows = slice::<T>(&x)
-        .chunks(row)
-        .zip(slice_mut::<O>(&mut output).chunks_mut(row));
     let level = Level::of_this_machine();
-    Threads::All.for_each(rows, |(input, output)| {
+    by_row::<T, O>(x, |input, output| {
         level.run(Row {
             input,
             output,
             factors,
         });
-    });
-    output.f_permute([0, 3, 1, 2])
+    })
 }
 
 struct Row<'a, T, O> {

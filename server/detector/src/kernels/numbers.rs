@@ -4,6 +4,9 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::Shape;
 
+/// 1.5 * 2^23: the lowest bit of a sum with it is 1, so small numbers are rounded to whole ones.
+pub(super) const WHOLE: f32 = 12_582_912.0;
+
 /// A type of a tensor's numbers.
 ///
 /// # Safety
@@ -23,7 +26,7 @@ pub(crate) struct Bf16(pub u16);
 // SAFETY: these are libtorch's types of these kinds.
 #[expect(unsafe_code, reason = "slices of tensors")]
 mod kinds {
-    use super::{Bf16, Kind, Number};
+    use super::{Bf16, Kind, Number, WHOLE};
 
     unsafe impl Number for f32 {
         const KIND: Kind = Kind::Float;
@@ -67,8 +70,7 @@ mod kinds {
         /// Rounds to the nearest, of two to the even one, from 0 to 255.
         #[inline(always)]
         fn from_f32(number: f32) -> Self {
-            // The lowest bit of such a sum is 1. Other conversions are slow, a number at a time.
-            const WHOLE: f32 = 12_582_912.0;
+            // Other conversions are slow, a number at a time.
             (number.clamp(0.0, 255.0) + WHOLE).to_bits() as Self
         }
 

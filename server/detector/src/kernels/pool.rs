@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use tch::{Kind, TchError, Tensor};
 
+use super::Shape;
 use super::numbers::{Bf16, Number, pixels_first, slice, slice_mut};
 use super::threads::Threads;
 use super::vector::{Level, Vector, Work};
@@ -12,14 +13,12 @@ use crate::architecture::Pool;
 /// A number as a whole one in the same order, since processors compare many whole numbers at once. NaN is the largest.
 trait Ordered: Number {
     type Key: Copy + Ord + Send;
-    const LEAST: Self::Key;
     fn key(self) -> Self::Key;
     fn of(key: Self::Key) -> Self;
 }
 
 impl Ordered for u8 {
     type Key = Self;
-    const LEAST: Self = 0;
 
     #[inline(always)]
     fn key(self) -> Self {
@@ -34,7 +33,6 @@ impl Ordered for u8 {
 
 impl Ordered for Bf16 {
     type Key = i16;
-    const LEAST: i16 = i16::MIN;
 
     #[inline(always)]
     fn key(self) -> i16 {
@@ -56,7 +54,6 @@ impl Ordered for Bf16 {
 
 impl Ordered for f32 {
     type Key = i32;
-    const LEAST: i32 = i32::MIN;
 
     #[inline(always)]
     fn key(self) -> i32 {
@@ -87,7 +84,7 @@ fn pool_of<T: Ordered>(x: &Tensor, pool: Pool) -> Result<Tensor, TchError> {
     let (x, shape) = pixels_first(x)?;
     let channels = x.size()[3] as usize;
     let after = |side: usize| pool.side_after(side as i64) as usize;
-    let outputs = super::Shape {
+    let outputs = Shape {
         maps: shape.maps,
         height: after(shape.height),
         width: after(shape.width),
@@ -124,13 +121,13 @@ impl<T: Ordered> Work for Row<'_, T> {
     #[inline(always)]
     fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(self) {
         let channels = self.channels;
-        let mut line = vec![T::LEAST; self.width * channels];
-        let mut pixel = vec![T::LEAST; channels];
-        largest(&mut line, self.input, T::key);
+        let mut line = Vec::with_capacity(self.width * channels);
+        let mut pixel = Vec::with_capacity(channels);
+        largest(&mut line, self.width * channels, self.input, T::key);
         for (x, output) in self.output.chunks_exact_mut(channels).enumerate() {
             let columns = window(self.pool, x, self.width);
             let pixels = &line[columns.start * channels..columns.end * channels];
-            largest(&mut pixel, pixels, |key| key);
+            largest(&mut pixel, channels, pixels, |key| key);
             for (output, key) in output.iter_mut().zip(&pixel) {
                 *output = T::of(*key);
             }
@@ -145,14 +142,18 @@ fn window(pool: Pool, output: usize, side: usize) -> Range<usize> {
     first.max(0) as usize..end as usize
 }
 
-/// Writes the largest keys of slices as long as `into`, which lie one after the other, element by element.
+/// Writes the largest keys of slices of this length, which lie one after the other, element by element.
 #[inline(always)]
-fn largest<T: Copy, K: Ord + Copy>(into: &mut [K], slices: &[T], key: impl Fn(T) -> K) {
-    let (first, others) = slices.split_at(into.len());
-    for (most, number) in into.iter_mut().zip(first) {
-        *most = key(*number);
-    }
-    for slice in others.chunks_exact(into.len()) {
+fn largest<T: Copy, K: Ord + Copy>(
+    into: &mut Vec<K>,
+    length: usize,
+    slices: &[T],
+    key: impl Fn(T) -> K,
+) {
+    let (first, others) = slices.split_at(length);
+    into.clear();
+    into.extend(first.iter().map(|number| key(*number)));
+    for slice in others.chunks_exact(length) {
         for (most, number) in into.iter_mut().zip(slice) {
             *most = key(*number).max(*most);
         }

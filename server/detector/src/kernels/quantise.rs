@@ -2,8 +2,8 @@
 
 use tch::{TchError, Tensor};
 
-use super::numbers::{Number, pixels_first, slice, slice_mut};
-use super::threads::Threads;
+use super::by_row;
+use super::numbers::Number;
 use super::vector::{Level, Vector, Work};
 
 /// Multiplies feature maps by `factor`, adds `zero_point`, rounds to the nearest whole number (of two to the even one), and
@@ -12,23 +12,15 @@ use super::vector::{Level, Vector, Work};
 /// # Errors
 /// If libtorch fails.
 pub(crate) fn to_bytes(x: &Tensor, factor: f32, zero_point: f32) -> Result<Tensor, TchError> {
-    let (x, shape) = pixels_first(x)?;
-    let channels = x.size()[3] as usize;
-    let mut output = shape.empty::<u8>(channels)?;
-    let row = (shape.width * channels).max(1);
-    let rows = slice::<f32>(&x)
-        .chunks(row)
-        .zip(slice_mut::<u8>(&mut output).chunks_mut(row));
     let level = Level::of_this_machine();
-    Threads::All.for_each(rows, |(input, output)| {
+    by_row(x, |input, output| {
         level.run(Row {
             input,
             output,
             factor,
             zero_point,
         });
-    });
-    output.f_permute([0, 3, 1, 2])
+    })
 }
 
 struct Row<'a> {

@@ -92,6 +92,20 @@ impl fmt::Debug for Layer {
     }
 }
 
+fn maps_of<'a>(
+    input: &'a [f32],
+    shape: Shape,
+    output: &'a mut [f32],
+    other: Option<&'a [f32]>,
+) -> Maps<'a> {
+    Maps {
+        input,
+        shape,
+        output,
+        other,
+    }
+}
+
 impl Layer {
     /// With weights so that outputs are about as large as inputs.
     fn new(
@@ -163,6 +177,11 @@ impl Layer {
                 .other
                 .as_ref()
                 .map_or(0.0, |other| f64::from(other[index]))
+    }
+
+    /// To write `output`.
+    fn maps<'a>(&'a self, output: &'a mut [f32]) -> Maps<'a> {
+        maps_of(&self.input, self.shape, output, self.other.as_deref())
     }
 
     fn winograd(&self, level: Level, tile: Tile) -> Winograd {
@@ -239,11 +258,11 @@ proptest! {
         for level in levels() {
             for tile in TILES {
                 let winograd = layer.winograd(level, tile);
-                let (mut output, other) = (layer.output(), layer.other.as_deref());
-                winograd.convolve(&layer.input, layer.shape, &mut output, other, threads);
+                let mut output = layer.output();
+                winograd.convolve(layer.maps(&mut output), threads);
                 layer.check(&output, 6e-5)?;
                 let mut again = layer.output();
-                winograd.convolve_by(plan, &layer.input, layer.shape, &mut again, other, threads);
+                winograd.convolve_by(plan, layer.maps(&mut again), threads);
                 prop_assert_eq!(output, again, "however the work is divided");
             }
         }
@@ -259,7 +278,7 @@ proptest! {
             let Layer { ref weights, inputs, ref bias, window, activation, .. } = layer;
             let direct = Direct::new(level, weights, inputs, bias, window, activation);
             let mut output = layer.output();
-            direct.convolve(&layer.input, layer.shape, &mut output, layer.other.as_deref(), threads);
+            direct.convolve(layer.maps(&mut output), threads);
             layer.check(&output, 4e-6)?;
         }
     }
@@ -281,7 +300,7 @@ proptest! {
             let depthwise = Depthwise::new(level, &weights, &bias, window, activation);
             let mut output = vec![f32::NAN; window.after(shape).pixels() * channels];
             let other = adds.then(|| numbers(4, output.len()));
-            depthwise.convolve(&input, shape, &mut output, other.as_deref(), use_threads(threads));
+            depthwise.convolve(maps_of(&input, shape, &mut output, other.as_deref()), use_threads(threads));
             let of = |numbers: &[f32], channel| -> Vec<f32> {
                 numbers.iter().skip(channel).step_by(channels).copied().collect()
             };
@@ -303,7 +322,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_block_is_its_three_convolutions(
+    fn a_bottleneck_is_its_three_convolutions(
         first in layers(prop_oneof![Just(CENTRED), windows(1..=3)]),
         (stride, before) in (1..3_usize, 0..2_usize),
         outputs in 1..CHANNELS,
@@ -321,28 +340,26 @@ proptest! {
         let other = adds.then(|| numbers(7, after.pixels() * outputs));
         for level in levels() {
             let (bias, other) = (numbers(8, outputs), other.as_deref());
-            let parts = [
-                super::Layer::Direct(Direct::new(
+            let (one, two, three) = (
+                Direct::new(
                     level, &first.weights, first.inputs, &first.bias, first.window, first.activation,
-                )),
-                super::Layer::Depthwise(Depthwise::new(
-                    level, &taps, &first.bias, window, Activation::Relu6,
-                )),
-                super::Layer::Direct(Direct::new(
-                    level, &weights, channels, &bias, point, Activation::Linear,
-                )),
-            ];
+                ),
+                Depthwise::new(level, &taps, &first.bias, window, Activation::Relu6),
+                Direct::new(level, &weights, channels, &bias, point, Activation::Linear),
+            );
+            let mut expanded = vec![f32::NAN; between.pixels() * channels];
+            one.convolve(maps_of(&first.input, first.shape, &mut expanded, None), threads);
+            let mut convolved = vec![f32::NAN; after.pixels() * channels];
+            two.convolve(maps_of(&expanded, between, &mut convolved, None), threads);
             let mut expected = vec![f32::NAN; after.pixels() * outputs];
-            if let [super::Layer::Direct(one), super::Layer::Depthwise(two), super::Layer::Direct(three)] = &parts {
-                let mut expanded = vec![f32::NAN; between.pixels() * channels];
-                one.convolve(&first.input, first.shape, &mut expanded, None, threads);
-                let mut convolved = vec![f32::NAN; after.pixels() * channels];
-                two.convolve(&expanded, between, &mut convolved, None, threads);
-                three.convolve(&convolved, after, &mut expected, other, threads);
-            }
-            let block = Block::new(parts.map(Arc::new)).unwrap();
+            three.convolve(maps_of(&convolved, after, &mut expected, other), threads);
+            let bottleneck = Bottleneck {
+                first: Arc::new(one),
+                depthwise: Arc::new(two),
+                last: Arc::new(three),
+            };
             let mut output = vec![f32::NAN; expected.len()];
-            block.convolve(&first.input, first.shape, &mut output, other, threads);
+            bottleneck.convolve(maps_of(&first.input, first.shape, &mut output, other), threads);
             prop_assert_eq!(&output, &expected);
         }
     }
@@ -364,13 +381,8 @@ fn nan_and_infinity_reach_the_outputs_that_they_are_a_part_of() {
                 .flat_map(|level| TILES.map(|tile| (level, tile)))
             {
                 let mut output = layer.output();
-                layer.winograd(level, tile).convolve(
-                    &layer.input,
-                    shape,
-                    &mut output,
-                    None,
-                    Threads::One,
-                );
+                let winograd = layer.winograd(level, tile);
+                winograd.convolve(layer.maps(&mut output), Threads::One);
                 for index in 0..output.len() {
                     let sum = layer.sum(index);
                     if sum.is_nan() {
@@ -409,7 +421,7 @@ fn several_callers_share_threads() {
             scope.spawn(|| {
                 for _ in 0..50 {
                     let mut output = layer.output();
-                    winograd.convolve(&layer.input, layer.shape, &mut output, None, threads);
+                    winograd.convolve(layer.maps(&mut output), threads);
                     layer.check(&output, 6e-5).unwrap();
                 }
             });
@@ -448,7 +460,7 @@ fn errors_are_small_in_the_layers_of_ssd300() {
         };
         let mut output = layer.output();
         let winograd = layer.winograd(Level::of_this_machine(), tile);
-        winograd.convolve(&layer.input, shape, &mut output, None, use_threads(2));
+        winograd.convolve(layer.maps(&mut output), use_threads(2));
         let some: Vec<usize> = (0..output.len()).step_by(output.len() / 3001).collect();
         let expected: Vec<f64> = some.iter().map(|&index| layer.expected(index)).collect();
         let square: f64 = expected.iter().map(|number| number * number).sum();

@@ -14,7 +14,7 @@ use super::finish::Finish;
 use super::product::Packed;
 use super::threads::Threads;
 use super::vector::Level;
-use super::{Shape, check_lengths};
+use super::{Maps, Shape};
 use crate::architecture::Activation;
 
 /// Outputs that are computed together. Larger tiles need fewer multiplications, have larger errors, and fit small
@@ -109,35 +109,28 @@ impl Winograd {
         self.tile
     }
 
-    /// Convolves `input` (maps x height x width x input channels) to `output` (maps x height x width x output
-    /// channels), which has the activation and then the addition of `other` (as large as `output`).
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Convolves feature maps.
     ///
     /// # Panics
     /// If the lengths do not fit.
-    pub fn convolve(
-        &self,
-        input: &[f32],
-        shape: Shape,
-        output: &mut [f32],
-        other: Option<&[f32]>,
-        threads: Threads,
-    ) {
-        let plan = self.plan(shape, threads.count());
-        self.convolve_by(plan, input, shape, output, other, threads);
+    pub(super) fn convolve(&self, maps: Maps, threads: Threads) {
+        let plan = self.plan(maps.shape, threads.count());
+        self.convolve_by(plan, maps, threads);
     }
 
-    pub(super) fn convolve_by(
-        &self,
-        plan: Plan,
-        input: &[f32],
-        shape: Shape,
-        output: &mut [f32],
-        other: Option<&[f32]>,
-        threads: Threads,
-    ) {
-        let pixels = shape.height * shape.width;
-        let lengths = [self.inputs, self.outputs].map(|channels| shape.maps * pixels * channels);
-        check_lengths(lengths, input, output, other);
+    pub(super) fn convolve_by(&self, plan: Plan, maps: Maps, threads: Threads) {
+        let pixels = maps.shape.height * maps.shape.width;
+        maps.check([self.inputs, self.outputs].map(|channels| maps.shape.pixels() * channels));
+        let Maps {
+            input,
+            shape,
+            output,
+            other,
+        } = maps;
         if output.is_empty() {
             return;
         }

@@ -8,58 +8,47 @@ use super::depthwise::Depthwise;
 use super::direct::Direct;
 use super::memory::with_scratch;
 use super::threads::Threads;
-use super::{Layer, Shape, check_lengths};
+use super::{Maps, Shape};
 
 /// Three convolutions, ready to run.
-#[derive(Debug)]
-pub struct Block([Arc<Layer>; 3]);
+#[derive(Debug, Clone)]
+pub struct Bottleneck {
+    pub first: Arc<Direct>,
+    pub depthwise: Arc<Depthwise>,
+    /// With kernels of 1 x 1.
+    pub last: Arc<Direct>,
+}
 
-impl Block {
-    /// `None` if the layers are not a direct convolution, a depthwise one, and one with kernels of 1 x 1.
-    pub fn new(layers: [Arc<Layer>; 3]) -> Option<Self> {
-        match layers.each_ref().map(|layer| &**layer) {
-            [Layer::Direct(_), Layer::Depthwise(_), Layer::Direct(last)]
-                if last.window().is_a_pixel() =>
-            {
-                Some(Self(layers))
-            }
-            _ => None,
-        }
+impl Bottleneck {
+    /// The size of outputs.
+    pub(super) fn after(&self, shape: Shape) -> Shape {
+        let between = self.first.window().after(shape);
+        self.depthwise.window().after(between)
     }
 
-    fn parts(&self) -> (&Direct, &Depthwise, &Direct) {
-        match self.0.each_ref().map(|layer| &**layer) {
-            [
-                Layer::Direct(first),
-                Layer::Depthwise(second),
-                Layer::Direct(last),
-            ] => (first, second, last),
-            _ => unreachable!("checked by `new`"),
-        }
-    }
-
-    /// Convolves `input`, of size `shape`, to `output`, which has the activation and then the addition of `other` (as
-    /// large as `output`).
+    /// Convolves feature maps.
     ///
     /// # Panics
     /// If the lengths do not fit.
-    pub fn convolve(
-        &self,
-        input: &[f32],
-        shape: Shape,
-        output: &mut [f32],
-        other: Option<&[f32]>,
-        threads: Threads,
-    ) {
-        let (first, depthwise, last) = self.parts();
-        let between = first.window().after(shape);
-        let after = depthwise.window().after(between);
+    pub(super) fn convolve(&self, maps: Maps, threads: Threads) {
+        let Self {
+            first,
+            depthwise,
+            last,
+        } = self;
+        let between = first.window().after(maps.shape);
+        let after = self.after(maps.shape);
         let row = after.width * last.outputs();
-        let lengths = [
-            shape.pixels() * first.inputs(),
-            after.maps * after.height * row,
-        ];
-        check_lengths(lengths, input, output, other);
+        maps.check([
+            maps.shape.pixels() * first.inputs(),
+            after.pixels() * last.outputs(),
+        ]);
+        let Maps {
+            input,
+            shape,
+            output,
+            other,
+        } = maps;
         // Three for each thread: one that is late leaves some. The rows between two bands are computed twice.
         let band = after.height.div_ceil(3 * threads.count());
         let bands = output
