@@ -199,15 +199,19 @@ CASES
         <(rendered --show-only templates/deployment.yaml --set service.port=8080,tests.enabled=false,networkPolicy.enabled=false) ||
         die "a value that the pods do not read changes their checksums"
 
-    # A generated password is random, and the same in the Secret and in the checksum. A patched template makes the
-    # chart render as if it reached a cluster.
-    local password
+    # A generated password and its salt are random, and the same in the Secret and in the checksum. A patched template
+    # makes the chart render as if it reached a cluster; a second patch makes it keep that password and salt.
+    local password salt
     cp -R $chart "$work/generated"
     sed 's/{{- if lookup "v1" "ServiceAccount".*}}yes/{{- if true }}yes/' $chart/templates/_credentials.tpl >"$work/generated/templates/_credentials.tpl"
     helm template ssd "$work/generated" --set auth.generate=true >"$work/first.yaml"
-    password=$(sed -n 's/^  password: //p' "$work/first.yaml" | base64 -d)
-    [ "$(sed -n 's|^ *checksum/credentials: ||p' "$work/first.yaml")" = "$(printf 'password: %s\nusername: ugain' "$password" | sha256sum | cut -d' ' -f1)" ] ||
-        die "the checksum is not that of the password in the Secret"
+    password=$(sed -n 's/^  password: "\(.*\)"$/\1/p' "$work/first.yaml" | base64 -d)
+    salt=$(sed -n 's/^  salt: "\(.*\)"$/\1/p' "$work/first.yaml" | base64 -d)
+    cp -R "$work/generated" "$work/kept"
+    sed "s/{{- randAlphaNum 32 }}/{{- \"$salt\" }}/" "$work/generated/templates/_credentials.tpl" >"$work/kept/templates/_credentials.tpl"
+    helm template ssd "$work/kept" --set "auth.password=$password" |
+        grep -qF "$(grep 'checksum/credentials: ' "$work/first.yaml")" ||
+        die "the checksum is not that of the password and the salt in the Secret"
     ! helm template ssd "$work/generated" --set auth.generate=true | diff -q "$work/first.yaml" - >/dev/null ||
         die "two generated passwords are the same"
 }

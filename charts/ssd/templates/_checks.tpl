@@ -58,8 +58,24 @@ The bytes of a size such as 10MiB.
 {{- if and .generate .password }}
 {{- $wrong = append $wrong "auth.generate creates a password: remove auth.password, or set auth.generate to false." }}
 {{- end }}
+{{- if and (include "ssd.passwordIsPublic" $) (not .allowPublicPassword) }}
+{{- with include "ssd.ownLogin" $ }}
+{{- $wrong = append $wrong (printf "In the cluster, %s. These values would replace it with the password ugain, which everyone knows. To keep the earlier values, run helm upgrade with --reset-then-reuse-values; or set auth.generate=true, auth.existingSecret or auth.password. To return to ugain on purpose, set auth.allowPublicPassword=true." .) }}
+{{- end }}
+{{- with include "ssd.exposure" $ }}
+{{- $wrong = append $wrong (printf "%s lets clients from outside the cluster in, and the password is ugain, which everyone knows. Set auth.generate=true, auth.existingSecret or auth.password; or, if anyone may use the server, auth.allowPublicPassword=true." .) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- toJson $wrong }}
+{{- end }}
+
+{{/* The values by which clients from outside the cluster reach the server. */}}
+{{- define "ssd.exposure" -}}
+{{- $type := eq .Values.service.type "ClusterIP" | ternary "" (printf "service.type %s" .Values.service.type) }}
+{{- $ingress := .Values.ingress.enabled | ternary "ingress.enabled" "" }}
+{{- $route := .Values.httpRoute.enabled | ternary "httpRoute.enabled" "" }}
+{{- list $type $ingress $route | compact | join ", " }}
 {{- end }}
 
 {{- define "ssd.checkLabels" -}}

@@ -121,7 +121,7 @@ checksum/env-vars: {{ include "ssd.environment" . | sha256sum }}
 checksum/coco-labels: {{ include "ssd.labelsText" . | sha256sum }}
 {{- end }}
 {{- if not .Values.auth.existingSecret }}
-checksum/credentials: {{ include "ssd.credentials" . | sha256sum }}
+checksum/credentials: {{ include "ssd.credentialsChecksum" . }}
 {{- end }}
 {{- end }}
 
