@@ -106,6 +106,13 @@ for variable in settings.keys() - variables:
     wrong.append(f"README.md has the setting {variable}, but templates/_environment.tpl does not set it")
 for variable in variables.keys() - settings:
     wrong.append(f"templates/_environment.tpl sets {variable}, which is no setting in README.md")
+extra = [f"extraEnv[{index}].name={name}" for index, name in enumerate(sorted(variables))]
+refusal = subprocess.run(
+    ["helm", "template", "ssd", str(CHART), "--set", ",".join(extra)], capture_output=True, text=True, check=False
+).stderr
+for variable in variables:
+    if f"extraEnv sets {variable}, which the chart sets: use " not in refusal:
+        wrong.append(f"extraEnv may set {variable}, which the chart also sets: add it to ssd.checkEnvironment")
 compared = 0
 for variable in settings.keys() & variables.keys():
     default, accepts = settings[variable]

@@ -7,6 +7,7 @@ Refuses values that contradict each other, with a sentence for each. values.sche
   (include "ssd.checkCredentials" . | fromJsonArray)
   (include "ssd.checkLabels" . | fromJsonArray)
   (include "ssd.checkModel" . | fromJsonArray)
+  (include "ssd.checkEnvironment" . | fromJsonArray)
   (include "ssd.checkScaling" . | fromJsonArray)
   (include "ssd.checkExposure" . | fromJsonArray)
 }}
@@ -126,6 +127,33 @@ The bytes of a size such as 10MiB.
 {{- toJson $wrong }}
 {{- end }}
 
+{{/* Helm 4 applies objects on the server, which refuses a container that sets a variable twice. */}}
+{{- define "ssd.checkEnvironment" -}}
+{{- $wrong := list }}
+{{- $values := dict
+  "SECRET_USERNAME" "auth"
+  "SECRET_PASSWORD" "auth"
+  "TLS_CERTIFICATE_PATH" "tls.secretName"
+  "TLS_KEY_PATH" "tls.secretName"
+  "COCO_LABELS_PATH" "cocoLabels"
+  "WEIGHTS_PATH" "model"
+  "MANAGEMENT_PORT" "metrics"
+}}
+{{- range keys (include "ssd.environment" . | fromYaml) }}
+{{- $values = merge $values (dict . (lower . | camelcase | untitle | printf "server.%s")) }}
+{{- end }}
+{{- $names := list }}
+{{- range tpl (.Values.extraEnv | default list | toYaml) . | fromYamlArray }}
+{{- if hasKey $values .name }}
+{{- $wrong = append $wrong (printf "extraEnv sets %s, which the chart sets: use %s." .name (get $values .name)) }}
+{{- else if has .name $names }}
+{{- $wrong = append $wrong (printf "extraEnv sets %s twice: keep one." .name) }}
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- toJson $wrong }}
+{{- end }}
+
 {{- define "ssd.checkScaling" -}}
 {{- $wrong := list }}
 {{- if and .Values.autoscaling.enabled .Values.keda.enabled }}
@@ -138,8 +166,17 @@ The bytes of a size such as 10MiB.
 {{- if and .enabled (not (or .targetCPUUtilizationPercentage .targetQueueDepth .metrics)) }}
 {{- $wrong = append $wrong "autoscaling needs a target: targetCPUUtilizationPercentage, targetQueueDepth or metrics." }}
 {{- end }}
-{{- if and .enabled .targetCPUUtilizationPercentage (not (include "ssd.hasCpuRequest" $)) }}
+{{- if and .enabled .targetCPUUtilizationPercentage (eq (include "ssd.cpuRequest" $ | include "ssd.cores") "0") }}
 {{- $wrong = append $wrong "autoscaling.targetCPUUtilizationPercentage is a share of resources.requests.cpu: set that request." }}
+{{- end }}
+{{- with include "ssd.cpuLimitPercent" $ }}
+{{- /* An autoscaler adds pods only if usage exceeds the target by its tolerance, by default 10 %. */}}
+{{- $most := div (sub (mul . 10) 1) 11 }}
+{{- with $.Values.autoscaling }}
+{{- if and .enabled (gt (int64 .targetCPUUtilizationPercentage) $most) (not (dig "scaleUp" "tolerance" "" (.behavior | default dict))) }}
+{{- $wrong = append $wrong (printf "autoscaling.targetCPUUtilizationPercentage is %v, but the CPU limit caps usage at 100 * %s / %s = %s %% of the request, and an autoscaler adds pods only above 1.1 times its target: it would never add one. Set the target to %d or less, or change resources.limits.cpu or resources.requests.cpu." .targetCPUUtilizationPercentage (include "ssd.cpuLimit" $) (include "ssd.cpuRequest" $) (include "ssd.cpuLimitPercent" $) $most) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if and .enabled .targetQueueDepth (not $.Values.metrics.enabled) }}
 {{- $wrong = append $wrong "autoscaling.targetQueueDepth needs metrics.enabled." }}
@@ -186,8 +223,25 @@ The bytes of a size such as 10MiB.
 {{- toJson $wrong }}
 {{- end }}
 
-{{/* Not empty if the pods request CPU. If there is a limit but no request, Kubernetes sets the request to the limit. */}}
-{{- define "ssd.hasCpuRequest" -}}
-{{- $resources := .Values.resources | default dict }}
-{{- dig "requests" "cpu" (dig "limits" "cpu" "" $resources) $resources }}
+{{- define "ssd.cpuLimit" -}}
+{{- dig "limits" "cpu" "" (.Values.resources | default dict) }}
+{{- end }}
+
+{{/* If there is a limit but no request, Kubernetes sets the request to the limit. */}}
+{{- define "ssd.cpuRequest" -}}
+{{- dig "requests" "cpu" (include "ssd.cpuLimit" .) (.Values.resources | default dict) }}
+{{- end }}
+
+{{/* The CPU limit in percent of the request, rounded down. Empty if one of them is missing or 0. */}}
+{{- define "ssd.cpuLimitPercent" -}}
+{{- $limit := include "ssd.cpuLimit" . | include "ssd.cores" }}
+{{- $request := include "ssd.cpuRequest" . | include "ssd.cores" }}
+{{- if not (or (eq $limit "0") (eq $request "0")) }}
+{{- divf (mulf 100 $limit) $request | floor | int64 }}
+{{- end }}
+{{- end }}
+
+{{/* Cores of a CPU quantity such as 500m, 2 or 0.5. No quantity is 0. */}}
+{{- define "ssd.cores" -}}
+{{- divf (trimSuffix "m" . | float64) (hasSuffix "m" . | ternary 1000 1) }}
 {{- end }}
