@@ -3,8 +3,10 @@ Refuses values that contradict each other, with a sentence for each. values.sche
 */}}
 {{- define "ssd.checks" -}}
 {{- $wrong := concat
+  (include "ssd.checkNames" . | fromJsonArray)
   (include "ssd.checkSizes" . | fromJsonArray)
   (include "ssd.checkCredentials" . | fromJsonArray)
+  (include "ssd.checkResources" . | fromJsonArray)
   (include "ssd.checkLabels" . | fromJsonArray)
   (include "ssd.checkModel" . | fromJsonArray)
   (include "ssd.checkEnvironment" . | fromJsonArray)
@@ -14,6 +16,31 @@ Refuses values that contradict each other, with a sentence for each. values.sche
 {{- if $wrong }}
 {{- printf "\n\nThese values cannot be used:\n  - %s\n" (join "\n  - " $wrong) | fail }}
 {{- end }}
+{{- end }}
+
+{{- define "ssd.checkNames" -}}
+{{- $wrong := list }}
+{{- $name := include "ssd.fullname" . }}
+{{- if not (kindIs "string" (printf "name: %s" $name | fromYaml).name) }}
+{{- $wrong = append $wrong (printf "The objects' name would be %s, which YAML does not read as text: set another fullnameOverride." $name) }}
+{{- end }}
+{{- $maps := dict
+  "commonLabels" .Values.commonLabels
+  "podLabels" .Values.podLabels
+  "service.labels" .Values.service.labels
+  "metrics.serviceMonitor.labels" .Values.metrics.serviceMonitor.labels
+  "metrics.prometheusRule.labels" .Values.metrics.prometheusRule.labels
+  "metrics.dashboard.labels" .Values.metrics.dashboard.labels
+}}
+{{- $fixed := include "ssd.selectorLabels" . | fromYaml | keys | sortAlpha }}
+{{- range $path, $labels := $maps }}
+{{- range $label := append $fixed "app.kubernetes.io/managed-by" }}
+{{- if hasKey ($labels | default dict) $label }}
+{{- $wrong = append $wrong (printf "%s cannot set %s, by which Kubernetes and Helm find the objects: remove it. (nameOverride changes app.kubernetes.io/name.)" $path $label) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- toJson $wrong }}
 {{- end }}
 
 {{- define "ssd.checkSizes" -}}
@@ -77,6 +104,20 @@ The bytes of a size such as 10MiB.
 {{- $ingress := .Values.ingress.enabled | ternary "ingress.enabled" "" }}
 {{- $route := .Values.httpRoute.enabled | ternary "httpRoute.enabled" "" }}
 {{- list $type $ingress $route | compact | join ", " }}
+{{- end }}
+
+{{- define "ssd.checkResources" -}}
+{{- $wrong := list }}
+{{- $names := list }}
+{{- range .Values.resourceClaims }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- range dig "claims" list (.Values.resources | default dict) }}
+{{- if not (has .name $names) }}
+{{- $wrong = append $wrong (printf "resources.claims names %s, which is not in resourceClaims, the claims of the pod: add it there." .name) }}
+{{- end }}
+{{- end }}
+{{- toJson $wrong }}
 {{- end }}
 
 {{- define "ssd.checkLabels" -}}

@@ -5,7 +5,10 @@
 {{- .Values.nameOverride | default (.Chart.Name | lower | replace "_" "-") | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The start of every object's name: RELEASE-ssd, or the release's name alone if it contains the chart's name. */}}
+{{/*
+The start of every object's name: RELEASE-ssd, or the release's name alone if it contains the chart's name. A Service's
+name has no dots and starts with a letter, which Helm does not require of a release's name: 1.2 becomes ssd-1-2-ssd.
+*/}}
 {{- define "ssd.fullname" -}}
 {{- $name := include "ssd.name" . }}
 {{- if .Values.fullnameOverride }}
@@ -15,7 +18,7 @@
 {{- else }}
 {{- $name = .Release.Name }}
 {{- end }}
-{{- $name | trunc 63 | trimSuffix "-" }}
+{{- regexReplaceAll "^[0-9]" (replace "." "-" $name) "ssd-${0}" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
 {{/* The full name with a suffix, at most 63 characters together. (list $ "suffix") */}}
@@ -29,7 +32,7 @@
 {{- define "ssd.selectorLabels" -}}
 app.kubernetes.io/component: server
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
-app.kubernetes.io/name: {{ include "ssd.name" . }}
+app.kubernetes.io/name: {{ include "ssd.name" . | quote }}
 {{- end }}
 
 {{/* Labels of the pods of `helm test`, which the Service must not select. */}}

@@ -167,6 +167,10 @@ priorityClassName: {{ . | quote }}
 {{- with include "ssd.runtimeClassName" . }}
 runtimeClassName: {{ . | quote }}
 {{- end }}
+{{- with .Values.resourceClaims }}
+resourceClaims:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with .Values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
