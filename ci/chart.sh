@@ -4,6 +4,7 @@
 #   ci/chart.sh [CHECK...]      all by default: facts settings files readme lint unit alerts dashboard render
 #                               subchart rolling missing nulls package scripts
 #   ci/chart.sh write-readme    writes the chart's README.md from values.yaml and README.md.gotmpl
+#   ci/chart.sh write-defaults  writes charts/ssd/files/defaults.json from values.yaml
 #   ci/chart.sh write-model     writes the SHA-256 of the model that ships into charts/ssd/ci
 set -euo pipefail
 
@@ -41,6 +42,7 @@ facts() {
     app_version=$(sed -n 's/^appVersion: "\(.*\)"$/\1/p' $chart/Chart.yaml)
     [ "$version" = "$app_version" ] || die "Cargo.toml has version $version, $chart/Chart.yaml has appVersion $app_version"
     cmp data/coco_labels.txt $chart/files/coco_labels.txt || die "copy data/coco_labels.txt to $chart/files"
+    defaults | cmp - $chart/files/defaults.json || die "$chart/files/defaults.json differs from values.yaml: run ci/chart.sh write-defaults"
     oldest=$(sed -n 's/^kubeVersion: ">=\(.*\)\.0-0"$/\1/p' $chart/Chart.yaml)
     [ -d ".tools/schemas/kubernetes-$oldest" ] || die "ci/tools/schemas.txt lacks Kubernetes $oldest, the oldest version that Chart.yaml supports"
     if [ -f $model ]; then
@@ -49,6 +51,19 @@ facts() {
                 die "$values does not have the SHA-256 of $model: run ci/chart.sh write-model"
         done
     fi
+}
+
+# The values that the chart cannot do without, and restores if they are set to null. (A template cannot read values.yaml.
+# Without resources or a security context, Kubernetes' defaults apply.)
+defaults() {
+    .tools/python/bin/python - $chart/values.yaml <<'PYTHON'
+import json, sys, yaml
+
+values = yaml.safe_load(open(sys.argv[1]))
+optional = ("resources", "podSecurityContext", "securityContext")
+needed = {key: value for key, value in values.items() if key not in optional and value not in ("", [], {})}
+print(json.dumps(needed, indent=2))
+PYTHON
 }
 
 write_model() {
@@ -163,7 +178,7 @@ YAML
     cat >"$parent/values.yaml" <<YAML
 global: {imageRegistry: registry.example.com}
 day: {enabled: true, server: {threshold: 0.9}}
-nightShift: {enabled: true}
+nightShift: {enabled: true, server: null}
 ssd: {enabled: false}
 YAML
     helm dependency update "$parent" >/dev/null
@@ -227,6 +242,7 @@ missing() {
         refused "$text" helm template ssd "$work/without" $options
     done <<CASES
 coco_labels.txt|The chart has no files/coco_labels.txt|
+defaults.json|The chart has no files/defaults.json|
 sample.jpg|The chart has no files/sample.jpg|
 dashboard.json|The chart has no files/dashboard.json|--set metrics.enabled=true,metrics.dashboard.enabled=true
 download-model.sh|The chart has no files/download-model.sh|--set model.url=https://example.com/m,model.sha256=$(printf %064d 1 | tr 0 a)
@@ -264,6 +280,12 @@ case ${1-} in
     write-readme)
         ci/tools.sh helm-docs
         PATH=$PWD/.tools/bin:$PATH write_readme charts
+        exit
+        ;;
+    write-defaults)
+        ci/tools.sh yamllint
+        defaults >"$work/defaults"
+        cp "$work/defaults" $chart/files/defaults.json
         exit
         ;;
     write-model)

@@ -1,9 +1,11 @@
 """Sets each value of the chart to null: the chart must render without the value, or say what is missing.
 
-In a values file, `podAnnotations:` with nothing after it is null.
+In a values file, `podAnnotations:` with nothing after it is null. If the chart needs a value at the top, such as
+`server`, null must mean its default.
 """
 
 import concurrent.futures
+import json
 import pathlib
 import subprocess
 import sys
@@ -40,10 +42,24 @@ def complaint(path):
     return None
 
 
+def rendered(program, *options):
+    return subprocess.run([program, "template", "ssd", str(CHART), *options], capture_output=True, text=True, check=False)
+
+
+def forgotten(key):
+    """Whether null is not the default of a value that the chart needs."""
+    for program in ("helm", "helm4"):
+        if rendered(program, "--set", f"{key}=null").stdout != rendered(program).stdout:
+            return f"{program} does not render the default"
+    return None
+
+
 def main():
     every = list(paths(yaml.safe_load((CHART / "values.yaml").read_text())))
+    needed = list(json.loads((CHART / "files/defaults.json").read_text()))
     with concurrent.futures.ThreadPoolExecutor() as pool:
         wrong = [(path, message) for path, message in zip(every, pool.map(complaint, every)) if message]
+        wrong += [(key, message) for key, message in zip(needed, pool.map(forgotten, needed)) if message]
     for path, message in wrong:
         print(f"{path}=null: {message}", file=sys.stderr)
     print(f"{len(every)} values set to null, {len(wrong)} of them handled badly")

@@ -30,7 +30,7 @@
 {{- .Values.model.path }}
 {{- else if eq $source "url" }}
 {{- /* A folder for each SHA-256, so that a cache never returns another file. */}}
-{{- printf "/models/%s/%s" (lower .Values.model.sha256) (.Values.model.path | default (urlParse .Values.model.url).path | base) }}
+{{- printf "/models/%s/%s" (.Values.model.sha256 | default "" | lower) (.Values.model.path | default (urlParse .Values.model.url).path | base) }}
 {{- else }}
 {{- printf "/models/%s" .Values.model.path }}
 {{- end }}
