@@ -248,6 +248,17 @@ The bytes of a size such as 10MiB.
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
 {{- $wrong = append $wrong "httpRoute.enabled needs httpRoute.parentRefs, the Gateways to attach to." }}
 {{- end }}
+{{- with .Values.httpRoute.backendTLS }}
+{{- if and .hostname (not (and $.Values.httpRoute.enabled $.Values.tls.secretName)) }}
+{{- $wrong = append $wrong "httpRoute.backendTLS.hostname needs httpRoute.enabled, and tls.secretName, the certificate with that name." }}
+{{- end }}
+{{- if and .caConfigMap (not .hostname) }}
+{{- $wrong = append $wrong "httpRoute.backendTLS.caConfigMap needs httpRoute.backendTLS.hostname, the name in the certificate." }}
+{{- end }}
+{{- end }}
+{{- if and .Values.httpRoute.gkeHealthCheck (not .Values.httpRoute.enabled) }}
+{{- $wrong = append $wrong "httpRoute.gkeHealthCheck needs httpRoute.enabled." }}
+{{- end }}
 {{- if and .Values.metrics.enabled (eq (int .Values.metrics.port) (int .Values.server.port)) }}
 {{- $wrong = append $wrong "metrics.port and server.port must differ." }}
 {{- end }}
