@@ -197,6 +197,9 @@ checksum() {
     rendered --show-only templates/deployment.yaml "$@" | sed -n "s|^ *checksum/$annotation: ||p"
 }
 
+# pods CHART: the Deployment's pod template.
+pods() { helm template ssd "$1" --namespace demo --show-only templates/deployment.yaml | sed -n '/^  template:/,$p'; }
+
 # The pods are replaced when a setting that they read changes, and only then.
 rolling() {
     local annotation argument
@@ -213,6 +216,10 @@ CASES
     diff <(rendered --show-only templates/deployment.yaml) \
         <(rendered --show-only templates/deployment.yaml --set service.port=8080,tests.enabled=false,networkPolicy.enabled=false) ||
         die "a value that the pods do not read changes their checksums"
+    # The chart's version is in the labels of the ConfigMaps, but not in their checksums.
+    cp -R $chart "$work/newer"
+    sed -i.bak 's/^version: .*/version: 99.0.0/' "$work/newer/Chart.yaml"
+    diff <(pods $chart) <(pods "$work/newer") || die "a new version of the chart alone replaces the pods"
 
     # A generated password and its salt are random, and the same in the Secret and in the checksum. A patched template
     # makes the chart render as if it reached a cluster; a second patch makes it keep that password and salt.

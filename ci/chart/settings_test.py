@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 CHART = ROOT / "charts/ssd"
 TABLE = re.compile(r"<!-- settings: written by make docs -->(.*)<!-- /settings -->", re.DOTALL)
 ROW = re.compile(r"^\| `([A-Z_]+)` \| `(.*?)` \| .* \| (.*) \|$", re.MULTILINE)
-VALUE = re.compile(r"^([A-Z_]+): .*?\.Values\.([\w.]+)", re.MULTILINE)
+VALUE = re.compile(r"^  ([A-Z_]+): .*?\.Values\.([\w.]+)", re.MULTILINE)
 NUMBERS = re.compile(r"a (whole )?number from ([\d.]+) to ([\d.]+)")
 SIZES = re.compile(r"a size from (.+?) to (.+?),")
 TIMES = re.compile(r"a time (?:from (\S+) to|up to) ([^:\s]+)")
@@ -101,11 +101,11 @@ def compare_range(variable, accepts, path):
 
 
 settings, variables = server_settings(), chart_variables()
-values = dict(VALUE.findall((CHART / "templates/_environment.tpl").read_text()))
+values = dict(VALUE.findall((CHART / "templates/cm-env-vars.yaml").read_text()))
 for variable in settings.keys() - variables:
-    wrong.append(f"README.md has the setting {variable}, but templates/_environment.tpl does not set it")
+    wrong.append(f"README.md has the setting {variable}, but templates/cm-env-vars.yaml does not set it")
 for variable in variables.keys() - settings:
-    wrong.append(f"templates/_environment.tpl sets {variable}, which is no setting in README.md")
+    wrong.append(f"templates/cm-env-vars.yaml sets {variable}, which is no setting in README.md")
 extra = [f"extraEnv[{index}].name={name}" for index, name in enumerate(sorted(variables))]
 refusal = subprocess.run(
     ["helm", "template", "ssd", str(CHART), "--set", ",".join(extra)], capture_output=True, text=True, check=False

@@ -180,8 +180,8 @@ The bytes of a size such as 10MiB.
   "WEIGHTS_PATH" "model"
   "MANAGEMENT_PORT" "metrics"
 }}
-{{- range keys (include "ssd.environment" . | fromYaml) }}
-{{- $values = merge $values (dict . (lower . | camelcase | untitle | printf "server.%s")) }}
+{{- range $setting, $_ := .Values.server }}
+{{- $values = merge $values (dict (snakecase $setting | upper) (printf "server.%s" $setting)) }}
 {{- end }}
 {{- $names := list }}
 {{- range tpl (.Values.extraEnv | default list | toYaml) . | fromYamlArray }}

@@ -12,20 +12,6 @@
 {{- if .Values.auth.existingSecret }}{{ .Values.auth.passwordKey }}{{ else }}password{{ end }}
 {{- end }}
 
-{{/* SECRET_USERNAME and SECRET_PASSWORD, as a container's environment. */}}
-{{- define "ssd.credentialsEnvironment" -}}
-- name: SECRET_USERNAME
-  valueFrom:
-    secretKeyRef:
-      name: {{ include "ssd.secretName" . | quote }}
-      key: {{ include "ssd.usernameKey" . | quote }}
-- name: SECRET_PASSWORD
-  valueFrom:
-    secretKeyRef:
-      name: {{ include "ssd.secretName" . | quote }}
-      key: {{ include "ssd.passwordKey" . | quote }}
-{{- end }}
-
 {{/*
 {username, password, salt} of the Secret that the chart creates. Stored in .Values by the first call, because what
 is random must be the same in the Secret and in the checksum of the pods.

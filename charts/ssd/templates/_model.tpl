@@ -1,18 +1,4 @@
-{{/* The sources of the labels and the weights, and their paths in the server's container. */}}
-
-{{- define "ssd.labelsPath" -}}
-/etc/ssd/{{ if .Values.cocoLabels.existingConfigMap }}{{ .Values.cocoLabels.key }}{{ else }}coco_labels.txt{{ end }}
-{{- end }}
-
-{{- define "ssd.labelsConfigMap" -}}
-{{- .Values.cocoLabels.existingConfigMap | default (include "ssd.nameWith" (list . "coco-labels")) }}
-{{- end }}
-
-{{/* The contents of the labels file. Helm reads a missing file as an empty string. */}}
-{{- define "ssd.labelsText" -}}
-{{- $file := "files/coco_labels.txt" }}
-{{- .Values.cocoLabels.inline | default (.Files.Get $file) | required (printf "The chart has no %s: copy data/coco_labels.txt there, or set cocoLabels.inline or cocoLabels.existingConfigMap." $file) }}
-{{- end }}
+{{/* The source of the weights, and their path in the server's container. */}}
 
 {{/* image, url, claim or oci. _checks.tpl refuses more than one. */}}
 {{- define "ssd.modelSource" -}}

@@ -28,7 +28,10 @@ name has no dots and starts with a letter, which Helm does not require of a rele
 {{- printf "%s-%s" (include "ssd.fullname" (first .) | trunc $length | trimSuffix "-") $suffix }}
 {{- end }}
 
-{{/* Labels by which the Service, the Deployment and others select the server's pods. An upgrade cannot change them. */}}
+{{/*
+Labels by which other objects select the server's pods. The Service and the Deployment show them in full. An upgrade
+cannot change them.
+*/}}
 {{- define "ssd.selectorLabels" -}}
 app.kubernetes.io/component: server
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
@@ -47,11 +50,14 @@ app.kubernetes.io/name: {{ include "ssd.nameWith" (list . "test") }}
 {{- .Values.image.tag | default .Chart.AppVersion | replace "+" "_" | trimAll "-_." | trunc 63 | trimAll "-_." }}
 {{- end }}
 
-{{/* Labels of the server's pods, without the chart's version: a new version alone must not replace pods. */}}
+{{/*
+More labels of the server's pods, none of which can change those that select. The chart's version is not among them: a
+new version alone must not replace pods.
+*/}}
 {{- define "ssd.podLabels" -}}
 {{- $labels := dict "app.kubernetes.io/version" (include "ssd.versionLabel" .) }}
 {{- $labels = mergeOverwrite $labels (.Values.commonLabels | default dict) (.Values.podLabels | default dict) }}
-{{- mergeOverwrite $labels (include "ssd.selectorLabels" . | fromYaml) | toYaml }}
+{{- omit $labels "app.kubernetes.io/component" "app.kubernetes.io/instance" "app.kubernetes.io/name" | toYaml }}
 {{- end }}
 
 {{/* Labels of every other object. (list $ ADDITIONAL…) */}}

@@ -1,33 +1,4 @@
-{{/* Parts of the pods' specification. */}}
-
-{{/* Fields of every pod of the chart, tests included. */}}
-{{- define "ssd.podDefaults" -}}
-automountServiceAccountToken: false
-enableServiceLinks: false
-{{- if not .Values.hostUsers }}
-hostUsers: false
-{{- end }}
-{{- with .Values.imagePullSecrets }}
-imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .Values.podSecurityContext }}
-securityContext:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- end }}
-
-{{/* Milliseconds of a duration such as 500ms, 5s, 2m or 1h. */}}
-{{- define "ssd.milliseconds" -}}
-{{- $number := regexFind "^[0-9]+" . | int64 }}
-{{- $unit := regexFind "[a-z]+$" . }}
-{{- mul $number (get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000) $unit) }}
-{{- end }}
-
-{{/* Seconds of a duration, rounded up. */}}
-{{- define "ssd.seconds" -}}
-{{- div (add (include "ssd.milliseconds" .) 999) 1000 }}
-{{- end }}
+{{/* Parts of the server's pods. */}}
 
 {{/* The server's drain, and 5 seconds for its last log lines. */}}
 {{- define "ssd.gracePeriodSeconds" -}}
@@ -114,17 +85,6 @@ podAntiAffinity:
 {{- end }}
 {{- end }}
 
-{{/* A change of these checksums replaces the pods. The chart cannot see changes of existing objects: see `reloader`. */}}
-{{- define "ssd.checksums" -}}
-checksum/env-vars: {{ include "ssd.environment" . | sha256sum }}
-{{- if not .Values.cocoLabels.existingConfigMap }}
-checksum/coco-labels: {{ include "ssd.labelsText" . | sha256sum }}
-{{- end }}
-{{- if not .Values.auth.existingSecret }}
-checksum/credentials: {{ include "ssd.credentialsChecksum" . }}
-{{- end }}
-{{- end }}
-
 {{/* Annotations for Stakater's Reloader, which watches existing objects. */}}
 {{- define "ssd.reloaderAnnotations" -}}
 {{- if .Values.reloader }}
@@ -140,47 +100,4 @@ configmap.reloader.stakater.com/reload: {{ . | quote }}
 {{/* The server's protocol, which is also the name of its port. */}}
 {{- define "ssd.scheme" -}}
 {{ ternary "https" "http" (not (empty .Values.tls.secretName)) }}
-{{- end }}
-
-{{/* The startup probe uses /readyz, because /livez succeeds while the model still loads. */}}
-{{- define "ssd.probes" -}}
-{{- $paths := dict "startup" "/readyz" "liveness" "/livez" "readiness" "/readyz" }}
-{{- range $kind := list "startup" "liveness" "readiness" }}
-{{- with get $.Values.probes $kind }}
-{{ $kind }}Probe:
-  httpGet:
-    path: {{ get $paths $kind }}
-    port: {{ include "ssd.scheme" $ }}
-    {{- if $.Values.tls.secretName }}
-    scheme: HTTPS
-    {{- end }}
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- end }}
-{{- end }}
-
-{{/* The nodes on which the server's pods run. */}}
-{{- define "ssd.scheduling" -}}
-{{- with .Values.priorityClassName }}
-priorityClassName: {{ . | quote }}
-{{- end }}
-{{- with include "ssd.runtimeClassName" . }}
-runtimeClassName: {{ . | quote }}
-{{- end }}
-{{- with .Values.resourceClaims }}
-resourceClaims:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .Values.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-affinity:
-  {{- include "ssd.affinity" . | nindent 2 }}
-{{- with include "ssd.tolerations" . }}
-tolerations:
-  {{- . | nindent 2 }}
-{{- end }}
-topologySpreadConstraints:
-  {{- include "ssd.topologySpreadConstraints" . | trim | nindent 2 }}
 {{- end }}

@@ -14,6 +14,24 @@ annotations:
   {{- include "ssd.annotations" (list $root $hook) | nindent 2 }}
 {{- end }}
 
+{{/* The pod's fields without its containers and volumes. */}}
+{{- define "ssd.testPod" -}}
+restartPolicy: Never
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- if not .Values.hostUsers }}
+hostUsers: false
+{{- end }}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* The container's fields without its name, command and environment. */}}
 {{- define "ssd.testContainer" -}}
 image: {{ include "ssd.image" (list .Values.curl "") }}
