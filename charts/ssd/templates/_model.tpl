@@ -42,7 +42,6 @@
 {{- else if eq $source "oci" }}
   image:
     reference: {{ .Values.model.image.reference }}
-    pullPolicy: {{ .Values.model.image.pullPolicy }}
 {{- else if .Values.model.cache.enabled }}
   persistentVolumeClaim:
     claimName: {{ include "ssd.modelCacheClaim" . | quote }}

@@ -64,10 +64,6 @@ podAntiAffinity:
 {{- end }}
 {{- end }}
 
-{{- define "ssd.runtimeClassName" -}}
-{{- .Values.gpu.enabled | ternary .Values.gpu.runtimeClassName "" | default .Values.runtimeClassName }}
-{{- end }}
-
 {{- define "ssd.tolerations" -}}
 {{- with concat (.Values.tolerations | default list) (ternary .Values.gpu.tolerations list .Values.gpu.enabled | default list) }}
 {{- toYaml . }}
