@@ -136,6 +136,10 @@ render_one() { # VALUES-FILE
         refused "auth.existingSecret: ssd-credentials" rendered --values "$values"
         return
     fi
+    # Only Helm itself still needs the release's namespace.
+    if rendered --values "$values" --set namespaceOverride=cameras | grep -v 'helm rollback --namespace demo' | grep demo; then
+        die "$values renders these lines with the release's namespace in place of namespaceOverride"
+    fi
     rendered --values "$values" >"$work/$name.yaml"
     helm4 template ssd $chart --namespace demo --values "$values" >"$work/helm4.yaml"
     # Helm 4 writes an empty line before each ---.
@@ -187,6 +191,9 @@ YAML
     [ "$(grep -c '^kind: Deployment' "$work/subcharts.yaml")" = 2 ] || die "two aliases do not create two Deployments"
     [ -z "$(awk '/^kind: /{kind=$2} /^  name: /{print kind, $2}' "$work/subcharts.yaml" | sort | uniq -d)" ] || die "two aliases create objects with the same name"
     [ "$(grep -c 'app.kubernetes.io/name: nightshift$' "$work/subcharts.yaml")" -gt 5 ] || die "an alias is not in the labels"
+    if grep ' image: ' "$work/subcharts.yaml" | grep -v ' registry.example.com/'; then
+        die "these images are not from the parent's global.imageRegistry"
+    fi
     refused "additional properties 'treshold' not allowed" helm template cameras "$parent" --set day.server.treshold=1
 }
 

@@ -26,9 +26,10 @@ MESSAGES = ("missing property", "These values cannot be used")
 
 def paths(values, prefix=""):
     for key, value in values.items():
-        yield prefix + key
+        path = prefix + key.replace(".", r"\.")
+        yield path
         if isinstance(value, dict):
-            yield from paths(value, f"{prefix}{key}.")
+            yield from paths(value, path + ".")
 
 
 def complaint(path):

@@ -78,7 +78,7 @@ The bytes of a size such as 10MiB.
 {{- $wrong = append $wrong "auth.existingSecret already contains the credentials: remove auth.username, auth.password and auth.generate." }}
 {{- end }}
 {{- if eq .existingSecret (include "ssd.fullname" $) }}
-{{- $secret := lookup "v1" "Secret" $.Release.Namespace .existingSecret }}
+{{- $secret := lookup "v1" "Secret" (include "ssd.namespace" $) .existingSecret }}
 {{- if eq (dig "metadata" "annotations" "meta.helm.sh/release-name" "" $secret) $.Release.Name }}
 {{- $wrong = append $wrong "auth.existingSecret names the Secret that this release created, and Helm would now delete it: copy it to another name first." }}
 {{- end }}

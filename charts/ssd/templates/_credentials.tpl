@@ -38,9 +38,9 @@ is random must be the same in the Secret and in the checksum of the pods.
 {{/* The release's login in the cluster, if it is not the public one: what the chart must not replace in silence. */}}
 {{- define "ssd.ownLogin" -}}
 {{- $name := include "ssd.fullname" . }}
-{{- $secret := lookup "v1" "Secret" .Release.Namespace $name }}
+{{- $secret := lookup "v1" "Secret" (include "ssd.namespace" .) $name }}
 {{- $password := dig "data" "password" "" $secret | b64dec }}
-{{- $deployment := lookup "apps/v1" "Deployment" .Release.Namespace $name }}
+{{- $deployment := lookup "apps/v1" "Deployment" (include "ssd.namespace" .) $name }}
 {{- if not (has $password (list "" "ugain")) }}the Secret {{ $name }} has a password of its own
 {{- else }}
 {{- range dig "spec" "template" "spec" "containers" list $deployment }}
@@ -64,7 +64,7 @@ There the checksum still costs a guesser 0.1 s for each guess, because derivePas
 {{- if include "ssd.passwordIsPublic" . }}
 {{- omit $credentials "salt" | toYaml | sha256sum }}
 {{- else }}
-{{- $user := printf "%s/%s/%s" .Release.Namespace (include "ssd.fullname" .) $credentials.username }}
+{{- $user := printf "%s/%s/%s" (include "ssd.namespace" .) (include "ssd.fullname" .) $credentials.username }}
 {{- derivePassword 1 "long" $credentials.password $user $credentials.salt | sha256sum }}
 {{- end }}
 {{- end }}
@@ -75,7 +75,7 @@ password, which has nothing to hide.
 */}}
 {{- define "ssd.salt" -}}
 {{- if not (include "ssd.passwordIsPublic" .) }}
-{{- $secret := lookup "v1" "Secret" .Release.Namespace (include "ssd.fullname" .) }}
+{{- $secret := lookup "v1" "Secret" (include "ssd.namespace" .) (include "ssd.fullname" .) }}
 {{- if dig "data" "salt" "" $secret }}
 {{- b64dec $secret.data.salt }}
 {{- else if or $secret (include "ssd.clusterIsReachable" .) }}
@@ -91,7 +91,7 @@ ssd/password: generated
 
 {{/* The password of the release's Secret if it has that mark, otherwise a new one. */}}
 {{- define "ssd.generatedPassword" -}}
-{{- $secret := lookup "v1" "Secret" .Release.Namespace (include "ssd.fullname" .) }}
+{{- $secret := lookup "v1" "Secret" (include "ssd.namespace" .) (include "ssd.fullname" .) }}
 {{- $kept := "" }}
 {{- if eq (dig "metadata" "annotations" "ssd/password" "" $secret) "generated" }}
 {{- $kept = dig "data" "password" "" $secret | b64dec }}
@@ -110,7 +110,7 @@ Not empty if `lookup` reaches a cluster. The release's namespace may not exist y
 then is kube-system looked up: users with rights in one namespace cannot read it.
 */}}
 {{- define "ssd.clusterIsReachable" -}}
-{{- if lookup "v1" "ServiceAccount" .Release.Namespace "default" }}yes
+{{- if lookup "v1" "ServiceAccount" (include "ssd.namespace" .) "default" }}yes
 {{- else if lookup "v1" "Namespace" "" "kube-system" }}yes
 {{- end }}
 {{- end }}
@@ -121,7 +121,7 @@ auth.generate must read the cluster to keep the password that it created before.
 be read (helm template, --dry-run=client, or a tool that only renders, such as Argo CD), so each render
 would create another password. Instead, create the Secret once, outside the chart:
 
-  kubectl -n {{ .Release.Namespace }} create secret generic {{ include "ssd.fullname" . }}-credentials \
+  kubectl -n {{ include "ssd.namespace" . }} create secret generic {{ include "ssd.fullname" . }}-credentials \
     --type kubernetes.io/basic-auth --from-literal username={{ .Values.auth.username | default "ugain" }} \
     --from-literal password="$(openssl rand -base64 24)"
 

@@ -1,6 +1,6 @@
 {{/* The label selector of this release's series in Prometheus. */}}
 {{- define "ssd.metricsSelector" -}}
-{namespace="{{ .Release.Namespace }}",service="{{ include "ssd.nameWith" (list . "metrics") }}"}
+{namespace="{{ include "ssd.namespace" . }}",service="{{ include "ssd.nameWith" (list . "metrics") }}"}
 {{- end }}
 
 {{/* The same with more matchers. (list $ MATCHERS) */}}
@@ -14,6 +14,6 @@ may route. (list $ SEVERITY)
 */}}
 {{- define "ssd.alertLabels" -}}
 {{- $root := first . -}}
-{{- $own := dict "severity" (last .) "namespace" $root.Release.Namespace "service" (include "ssd.nameWith" (list $root "metrics")) -}}
+{{- $own := dict "severity" (last .) "namespace" (include "ssd.namespace" $root) "service" (include "ssd.nameWith" (list $root "metrics")) -}}
 {{- mergeOverwrite $own ($root.Values.metrics.prometheusRule.alertLabels | default dict) | toYaml -}}
 {{- end }}

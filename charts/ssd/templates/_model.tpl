@@ -41,7 +41,7 @@
     readOnly: true
 {{- else if eq $source "oci" }}
   image:
-    reference: {{ .Values.model.image.reference }}
+    reference: {{ include "ssd.fromRegistry" (list . .Values.model.image.reference) }}
 {{- else if .Values.model.cache.enabled }}
   persistentVolumeClaim:
     claimName: {{ include "ssd.modelCacheClaim" . | quote }}
@@ -54,7 +54,7 @@
 {{/* The init container that downloads the model and compares its SHA-256. */}}
 {{- define "ssd.modelDownload" -}}
 - name: download-model
-  image: {{ include "ssd.image" (list .Values.curl "") }}
+  image: {{ include "ssd.image" (list . .Values.curl "") }}
   imagePullPolicy: {{ .Values.curl.pullPolicy }}
   command:
     - sh

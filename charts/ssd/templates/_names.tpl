@@ -1,4 +1,4 @@
-{{/* Names, labels and annotations of the objects. */}}
+{{/* Names, namespace, labels and annotations of the objects. */}}
 
 {{/* The chart's name or alias, in lower case: an alias may be nightShift, but a name must be nightshift. */}}
 {{- define "ssd.name" -}}
@@ -26,6 +26,11 @@ name has no dots and starts with a letter, which Helm does not require of a rele
 {{- $suffix := last . }}
 {{- $length := sub 62 (len $suffix) | int }}
 {{- printf "%s-%s" (include "ssd.fullname" (first .) | trunc $length | trimSuffix "-") $suffix }}
+{{- end }}
+
+{{/* The namespace of every object. */}}
+{{- define "ssd.namespace" -}}
+{{- .Values.namespaceOverride | default .Release.Namespace }}
 {{- end }}
 
 {{/*
@@ -89,12 +94,36 @@ new version alone must not replace pods.
 {{- .Values.serviceAccount.name | default (ternary (include "ssd.fullname" .) "default" .Values.serviceAccount.create) }}
 {{- end }}
 
-{{/* The reference of an image. (list IMAGE-VALUES DEFAULT-TAG) */}}
+{{/* The reference of an image. (list $ IMAGE-VALUES DEFAULT-TAG) */}}
 {{- define "ssd.image" -}}
-{{- $image := first . }}
+{{- $image := index . 1 }}
+{{- $repository := include "ssd.fromRegistry" (list (first .) $image.repository) }}
 {{- if $image.digest }}
-{{- printf "%s@%s" $image.repository $image.digest }}
+{{- printf "%s@%s" $repository $image.digest }}
 {{- else }}
-{{- printf "%s:%s" $image.repository ($image.tag | default (last .)) }}
+{{- printf "%s:%s" $repository ($image.tag | default (last .)) }}
+{{- end }}
+{{- end }}
+
+{{/*
+A reference with the registry of global.imageRegistry. As in Docker, the first part of a reference is a registry if it
+has a dot or a port, or is localhost. (list $ REFERENCE)
+*/}}
+{{- define "ssd.fromRegistry" -}}
+{{- $reference := last . }}
+{{- with ((first .).Values.global).imageRegistry }}
+{{- $reference = regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $reference "" | printf "%s/%s" (trimSuffix "/" .) }}
+{{- end }}
+{{- $reference }}
+{{- end }}
+
+{{/* The pull secrets of every pod. Those of the parent chart may be names. */}}
+{{- define "ssd.imagePullSecrets" -}}
+{{- $names := list }}
+{{- range concat ((.Values.global).imagePullSecrets | default list) (.Values.imagePullSecrets | default list) }}
+{{- if kindIs "string" . }}{{ $names = append $names . }}{{ else }}{{ $names = append $names .name }}{{ end }}
+{{- end }}
+{{- range uniq $names }}
+- name: {{ . | quote }}
 {{- end }}
 {{- end }}

@@ -7,7 +7,7 @@ test, so that `helm test --logs` can read their logs.
 {{- define "ssd.testMetadata" -}}
 {{- $root := first . }}
 {{- $hook := dict "helm.sh/hook" "test" "helm.sh/hook-weight" (index . 1 | toString) "helm.sh/hook-delete-policy" (last .) -}}
-namespace: {{ $root.Release.Namespace | quote }}
+namespace: {{ include "ssd.namespace" $root | quote }}
 labels:
   {{- mergeOverwrite (include "ssd.labels" (list $root) | fromYaml) (include "ssd.testLabels" $root | fromYaml) | toYaml | nindent 2 }}
 annotations:
@@ -22,9 +22,9 @@ enableServiceLinks: false
 {{- if not .Values.hostUsers }}
 hostUsers: false
 {{- end }}
-{{- with .Values.imagePullSecrets }}
+{{- with include "ssd.imagePullSecrets" . | trim }}
 imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
 {{- with .Values.podSecurityContext }}
 securityContext:
@@ -34,7 +34,7 @@ securityContext:
 
 {{/* The container's fields without its name, command and environment. */}}
 {{- define "ssd.testContainer" -}}
-image: {{ include "ssd.image" (list .Values.curl "") }}
+image: {{ include "ssd.image" (list . .Values.curl "") }}
 imagePullPolicy: {{ .Values.curl.pullPolicy }}
 {{- with .Values.curl.resources }}
 resources:
@@ -52,5 +52,5 @@ curl{{ if .Values.tls.secretName }} --insecure{{ end }}
 {{- end }}
 
 {{- define "ssd.serviceUrl" -}}
-{{ include "ssd.scheme" . }}://{{ include "ssd.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Values.service.port }}
+{{ include "ssd.scheme" . }}://{{ include "ssd.fullname" . }}.{{ include "ssd.namespace" . }}.svc:{{ .Values.service.port }}
 {{- end }}
