@@ -5,6 +5,7 @@ import http.server
 import os
 import pathlib
 import re
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -19,10 +20,11 @@ class Server(http.server.BaseHTTPRequestHandler):
     """Serves MODEL. Tests make it fail by the attributes."""
 
     protocol_version = "HTTP/1.1"
-    ranges, cut_after, body, requests = True, None, MODEL, []
+    ranges, cut_after, body, requests, proxied = True, None, MODEL, [], ""
 
     def do_GET(self):
         Server.requests.append((self.path, dict(self.headers)))
+        self.path = self.path.removeprefix(Server.proxied)  # A proxy gets the whole URL.
         if self.path == "/moved":
             self.respond(302, b"", {"Location": "/model"})
         elif self.path != "/model":
@@ -53,7 +55,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 class DownloadModel(unittest.TestCase):
     def setUp(self):
-        Server.ranges, Server.cut_after, Server.body, Server.requests = True, None, MODEL, []
+        Server.ranges, Server.cut_after, Server.body, Server.requests, Server.proxied = True, None, MODEL, [], ""
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
         self.server.handle_error = lambda *_: None  # Clients hang up.
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -146,6 +148,26 @@ class DownloadModel(unittest.TestCase):
         self.assert_downloaded(result)
         self.assertEqual(Server.requests[0][1]["Authorization"], "Bearer s3cret")
         self.assertNotIn("s3cret", result.stdout + result.stderr)
+
+    def test_connects_through_the_proxy(self):
+        Server.proxied = "http://models.invalid"
+        proxy = f"http://127.0.0.1:{self.server.server_port}"
+        self.assert_downloaded(self.run_script(MODEL_URL="http://models.invalid/model", ALL_PROXY=proxy, NO_PROXY=""))
+
+    def test_trusts_only_the_given_ca(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        key, certificate = (os.path.join(folder.name, name) for name in ("key", "ca.crt"))
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=models", "-days", "1",
+             "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+            check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        url = f"https://127.0.0.1:{self.server.server_port}/model"
+        self.assertEqual(self.run_script(MODEL_URL=url).returncode, 60)
+        self.assert_downloaded(self.run_script(MODEL_URL=url, CURL_CA_BUNDLE=certificate))
 
     def test_refuses_a_file_url(self):
         self.assertNotEqual(self.run_script(MODEL_URL=SCRIPT.as_uri()).returncode, 0)

@@ -12,6 +12,7 @@ Refuses values that contradict each other, with a sentence for each. values.sche
   (include "ssd.checkEnvironment" . | fromJsonArray)
   (include "ssd.checkScaling" . | fromJsonArray)
   (include "ssd.checkExposure" . | fromJsonArray)
+  (include "ssd.checkService" . | fromJsonArray)
 }}
 {{- if $wrong }}
 {{- printf "\n\nThese values cannot be used:\n  - %s\n" (join "\n  - " $wrong) | fail }}
@@ -146,6 +147,9 @@ The bytes of a size such as 10MiB.
 {{- if and .headerSecret (not .url) }}
 {{- $wrong = append $wrong "model.headerSecret needs model.url, the download that the header is sent with." }}
 {{- end }}
+{{- if and (or .proxy .ca) (not .url) }}
+{{- $wrong = append $wrong "model.proxy and model.ca need model.url, the download that they are used for." }}
+{{- end }}
 {{- if and .cache.enabled (not .url) }}
 {{- $wrong = append $wrong "model.cache needs model.url, the download to keep. For a claim that already contains the file, set model.existingClaim." }}
 {{- end }}
@@ -270,6 +274,20 @@ The bytes of a size such as 10MiB.
 {{- range $name := list "serviceMonitor" "prometheusRule" "dashboard" }}
 {{- if and (get $.Values.metrics $name).enabled (not $.Values.metrics.enabled) }}
 {{- $wrong = append $wrong (printf "metrics.%s needs metrics.enabled." $name) }}
+{{- end }}
+{{- end }}
+{{- toJson $wrong }}
+{{- end }}
+
+{{/* The API server refuses these fields for other types of a Service. */}}
+{{- define "ssd.checkService" -}}
+{{- $wrong := list }}
+{{- range $field, $_ := .Values.service.spec }}
+{{- if and (has $field (list "allocateLoadBalancerNodePorts" "loadBalancerClass" "loadBalancerSourceRanges")) (ne $.Values.service.type "LoadBalancer") }}
+{{- $wrong = append $wrong (printf "service.spec.%s needs service.type LoadBalancer." $field) }}
+{{- end }}
+{{- if and (eq $field "externalTrafficPolicy") (eq $.Values.service.type "ClusterIP") }}
+{{- $wrong = append $wrong "service.spec.externalTrafficPolicy needs service.type NodePort or LoadBalancer." }}
 {{- end }}
 {{- end }}
 {{- toJson $wrong }}

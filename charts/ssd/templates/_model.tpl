@@ -49,6 +49,23 @@
   emptyDir:
     sizeLimit: {{ .Values.model.cache.size }}
 {{- end }}
+{{- if and .Values.model.url .Values.model.ca }}
+- name: model-ca
+  {{- with .Values.model.ca.configMap }}
+  configMap:
+    name: {{ .name | quote }}
+    items:
+      - key: {{ .key | quote }}
+        path: ca.crt
+  {{- end }}
+  {{- with .Values.model.ca.secret }}
+  secret:
+    secretName: {{ .name | quote }}
+    items:
+      - key: {{ .key | quote }}
+        path: ca.crt
+  {{- end }}
+{{- end }}
 {{- end }}
 
 {{/* The init container that downloads the model and compares its SHA-256. */}}
@@ -82,6 +99,15 @@
           name: {{ . | quote }}
           key: {{ $.Values.model.headerKey | quote }}
     {{- end }}
+    {{- with .Values.model.proxy }}
+    {{- /* For http and https, and wherever the URL redirects to. */}}
+    - name: ALL_PROXY
+      value: {{ . | quote }}
+    {{- end }}
+    {{- if .Values.model.ca }}
+    - name: CURL_CA_BUNDLE
+      value: /etc/ssd-model-ca/ca.crt
+    {{- end }}
   {{- with .Values.curl.resources }}
   resources:
     {{- toYaml . | nindent 4 }}
@@ -93,11 +119,16 @@
   volumeMounts:
     - name: model
       mountPath: /models
+    {{- if .Values.model.ca }}
+    - name: model-ca
+      mountPath: /etc/ssd-model-ca
+      readOnly: true
+    {{- end }}
 {{- end }}
 
-{{/* The port of the model's URL. */}}
+{{/* The port to which the download connects: that of the proxy, or that of the model's URL. */}}
 {{- define "ssd.modelUrlPort" -}}
-{{- $url := urlParse .Values.model.url }}
+{{- $url := .Values.model.proxy | default .Values.model.url | urlParse }}
 {{- with regexFind ":[0-9]+$" $url.host }}
 {{- trimPrefix ":" . }}
 {{- else }}

@@ -13,11 +13,11 @@
 {{- end }}
 
 {{/*
-By default a new pod must be ready before an old one is removed. If both cannot run at the same time, because
-one GPU or one cache volume is in use, that rollout would never end, so the old pod is removed first.
+By default a new pod must be ready before an old one is removed. If both cannot run at the same time, because all GPUs
+or the cache volume may be in use, that rollout would never end, so an old pod is removed first.
 */}}
 {{- define "ssd.updateStrategy" -}}
-{{- $exclusive := or .Values.gpu.enabled (include "ssd.modelCacheIsExclusive" .) }}
+{{- $exclusive := or .Values.gpu.enabled (include "ssd.modelCacheIsExclusive" .) | empty | not }}
 {{- if .Values.updateStrategy }}
 {{- toYaml .Values.updateStrategy }}
 {{- else if and $exclusive (le (include "ssd.mostReplicas" . | int) 1) }}
@@ -25,8 +25,8 @@ one GPU or one cache volume is in use, that rollout would never end, so the old 
 {{- else -}}
 type: RollingUpdate
 rollingUpdate:
-  maxSurge: 1
-  maxUnavailable: 0
+  maxSurge: {{ ternary 0 1 $exclusive }}
+  maxUnavailable: {{ ternary 1 0 $exclusive }}
 {{- end }}
 {{- end }}
 
@@ -46,22 +46,29 @@ so in a cluster without zone labels it would ignore all nodes.
 {{- end }}
 {{- end }}
 
-{{/* Prefers a zone that has no other pod of the release, if nodes have zones. */}}
+{{/*
+The affinity of the values, and a preference for zones that have no other pod of the release, unless the values have
+preferences of that kind. `merge` would not let an empty list turn it off.
+*/}}
 {{- define "ssd.affinity" -}}
-{{- if .Values.affinity }}
-{{- toYaml .Values.affinity }}
-{{- else -}}
-podAntiAffinity:
-  preferredDuringSchedulingIgnoredDuringExecution:
-    - weight: 100
-      podAffinityTerm:
-        topologyKey: topology.kubernetes.io/zone
-        matchLabelKeys:
-          - pod-template-hash
-        labelSelector:
-          matchLabels:
-            {{- include "ssd.selectorLabels" . | nindent 12 }}
+{{- $affinity := deepCopy (.Values.affinity | default dict) }}
+{{- $preference := include "ssd.zoneAntiAffinity" . | fromYaml }}
+{{- range $kind, $terms := $affinity.podAntiAffinity }}
+{{- $_ := set $preference $kind $terms }}
 {{- end }}
+{{- set $affinity "podAntiAffinity" $preference | toYaml }}
+{{- end }}
+
+{{- define "ssd.zoneAntiAffinity" -}}
+preferredDuringSchedulingIgnoredDuringExecution:
+  - weight: 100
+    podAffinityTerm:
+      topologyKey: topology.kubernetes.io/zone
+      matchLabelKeys:
+        - pod-template-hash
+      labelSelector:
+        matchLabels:
+          {{- include "ssd.selectorLabels" . | nindent 10 }}
 {{- end }}
 
 {{- define "ssd.tolerations" -}}
