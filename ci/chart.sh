@@ -2,7 +2,7 @@
 # Checks the chart in charts/ssd: what `make chart` runs.
 #
 #   ci/chart.sh [CHECK...]      all by default: facts settings files readme lint unit alerts dashboard render
-#                               subchart rolling missing nulls package scripts
+#                               subchart rolling missing nulls closed package scripts
 #   ci/chart.sh write-readme    writes the chart's README.md from values.yaml and README.md.gotmpl
 #   ci/chart.sh write-defaults  writes charts/ssd/files/defaults.json from values.yaml
 #   ci/chart.sh write-model     writes the SHA-256 of the model that ships into charts/ssd/ci
@@ -13,7 +13,7 @@ chart=charts/ssd
 # These values download the model that ships, and so contain its SHA-256.
 model=weights/ssd_mobilenet_v2_oidv4.safetensors
 model_values=("$chart/ci/model-url-values.yaml" "$chart/ci/model-pvc-values.yaml")
-checks=(facts settings files readme lint unit alerts dashboard render subchart rolling missing nulls package scripts)
+checks=(facts settings files readme lint unit alerts dashboard render subchart rolling missing nulls closed package scripts)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -277,6 +277,9 @@ package() {
     [ "$(wc -c <"$archive")" -lt 200000 ] || die "the package is larger than 200 kB"
     diff <(helm template ssd "$archive" --namespace demo) <(rendered) || die "the package renders differently from the folder"
 }
+
+# A namespace that denies connections by default and has a ResourceQuota accepts every pod.
+closed() { .tools/python/bin/python ci/chart/closed_namespace_test.py; }
 
 nulls() { .tools/python/bin/python ci/chart/null_values_test.py; }
 

@@ -32,6 +32,7 @@ Refuses values that contradict each other, with a sentence for each. values.sche
   "metrics.serviceMonitor.labels" .Values.metrics.serviceMonitor.labels
   "metrics.prometheusRule.labels" .Values.metrics.prometheusRule.labels
   "metrics.dashboard.labels" .Values.metrics.dashboard.labels
+  "tests.labels" .Values.tests.labels
 }}
 {{- $fixed := include "ssd.selectorLabels" . | fromYaml | keys | sortAlpha }}
 {{- range $path, $labels := $maps }}

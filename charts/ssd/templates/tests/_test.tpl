@@ -9,12 +9,12 @@ test, so that `helm test --logs` can read their logs.
 {{- $hook := dict "helm.sh/hook" "test" "helm.sh/hook-weight" (index . 1 | toString) "helm.sh/hook-delete-policy" (last .) -}}
 namespace: {{ include "ssd.namespace" $root | quote }}
 labels:
-  {{- mergeOverwrite (include "ssd.labels" (list $root) | fromYaml) (include "ssd.testLabels" $root | fromYaml) | toYaml | nindent 2 }}
+  {{- mergeOverwrite (include "ssd.labels" (list $root $root.Values.tests.labels) | fromYaml) (include "ssd.testLabels" $root | fromYaml) | toYaml | nindent 2 }}
 annotations:
-  {{- include "ssd.annotations" (list $root $hook) | nindent 2 }}
+  {{- include "ssd.annotations" (list $root $root.Values.tests.annotations $hook) | nindent 2 }}
 {{- end }}
 
-{{/* The pod's fields without its containers and volumes. */}}
+{{/* The pod's fields without its containers and volumes. By default it can run on every node that the server can run on. */}}
 {{- define "ssd.testPod" -}}
 restartPolicy: Never
 automountServiceAccountToken: false
@@ -28,6 +28,21 @@ imagePullSecrets:
 {{- end }}
 {{- with .Values.podSecurityContext }}
 securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tests.nodeSelector | default .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if not .Values.tests.nodeSelector }}
+{{- with (.Values.affinity).nodeAffinity }}
+affinity:
+  nodeAffinity:
+    {{- toYaml . | nindent 4 }}
+{{- end }}
+{{- end }}
+{{- with .Values.tests.tolerations | default (include "ssd.tolerations" . | fromYamlArray) }}
+tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
@@ -46,9 +61,12 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{/* The test does not verify the certificate, which may be for a name outside the cluster. */}}
+{{/*
+Retries until the network lets the new pod reach the server. The certificate is not verified, because it may be for a
+name outside the cluster.
+*/}}
 {{- define "ssd.testCurl" -}}
-curl{{ if .Values.tls.secretName }} --insecure{{ end }}
+curl{{ if .Values.tls.secretName }} --insecure{{ end }} --silent --show-error --connect-timeout 5 --retry 10 --retry-delay 2 --retry-connrefused
 {{- end }}
 
 {{- define "ssd.serviceUrl" -}}
