@@ -10,6 +10,7 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 chart=charts/ssd
+icon=server/assets/playground/icon.svg
 # These values download the model that ships, and so contain its SHA-256.
 model=weights/ssd_mobilenet_v2_oidv4.safetensors
 model_values=("$chart/ci/model-url-values.yaml" "$chart/ci/model-pvc-values.yaml")
@@ -43,6 +44,7 @@ facts() {
     [ "$version" = "$app_version" ] || die "Cargo.toml has version $version, $chart/Chart.yaml has appVersion $app_version"
     cmp data/coco_labels.txt $chart/files/coco_labels.txt || die "copy data/coco_labels.txt to $chart/files"
     defaults | cmp - $chart/files/defaults.json || die "$chart/files/defaults.json differs from values.yaml: run ci/chart.sh write-defaults"
+    [ "$(sed -n 's/^icon: .*base64,//p' $chart/Chart.yaml)" = "$(base64 <$icon | tr -d '\n')" ] || die "the icon in $chart/Chart.yaml is not $icon"
     oldest=$(sed -n 's/^kubeVersion: ">=\(.*\)\.0-0"$/\1/p' $chart/Chart.yaml)
     [ -d ".tools/schemas/kubernetes-$oldest" ] || die "ci/tools/schemas.txt lacks Kubernetes $oldest, the oldest version that Chart.yaml supports"
     if [ -f $model ]; then
