@@ -13,7 +13,7 @@ IMAGE = $(REPOSITORY):$(VERSION)
 DIGEST = $$(docker image inspect --format '{{join .RepoDigests "\n"}}' $(IMAGE) | sed -n 's|^$(REPOSITORY)@||p')
 
 help: ## List the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: libtorch ## Serve the model on http://127.0.0.1:5000 (the playground; API documentation at /docs)
 	cargo run --locked --release --bin ssd

@@ -16,6 +16,7 @@ model=weights/ssd_mobilenet_v2_oidv4.safetensors
 model_values=("$chart/ci/model-url-values.yaml" "$chart/ci/model-pvc-values.yaml")
 checks=(facts settings files readme lint unit alerts dashboard render subchart rolling missing nulls closed package scripts)
 
+command -v sha256sum >/dev/null || sha256sum() { shasum -a 256 "$@"; } # macOS
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

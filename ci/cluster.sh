@@ -25,7 +25,7 @@ die() {
 
 needs_docker() {
     command -v docker >/dev/null ||
-        die "missing: docker. Install Docker Engine (https://docs.docker.com/engine/install)."
+        die "missing: docker. Install Docker Engine (https://docs.docker.com/engine/install); on macOS and Windows, Docker Desktop."
     # In a development container that has just started, Docker is still starting.
     soon 30 docker info >/dev/null 2>&1 ||
         die "docker is installed, but its daemon does not respond. Start it (sudo systemctl start docker, or Docker Desktop), or let this user reach it (sudo usermod -aG docker $(id -un), then log in again)."
@@ -39,7 +39,7 @@ registry_up() {
             # Published only on this machine, so that nobody else can push.
             docker run --detach --restart always --label "$mark" --publish 127.0.0.1:$port:5000 \
                 --network bridge --name $registry registry:3 >/dev/null ||
-                die "cannot start a registry on localhost:$port: is the port in use? (docker ps; ss -ltn)"
+                die "cannot start a registry on localhost:$port: is the port in use? (docker ps; Linux: ss -ltn; macOS: lsof -iTCP:$port -sTCP:LISTEN)"
             ;;
     esac
     soon 30 curl --silent --fail --output /dev/null http://localhost:$port/v2/ ||
@@ -47,10 +47,10 @@ registry_up() {
 }
 
 cluster_up() {
-    local nodes
-    if kind get clusters 2>/dev/null | grep -qx "$cluster"; then
-        mapfile -t nodes < <(kind get nodes --name "$cluster")
-        docker start "${nodes[@]}" >/dev/null
+    # Not grep -q, which ends before kind has listed the machine's other clusters: kind then fails.
+    if kind get clusters 2>/dev/null | grep -x "$cluster" >/dev/null; then
+        # shellcheck disable=SC2046 # one argument a node
+        docker start $(kind get nodes --name "$cluster") >/dev/null
         soon 60 kind export kubeconfig --name "$cluster" 2>/dev/null ||
             die "the nodes of the cluster $cluster do not start: run ci/cluster.sh down, then up."
     else

@@ -96,6 +96,6 @@ for check in "${@:-${checks[@]}}"; do
     echo "contract: $check"
     "$check"
 done
-for each in "${skipped[@]}"; do
+for each in ${skipped[@]+"${skipped[@]}"}; do
     echo "NOT CHECKED: $each" >&2
 done

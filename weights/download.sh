@@ -31,11 +31,15 @@ folder="${SSD_WEIGHTS_DIR:-$here}"
 target="$folder/$file"
 partial="$target.partial"
 
+sha256() { # FILE
+    if command -v sha256sum >/dev/null; then sha256sum "$1"; else shasum -a 256 "$1"; fi | cut -d' ' -f1
+}
+
 # Compares the SHA-256 with the digits in the file's name, if it has any, and with the digest of the first download,
 # which is kept beside the file.
 check() {
     local path="$1" digest name_digest
-    digest="$(sha256sum "$path" | cut -d' ' -f1)"
+    digest="$(sha256 "$path")"
     name_digest="$(sed -nE 's/.*-([0-9a-f]{8})\.pth$/\1/p' <<<"$file")"
     if [[ -n "$name_digest" && "$digest" != "$name_digest"* ]]; then
         fail "the SHA-256 of $path is $digest, but the file name says $name_digest...; delete the file and try again"
@@ -91,7 +95,7 @@ fi
 if [[ ! -f "$target" ]]; then
     echo "$base/$file"
     fetch
-    size="$(stat -c %s "$partial")"
+    size="$(($(wc -c <"$partial")))"
     ((size >= min_bytes)) || fail "$partial has $size bytes, but the file has at least $min_bytes; delete it and try again"
     inspect "$partial"
     check "$partial"

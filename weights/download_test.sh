@@ -75,7 +75,8 @@ got="$work/got/ssd300_mAP_77.43_v2.pth"
 
 run voc || die "the download fails"
 cmp "$voc" "$got" || die "the file differs from the served one"
-(cd "$work/got" && sha256sum --quiet --check ssd300_mAP_77.43_v2.pth.sha256) || die "its digest is not kept"
+digest="$(python3 -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$got")"
+grep -qx "$digest  ssd300_mAP_77.43_v2.pth" "$got.sha256" || die "its digest is not kept"
 ok "a file is downloaded, and its digest is kept beside it"
 
 : >"$work/served/sent"
@@ -112,12 +113,14 @@ cmp "$voc" "$got" || die "a part of another file is used"
 ok "a part of another file is not continued"
 
 rm "$got"
-exec 8>"$got.lock"
-flock 8
-! run voc || die "a second download at the same time is allowed"
-grep -q "is in progress" "$work/out" || die "the message does not say why"
-flock --unlock 8
-ok "a second download of a file at the same time is refused"
+if command -v flock >/dev/null; then # macOS has none
+    exec 8>"$got.lock"
+    flock 8
+    ! run voc || die "a second download at the same time is allowed"
+    grep -q "is in progress" "$work/out" || die "the message does not say why"
+    flock --unlock 8
+    ok "a second download of a file at the same time is refused"
+fi
 
 head -c 50000 /dev/zero | tr '\0' x >"$voc"
 ! run voc || die "a changed file is accepted"

@@ -32,7 +32,7 @@ spec:
 YAML
 }
 
-curl_image() { sed -n '/^curl:/,/^[a-z]*:/s/^  \(repository\|tag\): //p' charts/ssd/values.yaml | paste -sd : -; }
+curl_image() { sed -nE '/^curl:/,/^[a-z]*:/s/^  (repository|tag): //p' charts/ssd/values.yaml | paste -sd : -; }
 
 # client    the client that the NetworkPolicy of ci/e2e/values.yaml allows
 # stranger  a client that it blocks
@@ -69,7 +69,7 @@ labels() {
 }
 
 # There are as many pods as replicas: none is draining.
-settled() { [ "$(server_pods metadata.name | wc -l)" = 2 ]; }
+settled() { [ "$(server_pods metadata.name | grep -c '')" = "$(get deployment/ssd '{.spec.replicas}')" ]; }
 
 # under_load COMMAND...: runs COMMAND under a steady load of two requests at once, until no pod is draining any more.
 # Fails if any response is not 200. $retry: curl's options with which clients retry. The load ends by itself after
