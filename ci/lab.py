@@ -1,27 +1,32 @@
 #!/usr/bin/env python3
-"""Runs the commands of docs/lab.md, in their order, in one shell.
+"""Runs the commands of the documents as they are printed, in their order, in one shell for each document.
 
-    ci/lab.py check     fails at the first command that fails, or whose output differs from docs/lab.md
-    ci/lab.py write     writes the output of each command into docs/lab.md
+    ci/lab.py check         docs/lab.md: fails at the first command that fails, or whose output differs
+    ci/lab.py write         docs/lab.md: writes the output of each command into it
+    ci/lab.py quickstarts   the quick starts of README.md and charts/ssd/README.md, and the chart's notes
 
-A command is a line that begins with "$ " in a block marked `console`; its output is the lines up to the next command.
-Names, addresses, times and sizes that differ between runs are not compared. The script needs the cluster of
-`make cluster` without a release named ssd. It uses a kubeconfig of its own.
+Commands are in blocks marked `console`. In docs/lab.md a command is a line that begins with "$ ", and its output is the
+lines up to the next command. Names, addresses, times and sizes that differ between runs are not compared. The script
+needs the cluster of `make cluster` without a release named ssd. It uses a kubeconfig of its own.
 """
 
 import os
 import pathlib
 import re
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAB = ROOT / "docs" / "lab.md"
+QUICK_STARTS = [ROOT / "README.md", ROOT / "charts" / "ssd" / "README.md"]
 BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
-FORWARD = re.compile(r"kubectl port-forward \S+ (\d+):")
+# A command in the chart's notes.
+NOTE = re.compile(r"^ +((?:kubectl |helm |curl |[A-Z]+=).*)", re.MULTILINE)
+HELM = ".tools/bin/helm"
+SET_PATH = "export PATH=$PWD/.tools/bin:$PATH"
+TOOLS = ["helm", "kubectl", "kind"]
+NOT_ON_PATH = "#!/bin/sh\necho \"$0: no command before this one has put the program on PATH\" >&2\nexit 127\n"
 DONE = "--done--"
 TIMEOUT = 30
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -53,17 +58,17 @@ class Shell:
     """One bash for all commands, so that variables and background jobs stay."""
 
     def __init__(self, home):
-        # Without curl's progress meter.
-        pathlib.Path(home, ".curlrc").write_text("no-progress-meter\n", encoding="ascii")
+        programs = pathlib.Path(home, "bin")
+        programs.mkdir(exist_ok=True)
+        for tool in TOOLS:
+            (programs / tool).write_text(NOT_ON_PATH, encoding="ascii")
+            (programs / tool).chmod(0o755)
+        # Without the variables of a `make` that runs this script: its own make would name its folder.
+        outer = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
         self.process = subprocess.Popen(
             ["bash", "--noprofile", "--norc", "-o", "pipefail"],
             cwd=ROOT,
-            env={
-                **os.environ,
-                "CURL_HOME": home,
-                "KUBECONFIG": str(pathlib.Path(home, "kubeconfig")),
-                "PATH": f"{ROOT / '.tools' / 'bin'}:{os.environ['PATH']}",
-            },
+            env={**outer, "KUBECONFIG": f"{home}/kubeconfig", "PATH": f"{programs}:{outer['PATH']}"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -73,6 +78,7 @@ class Shell:
 
     def run(self, command):
         """Runs `command`; returns its output without empty lines at its ends."""
+        print("$", command, flush=True)
         # The shell reads commands from standard input, so no command may read it.
         self.process.stdin.write(f"{{ {command}\n}} </dev/null\nprintf '\\n%s%d\\n' {DONE} $?\n")
         output = []
@@ -86,29 +92,17 @@ class Shell:
         text = COLOURS.sub("", "".join(output)).strip("\n")
         if status != 0:
             raise Failed(f"exit code {status}: {command}\n{text}")
-        if forward := FORWARD.search(command):
-            wait_for(int(forward[1]))
         return text
 
-    def end(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         """Ends the shell and its background jobs."""
         if self.process.poll() is None:
             self.process.stdin.write("kill $(jobs -p) 2>/dev/null\nexit\n")
             self.process.stdin.close()
             self.process.wait(timeout=TIMEOUT)
-
-
-def wait_for(port):
-    """Waits until something listens on `port`."""
-    end = time.monotonic() + TIMEOUT
-    while True:
-        try:
-            socket.create_connection(("localhost", port), timeout=1).close()
-            return
-        except OSError:
-            if time.monotonic() > end:
-                raise Failed(f"nothing listens on port {port}") from None
-            time.sleep(0.2)
 
 
 def comparable(text):
@@ -126,7 +120,6 @@ def walk(shell, compare):
         lines = []
         commands = re.split(r"^\$ ", match.group(), flags=re.MULTILINE)[1:]
         for command, _, written in (each.partition("\n") for each in commands):
-            print("$", command, flush=True)
             output = shell.run(command)
             if compare and comparable(output) != comparable(written):
                 raise Failed(f"the output of {command}\nis\n{output}\nbut docs/lab.md has\n{written}")
@@ -136,20 +129,57 @@ def walk(shell, compare):
     return BLOCK.sub(block, LAB.read_text(encoding="utf-8"))
 
 
+def run_all(home, commands):
+    """Runs `commands` in a new shell, and returns their outputs."""
+    with Shell(home) as shell:
+        return [shell.run(command) for command in commands]
+
+
+def quick_start(document):
+    """The commands of the first block of `document` that creates the cluster."""
+    blocks = BLOCK.findall(document.read_text(encoding="utf-8"))
+    block = next(block for block in blocks if "make cluster" in block)
+    return [line.removeprefix("$ ") for line in block.splitlines() if line]
+
+
+def find_cat(home, commands):
+    """Runs `commands` in a new shell. Those that send the picture must get the label of the cat in it."""
+    outputs = run_all(home, commands)
+    responses = [output for command, output in zip(commands, outputs) if "/predict" in command]
+    if not responses or not all('"label":"cat"' in response for response in responses):
+        raise Failed("these commands do not find the cat:\n" + "\n".join(commands + responses))
+
+
+def run_quick_starts(home):
+    """Runs each quick start, and after the first one the commands of the chart's notes."""
+    for document in QUICK_STARTS:
+        find_cat(home, quick_start(document))
+        if document == QUICK_STARTS[0]:
+            [notes] = run_all(home, [f"{HELM} get notes ssd"])
+            find_cat(home, [SET_PATH, *NOTE.findall(notes.replace("\\\n", ""))])
+        run_all(home, [f"{HELM} uninstall ssd --wait"])
+
+
 def main():
-    if sys.argv[1:] not in (["check"], ["write"]):
+    if sys.argv[1:] not in (["check"], ["write"], ["quickstarts"]):
         sys.exit(__doc__)
-    subprocess.run(["ci/tools.sh", "helm", "kubectl", "kind"], cwd=ROOT, check=True)
+    subprocess.run(["ci/tools.sh", *TOOLS], cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory() as home:
-        shell = Shell(home)
         try:
-            shell.run("kind export kubeconfig --name ssd 2>/dev/null")
-            shell.run("! helm status ssd >/dev/null 2>&1 || { echo 'there is a release named ssd'; false; }")
-            text = walk(shell, compare=sys.argv[1] == "check")
+            run_all(home, [
+                ".tools/bin/kind export kubeconfig --name ssd 2>/dev/null",
+                f"! {HELM} status ssd >/dev/null 2>&1 || {{ echo 'there is a release named ssd'; false; }}",
+            ])
+            try:
+                if sys.argv[1] == "quickstarts":
+                    run_quick_starts(home)
+                else:
+                    with Shell(home) as shell:
+                        text = walk(shell, compare=sys.argv[1] == "check")
+            finally:
+                run_all(home, [f"{HELM} uninstall ssd --ignore-not-found --wait >/dev/null 2>&1"])
         except Failed as failure:
             sys.exit(f"ci/lab.py: {failure}")
-        finally:
-            shell.end()
     if sys.argv[1] == "write":
         LAB.write_text(text, encoding="utf-8")
 
