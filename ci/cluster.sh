@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Creates a Kubernetes cluster in Docker, and an image registry from which its nodes pull.
 #
-#   ci/cluster.sh up      creates the cluster of ci/kind.yaml, and a registry on localhost:5001
-#   ci/cluster.sh down    removes both with all their contents
+#   ci/cluster.sh up         creates the cluster of ci/kind.yaml, and a registry on localhost:5001
+#   ci/cluster.sh metrics    installs metrics-server, without which a HorizontalPodAutoscaler cannot act.
+#                            METRICS_SERVER is the URL or the path of its manifest
+#   ci/cluster.sh down       removes cluster and registry with all their contents
 #
 # `up` may run again: it keeps what exists and starts what is stopped. The registry is connected as kind documents it
 # (https://kind.sigs.k8s.io/docs/user/local-registry). If a registry of that name exists already, `up` uses it and
@@ -15,6 +17,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cluster=$(sed -n 's/^name: //p' ci/kind.yaml)
 registry=kind-registry
 port=5001
+metrics_server=${METRICS_SERVER:-https://github.com/kubernetes-sigs/metrics-server/releases/download/v0.9.0/components.yaml}
 # The label of the registry that this script created.
 mark=ssd.made-by=ci/cluster.sh
 
@@ -90,6 +93,16 @@ up() {
     kubectl --context "kind-$cluster" get nodes
 }
 
+in_system() { kubectl --context "kind-$cluster" --namespace kube-system "$@"; }
+metrics() {
+    in_system apply --filename "$metrics_server" >/dev/null
+    # kind's kubelets sign their certificates themselves.
+    in_system patch deployment metrics-server --type json --patch \
+        '[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--kubelet-insecure-tls"}]' >/dev/null
+    in_system rollout status deployment/metrics-server --timeout 180s
+    soon 60 in_system top nodes 2>/dev/null || die "metrics-server runs, but has no metrics: kubectl -n kube-system logs deployment/metrics-server"
+}
+
 down() {
     kind delete cluster --name "$cluster"
     if [ -n "$(docker ps --all --quiet --filter "name=^$registry\$" --filter "label=$mark")" ]; then
@@ -98,9 +111,9 @@ down() {
 }
 
 case ${1-} in
-    up | down) ;;
+    up | metrics | down) ;;
     *)
-        echo "usage: ci/cluster.sh up|down" >&2
+        echo "usage: ci/cluster.sh up|metrics|down" >&2
         exit 2
         ;;
 esac

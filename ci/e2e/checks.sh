@@ -16,8 +16,45 @@ push_model() {
         --data-binary "@$1" "${location}digest=sha256:$sha256"
 }
 
+# An installation mostly waits, and ct makes one after the other. So three copies of the chart, each with a third of the
+# values files, are installed at the same time.
 every_installation() {
-    ct lint-and-install --config ct.yaml --all --helm-extra-set-args "--set=image.digest=$digest"
+    local number=0 group values result=0
+    for values in charts/ssd/ci/*-values.yaml; do
+        group=$work/ct/$((number++ % 3))
+        [ -d "$group" ] || { mkdir -p "$group" && cp -R charts/ssd "$group" && rm "$group"/ssd/ci/*; }
+        cp "$values" "$group/ssd/ci"
+    done
+    for group in "$work"/ct/*; do
+        ct install --config ct.yaml --charts "$group/ssd" \
+            --helm-extra-set-args "--set=image.digest=$digest" >"$group/log" 2>&1 &
+        echo $! >"$group/pid"
+    done
+    for group in "$work"/ct/*; do
+        wait "$(cat "$group/pid")" || { tail -n 150 "$group/log"; result=1; }
+    done
+    return $result
+}
+
+# The worker gets a taint. The namespace refuses pods without requests and limits, and denies all traffic that no other
+# policy allows.
+strict_namespace() {
+    trap 'kubectl get pods,events --namespace ssd-strict || true; loosen' EXIT
+    local args=(strict charts/ssd --namespace ssd-strict --values ci/e2e/strict-values.yaml --wait --timeout 3m
+        --set "image.digest=$digest")
+    kubectl taint node "$worker" --overwrite dedicated=detection:NoSchedule
+    kubectl apply --filename ci/e2e/strict-namespace.yaml
+    soon 30 has_quota
+    helm4 install "${args[@]}"
+    helm4 test strict --namespace ssd-strict --logs
+    helm4 upgrade "${args[@]}" --set server.threshold=0.5
+    helm4 uninstall strict --namespace ssd-strict --wait
+}
+# A new quota applies a moment later.
+has_quota() { [ -n "$(kubectl get resourcequota quota --namespace ssd-strict --output 'jsonpath={.status.hard}')" ]; }
+loosen() {
+    kubectl taint node "$worker" dedicated- || true
+    kubectl delete --filename ci/e2e/strict-namespace.yaml --ignore-not-found --wait=false
 }
 
 # ---- one installation --------------------------------------------------------------------------
@@ -58,34 +95,10 @@ spread() {
 # get OBJECT JSONPATH
 get() { kubectl get "$1" --output "jsonpath=$2"; }
 
-lab_objects() {
-    same "ready replicas" 2 "$(get deployment/ssd '{.status.readyReplicas}')"
-    same "Service" 'ClusterIP 80' "$(get service/ssd '{.spec.type} {.spec.ports[0].port}')"
-    same PORT 5000 "$(get configmap/ssd-env-vars '{.data.PORT}')"
-    same COCO_LABELS_PATH /etc/ssd/coco_labels.txt "$(get configmap/ssd-env-vars '{.data.COCO_LABELS_PATH}')"
-    same "labels" "$(cat data/coco_labels.txt)" "$(get configmap/ssd-coco-labels '{.data.coco_labels\.txt}')"
-    same "Secret's type" kubernetes.io/basic-auth "$(get secret/ssd '{.type}')"
-    same "user" ugain "$(get secret/ssd '{.data.username}' | base64 -d)"
-    same "password" ugain "$(get secret/ssd '{.data.password}' | base64 -d)"
-}
-
-# The curl line of the lab, from outside the cluster.
-lab_curl() {
-    local port=18080 forward result=0
-    cp charts/ssd/files/sample.jpg "$work/cat.jpg"
-    kubectl port-forward service/ssd $port:80 &
-    forward=$!
-    soon 15 curl --silent --fail --output /dev/null http://localhost:$port/readyz &&
-        (cd "$work" && curl --silent --show-error --fail-with-body -u ugain:ugain -F image=@cat.jpg localhost:$port/predict) |
-        grep '"label":"cat"' || result=1
-    kill $forward
-    return $result
-}
-
 credentials() {
-    predict 200 client ugain:ugain
-    predict 401 client ugain:wrong
-    predict 401 client wrong:ugain
+    predict 200 client $login
+    predict 401 client "${login%:*}:wrong"
+    predict 401 client "wrong:${login#*:}"
     expect 401 client --form "image=@$sample" http://ssd/predict
 }
 
@@ -130,16 +143,65 @@ rolled() {
     now=$(server_pods metadata.name) && [ -n "$now" ] && [ -z "$(comm -12 <(echo "$1") <(echo "$now"))" ]
 }
 
-moves_port() {
+# Returns when the probes succeed on the new port. A request through a NodePort comes from the node's address, so all
+# clients are allowed.
+changes_much() {
     local before
     before=$(server_pods metadata.name)
-    # Returns when the probes succeed on that port.
-    upgrade --set server.port=8000
+    upgrade --set server.port=8000,server.queueLength=0,auth.password=another,service.type=NodePort,metrics.enabled=true \
+        --set-json 'networkPolicy.from=[]'
     rolled "$before"
+}
+
+moves_port() {
     same "PORT" 8000 "$(get configmap/ssd-env-vars '{.data.PORT}')"
     same "port behind the Service" 8000 "$(kubectl get endpointslices \
         --selector kubernetes.io/service-name=ssd --output 'jsonpath={.items[*].ports[*].port}')"
-    predict 200 client ugain:ugain
+    expect 200 client http://ssd/readyz
+}
+
+rotates_secret() {
+    predict 200 client e2e:another
+    predict 401 client $login
+    if begin_upgrade --set auth.username=,auth.password= 2>"$work/refusal"; then
+        echo "an upgrade without a password brought the public one back"
+        return 1
+    fi
+    grep 'the Secret ssd has a password of its own' "$work/refusal"
+}
+
+node_port() {
+    local port address
+    port=$(get service/ssd '{.spec.ports[0].nodePort}')
+    for address in $(kubectl get nodes \
+        --output 'jsonpath={.items[*].status.addresses[?(@.type=="InternalIP")].address}'); do
+        expect 200 client --user e2e:another --form image=@$sample "http://$address:$port/predict"
+    done
+}
+
+# A scrape, as Prometheus does it.
+serves_metrics() {
+    kubectl exec client -- curl --silent --fail --max-time 10 http://ssd-metrics:9090/metrics >"$work/metrics"
+    grep -x 'ssd_queue_capacity 0' "$work/metrics"
+    expect 404 client http://ssd/metrics
+}
+
+# Five times eight requests at once, without a queue: each gets 200, or 429 with Retry-After.
+refuses_when_full() {
+    # shellcheck disable=SC2016 # for the shell in the pod
+    kubectl exec client -- sh -c '
+        for round in 1 2 3 4 5; do
+            for each in 1 2 3 4 5 6 7 8; do
+                curl --silent --show-error --output /dev/null --write-out "%{http_code} %header{retry-after}\n" \
+                    --max-time 30 --user e2e:another --form image=@'$sample' http://ssd/predict &
+            done
+            wait
+        done
+    ' >"$work/responses"
+    sort "$work/responses" | uniq -c
+    same "responses" 40 "$(grep -c '' "$work/responses")"
+    grep -q '^200 $' "$work/responses" && grep -qE '^429 [1-9][0-9]*$' "$work/responses" &&
+        ! grep -qvE '^(200 |429 [1-9][0-9]*)$' "$work/responses"
 }
 
 # The kubelet's probes use HTTPS too: otherwise no pod would be ready.
@@ -150,7 +212,7 @@ speaks_tls() {
     kubectl create secret tls certificate --cert "$work/tls.crt" --key "$work/tls.key"
     upgrade --set tls.secretName=certificate
     kubectl exec --stdin client -- sh -c "cat >/tmp/tls.crt" <"$work/tls.crt"
-    expect 200 client --cacert /tmp/tls.crt --user ugain:ugain --form image=@$sample https://ssd:80/predict
+    expect 200 client --cacert /tmp/tls.crt --user $login --form image=@$sample https://ssd:80/predict
     expect 000 client http://ssd/livez
     upgrade
 }
@@ -173,64 +235,20 @@ renamed() {
     [ -s "$work/labels-found" ] && ! grep -v '^renamed ' "$work/labels-found"
 }
 
-rotates_secret() {
-    local before
-    upgrade
-    before=$(server_pods metadata.name)
-    upgrade --set auth.password=another
-    rolled "$before"
-    predict 200 client ugain:another
-    predict 401 client ugain:ugain
-    if upgrade 2>"$work/refusal"; then
-        return 1
-    fi
-    grep 'the Secret ssd has a password of its own' "$work/refusal"
-    upgrade --set auth.allowPublicPassword=true
-}
-
-# A scrape, as Prometheus does it.
-serves_metrics() {
-    upgrade --set metrics.enabled=true
-    predict 200 client ugain:ugain
-    kubectl exec client -- curl --silent --fail --max-time 10 http://ssd-metrics:9090/metrics >"$work/metrics"
-    grep -x 'ssd_queue_capacity 16' "$work/metrics"
-    expect 404 client http://ssd/metrics
-}
-
-# Five times eight requests at once, without a queue: each gets 200, or 429 with Retry-After.
-refuses_when_full() {
-    upgrade --set server.queueLength=0
-    # shellcheck disable=SC2016 # for the shell in the pod
-    kubectl exec client -- sh -c '
-        for round in 1 2 3 4 5; do
-            for each in 1 2 3 4 5 6 7 8; do
-                curl --silent --show-error --output /dev/null --write-out "%{http_code} %header{retry-after}\n" \
-                    --max-time 30 --user ugain:ugain --form image=@'$sample' http://ssd/predict &
-            done
-            wait
-        done
-    ' >"$work/responses"
-    sort "$work/responses" | uniq -c
-    same "responses" 40 "$(grep -c '' "$work/responses")"
-    grep -q '^200 $' "$work/responses" && grep -qE '^429 [1-9][0-9]*$' "$work/responses" &&
-        ! grep -qvE '^(200 |429 [1-9][0-9]*)$' "$work/responses"
-}
-
-# Needs a cluster: otherwise `lookup` finds nothing.
+# Needs a cluster: otherwise `lookup` finds nothing. Helm 4 upgrades the release that Helm 3 installed.
 keeps_generated() {
-    trap 'helm uninstall kept --wait >/dev/null 2>&1 || true' EXIT
-    local args=(kept charts/ssd --values ci/e2e/values.yaml --wait --timeout 3m
+    trap 'helm4 uninstall kept --wait >/dev/null 2>&1 || true' EXIT
+    local first args=(kept charts/ssd --values ci/e2e/values.yaml --wait --timeout 3m
         --set "image.digest=$digest,replicaCount=1,auth.password=,auth.generate=true")
-    local first
     helm install "${args[@]}"
     first=$(get secret/kept-ssd '{.data.password}' | base64 -d)
     [ ${#first} -ge 20 ]
-    helm upgrade "${args[@]}" --set server.threshold=0.5
+    helm4 upgrade "${args[@]}" --set server.threshold=0.5
     same "password is the first one" yes "$([ "$first" = "$(get secret/kept-ssd '{.data.password}' | base64 -d)" ] && echo yes)"
-    expect 401 client --user ugain:ugain --form image=@$sample http://kept-ssd/predict
+    expect 401 client --user $login --form image=@$sample http://kept-ssd/predict
     # By standard input, so that the password is not on a command line.
     same "status with it" 200 "$(kubectl exec --stdin client -- curl --silent --output /dev/null \
-        --write-out '%{http_code}' --config - --form image=@$sample http://kept-ssd/predict <<<"user = \"ugain:$first\"")"
+        --write-out '%{http_code}' --config - --form image=@$sample http://kept-ssd/predict <<<"user = \"e2e:$first\"")"
 }
 
 # ---- under load --------------------------------------------------------------------------------
@@ -254,6 +272,16 @@ drain_worker() {
         kubectl drain "$worker" --ignore-daemonsets --delete-emptydir-data --timeout 180s &&
         kubectl rollout status deployment/ssd --timeout 120s &&
         same "nodes with a server pod" "$control_plane" "$(server_pods spec.nodeName)"
+}
+
+ready_replicas() { [ "$(get deployment/ssd '{.status.readyReplicas}')" = "$1" ]; }
+
+# The steady load needs more than one pod; with longer pauses one is enough.
+autoscales() {
+    begin_upgrade --values ci/e2e/autoscaling-values.yaml &&
+        soon 180 ready_replicas 3 &&
+        pause 3 &&
+        soon 240 ready_replicas 1
 }
 
 # ---- the end -----------------------------------------------------------------------------------

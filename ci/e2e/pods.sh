@@ -2,6 +2,8 @@
 # shellcheck shell=bash disable=SC2154 # ci/e2e.sh sets $work and $control_plane
 
 sample=/sample/sample.jpg
+# The credentials in ci/e2e/values.yaml.
+login=e2e:only-for-tests
 
 # run_pod NAME LABELS IMAGE COMMAND...: runs a pod on the control plane, so that it stays when the worker is drained.
 run_pod() {
@@ -64,12 +66,15 @@ predict() { # STATUS POD USER:PASSWORD
 
 # The labels in the response for the sample picture, one per line.
 labels() {
-    kubectl exec client -- curl --silent --fail --max-time 10 --user ugain:ugain --form image=@$sample http://ssd/predict |
+    kubectl exec client -- curl --silent --fail --max-time 10 --user $login --form image=@$sample http://ssd/predict |
         grep -o '"label": *"[^"]*"' | sed 's/.*: *"\(.*\)"/\1/' | sort -u
 }
 
 # There are as many pods as replicas: none is draining.
 settled() { [ "$(server_pods metadata.name | grep -c '')" = "$(get deployment/ssd '{.spec.replicas}')" ]; }
+
+# pause SECONDS: how long each of the two clients of under_load waits between two requests.
+pause() { kubectl exec client -- sh -c "echo $1 >/tmp/pause"; }
 
 # under_load COMMAND...: runs COMMAND under a steady load of two requests at once, until no pod is draining any more.
 # Fails if any response is not 200. $retry: curl's options with which clients retry. The load ends by itself after
@@ -78,6 +83,7 @@ settled() { [ "$(server_pods metadata.name | grep -c '')" = "$(get deployment/ss
 under_load() {
     local address result=0
     address=$(kubectl get service ssd --output 'jsonpath={.spec.clusterIP}')
+    pause 0.1
     # shellcheck disable=SC2016 # for the shell in the pod
     kubectl exec client -- sh -c '
         rm -f /tmp/stop /tmp/load /tmp/ended
@@ -85,8 +91,8 @@ under_load() {
             for i in $(seq 1000); do
                 test ! -e /tmp/stop || return 0
                 curl --silent --show-error --output /dev/null --write-out "%{http_code}\n" --max-time 30 $2 \
-                    --user ugain:ugain --form image=@'$sample' "http://$1/predict" || true
-                sleep 0.1
+                    --user '$login' --form image=@'$sample' "http://$1/predict" || true
+                sleep "$(cat /tmp/pause)"
             done
         }
         { load "$@" & load "$@" & wait; touch /tmp/ended; } >/tmp/load 2>&1 </dev/null &
