@@ -57,13 +57,13 @@ facts() {
 }
 
 # The values that the chart cannot do without, and restores if they are set to null. (A template cannot read values.yaml.
-# Without resources or a security context, Kubernetes' defaults apply.)
+# Without the optional ones, Kubernetes' defaults apply.)
 defaults() {
     .tools/python/bin/python - $chart/values.yaml <<'PYTHON'
 import json, sys, yaml
 
 values = yaml.safe_load(open(sys.argv[1]))
-optional = ("resources", "podSecurityContext", "securityContext")
+optional = ("nodeSelector", "podSecurityContext", "resources", "securityContext")
 needed = {key: value for key, value in values.items() if key not in optional and value not in ("", [], {})}
 print(json.dumps(needed, indent=2))
 PYTHON

@@ -1,7 +1,7 @@
 """Sets each value of the chart to null: the chart must render without the value, or say what is missing.
 
 In a values file, `podAnnotations:` with nothing after it is null. If the chart needs a value at the top, such as
-`server`, null must mean its default.
+`server`, null must mean its default. Otherwise null must remove the default, because `{}` does not.
 """
 
 import concurrent.futures
@@ -21,6 +21,8 @@ EVERYTHING = [
     "httpRoute.parentRefs[0].name=a", "gpu.enabled=true", "model.url=https://example.com/m.pth",
     "model.sha256=" + "a" * 64, "model.cache.enabled=true", "model.cache.accessMode=ReadWriteMany",
 ]
+# Values whose defaults null removes, and text that is rendered only with their defaults.
+OPTIONAL = {"nodeSelector": "nodeSelector:", "podSecurityContext": "runAsNonRoot:", "resources": "memory: 1Gi", "securityContext": "capabilities:"}
 MESSAGES = ("missing property", "These values cannot be used")
 
 
@@ -59,6 +61,11 @@ def forgotten(key):
     return None
 
 
+def kept(path, text):
+    """Whether null does not remove a default that the chart does not need."""
+    return f"{text} is rendered" if text in rendered("helm", "--set", f"{path}=null").stdout else None
+
+
 def main():
     # Otherwise each case would be refused for a reason of its own.
     if rendered("helm", "--set", ",".join(EVERYTHING)).returncode != 0:
@@ -68,6 +75,7 @@ def main():
     with concurrent.futures.ThreadPoolExecutor() as pool:
         wrong = [(path, message) for path, message in zip(every, pool.map(complaint, every)) if message]
         wrong += [(key, message) for key, message in zip(needed, pool.map(forgotten, needed)) if message]
+    wrong += [(path, message) for path, text in OPTIONAL.items() if (message := kept(path, text))]
     for path, message in wrong:
         print(f"{path}=null: {message}", file=sys.stderr)
     print(f"{len(every)} values set to null, {len(wrong)} of them handled badly")
