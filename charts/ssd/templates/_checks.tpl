@@ -42,6 +42,13 @@ Refuses values that contradict each other, with a sentence for each. values.sche
 {{- end }}
 {{- end }}
 {{- end }}
+{{- range $path := list "commonAnnotations" "podAnnotations" }}
+{{- range $annotation := list "checksum/coco-labels" "checksum/credentials" "checksum/env-vars" }}
+{{- if hasKey (get $.Values $path | default dict) $annotation }}
+{{- $wrong = append $wrong (printf "%s cannot set %s, by which the chart replaces the pods: use another key." $path $annotation) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- toJson $wrong }}
 {{- end }}
 
@@ -84,6 +91,9 @@ The bytes of a size such as 10MiB.
 {{- if eq (dig "metadata" "annotations" "meta.helm.sh/release-name" "" $secret) $.Release.Name }}
 {{- $wrong = append $wrong "auth.existingSecret names the Secret that this release created, and Helm would now delete it: copy it to another name first." }}
 {{- end }}
+{{- end }}
+{{- if regexMatch "[\\x00-\\x1f\\x7f]" (.password | default "") }}
+{{- $wrong = append $wrong "auth.password contains a line break or another control character: remove it. (--set-file keeps the line break at the end of a file.)" }}
 {{- end }}
 {{- if and .generate .password }}
 {{- $wrong = append $wrong "auth.generate creates a password: remove auth.password, or set auth.generate to false." }}
