@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks the chart in charts/ssd: what `make chart` runs.
 #
-#   ci/chart.sh [CHECK...]      all by default: facts settings files readme lint unit alerts dashboard render
+#   ci/chart.sh [CHECK...]      all by default: facts settings files readme lint unit alerts dashboard render lab
 #                               subchart rolling upgrade missing nulls closed package scripts
 #   ci/chart.sh write-readme    writes the chart's README.md from values.yaml and README.md.gotmpl
 #   ci/chart.sh write-defaults  writes charts/ssd/files/defaults.json from values.yaml
@@ -14,7 +14,7 @@ icon=server/assets/playground/icon.svg
 # These values download the model that ships, and so contain its SHA-256.
 model=weights/ssd_mobilenet_v2_oidv4.safetensors
 model_values=("$chart/ci/model-url-values.yaml" "$chart/ci/model-pvc-values.yaml")
-checks=(facts settings files readme lint unit alerts dashboard render subchart rolling upgrade missing nulls closed package scripts)
+checks=(facts settings files readme lint unit alerts dashboard render lab subchart rolling upgrade missing nulls closed package scripts)
 
 command -v sha256sum >/dev/null || sha256sum() { shasum -a 256 "$@"; } # macOS
 work=$(mktemp -d)
@@ -168,6 +168,9 @@ render() {
     done
     refused 'chart requires kubeVersion' helm template ssd $chart --kube-version 1.29.0
 }
+
+# The lab shows what Helm renders.
+lab() { .tools/python/bin/python ci/lab.py rendered >"$work/lab" || { cat "$work/lab"; return 1; }; }
 
 # The chart as a dependency: under two aliases, with a condition and a parent's global values.
 subchart() {

@@ -3,11 +3,12 @@
 
     ci/lab.py check         docs/lab.md: fails at the first command that fails, or whose output differs
     ci/lab.py write         docs/lab.md: writes the output of each command into it
+    ci/lab.py rendered      docs/lab.md: compares only the YAML that Helm renders
     ci/lab.py quickstarts   the quick starts of README.md and charts/ssd/README.md, and the chart's notes
 
 Commands are in blocks marked `console`. In docs/lab.md a command is a line that begins with "$ ", and its output is the
 lines up to the next command. Names, addresses, times and sizes that differ between runs are not compared. The script
-needs the cluster of `make cluster` without a release named ssd. It uses a kubeconfig of its own.
+needs the cluster of `make cluster` without a release named ssd, except for `rendered`. It uses a kubeconfig of its own.
 """
 
 import os
@@ -113,14 +114,14 @@ def comparable(text):
     return REPEATED.sub(r"\1", text + "\n").strip()
 
 
-def walk(shell, compare):
-    """Runs the commands of the lab; returns its text with their output."""
+def walk(shell, compare, only=""):
+    """Runs the commands of the lab that begin with `only`; returns its text with their output."""
 
     def block(match):
         lines = []
         commands = re.split(r"^\$ ", match.group(), flags=re.MULTILINE)[1:]
         for command, _, written in (each.partition("\n") for each in commands):
-            output = shell.run(command)
+            output = shell.run(command) if command.startswith(only) else written
             if compare and comparable(output) != comparable(written):
                 raise Failed(f"the output of {command}\nis\n{output}\nbut docs/lab.md has\n{written}")
             lines += [f"$ {command}", *output.splitlines()]
@@ -160,12 +161,22 @@ def run_quick_starts(home):
         run_all(home, [f"{HELM} uninstall ssd --wait"])
 
 
+def compare_rendered(home):
+    with Shell(home) as shell:
+        shell.run(SET_PATH)
+        walk(shell, compare=True, only="rendered")
+
+
 def main():
-    if sys.argv[1:] not in (["check"], ["write"], ["quickstarts"]):
+    if sys.argv[1:] not in (["check"], ["write"], ["rendered"], ["quickstarts"]):
         sys.exit(__doc__)
-    subprocess.run(["ci/tools.sh", *TOOLS], cwd=ROOT, check=True)
+    tools = ["helm"] if sys.argv[1] == "rendered" else TOOLS
+    subprocess.run(["ci/tools.sh", *tools], cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory() as home:
         try:
+            if sys.argv[1] == "rendered":
+                compare_rendered(home)
+                return
             run_all(home, [
                 ".tools/bin/kind export kubeconfig --name ssd 2>/dev/null",
                 f"! {HELM} status ssd >/dev/null 2>&1 || {{ echo 'there is a release named ssd'; false; }}",
