@@ -122,7 +122,7 @@ be read (helm template, --dry-run=client, or a tool that only renders, such as A
 would create another password. Instead, create the Secret once, outside the chart:
 
   kubectl -n {{ include "ssd.namespace" . }} create secret generic {{ include "ssd.fullname" . }}-credentials \
-    --type kubernetes.io/basic-auth --from-literal username={{ .Values.auth.username | default "ugain" }} \
+    --type kubernetes.io/basic-auth --from-literal username={{ .Values.auth.username | default "ugain" | replace "'" `'\''` | squote }} \
     --from-literal password="$(openssl rand -base64 24)"
 
 (or with External Secrets or Sealed Secrets) and set:
