@@ -51,6 +51,10 @@ REPEATED = re.compile(r"^(.*\n)\1+", re.MULTILINE)
 WAITING = re.compile(r"^Waiting for .*\n", re.MULTILINE)
 
 
+# zsh, macOS' shell, passes a typed comment to the program as arguments.
+COMMENT = re.compile(r"^.*(?:^|\s)#(?:\s.*)?$", re.MULTILINE)
+
+
 class Failed(Exception):
     """A command failed, or its output differs."""
 
@@ -161,6 +165,13 @@ def run_quick_starts(home):
         run_all(home, [f"{HELM} uninstall ssd --wait"])
 
 
+def refuse_comments():
+    for document in [LAB, *QUICK_STARTS]:
+        for block in BLOCK.findall(document.read_text(encoding="utf-8")):
+            if found := COMMENT.search(block):
+                raise Failed(f"{document} has a comment between its commands: {found.group()}")
+
+
 def compare_rendered(home):
     with Shell(home) as shell:
         shell.run(SET_PATH)
@@ -174,6 +185,7 @@ def main():
     subprocess.run(["ci/tools.sh", *tools], cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory() as home:
         try:
+            refuse_comments()
             if sys.argv[1] == "rendered":
                 compare_rendered(home)
                 return
