@@ -103,7 +103,7 @@ The bytes of a size such as 10MiB.
 {{- $wrong = append $wrong (printf "In the cluster, %s. These values would replace it with the password ugain, which everyone knows. To keep the earlier values, run helm upgrade with --reset-then-reuse-values; or set auth.generate=true, auth.existingSecret or auth.password. To return to ugain on purpose, set auth.allowPublicPassword=true." .) }}
 {{- end }}
 {{- with include "ssd.exposure" $ }}
-{{- $wrong = append $wrong (printf "%s lets clients from outside the cluster in, and the password is ugain, which everyone knows. Set auth.generate=true, auth.existingSecret or auth.password; or, if anyone may use the server, auth.allowPublicPassword=true." .) }}
+{{- $wrong = append $wrong (printf "Clients from outside the cluster can connect (%s), and the password is ugain, which everyone knows. Set auth.generate=true, auth.existingSecret or auth.password; or, if anyone may use the server, auth.allowPublicPassword=true." .) }}
 {{- end }}
 {{- end }}
 {{- end }}
