@@ -1,6 +1,7 @@
 {{/*
 Common parts of the objects of `helm test`. The Service does not select their labels. The pods stay after the
-test, so that `helm test --logs` can read their logs.
+test, so that `helm test --logs` can read their logs. The other objects have names of pods, because Helm 3 reads the
+log of a pod with the name of each object.
 */}}
 
 {{/* The metadata of a test's object without its name. (list $ WEIGHT DELETE-POLICY) */}}
