@@ -192,6 +192,8 @@ def main():
             run_all(home, [
                 ".tools/bin/kind export kubeconfig --name ssd 2>/dev/null",
                 f"! {HELM} status ssd >/dev/null 2>&1 || {{ echo 'there is a release named ssd'; false; }}",
+                # They outlive their release.
+                ".tools/bin/kubectl delete pods -l app.kubernetes.io/component=test,app.kubernetes.io/instance=ssd",
             ])
             try:
                 if sys.argv[1] == "quickstarts":
