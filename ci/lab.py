@@ -47,9 +47,8 @@ VARIES = [
 ]
 # The number of equal lines may vary, for example when several pods are deleted.
 REPEATED = re.compile(r"^(.*\n)\1+", re.MULTILINE)
-# A fast cluster does not print these lines.
-WAITING = re.compile(r"^Waiting for .*\n", re.MULTILINE)
-
+# Only a slow cluster prints these lines: it waits, and probes a server that is not ready.
+WAITING = re.compile(r"^(?:Waiting for .*|.*\"route\":\"/readyz\".*)\n", re.MULTILINE)
 
 # zsh, macOS' shell, passes a typed comment to the program as arguments.
 COMMENT = re.compile(r"^.*(?:^|\s)#(?:\s.*)?$", re.MULTILINE)
