@@ -40,6 +40,7 @@ pub(super) fn read(
     outputs: &[Tensor],
     classes: usize,
     scores: Scores,
+    threads: Threads,
 ) -> Result<Vec<RawOutput>, TchError> {
     let on_cpu = |map: &Tensor| {
         let map = map.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
@@ -59,7 +60,7 @@ pub(super) fn read(
             head.offsets.append(&maps, picture, &mut offsets);
             head.logits.append(&maps, picture, &mut logits);
         }
-        activate(scores, &mut logits, classes);
+        activate(scores, &mut logits, classes, threads);
         RawOutput {
             offsets,
             scores: logits,
@@ -70,10 +71,10 @@ pub(super) fn read(
 }
 
 /// Turns the logits of each prior box into scores.
-fn activate(scores: Scores, logits: &mut [f32], classes: usize) {
+fn activate(scores: Scores, logits: &mut [f32], classes: usize, threads: Threads) {
     /// Prior boxes of a thread's share.
     const SHARE: usize = 128;
-    Threads::All.for_each(logits.chunks_mut(SHARE * classes), |logits| match scores {
+    threads.for_each(logits.chunks_mut(SHARE * classes), |logits| match scores {
         Scores::Softmax => softmax(logits, classes),
         Scores::Sigmoid => sigmoid(logits),
     });

@@ -14,7 +14,7 @@ use super::family::Scores;
 use super::fuse::fuse;
 use super::graph::{Graph, MapId, Node};
 use super::heads::{self, Heads};
-use super::kernels::{self, Own, Way, is_long};
+use super::kernels::{self, Own, Threads, Way, is_long};
 use super::network::{self, Layer, Network, Shared, channels_last};
 use super::onednn::{self, Moves, Quantised, Reordered, Scale};
 use super::precision::{self, Precision, Processor, Requested, Selection};
@@ -75,12 +75,12 @@ struct Step {
 }
 
 impl Kernel {
-    fn forward(&self, inputs: &[&Tensor]) -> Result<Tensor, TchError> {
+    fn forward(&self, inputs: &[&Tensor], threads: Threads) -> Result<Tensor, TchError> {
         let x = inputs[0];
         match self {
-            Self::Convolution(prepared) => prepared.forward(x, inputs.get(1).copied()),
+            Self::Convolution(prepared) => prepared.forward(x, inputs.get(1).copied(), threads),
             Self::MaxPool(pool) => match x.device() {
-                Device::Cpu => kernels::max_pool(x, *pool),
+                Device::Cpu => kernels::max_pool(x, *pool, threads),
                 _ => network::max_pool(x, *pool),
             },
             Self::Add => x.f_add(inputs[1]),
@@ -90,7 +90,9 @@ impl Kernel {
                 output,
             } => match x.device() {
                 // u8 loses the sign of a channel with a negative factor. The heads' weights contain it.
-                Device::Cpu => kernels::l2_norm(x, factors, output.map(|output| output.scale)),
+                Device::Cpu => {
+                    kernels::l2_norm(x, factors, output.map(|output| output.scale), threads)
+                }
                 _ => network::l2_norm(&x.f_to_kind(Kind::Float)?, factors)?.f_to_kind(*kind),
             },
         }
@@ -119,19 +121,31 @@ impl Kernel {
 }
 
 impl Prepared {
-    fn forward(&self, x: &Tensor, other: Option<&Tensor>) -> Result<Tensor, TchError> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        other: Option<&Tensor>,
+        threads: Threads,
+    ) -> Result<Tensor, TchError> {
         match self.padding {
-            (0, 0) => self.form.forward(x, other),
-            padding => self.form.forward(&network::pad(x, padding)?, other),
+            (0, 0) => self.form.forward(x, other, threads),
+            padding => self
+                .form
+                .forward(&network::pad(x, padding)?, other, threads),
         }
     }
 }
 
 impl Form {
-    fn forward(&self, x: &Tensor, other: Option<&Tensor>) -> Result<Tensor, TchError> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        other: Option<&Tensor>,
+        threads: Threads,
+    ) -> Result<Tensor, TchError> {
         let output = match self {
             Self::Reordered(form) => return form.convolve(x, other),
-            Self::Own(form) => return form.convolve(x, other),
+            Self::Own(form) => return form.convolve(x, other, threads),
             Self::Quantised {
                 convolution,
                 output,
@@ -286,6 +300,7 @@ pub struct Inference {
     /// The type of the activations, except in int8.
     kind: Kind,
     device: Device,
+    threads: Threads,
     /// The scale of the input, in int8.
     scale: Option<Scale>,
     classes: usize,
@@ -333,10 +348,11 @@ impl Inference {
     /// If libtorch fails, for example for lack of memory.
     pub fn forward(&self, inputs: &[&Input]) -> Result<Vec<RawOutput>, TchError> {
         tch::no_grad(|| {
-            let outputs = self
-                .graph
-                .run(self.input(inputs)?, |_, step, x| step.kernel.forward(x))?;
-            heads::read(&self.heads, &outputs, self.classes, self.scores)
+            let outputs = self.graph.run(self.input(inputs)?, |_, step, x| {
+                step.kernel.forward(x, self.threads)
+            })?;
+            let (classes, scores) = (self.classes, self.scores);
+            heads::read(&self.heads, &outputs, classes, scores, self.threads)
         })
     }
 
@@ -412,7 +428,7 @@ impl Inference {
             })?;
             let mut errors = Vec::new();
             self.graph.run(self.input(&[input])?, |_, step, inputs| {
-                let output = step.kernel.forward(inputs)?;
+                let output = step.kernel.forward(inputs, self.threads)?;
                 if let Some(layer) = &step.layer
                     && let Some(expected) = all_expected.get(layer)
                 {
@@ -527,8 +543,18 @@ impl Builder<'_> {
                 inputs,
             });
         }
+        let is_own = |step: &Node<Step>| match &step.operation.kernel {
+            Kernel::Convolution(Prepared { form, .. }) => matches!(form, Form::Own(_)),
+            _ => true,
+        };
+        let threads = if steps.iter().all(is_own) {
+            Threads::Own
+        } else {
+            Threads::Libtorch
+        };
         Ok(Inference {
             graph: with_bottlenecks(Graph::new(steps, outputs), |map| maps[&map].side),
+            threads,
             heads,
             preprocessing: family.preprocessing,
             scores: family.scores,
@@ -758,7 +784,7 @@ fn time(convolution: &Prepared, input: &Tensor, rival: Duration) -> Result<Durat
     let (begun, mut best, mut runs) = (Instant::now(), Duration::MAX, 0);
     while runs < 1 || best < 2 * rival && (runs < 2 || begun.elapsed() < ENOUGH) {
         let run = Instant::now();
-        drop(convolution.forward(input, None)?);
+        drop(convolution.forward(input, None, Threads::Libtorch)?);
         best = best.min(run.elapsed());
         runs += 1;
     }

@@ -18,11 +18,12 @@
 //! vector       vectors of numbers; the processor's instructions
 //! numbers      the numbers of tensors
 //! memory       aligned memory
-//! threads      threads that share work
+//! threads      who shares the work of an operation
+//! team         threads of this crate
 //! ```
 //!
-//! `unsafe` code is in `vector` (instructions that the processor must have), `threads` (libtorch's threads) and
-//! `numbers`.
+//! `unsafe` code is in `vector` (instructions that the processor must have), `threads` (libtorch's threads), `team` (work
+//! that lives shorter than the threads) and `numbers`.
 
 #![allow(
     clippy::inline_always,
@@ -41,6 +42,7 @@ mod numbers;
 mod pool;
 mod product;
 mod quantise;
+mod team;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -259,7 +261,12 @@ impl Own {
     ///
     /// # Errors
     /// If libtorch fails.
-    pub(super) fn convolve(&self, x: &Tensor, other: Option<&Tensor>) -> Result<Tensor, TchError> {
+    pub(super) fn convolve(
+        &self,
+        x: &Tensor,
+        other: Option<&Tensor>,
+        threads: Threads,
+    ) -> Result<Tensor, TchError> {
         let (x, shape) = pixels_first(x)?;
         let other = other.map(pixels_first).transpose()?;
         let (after, outputs) = match &self.0 {
@@ -276,10 +283,10 @@ impl Own {
             other: other.as_ref().map(|(other, _)| slice(other)),
         };
         match &self.0 {
-            Layer::Winograd(layer) => layer.convolve(maps, Threads::All),
-            Layer::Direct(layer) => layer.convolve(maps, Threads::All),
-            Layer::Depthwise(layer) => layer.convolve(maps, Threads::All),
-            Layer::Bottleneck(layer) => layer.convolve(maps, Threads::All),
+            Layer::Winograd(layer) => layer.convolve(maps, threads),
+            Layer::Direct(layer) => layer.convolve(maps, threads),
+            Layer::Depthwise(layer) => layer.convolve(maps, threads),
+            Layer::Bottleneck(layer) => layer.convolve(maps, threads),
         }
         output.f_permute([0, 3, 1, 2])
     }
@@ -347,6 +354,7 @@ impl Shape {
 /// If libtorch fails.
 fn by_row<T: Number, O: Number>(
     x: &Tensor,
+    threads: Threads,
     compute: impl Fn(&[T], &mut [O]) + Sync,
 ) -> Result<Tensor, TchError> {
     let (x, shape) = pixels_first(x)?;
@@ -356,6 +364,6 @@ fn by_row<T: Number, O: Number>(
     let rows = slice(&x)
         .chunks(row)
         .zip(slice_mut(&mut output).chunks_mut(row));
-    Threads::All.for_each(rows, |(input, output)| compute(input, output));
+    threads.for_each(rows, |(input, output)| compute(input, output));
     output.f_permute([0, 3, 1, 2])
 }

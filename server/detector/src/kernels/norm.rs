@@ -4,6 +4,7 @@ use tch::{Kind, TchError, Tensor};
 
 use super::by_row;
 use super::numbers::{Bf16, Number, slice};
+use super::threads::Threads;
 use super::vector::{Level, Vector, Work};
 
 /// Divides each pixel by the norm of its channels, and multiplies each channel by its factor. The output is in
@@ -15,6 +16,7 @@ pub(crate) fn l2_norm(
     x: &Tensor,
     factors: &Tensor,
     scale: Option<f64>,
+    threads: Threads,
 ) -> Result<Tensor, TchError> {
     let factors: Vec<f32> = match scale {
         Some(scale) => slice::<f32>(factors)
@@ -25,16 +27,20 @@ pub(crate) fn l2_norm(
     };
     match (x.kind(), scale) {
         // A scale of the input would cancel out.
-        (Kind::Uint8, _) => norm_of::<u8, u8>(x, &factors),
-        (Kind::BFloat16, _) => norm_of::<Bf16, Bf16>(x, &factors),
-        (_, Some(_)) => norm_of::<f32, u8>(x, &factors),
-        (_, None) => norm_of::<f32, f32>(x, &factors),
+        (Kind::Uint8, _) => norm_of::<u8, u8>(x, &factors, threads),
+        (Kind::BFloat16, _) => norm_of::<Bf16, Bf16>(x, &factors, threads),
+        (_, Some(_)) => norm_of::<f32, u8>(x, &factors, threads),
+        (_, None) => norm_of::<f32, f32>(x, &factors, threads),
     }
 }
 
-fn norm_of<T: Number, O: Number>(x: &Tensor, factors: &[f32]) -> Result<Tensor, TchError> {
+fn norm_of<T: Number, O: Number>(
+    x: &Tensor,
+    factors: &[f32],
+    threads: Threads,
+) -> Result<Tensor, TchError> {
     let level = Level::of_this_machine();
-    by_row::<T, O>(x, |input, output| {
+    by_row::<T, O>(x, threads, |input, output| {
         level.run(Row {
             input,
             output,

@@ -72,15 +72,15 @@ impl Ordered for f32 {
 ///
 /// # Errors
 /// If libtorch fails.
-pub(crate) fn max_pool(x: &Tensor, pool: Pool) -> Result<Tensor, TchError> {
+pub(crate) fn max_pool(x: &Tensor, pool: Pool, threads: Threads) -> Result<Tensor, TchError> {
     match x.kind() {
-        Kind::Uint8 => pool_of::<u8>(x, pool),
-        Kind::BFloat16 => pool_of::<Bf16>(x, pool),
-        _ => pool_of::<f32>(x, pool),
+        Kind::Uint8 => pool_of::<u8>(x, pool, threads),
+        Kind::BFloat16 => pool_of::<Bf16>(x, pool, threads),
+        _ => pool_of::<f32>(x, pool, threads),
     }
 }
 
-fn pool_of<T: Ordered>(x: &Tensor, pool: Pool) -> Result<Tensor, TchError> {
+fn pool_of<T: Ordered>(x: &Tensor, pool: Pool, threads: Threads) -> Result<Tensor, TchError> {
     let (x, shape) = pixels_first(x)?;
     let channels = x.size()[3] as usize;
     let after = |side: usize| pool.side_after(side as i64) as usize;
@@ -93,7 +93,7 @@ fn pool_of<T: Ordered>(x: &Tensor, pool: Pool) -> Result<Tensor, TchError> {
     let (input, row) = (slice::<T>(&x), shape.width * channels);
     let rows = slice_mut::<T>(&mut output).chunks_mut(outputs.width * channels);
     let level = Level::of_this_machine();
-    Threads::All.for_each(rows.enumerate(), |(index, output)| {
+    threads.for_each(rows.enumerate(), |(index, output)| {
         let (map, y) = (index / outputs.height, index % outputs.height);
         let (first, lines) = (map * shape.height, window(pool, y, shape.height));
         level.run(Row {

@@ -34,7 +34,7 @@ impl Packed {
         let padded = columns.next_multiple_of(level.lanes());
         let mut packed = Aligned::zeros(matrices * rows * padded);
         let panels = packed.as_mut_slice().chunks_mut(matrices * rows * full);
-        Threads::All.for_each(panels.enumerate(), |(index, panel)| {
+        Threads::Libtorch.for_each(panels.enumerate(), |(index, panel)| {
             let mut each = vec![0.0; matrices];
             let first = index * full;
             let width = full.min(padded - first);

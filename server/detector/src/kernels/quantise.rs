@@ -4,6 +4,7 @@ use tch::{TchError, Tensor};
 
 use super::by_row;
 use super::numbers::Number;
+use super::threads::Threads;
 use super::vector::{Level, Vector, Work};
 
 /// Multiplies feature maps by `factor`, adds `zero_point`, rounds to the nearest whole number (of two to the even one), and
@@ -13,7 +14,7 @@ use super::vector::{Level, Vector, Work};
 /// If libtorch fails.
 pub(crate) fn to_bytes(x: &Tensor, factor: f32, zero_point: f32) -> Result<Tensor, TchError> {
     let level = Level::of_this_machine();
-    by_row(x, |input, output| {
+    by_row(x, Threads::Libtorch, |input, output| {
         level.run(Row {
             input,
             output,

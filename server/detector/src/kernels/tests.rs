@@ -21,7 +21,7 @@ const CHANNELS: usize = 36;
 /// Of libtorch, for this test's thread.
 fn use_threads(count: i32) -> Threads {
     tch::set_num_threads(count);
-    Threads::All
+    Threads::Own
 }
 
 /// The levels of this processor.
@@ -496,7 +496,7 @@ fn max_pools_are_libtorchs_in_every_kind() {
                     _ => values.to_kind(kind),
                 };
                 let expected = network::max_pool(&map.to_kind(Kind::Float), pool).unwrap();
-                let found = max_pool(&map, pool).unwrap();
+                let found = max_pool(&map, pool, Threads::Libtorch).unwrap();
                 assert_eq!((found.kind(), found.size()), (kind, expected.size()));
                 let equal = found
                     .to_kind(Kind::Float)
@@ -523,15 +523,15 @@ fn norms_are_the_reference_codes_in_every_kind() {
             .max()
             .double_value(&[])
     };
-    let found = l2_norm(&map, &factors, None).unwrap();
+    let found = l2_norm(&map, &factors, None, Threads::Own).unwrap();
     assert!(distance(&found, &norm(&map)) < 1e-5);
     let bf16 = map.to_kind(Kind::BFloat16);
-    let found = l2_norm(&bf16, &factors, None).unwrap();
+    let found = l2_norm(&bf16, &factors, None, Threads::Libtorch).unwrap();
     assert_eq!(found.kind(), Kind::BFloat16);
     let expected = norm(&bf16).to_kind(Kind::BFloat16);
     assert!(distance(&found, &expected.to_kind(Kind::Float)) <= 0.0625);
     let bytes = map.to_kind(Kind::Uint8);
-    let found = l2_norm(&bytes, &factors, Some(0.125)).unwrap();
+    let found = l2_norm(&bytes, &factors, Some(0.125), Threads::Libtorch).unwrap();
     assert_eq!(found.kind(), Kind::Uint8);
     let scaled = (norm(&bytes).abs() / 0.125).round().clamp(0.0, 255.0);
     assert!(distance(&found, &scaled) <= 1.0);

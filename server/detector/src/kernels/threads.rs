@@ -1,5 +1,4 @@
-//! Threads that share the work of a convolution: libtorch's own, since threads of another pool would compete with them
-//! for the processor. libtorch's threads wait actively for a while after each operation.
+//! Threads that share the work of an operation.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -7,13 +6,18 @@ use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
 
+use super::team;
+
 /// Who works.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Threads {
     /// The thread that calls.
     One,
-    /// As many as libtorch uses for an operation (the setting `THREADS`).
-    All,
+    /// Threads of this crate, as many as libtorch uses for an operation (the setting `THREADS`).
+    Own,
+    /// libtorch's. They wait actively for a while after each operation, so that other threads beside them would compete
+    /// with them for the processor: only for operations between those of libtorch.
+    Libtorch,
 }
 
 impl Threads {
@@ -21,7 +25,9 @@ impl Threads {
     pub fn count(self) -> usize {
         match self {
             Self::One => 1,
-            Self::All => usize::try_from(tch::get_num_threads()).map_or(1, |count| count.max(1)),
+            Self::Own | Self::Libtorch => {
+                usize::try_from(tch::get_num_threads()).map_or(1, |count| count.max(1))
+            }
         }
     }
 
@@ -43,7 +49,11 @@ impl Threads {
         let lock = |queue: &Mutex<VecDeque<T>>, next: fn(&mut VecDeque<T>) -> Option<T>| {
             next(&mut queue.lock().unwrap_or_else(PoisonError::into_inner))
         };
-        run_on_all(count, &|thread| {
+        let run = match self {
+            Self::One | Self::Own => team::run,
+            Self::Libtorch => run_in_libtorch,
+        };
+        run(count, &|thread| {
             while let Some(item) = lock(&queues[thread], VecDeque::pop_front) {
                 work(item);
             }
@@ -61,7 +71,7 @@ impl Threads {
 ///
 /// # Panics
 /// If `share` panics on any thread.
-fn run_on_all(count: usize, share: &(dyn Fn(usize) + Sync)) {
+fn run_in_libtorch(count: usize, share: &(dyn Fn(usize) + Sync)) {
     #[expect(unsafe_code, reason = "libtorch's threads are reached from C++ only")]
     unsafe extern "C" {
         fn ssd_run_on_all(
@@ -75,7 +85,7 @@ fn run_on_all(count: usize, share: &(dyn Fn(usize) + Sync)) {
         panic: Mutex<Option<Box<dyn Any + Send>>>,
     }
     extern "C" fn work(context: *const c_void, number: usize) {
-        // SAFETY: `run_on_all` passes a `Context` that lives until all threads are done, and threads may share it.
+        // SAFETY: `run_in_libtorch` passes a `Context` that lives until all threads are done, and threads may share it.
         #[expect(unsafe_code, reason = "the context passed through C++")]
         let context = unsafe { &*context.cast::<Context>() };
         // A panic must not cross C++.
