@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run fit test lint deny chart unit contract contract-fuzz fuzz browser-test bench soak docs weights weights-coco cluster image deploy e2e cluster-down libtorch clean requirements
+.PHONY: help run fit test lint deny chart unit contract contract-fuzz fuzz browser-test bench soak docs weights weights-coco weights-coco-ssd300 cluster image deploy e2e cluster-down libtorch clean requirements
 
 # The version is in Cargo.toml; `make chart` compares the chart's with it.
 VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -13,7 +13,7 @@ IMAGE = $(REPOSITORY):$(VERSION)
 DIGEST = $$(docker image inspect --format '{{join .RepoDigests "\n"}}' $(IMAGE) | sed -n 's|^$(REPOSITORY)@||p')
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: libtorch ## Serve the model on http://127.0.0.1:5000 (the playground; API documentation at /docs)
 	cargo run --locked --release --bin ssd
@@ -68,8 +68,11 @@ docs: libtorch ## Write generated text: README.md's settings and response, serve
 weights: ## Download the published VOC weights into weights/ (105 MB; resumes a download)
 	weights/download.sh voc
 
-weights-coco: ## Download torchvision's COCO weights into weights/ (136 MB)
+weights-coco: ## Download torchvision's SSDLite320, 80 classes of COCO, into weights/ (13 MB)
 	weights/download.sh coco
+
+weights-coco-ssd300: ## Download torchvision's SSD300, 80 classes of COCO, into weights/ (136 MB)
+	weights/download.sh coco-ssd300
 
 cluster: ## Create a two-node Kubernetes cluster (kind) and a registry on localhost:5001
 	ci/cluster.sh up

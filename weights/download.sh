@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Downloads published SSD300 weights: `weights/download.sh voc` or `coco`. Continues an interrupted download.
+# Downloads published weights: `weights/download.sh voc`, `coco` or `coco-ssd300`. Continues an interrupted download.
 # For mirrors and tests: SSD_VOC_URL and SSD_COCO_URL are the address of the file's folder, SSD_WEIGHTS_DIR is the
 # folder to write to (by default this one), SSD_MIN_BYTES is the minimum size of the file.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
 usage() {
-    echo "usage: weights/download.sh voc|coco" >&2
+    echo "usage: weights/download.sh voc|coco|coco-ssd300" >&2
     exit 2
 }
 fail() {
@@ -19,14 +19,21 @@ case "$1" in
 voc)
     file=ssd300_mAP_77.43_v2.pth
     base="${SSD_VOC_URL:-https://s3.amazonaws.com/amdegroot-models}"
+    min_bytes=100000000
     ;;
 coco)
+    file=ssdlite320_mobilenet_v3_large_coco-a79551df.pth
+    base="${SSD_COCO_URL:-https://download.pytorch.org/models}"
+    min_bytes=13000000
+    ;;
+coco-ssd300)
     file=ssd300_vgg16_coco-b556d3b4.pth
     base="${SSD_COCO_URL:-https://download.pytorch.org/models}"
+    min_bytes=100000000
     ;;
 *) usage ;;
 esac
-min_bytes="${SSD_MIN_BYTES:-100000000}"
+min_bytes="${SSD_MIN_BYTES:-$min_bytes}"
 folder="${SSD_WEIGHTS_DIR:-$here}"
 target="$folder/$file"
 partial="$target.partial"

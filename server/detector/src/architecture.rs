@@ -15,6 +15,10 @@ pub(super) enum Operation {
     MaxPool(Pool),
     /// The sum of two feature maps (He et al. 2015, section 3.2).
     Add,
+    /// The mean of each channel, a feature map of 1 x 1.
+    Mean,
+    /// Each channel of a feature map times its number in a second one, of 1 x 1.
+    Scale,
     /// L2 normalisation over the channels, each with a learned factor (Liu et al. 2015, `ParseNet`).
     L2Norm {
         /// The name of the factors' tensor in the file.
@@ -23,14 +27,21 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// The names of its tensors in the file.
+    /// The names of its tensors in a published file.
     pub(super) fn tensor_names(&self) -> Vec<String> {
         match self {
-            Self::Convolution(Convolution { name, .. }) => {
-                vec![format!("{name}.weight"), format!("{name}.bias")]
-            }
+            Self::Convolution(Convolution { name, norm, .. }) => match norm {
+                None => vec![format!("{name}.weight"), format!("{name}.bias")],
+                Some(norm) => {
+                    let mut names = vec![format!("{name}.weight")];
+                    names.extend(norm.tensor_names());
+                    // How many batches it has seen.
+                    names.push(format!("{}.num_batches_tracked", norm.name));
+                    names
+                }
+            },
             Self::L2Norm { name } => vec![name.clone()],
-            Self::MaxPool(_) | Self::Add => Vec::new(),
+            Self::MaxPool(_) | Self::Add | Self::Mean | Self::Scale => Vec::new(),
         }
     }
 }
@@ -40,9 +51,29 @@ impl Operation {
 pub(super) struct Convolution {
     /// In the file, without `.weight` and `.bias`.
     pub name: String,
+    /// What the published file has in place of a bias.
+    pub norm: Option<BatchNorm>,
     pub geometry: Geometry,
     pub channels: Channels,
     pub activation: Activation,
+}
+
+/// Batch normalisation after a convolution (Ioffe & Szegedy 2015, section 3.1). It is folded into the weights when they are
+/// read: a network that was trained here has a bias instead.
+#[derive(Debug, Clone)]
+pub(super) struct BatchNorm {
+    /// In the file, without `.weight`, `.bias`, `.running_mean` and `.running_var`.
+    pub name: String,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+impl BatchNorm {
+    /// The names of its tensors: the factors, the biases, the means and the variances.
+    pub(super) fn tensor_names(&self) -> [String; 4] {
+        ["weight", "bias", "running_mean", "running_var"]
+            .map(|part| format!("{}.{part}", self.name))
+    }
 }
 
 /// How many output channels a convolution has.
@@ -65,6 +96,10 @@ pub(super) enum Activation {
     Relu,
     /// Clipped at 6 (Sandler et al. 2018).
     Relu6,
+    /// `relu6(x + 3) / 6` (Howard et al. 2019, section 5.2).
+    HardSigmoid,
+    /// `x * relu6(x + 3) / 6` (the same).
+    HardSwish,
 }
 
 /// How a kernel moves over a feature map.
@@ -168,11 +203,47 @@ impl Builder {
     ) -> MapId {
         let convolution = Convolution {
             name: name.into(),
+            norm: None,
             geometry,
             channels,
             activation,
         };
         self.push(Operation::Convolution(convolution), &[input])
+    }
+
+    /// torchvision's `Conv2dNormActivation`: a convolution without a bias, batch normalisation with `epsilon`, and an
+    /// activation.
+    pub(super) fn normalised_convolution(
+        &mut self,
+        input: MapId,
+        (name, epsilon): (&str, f64),
+        geometry: Geometry,
+        channels: Channels,
+        activation: Activation,
+    ) -> MapId {
+        let convolution = Convolution {
+            name: format!("{name}.0"),
+            norm: Some(BatchNorm {
+                name: format!("{name}.1"),
+                epsilon,
+            }),
+            geometry,
+            channels,
+            activation,
+        };
+        self.push(Operation::Convolution(convolution), &[input])
+    }
+
+    /// torchvision's `SqueezeExcitation` (Hu et al. 2017, section 3): scales each channel by a number that two convolutions
+    /// compute from the means of all channels.
+    pub(super) fn squeeze_excitation(&mut self, input: MapId, name: &str) -> MapId {
+        let (point, free) = (Geometry::keeping(1), Channels::Free);
+        let means = self.push(Operation::Mean, &[input]);
+        let squeezed =
+            self.convolution(means, format!("{name}.fc1"), point, free, Activation::Relu);
+        let (name, scale) = (format!("{name}.fc2"), Activation::HardSigmoid);
+        let scales = self.convolution(squeezed, name, point, free, scale);
+        self.push(Operation::Scale, &[input, scales])
     }
 
     pub(super) fn max_pool(&mut self, input: MapId, pool: Pool) -> MapId {
@@ -199,9 +270,20 @@ impl Builder {
             (offsets, Channels::Offsets(boxes)),
             (logits, Channels::Logits(boxes)),
         ] {
-            let output = self.convolution(source, name, geometry, channels, Activation::Linear);
-            self.outputs.push(output);
+            self.head(source, name, geometry, channels);
         }
+    }
+
+    /// A head. Those of a source feature map are the offsets, then the logits.
+    pub(super) fn head(
+        &mut self,
+        input: MapId,
+        name: String,
+        geometry: Geometry,
+        channels: Channels,
+    ) {
+        let output = self.convolution(input, name, geometry, channels, Activation::Linear);
+        self.outputs.push(output);
     }
 
     pub(super) fn build(self) -> Architecture {

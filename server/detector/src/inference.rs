@@ -59,6 +59,8 @@ enum Kernel {
     Convolution(Prepared),
     MaxPool(Pool),
     Add,
+    Mean,
+    Scale,
     L2Norm {
         factors: Shared,
         kind: Kind,
@@ -84,6 +86,10 @@ impl Kernel {
                 _ => network::max_pool(x, *pool),
             },
             Self::Add => x.f_add(inputs[1]),
+            Self::Mean if is_single(x) => kernels::means(x, threads),
+            Self::Mean => network::mean(x),
+            Self::Scale if is_single(x) => kernels::scale(x, inputs[1], threads),
+            Self::Scale => x.f_mul(inputs[1]),
             Self::L2Norm {
                 factors,
                 kind,
@@ -263,7 +269,7 @@ impl Network {
                 Channels::Depthwise => false,
             },
             Layer::MaxPool(_) | Layer::L2Norm { .. } => true,
-            Layer::Add => false,
+            Layer::Add | Layer::Mean | Layer::Scale => false,
         };
         let family = self.family().name;
         if self
@@ -456,6 +462,11 @@ pub struct LayerError {
     pub error: f64,
 }
 
+/// Whether feature maps are in single precision, on the CPU.
+fn is_single(x: &Tensor) -> bool {
+    (x.kind(), x.device()) == (Kind::Float, Device::Cpu)
+}
+
 /// The sign of each channel's factor, -1, 0 or 1, shaped for a product with feature maps and weights.
 fn signs(factors: &Tensor) -> Result<Tensor, TchError> {
     factors.f_sign()?.f_view([1, -1, 1, 1])
@@ -597,6 +608,11 @@ impl Builder<'_> {
                 Kernel::MaxPool(pool)
             }
             Layer::Add => Kernel::Add,
+            Layer::Mean => {
+                known.side = 1;
+                Kernel::Mean
+            }
+            Layer::Scale => Kernel::Scale,
             Layer::L2Norm { factors, .. } => {
                 known.signs = output.map(|_| signs(&factors)).transpose()?;
                 Kernel::L2Norm {

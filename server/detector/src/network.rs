@@ -9,7 +9,9 @@ use std::ops::Deref;
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::architecture::{Activation, Channels, Convolution, Geometry, Operation, Pool};
+use super::architecture::{
+    Activation, BatchNorm, Channels, Convolution, Geometry, Operation, Pool,
+};
 use super::family::{self, Family, Recognised};
 use super::graph::{Graph, MapId, Node};
 use state_dict::StateDict;
@@ -95,6 +97,8 @@ pub(super) enum Layer {
     },
     MaxPool(Pool),
     Add,
+    Mean,
+    Scale,
     L2Norm {
         /// Its name in the file.
         name: String,
@@ -109,7 +113,7 @@ impl Layer {
         match self {
             Self::Convolution { spec, .. } => Some(&spec.name),
             Self::L2Norm { name, .. } => Some(name),
-            Self::MaxPool(_) | Self::Add => None,
+            Self::MaxPool(_) | Self::Add | Self::Mean | Self::Scale => None,
         }
     }
 
@@ -122,6 +126,8 @@ impl Layer {
             }
             Self::MaxPool(pool) => max_pool(inputs[0], *pool),
             Self::Add => inputs[0].f_add(inputs[1]),
+            Self::Mean => mean(inputs[0]),
+            Self::Scale => inputs[0].f_mul(inputs[1]),
             Self::L2Norm { factors, .. } => l2_norm(inputs[0], factors),
         }
     }
@@ -152,13 +158,20 @@ pub(super) fn pad(x: &Tensor, (before, after): (i64, i64)) -> Result<Tensor, Tch
     x.f_constant_pad_nd([before, after, before, after])
 }
 
-/// Applies an activation in place.
+/// Applies an activation, in place if a gradient allows it.
 pub(super) fn activate(mut x: Tensor, activation: Activation) -> Result<Tensor, TchError> {
     match activation {
         Activation::Linear => Ok(x),
         Activation::Relu => x.f_relu_(),
         Activation::Relu6 => x.f_relu6_(),
+        Activation::HardSigmoid => x.f_hardsigmoid(),
+        Activation::HardSwish => x.f_hardswish(),
     }
+}
+
+/// The mean of each channel, N x C x 1 x 1.
+pub(super) fn mean(x: &Tensor) -> Result<Tensor, TchError> {
+    x.f_mean_dim([2i64, 3].as_slice(), true, x.kind())
 }
 
 /// A max-pool by libtorch's own kernel.
@@ -246,7 +259,7 @@ impl Network {
                 Layer::L2Norm { name, factors } => {
                     parameters.push((name.clone(), factors.shallow_clone()));
                 }
-                Layer::MaxPool(_) | Layer::Add => {}
+                Layer::MaxPool(_) | Layer::Add | Layer::Mean | Layer::Scale => {}
             }
         }
         parameters
@@ -401,6 +414,11 @@ impl<'a> Loader<'a> {
                     self.check_sum(&layers, channels, *inputs[1]);
                     (Layer::Add, channels)
                 }
+                Operation::Mean => (Layer::Mean, channels),
+                Operation::Scale => {
+                    self.check_scales(&layers, channels, *inputs[1]);
+                    (Layer::Scale, channels)
+                }
                 Operation::L2Norm { name } => {
                     let layer = Layer::L2Norm {
                         name: name.clone(),
@@ -423,12 +441,20 @@ impl<'a> Loader<'a> {
 
     /// Complains if the last layer's output cannot be added to another feature map.
     fn check_sum(&mut self, layers: &[Layer], channels: usize, other: usize) {
-        if channels != other {
+        self.check_outputs(layers, channels, other, "to which they are added");
+    }
+
+    /// Complains if the last layer has not one output for each channel that they scale.
+    fn check_scales(&mut self, layers: &[Layer], channels: usize, scales: usize) {
+        self.check_outputs(layers, scales, channels, "that they scale");
+    }
+
+    fn check_outputs(&mut self, layers: &[Layer], outputs: usize, expected: usize, use_: &str) {
+        if outputs != expected {
             let name = layers.last().and_then(Layer::name).unwrap_or_default();
             let weight = quote(&self.in_file(&format!("{name}.weight")));
             self.complaints.push(format!(
-                "{weight} has {channels} outputs, expected {other}: the channels of the feature map to which \
-                 they are added"
+                "{weight} has {outputs} outputs, expected {expected}: the channels of the feature map {use_}"
             ));
         }
     }
@@ -493,6 +519,12 @@ impl<'a> Loader<'a> {
         };
         let side = spec.geometry.kernel as usize;
         let weight = self.tensor(&weight_name, &[outputs, each, side, side]);
+        let (weight, bias) = match &spec.norm {
+            Some(norm) if self.state.get(&self.in_file(&bias_name)).is_none() => {
+                self.fold(weight, norm, outputs)
+            }
+            _ => (weight, self.tensor(&bias_name, &[outputs])),
+        };
         let layer = Layer::Convolution {
             spec: spec.clone(),
             weight: Shared(if weight.dim() == 4 {
@@ -500,9 +532,28 @@ impl<'a> Loader<'a> {
             } else {
                 weight
             }),
-            bias: Shared(self.tensor(&bias_name, &[outputs])),
+            bias: Shared(bias),
         };
         (layer, outputs)
+    }
+
+    /// A weight and a bias that do what the weight and its batch normalisation do.
+    fn fold(&mut self, weight: Tensor, norm: &BatchNorm, outputs: usize) -> (Tensor, Tensor) {
+        let names = norm.tensor_names();
+        let complaints = self.complaints.len();
+        let [factors, biases, means, variances] =
+            names.each_ref().map(|name| self.tensor(name, &[outputs]));
+        if self.complaints.len() > complaints || weight.dim() != 4 {
+            return (weight, biases);
+        }
+        if f64::try_from(variances.min()).is_ok_and(|least| least < 0.0) {
+            let quoted = quote(&self.in_file(&names[3]));
+            self.complaints
+                .push(format!("{quoted} has negative variances"));
+        }
+        let factors = factors / (variances + norm.epsilon).sqrt();
+        let biases = biases - means * &factors;
+        (weight * factors.view([-1, 1, 1, 1]), biases)
     }
 
     fn finish(mut self) -> Result<(), Error> {

@@ -25,14 +25,19 @@ fn coco_labels() -> Labels {
 /// Tensors, by name.
 type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
 
-/// The tensors of a small SSD300 with 21 outputs, under names with this prefix.
-fn small(prefix: &str) -> Tensors {
-    let state = StateDict::open(&data("small.safetensors")).unwrap();
+/// The tensors of a file, under names with this prefix.
+fn tensors(file: &str, prefix: &str) -> Tensors {
+    let state = StateDict::open(&data(file)).unwrap();
     let tensors = state.tensors().map(|tensor| {
         let name = format!("{prefix}{}", tensor.name());
         (name, tensor.shape().to_vec(), tensor.to_f32())
     });
     tensors.collect()
+}
+
+/// The tensors of a small SSD300 with 21 outputs, under names with this prefix.
+fn small(prefix: &str) -> Tensors {
+    tensors("small.safetensors", prefix)
 }
 
 fn state(tensors: &Tensors) -> StateDict {
@@ -150,6 +155,51 @@ fn other_tensors_and_other_prior_boxes_are_refused() {
             error.contains(&format!("unexpected: `{name}` {shape:?}")),
             "{error}"
         );
+    }
+}
+
+/// The scores of a network on a blank picture.
+fn scores(network: Network) -> Vec<f32> {
+    let (inference, _) = inference::prepare(network, None, Requested::REFERENCE).unwrap();
+    inference.forward_one(&inference.blank()).unwrap().scores
+}
+
+#[test]
+fn a_network_that_was_trained_here_has_biases_in_place_of_batch_normalisation() {
+    let published = StateDict::open(&data("ssdlite.safetensors")).unwrap();
+    assert_eq!(notes(&published), [""; 0], "its counters are its own");
+    let network = Network::new(&published).unwrap();
+    let saved = network.parameters().into_iter().map(|(name, tensor)| {
+        let shape = tensor.size().iter().map(|side| *side as usize).collect();
+        let values = Vec::<f32>::try_from(tensor.contiguous().view(-1)).unwrap();
+        (name, shape, values)
+    });
+    let again = Network::new(&state(&saved.collect())).unwrap();
+    assert_eq!(again.family(), network.family());
+    assert_eq!(scores(again), scores(network));
+}
+
+#[test]
+fn batch_normalisation_that_is_incomplete_or_impossible_is_refused() {
+    let norm = "backbone.features.0.0.1";
+    let variances = format!("{norm}.running_var");
+    let mut negative = tensors("ssdlite.safetensors", "");
+    let named = negative.iter_mut().find(|(name, ..)| *name == variances);
+    named.unwrap().2[0] = -0.5;
+    let mut missing = tensors("ssdlite.safetensors", "");
+    missing.retain(|(name, ..)| *name != format!("{norm}.running_mean"));
+    for (tensors, expected) in [
+        (
+            negative,
+            "`backbone.features.0.0.1.running_var` has negative variances",
+        ),
+        (
+            missing,
+            "missing: `backbone.features.0.0.1.running_mean` [8]",
+        ),
+    ] {
+        let error = Network::new(&state(&tensors)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
     }
 }
 

@@ -2,6 +2,7 @@
 //! family is declared in a file of this folder and listed in [`ALL`]; no other code names a family.
 
 mod mobilenet_v2;
+mod mobilenet_v3;
 mod vgg16;
 
 use std::collections::HashSet;
@@ -10,11 +11,12 @@ use super::architecture::{Architecture, Channels, Operation};
 use super::preprocess::Preprocessing;
 use super::priors::{self, Clamp, Prior, PriorMap};
 pub use mobilenet_v2::MOBILENET_V2;
+pub use mobilenet_v3::SSDLITE;
 use state_dict::{StateDict, Tensor};
 pub use vgg16::{COCO_ORIGINAL, TORCHVISION, VOC};
 
 /// Every family. If two families match a file equally well, the first one is used.
-pub static ALL: [&Family; 4] = [&VOC, &COCO_ORIGINAL, &TORCHVISION, &MOBILENET_V2];
+pub static ALL: [&Family; 5] = [&VOC, &COCO_ORIGINAL, &TORCHVISION, &MOBILENET_V2, &SSDLITE];
 
 /// Maximum number of prior boxes of a network, and therefore of detections in a picture.
 #[must_use]
@@ -290,7 +292,8 @@ mod tests {
                                 convolution.geometry.side_after(side)
                             }
                             Operation::MaxPool(pool) => pool.side_after(side),
-                            Operation::Add | Operation::L2Norm { .. } => side,
+                            Operation::Mean => 1,
+                            Operation::Add | Operation::Scale | Operation::L2Norm { .. } => side,
                         })
                     },
                 )

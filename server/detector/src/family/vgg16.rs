@@ -187,7 +187,7 @@ fn architecture(names: &Names) -> Architecture {
 
 /// The names of the classes without the background, by the number of outputs: 21 for VOC, 81 for COCO, and 91
 /// for torchvision, which uses COCO's ids with their gaps.
-fn class_names(outputs: usize) -> Option<Vec<String>> {
+pub(super) fn coco_names(outputs: usize) -> Option<Vec<String>> {
     let owned = |name: &&str| (*name).to_owned();
     match outputs {
         21 => Some(labels::VOC.iter().map(owned).collect()),
@@ -210,9 +210,9 @@ const COCO_ORIGINAL_OUTPUTS: usize = 201;
 /// The names of COCO's classes, then gaps; for other numbers of outputs as above.
 fn original_coco_names(outputs: usize) -> Option<Vec<String>> {
     if outputs != COCO_ORIGINAL_OUTPUTS {
-        return class_names(outputs);
+        return coco_names(outputs);
     }
-    let mut names = class_names(81)?;
+    let mut names = coco_names(81)?;
     names.resize(outputs - 1, labels::GAP.to_owned());
     Some(names)
 }
@@ -222,7 +222,7 @@ const ORIGINAL: Family = Family {
     about: "the original implementation's VOC configuration",
     architecture: || architecture(&ORIGINAL_NAMES),
     outputs: 21,
-    class_names,
+    class_names: coco_names,
     preprocessing: Preprocessing {
         side: SIDE,
         samples: Samples::Levels,

@@ -14,6 +14,7 @@ use super::{Maps, Shape};
 #[derive(Debug, Clone)]
 pub struct Bottleneck {
     pub first: Arc<Direct>,
+    /// With kernels of 3 x 3.
     pub depthwise: Arc<Depthwise>,
     /// With kernels of 1 x 1.
     pub last: Arc<Direct>,

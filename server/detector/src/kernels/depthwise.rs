@@ -1,4 +1,4 @@
-//! Depthwise convolutions with kernels of 3 x 3: each channel has a kernel of its own.
+//! Depthwise convolutions with kernels of 3 x 3 or 5 x 5: each channel has a kernel of its own.
 
 use super::finish::Finish;
 use super::threads::Threads;
@@ -6,10 +6,10 @@ use super::vector::{Level, Vector, Work, load};
 use super::{Maps, Window};
 use crate::architecture::Activation;
 
-/// A depthwise convolution with kernels of 3 x 3, and its activation.
+/// A depthwise convolution, and its activation.
 #[derive(Debug)]
 pub struct Depthwise {
-    /// Of each channel, padded with zeros, for each of the 9 pixels.
+    /// Of each channel, padded with zeros, for each pixel under the kernel.
     weights: Vec<f32>,
     finish: Finish,
     channels: usize,
@@ -21,7 +21,12 @@ pub struct Depthwise {
 }
 
 impl Depthwise {
-    /// Prepares weights of `bias.len()` channels x 3 x 3.
+    /// Whether there is a form for kernels of `kernel` x `kernel` that move by `stride` pixels.
+    pub fn has_form(kernel: i64, stride: i64, dilation: i64) -> bool {
+        matches!(kernel, 3 | 5) && stride <= 2 && dilation == 1
+    }
+
+    /// Prepares weights of `bias.len()` channels x the window's rows and columns.
     ///
     /// # Panics
     /// If the lengths do not fit.
@@ -33,14 +38,18 @@ impl Depthwise {
         activation: Activation,
     ) -> Self {
         let channels = bias.len();
-        assert!(
-            window.kernel == 3 && window.dilation == 1 && window.stride <= 2,
-            "{window:?}"
+        let [kernel, stride, dilation] =
+            [window.kernel, window.stride, window.dilation].map(|pixels| pixels as i64);
+        assert!(Self::has_form(kernel, stride, dilation), "{window:?}");
+        let taps = window.kernel * window.kernel;
+        assert_eq!(
+            weights.len(),
+            channels * taps,
+            "weights of {channels} x {taps}"
         );
-        assert_eq!(weights.len(), channels * 9, "weights of {channels} x 3 x 3");
         let padded = channels.next_multiple_of(level.lanes());
-        let mut packed = vec![0.0; 9 * padded];
-        for (channel, kernel) in weights.as_chunks::<9>().0.iter().enumerate() {
+        let mut packed = vec![0.0; taps * padded];
+        for (channel, kernel) in weights.chunks_exact(taps).enumerate() {
             for (tap, weight) in kernel.iter().enumerate() {
                 packed[tap * padded + channel] = *weight;
             }
@@ -72,13 +81,17 @@ impl Depthwise {
         let (line, row) = (shape.width * self.channels, after.width * self.channels);
         threads.for_each(output.chunks_mut(row).enumerate(), |(index, output)| {
             let map = &input[index / after.height * shape.height * line..][..shape.height * line];
-            let rows = self.window.rows(index % after.height);
-            let lines = rows.map(|y| match shape.inside(y) {
+            let inside = |y| match shape.inside(y) {
                 Some(y) => &map[y * line..][..line],
                 None => &[],
-            });
+            };
+            let y = index % after.height;
             let other = other.map(|other| &other[index * row..][..output.len()]);
-            self.convolve_row(lines, output, other);
+            if self.window.kernel == 3 {
+                self.convolve_row(self.window.rows::<3>(y).map(inside), output, other);
+            } else {
+                self.convolve_row(self.window.rows::<5>(y).map(inside), output, other);
+            }
         });
     }
 
@@ -92,7 +105,12 @@ impl Depthwise {
 
     /// Convolves a row of outputs. `lines` are the rows under the kernel; those outside the feature map are empty, the
     /// others are as long as each other.
-    pub fn convolve_row(&self, lines: [&[f32]; 3], output: &mut [f32], other: Option<&[f32]>) {
+    pub fn convolve_row<const KERNEL: usize>(
+        &self,
+        lines: [&[f32]; KERNEL],
+        output: &mut [f32],
+        other: Option<&[f32]>,
+    ) {
         self.level.run(Row {
             layer: self,
             lines,
@@ -103,15 +121,15 @@ impl Depthwise {
 }
 
 /// A row of outputs.
-struct Row<'a> {
+struct Row<'a, const KERNEL: usize> {
     layer: &'a Depthwise,
     /// The rows under the kernel; empty outside the feature map.
-    lines: [&'a [f32]; 3],
+    lines: [&'a [f32]; KERNEL],
     output: &'a mut [f32],
     other: Option<&'a [f32]>,
 }
 
-impl Work for Row<'_> {
+impl<const KERNEL: usize> Work for Row<'_, KERNEL> {
     #[inline(always)]
     fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(mut self) {
         const MANY: usize = 4;
@@ -121,32 +139,28 @@ impl Work for Row<'_> {
         for part in 0..parts {
             let (first, end) = (outputs * part / parts, outputs * (part + 1) / parts);
             match (self.layer.window.stride, end - first) {
-                (1, 1) => self.convolve::<V, LANES, 1, 1, 3>(first),
-                (1, 2) => self.convolve::<V, LANES, 1, 2, 4>(first),
-                (1, 3) => self.convolve::<V, LANES, 1, 3, 5>(first),
-                (1, _) => self.convolve::<V, LANES, 1, 4, 6>(first),
-                (_, 1) => self.convolve::<V, LANES, 2, 1, 3>(first),
-                (_, 2) => self.convolve::<V, LANES, 2, 2, 5>(first),
-                (_, 3) => self.convolve::<V, LANES, 2, 3, 7>(first),
-                (_, _) => self.convolve::<V, LANES, 2, 4, 9>(first),
+                (1, 1) => self.convolve::<V, LANES, 1, 1>(first),
+                (1, 2) => self.convolve::<V, LANES, 1, 2>(first),
+                (1, 3) => self.convolve::<V, LANES, 1, 3>(first),
+                (1, _) => self.convolve::<V, LANES, 1, 4>(first),
+                (_, 1) => self.convolve::<V, LANES, 2, 1>(first),
+                (_, 2) => self.convolve::<V, LANES, 2, 2>(first),
+                (_, 3) => self.convolve::<V, LANES, 2, 3>(first),
+                (_, _) => self.convolve::<V, LANES, 2, 4>(first),
             }
         }
     }
 }
 
-impl Row<'_> {
-    /// Convolves `COUNT` outputs from `first`, which are of `COLUMNS` columns of pixels.
+impl<const KERNEL: usize> Row<'_, KERNEL> {
+    /// Convolves `COUNT` outputs from `first`.
     #[inline(always)]
-    fn convolve<
-        V: Vector<LANES>,
-        const LANES: usize,
-        const STRIDE: usize,
-        const COUNT: usize,
-        const COLUMNS: usize,
-    >(
+    fn convolve<V: Vector<LANES>, const LANES: usize, const STRIDE: usize, const COUNT: usize>(
         &mut self,
         first: usize,
     ) {
+        /// Columns of four outputs that are two pixels apart, under kernels of 5 x 5.
+        const MOST: usize = 11;
         let Depthwise {
             ref weights,
             channels,
@@ -155,9 +169,10 @@ impl Row<'_> {
             window: Window { before, .. },
             ..
         } = *self.layer;
-        let mut pixels = [[&zeros[..channels]; COLUMNS]; 3];
-        for row in 0..3 {
-            for column in 0..COLUMNS {
+        let columns = (COUNT - 1) * STRIDE + KERNEL;
+        let mut pixels = [[&zeros[..channels]; MOST]; KERNEL];
+        for row in 0..KERNEL {
+            for column in 0..columns {
                 // Wraps to a large number before the feature map.
                 let x = (first * STRIDE + column).wrapping_sub(before);
                 if x < self.lines[row].len() / channels {
@@ -168,12 +183,12 @@ impl Row<'_> {
         for channel in (0..channels).step_by(LANES) {
             let count = channels - channel;
             let mut sums = [V::splat(0.0); COUNT];
-            for row in 0..3 {
-                let mut taps = [V::splat(0.0); 3];
-                for column in 0..3 {
-                    taps[column] = load(weights, (3 * row + column) * padded + channel);
+            for row in 0..KERNEL {
+                let mut taps = [V::splat(0.0); KERNEL];
+                for column in 0..KERNEL {
+                    taps[column] = load(weights, (KERNEL * row + column) * padded + channel);
                 }
-                for column in 0..COLUMNS {
+                for column in 0..columns {
                     let pixel = pixels[row][column];
                     let number = if count >= LANES {
                         load(pixel, channel)
@@ -183,7 +198,7 @@ impl Row<'_> {
                         V::load(&some)
                     };
                     for output in 0..COUNT {
-                        if (output * STRIDE..output * STRIDE + 3).contains(&column) {
+                        if (output * STRIDE..output * STRIDE + KERNEL).contains(&column) {
                             let tap = taps[column - output * STRIDE];
                             sums[output] = number.multiply_add(tap, sums[output]);
                         }

@@ -8,8 +8,7 @@ use crate::architecture::Activation;
 pub(super) struct Finish {
     /// One for each output channel, padded with zeros.
     bias: Vec<f32>,
-    least: f32,
-    greatest: f32,
+    activation: Activation,
 }
 
 impl Finish {
@@ -17,16 +16,7 @@ impl Finish {
     pub fn new(bias: &[f32], padded: usize, activation: Activation) -> Self {
         let mut bias = bias.to_vec();
         bias.resize(padded, 0.0);
-        let (least, greatest) = match activation {
-            Activation::Linear => (f32::NEG_INFINITY, f32::INFINITY),
-            Activation::Relu => (0.0, f32::INFINITY),
-            Activation::Relu6 => (0.0, 6.0),
-        };
-        Self {
-            bias,
-            least,
-            greatest,
-        }
+        Self { bias, activation }
     }
 
     /// For neighbouring channels from `channel`.
@@ -34,8 +24,7 @@ impl Finish {
     pub fn of<V: Vector<LANES>, const LANES: usize>(&self, channel: usize) -> FinishOf<V> {
         FinishOf {
             bias: load(&self.bias, channel),
-            least: V::splat(self.least),
-            greatest: V::splat(self.greatest),
+            activation: self.activation,
         }
     }
 }
@@ -44,8 +33,7 @@ impl Finish {
 #[derive(Clone, Copy)]
 pub(super) struct FinishOf<V> {
     bias: V,
-    least: V,
-    greatest: V,
+    activation: Activation,
 }
 
 impl<V> FinishOf<V> {
@@ -55,7 +43,7 @@ impl<V> FinishOf<V> {
     where
         V: Vector<LANES>,
     {
-        let finished = sums.plus(self.bias).limit(self.least, self.greatest);
+        let finished = activate(self.activation, sums.plus(self.bias));
         if let Some(output) = output.first_chunk_mut() {
             *output = match other {
                 Some(other) => finished.plus(load(other, 0)).to_array(),
@@ -68,4 +56,21 @@ impl<V> FinishOf<V> {
             }
         }
     }
+}
+
+#[inline(always)]
+fn activate<V: Vector<LANES>, const LANES: usize>(activation: Activation, x: V) -> V {
+    match activation {
+        Activation::Linear => x,
+        Activation::Relu => x.limit(V::splat(0.0), V::splat(f32::INFINITY)),
+        Activation::Relu6 => x.limit(V::splat(0.0), V::splat(6.0)),
+        Activation::HardSigmoid => hard_sigmoid(x),
+        Activation::HardSwish => x.multiply_add(hard_sigmoid(x), V::splat(0.0)),
+    }
+}
+
+#[inline(always)]
+fn hard_sigmoid<V: Vector<LANES>, const LANES: usize>(x: V) -> V {
+    x.multiply_add(V::splat(1.0 / 6.0), V::splat(0.5))
+        .limit(V::splat(0.0), V::splat(1.0))
 }

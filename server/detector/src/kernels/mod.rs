@@ -7,13 +7,14 @@
 //! ```text
 //! winograd     convolutions with kernels of 3 x 3, tile by tile
 //! direct       convolutions with other kernels, as products
-//! depthwise    depthwise convolutions with kernels of 3 x 3
+//! depthwise    depthwise convolutions
 //! bottleneck   three convolutions as one
 //! finish       bias and activation
 //! product      products of matrices
 //! pool         max-pools
 //! norm         L2 normalisation
 //! quantise     numbers in single precision to u8
+//! squeeze      means of channels, and channels times numbers
 //! exponential  exponentials of many numbers
 //! vector       vectors of numbers; the processor's instructions
 //! numbers      the numbers of tensors
@@ -42,6 +43,7 @@ mod numbers;
 mod pool;
 mod product;
 mod quantise;
+mod squeeze;
 mod team;
 #[cfg(test)]
 mod tests;
@@ -65,6 +67,7 @@ pub(super) use self::norm::l2_norm;
 pub(super) use self::numbers::{pixels_first, slice, slice_mut};
 pub(super) use self::pool::max_pool;
 pub(super) use self::quantise::to_bytes;
+pub(super) use self::squeeze::{means, scale};
 pub(super) use self::threads::Threads;
 use self::vector::Level;
 use self::winograd::{Tile, Winograd};
@@ -98,8 +101,9 @@ impl Way {
             return None;
         };
         if groups > 1 {
-            let has_form = groups == outputs && inputs == 1 && (kernel, dilation) == (3, 1);
-            return has_form.then_some(Self::Depthwise);
+            let is_depthwise = groups == outputs && inputs == 1;
+            return (is_depthwise && Depthwise::has_form(kernel, stride, dilation))
+                .then_some(Self::Depthwise);
         }
         let winograd = (kernel, stride, dilation, geometry.padding(side)) == (3, 1, 1, (1, 1));
         if winograd && inputs.min(outputs) >= MANY && is_long(weight, geometry, side) {
@@ -246,7 +250,8 @@ impl Own {
             width: side as usize,
         };
         let between = first.window().after(maps).pixels() * first.outputs();
-        let is_faster = between > NEAR && last.window().is_a_pixel();
+        let is_faster =
+            between > NEAR && depthwise.window().kernel == 3 && last.window().is_a_pixel();
         is_faster.then(|| {
             Self(Layer::Bottleneck(Bottleneck {
                 first: Arc::clone(first),
@@ -347,15 +352,15 @@ impl Shape {
     }
 }
 
-/// Computes each row of pixels of a new tensor from that of `x`, which has as many channels. The output is in
-/// `channels_last` order.
+/// Computes each row of pixels of a new tensor from that of `x`, which has as many channels. `compute` also gets the number
+/// of the feature map. The output is in `channels_last` order.
 ///
 /// # Errors
 /// If libtorch fails.
 fn by_row<T: Number, O: Number>(
     x: &Tensor,
     threads: Threads,
-    compute: impl Fn(&[T], &mut [O]) + Sync,
+    compute: impl Fn(usize, &[T], &mut [O]) + Sync,
 ) -> Result<Tensor, TchError> {
     let (x, shape) = pixels_first(x)?;
     let channels = x.size()[3] as usize;
@@ -364,6 +369,8 @@ fn by_row<T: Number, O: Number>(
     let rows = slice(&x)
         .chunks(row)
         .zip(slice_mut(&mut output).chunks_mut(row));
-    threads.for_each(rows, |(input, output)| compute(input, output));
+    threads.for_each(rows.enumerate(), |(index, (input, output))| {
+        compute(index / shape.height, input, output);
+    });
     output.f_permute([0, 3, 1, 2])
 }

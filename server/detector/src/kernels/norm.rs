@@ -40,7 +40,7 @@ fn norm_of<T: Number, O: Number>(
     threads: Threads,
 ) -> Result<Tensor, TchError> {
     let level = Level::of_this_machine();
-    by_row::<T, O>(x, threads, |input, output| {
+    by_row::<T, O>(x, threads, |_, input, output| {
         level.run(Row {
             input,
             output,

@@ -14,7 +14,7 @@ use super::vector::{Level, Vector, Work};
 /// If libtorch fails.
 pub(crate) fn to_bytes(x: &Tensor, factor: f32, zero_point: f32) -> Result<Tensor, TchError> {
     let level = Level::of_this_machine();
-    by_row(x, Threads::Libtorch, |input, output| {
+    by_row(x, Threads::Libtorch, |_, input, output| {
         level.run(Row {
             input,
             output,

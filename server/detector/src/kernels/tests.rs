@@ -12,7 +12,13 @@ use crate::network;
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 const TILES: [Tile; 2] = [Tile::F4, Tile::F6];
-const ACTIVATIONS: [Activation; 3] = [Activation::Linear, Activation::Relu, Activation::Relu6];
+const ACTIVATIONS: [Activation; 5] = [
+    Activation::Linear,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::HardSigmoid,
+    Activation::HardSwish,
+];
 
 /// Sides and channels are smaller than these.
 const SIDE: usize = 20;
@@ -171,6 +177,8 @@ impl Layer {
             Activation::Linear => sum,
             Activation::Relu => sum.max(0.0),
             Activation::Relu6 => sum.clamp(0.0, 6.0),
+            Activation::HardSigmoid => (sum + 3.0).clamp(0.0, 6.0) / 6.0,
+            Activation::HardSwish => sum * (sum + 3.0).clamp(0.0, 6.0) / 6.0,
         };
         active
             + self
@@ -287,15 +295,17 @@ proptest! {
     fn a_depthwise_convolution_is_one_of_each_channel(
         (maps, height, width) in (1..3_usize, 1..SIDE, 1..SIDE),
         channels in 1..CHANNELS,
-        (stride, before, after) in (1..3_usize, 0..2_usize, 1..3_usize),
+        (kernel, stride) in (prop::sample::select(&[3_usize, 5][..]), 1..3_usize),
+        (before, after) in (0..3_usize, 2..5_usize),
         activation in prop::sample::select(&ACTIVATIONS[..]),
         adds: bool,
         threads in 1..4,
     ) {
         let shape = Shape { maps, height, width };
-        let window = Window { stride, before, after: after + 1 - before, ..CENTRED };
+        let window = Window { kernel, stride, before, after: after + 2 - before, ..CENTRED };
         let (input, bias) = (numbers(1, shape.pixels() * channels), numbers(2, channels));
-        let weights = numbers(3, channels * 9);
+        let taps = kernel * kernel;
+        let weights = numbers(3, channels * taps);
         for level in levels() {
             let depthwise = Depthwise::new(level, &weights, &bias, window, activation);
             let mut output = vec![f32::NAN; window.after(shape).pixels() * channels];
@@ -307,7 +317,7 @@ proptest! {
             for channel in 0..channels {
                 let alone = Layer {
                     input: of(&input, channel),
-                    weights: weights[channel * 9..][..9].to_vec(),
+                    weights: weights[channel * taps..][..taps].to_vec(),
                     bias: vec![bias[channel]],
                     other: other.as_ref().map(|other| of(other, channel)),
                     ..Layer::new(shape, (1, 1), window, activation)
@@ -559,4 +569,16 @@ fn bytes_are_the_nearest_whole_numbers() {
     let map = Tensor::from_slice(&numbers).view([1, 2, 2, 2]);
     let bytes = to_bytes(&map, 2.0, 2.0).unwrap().contiguous();
     assert_eq!(slice::<u8>(&bytes), [0, 0, 0, 2, 2, 4, 4, 255]);
+}
+
+#[test]
+fn squeeze_and_excitation_equals_libtorchs() {
+    let map = Tensor::randn([2, 70, 5, 7], CPU);
+    let map = network::channels_last(&map);
+    use_threads(2);
+    let found = means(&map, Threads::Own).unwrap();
+    let apart = (&found - network::mean(&map).unwrap()).abs().max();
+    assert!(apart.double_value(&[]) < 1e-6);
+    let scaled = scale(&map, &found, Threads::Own).unwrap();
+    assert_eq!(scaled, &map * &found);
 }

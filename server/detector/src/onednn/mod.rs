@@ -207,6 +207,8 @@ impl Scale {
 fn activation_arguments(activation: Activation) -> [Argument<'static>; 3] {
     let (name, bounds): (_, &[f64]) = match activation {
         Activation::Linear => ("none", &[]),
+        Activation::HardSigmoid => ("hardsigmoid", &[]),
+        Activation::HardSwish => ("hardswish", &[]),
         Activation::Relu => ("relu", &[]),
         Activation::Relu6 => ("hardtanh", &[0.0, 6.0]),
     };
