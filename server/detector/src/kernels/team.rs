@@ -29,7 +29,7 @@ pub(super) fn run(count: usize, share: &(dyn Fn(usize) + Sync)) {
         static TEAM: RefCell<Team> = RefCell::new(Team::new(1));
     }
     TEAM.with_borrow_mut(|team| {
-        if team.helpers.len() + 1 != count {
+        if team.count != count {
             *team = Team::new(count);
         }
         team.run(share);
@@ -38,6 +38,9 @@ pub(super) fn run(count: usize, share: &(dyn Fn(usize) + Sync)) {
 
 /// A thread's helpers.
 struct Team {
+    /// The numbers of its calls: one for each helper, and the caller's. If the system refused a thread, there are fewer
+    /// helpers.
+    count: usize,
     shared: Arc<Shared>,
     helpers: Vec<Helper>,
 }
@@ -101,11 +104,16 @@ impl Team {
         let helper = |number| {
             let (shared, sleeps) = (Arc::clone(&shared), Arc::new(AtomicBool::new(false)));
             let own = Arc::clone(&sleeps);
-            let thread = thread::spawn(move || shared.help(number, &own));
-            Helper { sleeps, thread }
+            let named = thread::Builder::new().name(format!("pass-{number}"));
+            let thread = named.spawn(move || shared.help(number, &own)).ok()?;
+            Some(Helper { sleeps, thread })
         };
-        let helpers = (1..count).map(helper).collect();
-        Self { shared, helpers }
+        let helpers = (1..count).map_while(helper).collect();
+        Self {
+            count,
+            shared,
+            helpers,
+        }
     }
 
     fn run(&self, share: &(dyn Fn(usize) + Sync)) {
