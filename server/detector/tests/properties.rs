@@ -197,7 +197,7 @@ proptest! {
         for family in family::ALL {
             let (least, largest) = family.preprocessing.range();
             let input = family.preprocessing.input(&noise(size, seed));
-            prop_assert_eq!(input.values().len(), 300 * 300 * 3);
+            prop_assert_eq!(input.values().len(), family.preprocessing.side.pow(2) * 3);
             // Sums of fractions round.
             let range = least - 1e-3..=largest + 1e-3;
             prop_assert!(input.values().iter().all(|value| range.contains(value)));
