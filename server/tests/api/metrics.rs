@@ -137,7 +137,7 @@ fn selectors(text: &str) -> Vec<(String, Vec<String>)> {
 
 /// The labels by which a text's expressions group and match.
 fn groupings(text: &str) -> Vec<String> {
-    let lists = ["by (", "on (", "group_left (", "label_values("]
+    let lists = [" by (", " on (", " group_left (", "label_values("]
         .iter()
         .flat_map(|word| text.split(word).skip(1));
     lists.flat_map(|list| words(list, ')')).collect()
