@@ -411,12 +411,13 @@ impl<'a> Loader<'a> {
                 Operation::Convolution(spec) => self.convolution(spec, channels),
                 Operation::MaxPool(pool) => (Layer::MaxPool(*pool), channels),
                 Operation::Add => {
-                    self.check_sum(&layers, channels, *inputs[1]);
+                    let sum = "to which they are added";
+                    self.check_outputs(&layers, channels, *inputs[1], sum);
                     (Layer::Add, channels)
                 }
                 Operation::Mean => (Layer::Mean, channels),
                 Operation::Scale => {
-                    self.check_scales(&layers, channels, *inputs[1]);
+                    self.check_outputs(&layers, *inputs[1], channels, "that they scale");
                     (Layer::Scale, channels)
                 }
                 Operation::L2Norm { name } => {
@@ -439,22 +440,13 @@ impl<'a> Loader<'a> {
         Graph::new(nodes, outputs)
     }
 
-    /// Complains if the last layer's output cannot be added to another feature map.
-    fn check_sum(&mut self, layers: &[Layer], channels: usize, other: usize) {
-        self.check_outputs(layers, channels, other, "to which they are added");
-    }
-
-    /// Complains if the last layer has not one output for each channel that they scale.
-    fn check_scales(&mut self, layers: &[Layer], channels: usize, scales: usize) {
-        self.check_outputs(layers, scales, channels, "that they scale");
-    }
-
-    fn check_outputs(&mut self, layers: &[Layer], outputs: usize, expected: usize, use_: &str) {
+    /// Complains if the last layer has not as many outputs as another feature map, `map`, has channels.
+    fn check_outputs(&mut self, layers: &[Layer], outputs: usize, expected: usize, map: &str) {
         if outputs != expected {
             let name = layers.last().and_then(Layer::name).unwrap_or_default();
             let weight = quote(&self.in_file(&format!("{name}.weight")));
             self.complaints.push(format!(
-                "{weight} has {outputs} outputs, expected {expected}: the channels of the feature map {use_}"
+                "{weight} has {outputs} outputs, expected {expected}: the channels of the feature map {map}"
             ));
         }
     }

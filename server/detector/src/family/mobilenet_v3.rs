@@ -4,7 +4,7 @@
 
 use super::vgg16::{TORCHVISION, coco_names};
 use super::{Family, Scores};
-use crate::architecture::{Activation, Architecture, Builder, Channels, Geometry, Padding};
+use crate::architecture::{Activation, Architecture, Builder, Channels, Geometry};
 use crate::graph::MapId;
 use crate::preprocess::{Preprocessing, Samples};
 use crate::priors::PriorMap;
@@ -100,11 +100,20 @@ fn part(block: usize, part: usize) -> String {
 
 fn square(kernel: i64, stride: i64) -> Geometry {
     Geometry {
-        kernel,
         stride,
-        padding: Padding::Each(kernel / 2),
-        dilation: 1,
+        ..Geometry::keeping(kernel)
     }
+}
+
+fn convolve(
+    network: &mut Builder,
+    x: MapId,
+    name: &str,
+    geometry: Geometry,
+    channels: Channels,
+    activation: Activation,
+) -> MapId {
+    network.normalised_convolution(x, (name, EPSILON), geometry, channels, activation)
 }
 
 /// The two heads of source number `source`, each after a depthwise convolution of its own.
@@ -115,22 +124,14 @@ fn heads(network: &mut Builder, map: MapId, source: usize) {
     ] {
         let (depthwise, point) = (square(3, 1), square(1, 1));
         let named = |part| format!("head.{head}.module_list.{source}.{part}");
-        let before = network.normalised_convolution(
-            map,
-            (&named(0), EPSILON),
-            depthwise,
-            Channels::Depthwise,
-            Activation::Relu6,
-        );
+        let (each, relu6) = (Channels::Depthwise, Activation::Relu6);
+        let before = convolve(network, map, &named(0), depthwise, each, relu6);
         network.head(before, named(1), point, channels);
     }
 }
 
 fn architecture() -> Architecture {
     let mut network = Builder::default();
-    let convolve = |network: &mut Builder, x, name: &str, geometry, channels, activation| {
-        network.normalised_convolution(x, (name, EPSILON), geometry, channels, activation)
-    };
     let (linear, relu, relu6, hard_swish) = (
         Activation::Linear,
         Activation::Relu,

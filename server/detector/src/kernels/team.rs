@@ -1,15 +1,15 @@
 //! Threads of this crate. They help the thread that calls, but it does not wait for one that the system runs late: where
 //! other programs use the processor too, that would take longer than the work itself.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::hint;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
+
+use super::threads::Job;
 
 /// How long a thread waits actively before it sleeps: longer than from one operation to the next. Meanwhile it takes the
 /// processor from others.
@@ -75,22 +75,6 @@ impl<T> Deref for Alone<T> {
     }
 }
 
-/// What a call does.
-struct Job<'a> {
-    share: &'a (dyn Fn(usize) + Sync),
-    /// The first one.
-    panic: Mutex<Option<Box<dyn Any + Send>>>,
-}
-
-impl Job<'_> {
-    fn do_share(&self, number: usize) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (self.share)(number))) {
-            let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert(panic);
-        }
-    }
-}
-
 impl Team {
     /// For calls with `count` numbers.
     fn new(count: usize) -> Self {
@@ -117,10 +101,7 @@ impl Team {
     }
 
     fn run(&self, share: &(dyn Fn(usize) + Sync)) {
-        let job = Job {
-            share,
-            panic: Mutex::new(None),
-        };
+        let job = Job::new(share);
         let shared = &*self.shared;
         shared
             .job
@@ -139,13 +120,7 @@ impl Team {
         while shared.state.load(Ordering::Acquire) != 0 {
             thread::park();
         }
-        if let Some(panic) = job
-            .panic
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-        {
-            resume_unwind(panic);
-        }
+        job.end();
     }
 }
 
@@ -217,6 +192,8 @@ fn wait_actively(is_so: impl Fn() -> bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use super::*;
 
     #[test]

@@ -66,6 +66,41 @@ impl Threads {
     }
 }
 
+/// What several threads do, each with a number of its own.
+pub(super) struct Job<'a> {
+    share: &'a (dyn Fn(usize) + Sync),
+    /// The first one.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl<'a> Job<'a> {
+    pub fn new(share: &'a (dyn Fn(usize) + Sync)) -> Self {
+        Self {
+            share,
+            panic: Mutex::new(None),
+        }
+    }
+
+    /// Does the share of a thread, and keeps its panic.
+    pub fn do_share(&self, number: usize) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (self.share)(number))) {
+            let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(panic);
+        }
+    }
+
+    /// Passes on the first panic, when all threads are done.
+    ///
+    /// # Panics
+    /// If the share of a thread did.
+    pub fn end(self) {
+        let panic = self.panic.into_inner();
+        if let Some(panic) = panic.unwrap_or_else(PoisonError::into_inner) {
+            resume_unwind(panic);
+        }
+    }
+}
+
 /// Runs `share` with each number below `count` on a thread of libtorch's, and waits for all. A number's thread is the
 /// same in all calls.
 ///
@@ -80,31 +115,18 @@ fn run_in_libtorch(count: usize, share: &(dyn Fn(usize) + Sync)) {
             context: *const c_void,
         );
     }
-    struct Context<'a> {
-        share: &'a (dyn Fn(usize) + Sync),
-        panic: Mutex<Option<Box<dyn Any + Send>>>,
-    }
     extern "C" fn work(context: *const c_void, number: usize) {
-        // SAFETY: `run_in_libtorch` passes a `Context` that lives until all threads are done, and threads may share it.
+        // SAFETY: `run_in_libtorch` passes a `Job` that lives until all threads are done, and threads may share it.
         #[expect(unsafe_code, reason = "the context passed through C++")]
-        let context = unsafe { &*context.cast::<Context>() };
-        // A panic must not cross C++.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (context.share)(number))) {
-            let mut first = context.panic.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert(panic);
-        }
+        let job = unsafe { &*context.cast::<Job>() };
+        // No panic crosses C++: the job keeps it.
+        job.do_share(number);
     }
-    let context = Context {
-        share,
-        panic: Mutex::new(None),
-    };
+    let job = Job::new(share);
     // SAFETY: the shim calls `work` with this context, and returns when all calls have returned.
     #[expect(unsafe_code, reason = "the call")]
     unsafe {
-        ssd_run_on_all(count, work, (&raw const context).cast());
+        ssd_run_on_all(count, work, (&raw const job).cast());
     }
-    let panic = context.panic.into_inner();
-    if let Some(panic) = panic.unwrap_or_else(PoisonError::into_inner) {
-        resume_unwind(panic);
-    }
+    job.end();
 }
