@@ -55,6 +55,7 @@ fn stages(criterion: &mut Criterion, weights: &Path, jpeg: &[u8]) {
         threshold: 0.6,
         iou: 0.45,
         top_k: 200,
+        classes_by_label: None,
     };
     let decode = || Header::read(jpeg, PIXEL_LIMIT).and_then(|header| header.decode(jpeg));
     let picture = decode().expect("a picture").picture;

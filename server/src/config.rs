@@ -17,6 +17,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use state_dict::quote;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use url::Url;
 
 /// A setting: an environment variable, or the same name in lower case in a file.
 #[derive(Debug)]
@@ -184,6 +185,9 @@ settings! {
         its pictures one by one, and 8 on a GPU", Accepts::Whole(AUTO, 1, || 64);
     QUEUE_LENGTH = "16", "Maximum queue depth: pictures that wait for a worker. Further requests get 429 with Retry-After",
         Accepts::Whole(None, 0, || 10_000);
+    CORS_ORIGINS = "", "Origins whose pages may call this server from a browser, separated by commas: https://app.example.com. \
+        The pages need the login as well", Accepts::Words("origins: a scheme (http or https), a host and a port if it is not the usual one; \
+        without a path; or nothing");
     REQUEST_TIMEOUT = "30s", "How long a request may take from its headers to its response. After that it gets 504, or 408 if the body is late",
         TIMEOUT;
     FORWARD_TIMEOUT = "1m", "How long a forward pass may take; a longer one counts as hung, and /readyz and /livez return 503",
@@ -300,6 +304,7 @@ pub struct Settings {
     /// `None` for the device's default.
     pub batch: Option<usize>,
     pub queue_length: usize,
+    pub cors_origins: Vec<String>,
     pub request_timeout: Duration,
     pub forward_timeout: Duration,
     pub connection_limit: usize,
@@ -408,6 +413,7 @@ impl Settings {
                 .unwrap_or_else(|| (cpu_quota() / workers).max(1)),
             batch: values.optional(&BATCH, Values::whole)?,
             queue_length: values.whole(&QUEUE_LENGTH)?,
+            cors_origins: values.get(&CORS_ORIGINS, origins)?,
             request_timeout: values.time(&REQUEST_TIMEOUT)?,
             forward_timeout: values.time(&FORWARD_TIMEOUT)?,
             connection_limit: values.whole(&CONNECTION_LIMIT)?,
@@ -642,6 +648,17 @@ fn device(text: &str) -> Option<Device> {
         "cpu" => Some(Device::Cpu),
         _ => parse(text.strip_prefix("cuda:")?).map(Device::Cuda),
     }
+}
+
+/// Origins as browsers write them: in lower case, without a path and without the scheme's usual port.
+fn origins(text: &str) -> Option<Vec<String>> {
+    let origin = |text: &str| {
+        let url = Url::parse(text).ok()?;
+        let is_origin = url.origin().ascii_serialization() == text && !text.contains('*');
+        (is_origin && ["http", "https"].contains(&url.scheme())).then(|| text.to_owned())
+    };
+    let origins = text.split(',').map(str::trim);
+    origins.filter(|_| !text.is_empty()).map(origin).collect()
 }
 
 /// A bare word must be a level: `EnvFilter` would interpret a misspelt level as the name of a target, and

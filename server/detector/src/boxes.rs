@@ -2,6 +2,7 @@
 //! label.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use super::family::{self, BoxCoder, Family};
 use super::priors::Prior;
@@ -131,7 +132,7 @@ pub struct Scored {
 }
 
 /// Which detections to return.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Criteria {
     /// Minimum score, 0 to 1. No detection has a score of [`SCORE_FLOOR`] or less.
     pub threshold: f32,
@@ -139,6 +140,8 @@ pub struct Criteria {
     pub iou: f32,
     /// Maximum number of detections in a picture.
     pub top_k: usize,
+    /// The classes of each label to detect; `None` for all labels.
+    pub classes_by_label: Option<Arc<[Vec<usize>]>>,
 }
 
 impl Criteria {
@@ -175,6 +178,10 @@ pub fn detect(
     classes_by_label: &[Vec<usize>],
     criteria: &Criteria,
 ) -> Vec<Scored> {
+    let classes_by_label = criteria
+        .classes_by_label
+        .as_deref()
+        .unwrap_or(classes_by_label);
     let mut found = Vec::new();
     let (mut candidates, mut boxes, mut scores) = (Vec::new(), Vec::new(), Vec::new());
     let (offsets, _) = output.offsets.as_chunks::<4>();

@@ -61,4 +61,6 @@ pub mod priors;
 pub mod quantise;
 pub mod samples;
 
-pub use model::{Defaults, Description, Detection, Error, Model, describe, notes, scales};
+pub use model::{
+    Defaults, Description, Detection, Error, Model, UnknownClass, describe, notes, scales,
+};

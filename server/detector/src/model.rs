@@ -1,5 +1,7 @@
 //! Turns pictures into a network's inputs, and the network's outputs into detections.
 
+use std::sync::Arc;
+
 use image::RgbImage;
 
 use super::boxes::{self, Corners, Criteria, RawOutput};
@@ -46,6 +48,55 @@ pub enum Error {
         /// What is wrong with its value.
         problem: String,
     },
+}
+
+/// No class of the model has this label.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the model has no class {}{}", quote(label), did_you_mean(similar))]
+pub struct UnknownClass {
+    /// The label that was asked for.
+    pub label: String,
+    /// Labels of the model that are spelt like it, the most similar first.
+    pub similar: Vec<String>,
+}
+
+impl UnknownClass {
+    fn new(label: &str, known: &[String]) -> Self {
+        /// Minimum similarity of a misspelling: two of three letters are right.
+        const LEAST: f64 = 0.6;
+        const MOST: usize = 3;
+        /// More characters than any label has. The time of a comparison grows with both lengths.
+        const LONGEST: usize = 64;
+        let asked: String = label.to_lowercase().chars().take(LONGEST).collect();
+        let mut similar: Vec<(f64, &String)> = Vec::new();
+        for name in known.iter().filter(|name| *name != labels::GAP) {
+            let lower = name.to_lowercase();
+            // "phone" is part of "Mobile phone", but not spelt like it.
+            let is_part = lower.split_whitespace().any(|word| word == asked);
+            let similarity = if is_part {
+                1.0
+            } else {
+                strsim::normalized_damerau_levenshtein(&asked, &lower)
+            };
+            if similarity >= LEAST && !similar.iter().any(|(_, known)| *known == name) {
+                similar.push((similarity, name));
+            }
+        }
+        similar.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        similar.truncate(MOST);
+        Self {
+            label: label.to_owned(),
+            similar: similar.into_iter().map(|(_, name)| name.clone()).collect(),
+        }
+    }
+}
+
+fn did_you_mean(similar: &[String]) -> String {
+    if similar.is_empty() {
+        return String::new();
+    }
+    let quoted: Vec<String> = similar.iter().map(|label| quote(label)).collect();
+    format!("; similar ones are {}", quoted.join(", "))
 }
 
 /// The criteria for requests that do not state them.
@@ -134,7 +185,28 @@ impl Model {
             threshold: defaults.threshold.unwrap_or(self.threshold),
             iou: defaults.iou,
             top_k: defaults.top_k,
+            classes_by_label: None,
         }
+    }
+
+    /// The classes of each of these labels, for [`Criteria::classes_by_label`].
+    ///
+    /// # Errors
+    /// If the model has no class with one of these labels.
+    pub fn classes_named<'a>(
+        &self,
+        labels: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Arc<[Vec<usize>]>, UnknownClass> {
+        let mut selected: Vec<Vec<usize>> = Vec::new();
+        for label in labels {
+            let has_label = |classes: &&Vec<usize>| self.labels[classes[0] - 1] == label;
+            let classes = self.classes_by_label.iter().find(has_label);
+            let classes = classes.ok_or_else(|| UnknownClass::new(label, &self.labels))?;
+            if !selected.contains(classes) {
+                selected.push(classes.clone());
+            }
+        }
+        Ok(selected.into())
     }
 
     /// How many labels the labels file has.
@@ -355,5 +427,19 @@ mod tests {
         let labels = ["cup", labels::GAP, "cat", "cup", labels::GAP].map(str::to_owned);
         let expected = [vec![1, 4], vec![3]];
         assert_eq!(classes_by_label(&labels), expected);
+    }
+
+    #[test]
+    fn an_unknown_class_names_the_labels_that_are_spelt_like_it() {
+        let known = ["cat", "car", "dog", "Mobile phone", labels::GAP, "cat"].map(str::to_owned);
+        let similar = |label| UnknownClass::new(label, &known).similar;
+        assert_eq!(similar("Cat"), ["cat", "car"]);
+        assert_eq!(similar("phone"), ["Mobile phone"]);
+        assert_eq!(similar("zebra"), [""; 0]);
+        assert_eq!(similar("n/a"), [""; 0]);
+        assert_eq!(
+            UnknownClass::new("dgo", &known).to_string(),
+            "the model has no class `dgo`; similar ones are `dog`"
+        );
     }
 }

@@ -17,6 +17,7 @@ const CRITERIA: Criteria = Criteria {
     threshold: 0.6,
     iou: 0.45,
     top_k: 200,
+    classes_by_label: None,
 };
 
 fn data(name: &str) -> PathBuf {

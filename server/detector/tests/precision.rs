@@ -16,6 +16,7 @@ const CRITERIA: Criteria = Criteria {
     threshold: 0.6,
     iou: 0.45,
     top_k: 200,
+    classes_by_label: None,
 };
 
 fn repository() -> PathBuf {

@@ -131,6 +131,7 @@ fn criteria() -> impl Strategy<Value = Criteria> {
         threshold,
         iou,
         top_k,
+        classes_by_label: None,
     })
 }
 
@@ -242,6 +243,7 @@ fn boxes_in_a_picture_of_any_size_are_inside_it() {
         threshold: 0.05,
         iou: 0.45,
         top_k: 200,
+        classes_by_label: None,
     };
     let seen = Cell::new(0);
     proptest!(random(12), |(size in sides(), seed in any::<u32>())| {

@@ -229,6 +229,7 @@ fn gaps_are_never_detected() {
         threshold: 0.3,
         iou: 0.45,
         top_k: 10_000,
+        classes_by_label: None,
     };
     let picture = image::open(data("cat.png")).unwrap().into_rgb8();
     for outputs in [201, 91] {

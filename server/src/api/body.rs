@@ -7,96 +7,24 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use poem::http::header;
-use poem::{Body, Request, RequestBody};
-use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
-use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
-use ssd_detector::picture::FORMATS;
+use poem::{Body, Request};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::context::Context;
-use super::criteria::Fields;
-use super::form;
-use super::media::{self, Media};
+use super::media;
 use super::problem::{Kind, Problem};
 use super::request_log::Record;
-
-/// The media types of pictures, for the document. The format is detected from the bytes.
-const PICTURES: [&str; 5] = [
-    "image/jpeg",
-    "image/png",
-    "image/webp",
-    "image/bmp",
-    "image/gif",
-];
 
 /// When to retry if other requests' bodies fill the memory for bodies.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What a body brings: the picture and criteria of a form (`multipart/form-data`), or a picture (`image/*`).
-#[derive(Debug)]
-pub struct Upload {
-    pub picture: Bytes,
-    pub fields: Fields,
-}
-
-impl<'a> ApiExtractor<'a> for Upload {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
-    type ParamType = ();
-    type ParamRawType = ();
-
-    fn register(_registry: &mut Registry) {}
-
-    fn request_meta() -> Option<MetaRequest> {
-        let binary = || MetaSchema::new_with_format("string", "binary");
-        let inline = |schema| MetaSchemaRef::Inline(Box::new(schema));
-        let field = MetaSchema {
-            description: Some(FORMATS),
-            ..binary()
-        };
-        let form = MetaMediaType {
-            content_type: "multipart/form-data",
-            schema: inline(MetaSchema {
-                required: vec![form::IMAGE],
-                properties: vec![(form::IMAGE, inline(field))],
-                ..MetaSchema::new("object")
-            }),
-        };
-        let pictures = PICTURES.map(|content_type| MetaMediaType {
-            content_type,
-            schema: inline(binary()),
-        });
-        Some(MetaRequest {
-            description: Some(
-                "The picture, as the field `image` of a form or as the whole body. The server detects \
-                 its format from its bytes; the name and the media type of the picture do not matter. \
-                 A form may have fields with the names and meanings of the query parameters; state each \
-                 of them once, in the query or in the form.",
-            ),
-            content: [form].into_iter().chain(pictures).collect(),
-            required: true,
-        })
-    }
-
-    async fn from_request(
-        request: &'a Request,
-        body: &mut RequestBody,
-        _options: ExtractParamOptions<()>,
-    ) -> poem::Result<Self> {
-        let media = Media::of(request)?;
-        let (whole, permit) = read(request, body.take()?).await?;
-        let (bytes, fields) = match media {
-            Media::Form { boundary } => form::read(&whole, &boundary)?,
-            Media::Picture => (whole, Fields::default()),
-        };
-        Ok(Self {
-            picture: Bytes::from_owner(Permitted {
-                bytes,
-                _permit: permit,
-            }),
-            fields,
-        })
-    }
+/// Bytes that keep the permit for their memory.
+pub fn hold(bytes: Bytes, permit: OwnedSemaphorePermit) -> Bytes {
+    Bytes::from_owner(Permitted {
+        bytes,
+        _permit: permit,
+    })
 }
 
 /// Bytes with the permit for their memory. The permit is released when the last clone is dropped.
@@ -128,7 +56,6 @@ pub fn timed_out(timeout: Duration) -> Problem {
 /// Refuses a body by its headers, before any of it is read.
 pub fn check_headers(request: &Request) -> Result<(), Problem> {
     media::check_coding(request.headers())?;
-    Media::of(request)?;
     let limit = Context::of(request).options.body_limit;
     let announced: Option<u64> = request
         .headers()
@@ -140,9 +67,27 @@ pub fn check_headers(request: &Request) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Reads the whole body. Bytes take permits when they arrive, not when they are announced, so that a client
-/// that announces much and sends little cannot lock out others.
-async fn read(request: &Request, body: Body) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+/// Reads the whole body into memory.
+pub async fn read_whole(
+    request: &Request,
+    body: Body,
+) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+    let mut whole = BytesMut::new();
+    let append = |chunk: &[u8]| {
+        whole.extend_from_slice(chunk);
+        Ok(())
+    };
+    let permit = read(request, body, append).await?;
+    Ok((whole.freeze(), permit))
+}
+
+/// Reads the body, and gives each chunk to `take`. Bytes take permits when they arrive, not when they are announced,
+/// so that a client that announces much and sends little cannot lock out others.
+pub async fn read(
+    request: &Request,
+    body: Body,
+    mut take: impl FnMut(&[u8]) -> Result<(), Problem>,
+) -> Result<OwnedSemaphorePermit, Problem> {
     let (context, record) = (Context::of(request), Record::of(request));
     let (limit, now) = (context.options.body_limit, Instant::now());
     let timeout = context
@@ -150,7 +95,7 @@ async fn read(request: &Request, body: Body) -> Result<(Bytes, OwnedSemaphorePer
         .body_timeout
         .min(context.deadline(request).duration_since(now));
     let mut chunks = pin!(body.into_bytes_stream());
-    let mut whole = BytesMut::new();
+    let mut received = 0;
     let mut permit = acquire(&context.body_bytes, 0)?;
     while let Some(next) = timeout_at(now + timeout, chunks.next())
         .await
@@ -161,14 +106,15 @@ async fn read(request: &Request, body: Body) -> Result<(Bytes, OwnedSemaphorePer
             Problem::new(Kind::MalformedBody, detail)
         })?;
         record.received(chunk.len());
-        if whole.len() + chunk.len() > limit {
+        received += chunk.len();
+        if received > limit {
             return Err(too_large(limit));
         }
         permit.merge(acquire(&context.body_bytes, chunk.len())?);
-        whole.extend_from_slice(&chunk);
+        take(&chunk)?;
     }
     record.received_all();
-    Ok((whole.freeze(), permit))
+    Ok(permit)
 }
 
 /// A permit for bytes in memory, at most `u32::MAX`.
@@ -189,10 +135,7 @@ mod tests {
         let mut permit = acquire(&budget, 6).unwrap();
         permit.merge(acquire(&budget, 3).unwrap());
         assert!(acquire(&budget, 2).is_err());
-        let bytes = Bytes::from_owner(Permitted {
-            bytes: Bytes::from_static(b"picture"),
-            _permit: permit,
-        });
+        let bytes = hold(Bytes::from_static(b"picture"), permit);
         let part = bytes.slice(1..3);
         drop(bytes);
         assert_eq!(budget.available_permits(), 1);

@@ -32,6 +32,8 @@ pub struct Options {
     pub bodies_limit: usize,
     /// How long a body may take, from the server's first read to its last byte.
     pub body_timeout: Duration,
+    /// The origins whose pages may call this server from a browser.
+    pub cors_origins: Vec<String>,
     /// How long a request may take, from its headers to its response.
     pub request_timeout: Duration,
 }

@@ -1,25 +1,31 @@
-//! The criteria of `/predict`: numbers, each within its range, as query parameters or as fields of the form.
+//! The criteria of a request: numbers, each within its range, and classes. A request states them as query
+//! parameters, as fields of a form, or as members of JSON.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use poem::http::Uri;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchema, MetaSchemaRef};
 use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use serde_json::Value;
+use ssd_detector::UnknownClass;
 use ssd_detector::boxes::Criteria;
 
-use super::problem::{Kind, Problem, quote_bytes};
+use super::context::Context;
+use super::problem::{Kind, Problem, quote_bytes, sentence};
 
 /// The names of all criteria.
-pub const NAMES: [&str; 3] = [Threshold::NAME, Iou::NAME, TopK::NAME];
+pub const NAMES: [&str; 4] = [Threshold::NAME, Iou::NAME, TopK::NAME, Classes::NAME];
 
 /// Where a request states a criterion.
 #[derive(Debug, Clone, Copy)]
 pub enum Source {
     Query,
     Form,
+    Json,
 }
 
 impl Source {
@@ -27,13 +33,14 @@ impl Source {
         match self {
             Self::Query => "query parameter",
             Self::Form => "form field",
+            Self::Json => "JSON member",
         }
     }
 
     fn problem(self, detail: String) -> Problem {
         let kind = match self {
             Self::Query => Kind::BadQuery,
-            Self::Form => Kind::BadField,
+            Self::Form | Self::Json => Kind::BadField,
         };
         Problem::new(kind, detail)
     }
@@ -51,26 +58,36 @@ impl Source {
     }
 }
 
-/// A criterion: its name, and which numbers it accepts. The OpenAPI document, the check and the error text use
-/// it.
+/// A criterion: its name, and how a request states it.
+pub trait Criterion {
+    type Value;
+
+    /// Its name as a query parameter, a form field and a JSON member.
+    fn name() -> &'static str;
+
+    /// Its schema as a query parameter.
+    fn schema() -> MetaSchemaRef;
+
+    /// The value that text states.
+    fn parse(source: Source, text: &[u8], context: &Context) -> Result<Self::Value, Problem>;
+
+    /// The value that JSON states.
+    fn parse_json(value: &Value, context: &Context) -> Result<Self::Value, Problem> {
+        // The JSON text of a string has quotation marks, so that it is no number.
+        Self::parse(Source::Json, value.to_string().as_bytes(), context)
+    }
+}
+
+/// A number as a criterion. The OpenAPI document, the check and the error text use its range.
 pub trait Bounded {
     /// `f64`, or `u32` for whole numbers.
     type Number: Type + FromStr + Copy + Into<f64>;
-    /// Its name as a query parameter and as a form field.
     const NAME: &'static str;
     /// The kind of number, in words.
     const NOUN: &'static str;
 
     /// The numbers that are accepted.
     fn range() -> RangeInclusive<f64>;
-
-    /// The number that a request states.
-    fn parse(source: Source, value: &[u8]) -> Result<Self::Number, Problem> {
-        let text = str::from_utf8(value).ok();
-        text.and_then(|text| text.parse().ok())
-            .filter(|number: &Self::Number| Self::range().contains(&(*number).into()))
-            .ok_or_else(|| Self::refused(source, value))
-    }
 
     /// A value that is not accepted.
     fn refused(source: Source, value: &[u8]) -> Problem {
@@ -82,6 +99,30 @@ pub trait Bounded {
             range.start(),
             range.end()
         ))
+    }
+}
+
+impl<B: Bounded> Criterion for B {
+    type Value = B::Number;
+
+    fn name() -> &'static str {
+        B::NAME
+    }
+
+    fn schema() -> MetaSchemaRef {
+        let range = MetaSchema {
+            minimum: Some(*B::range().start()),
+            maximum: Some(*B::range().end()),
+            ..MetaSchema::ANY
+        };
+        B::Number::schema_ref().merge(range)
+    }
+
+    fn parse(source: Source, text: &[u8], _context: &Context) -> Result<B::Number, Problem> {
+        let number = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+        number
+            .filter(|number: &B::Number| B::range().contains(&(*number).into()))
+            .ok_or_else(|| B::refused(source, text))
     }
 }
 
@@ -124,25 +165,108 @@ impl Bounded for TopK {
     }
 }
 
-/// An optional query parameter.
-pub struct Param<B: Bounded>(Option<B::Number>);
+/// The threshold under DeepStack's name.
+pub struct MinConfidence;
 
-impl<B: Bounded> Param<B> {
-    /// The number in the query or in the form's field.
-    ///
-    /// # Errors
-    /// 400 if both are given.
-    pub fn or(self, field: Option<B::Number>) -> Result<Option<B::Number>, Problem> {
-        if self.0.is_some() && field.is_some() {
-            let name = B::NAME;
-            let detail = format!("`{name}` is a query parameter and a form field; give it once.");
-            return Err(Source::Form.problem(detail));
-        }
-        Ok(self.0.or(field))
+impl Bounded for MinConfidence {
+    type Number = f64;
+    const NAME: &'static str = "min_confidence";
+    const NOUN: &'static str = Threshold::NOUN;
+
+    fn range() -> RangeInclusive<f64> {
+        Threshold::range()
     }
 }
 
-impl<'a, B: Bounded> ApiExtractor<'a> for Param<B> {
+/// [`Criteria::classes_by_label`]: labels, separated by commas or in a JSON array.
+pub struct Classes;
+
+impl Classes {
+    const NAME: &'static str = "classes";
+
+    fn select(
+        source: Source,
+        labels: &[&str],
+        context: &Context,
+    ) -> Result<Arc<[Vec<usize>]>, Problem> {
+        let labels: Vec<&str> = labels.iter().map(|label| label.trim()).collect();
+        if labels.concat().is_empty() {
+            return Err(Self::refused(source, "is empty"));
+        }
+        let model = context.engine()?.model();
+        model.classes_named(labels).map_err(|error: UnknownClass| {
+            source.problem(format!(
+                "{} GET /model lists all.",
+                sentence(&error.to_string())
+            ))
+        })
+    }
+
+    fn refused(source: Source, what: &str) -> Problem {
+        let (noun, name) = (source.noun(), Self::NAME);
+        source.problem(format!(
+            "The {noun} `{name}` {what}; it accepts labels, separated by commas: cat,dog."
+        ))
+    }
+}
+
+impl Criterion for Classes {
+    type Value = Arc<[Vec<usize>]>;
+
+    fn name() -> &'static str {
+        Self::NAME
+    }
+
+    fn schema() -> MetaSchemaRef {
+        let label = MetaSchemaRef::Inline(Box::new(MetaSchema::new("string")));
+        MetaSchemaRef::Inline(Box::new(MetaSchema {
+            items: Some(Box::new(label)),
+            min_items: Some(1),
+            ..MetaSchema::new("array")
+        }))
+    }
+
+    fn parse(source: Source, text: &[u8], context: &Context) -> Result<Self::Value, Problem> {
+        match str::from_utf8(text) {
+            Ok(text) => Self::select(source, &text.split(',').collect::<Vec<_>>(), context),
+            Err(_) => Err(Self::refused(source, "is not UTF-8")),
+        }
+    }
+
+    /// In an array, a label may contain a comma.
+    fn parse_json(value: &Value, context: &Context) -> Result<Self::Value, Problem> {
+        let labels: Option<Vec<&str>> = match value {
+            Value::String(text) => Some(text.split(',').collect()),
+            Value::Array(labels) => labels.iter().map(Value::as_str).collect(),
+            _ => None,
+        };
+        let wrong = || Self::refused(Source::Json, "is neither text nor an array of texts");
+        Self::select(Source::Json, &labels.ok_or_else(wrong)?, context)
+    }
+}
+
+/// An optional query parameter.
+pub struct Param<C: Criterion>(Option<C::Value>);
+
+impl<C: Criterion> Param<C> {
+    /// The value in the query or in the body.
+    ///
+    /// # Errors
+    /// 400 if both are given.
+    pub fn or(self, body: Option<C::Value>) -> Result<Option<C::Value>, Problem> {
+        if self.0.is_some() && body.is_some() {
+            let name = C::name();
+            let detail = format!("`{name}` is in the query and in the body; give it once.");
+            return Err(Source::Form.problem(detail));
+        }
+        Ok(self.0.or(body))
+    }
+}
+
+impl<'a, C: Criterion> ApiExtractor<'a> for Param<C>
+where
+    C::Value: Send,
+{
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
     type ParamType = ();
     type ParamRawType = ();
@@ -152,12 +276,7 @@ impl<'a, B: Bounded> ApiExtractor<'a> for Param<B> {
     }
 
     fn param_schema_ref() -> Option<MetaSchemaRef> {
-        let range = MetaSchema {
-            minimum: Some(*B::range().start()),
-            maximum: Some(*B::range().end()),
-            ..MetaSchema::ANY
-        };
-        Some(B::Number::schema_ref().merge(range))
+        Some(C::schema())
     }
 
     async fn from_request(
@@ -165,9 +284,10 @@ impl<'a, B: Bounded> ApiExtractor<'a> for Param<B> {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let given = pairs(request.uri()).find(|(name, _)| name == B::NAME);
-        let number = given.map(|(_, value)| B::parse(Source::Query, value.as_bytes()));
-        Ok(Self(number.transpose()?))
+        let context = Context::of(request);
+        let given = pairs(request.uri()).find(|(name, _)| name == C::name());
+        let value = given.map(|(_, text)| C::parse(Source::Query, text.as_bytes(), context));
+        Ok(Self(value.transpose()?))
     }
 }
 
@@ -191,28 +311,58 @@ fn pairs(uri: &Uri) -> impl Iterator<Item = (String, String)> {
     form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned()
 }
 
-/// The criteria that a form states.
+/// The criteria that a body states.
 #[derive(Debug, Default)]
 pub struct Fields {
     pub threshold: Option<f64>,
     pub iou: Option<f64>,
     pub top_k: Option<u32>,
+    pub classes: Option<Arc<[Vec<usize>]>>,
+}
+
+/// The value of a field.
+#[derive(Debug, Clone, Copy)]
+pub enum Given<'a> {
+    Form(&'a [u8]),
+    Json(&'a Value),
 }
 
 impl Fields {
-    /// Takes a field; `false` if it is no criterion.
-    pub fn take(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Problem> {
-        fn set<B: Bounded>(field: &mut Option<B::Number>, value: &[u8]) -> Result<bool, Problem> {
-            match field.replace(B::parse(Source::Form, value)?) {
-                Some(_) => Err(Source::Form.twice(B::NAME)),
+    /// Takes a field; `false` if it is no criterion. A JSON member that is null counts as absent.
+    pub fn take(&mut self, name: &[u8], value: Given, context: &Context) -> Result<bool, Problem> {
+        fn set<C: Criterion>(
+            field: &mut Option<C::Value>,
+            value: Given,
+            context: &Context,
+        ) -> Result<bool, Problem> {
+            let (source, value) = match value {
+                Given::Form(text) => (Source::Form, C::parse(Source::Form, text, context)?),
+                Given::Json(Value::Null) => return Ok(true),
+                Given::Json(value) => (Source::Json, C::parse_json(value, context)?),
+            };
+            match field.replace(value) {
+                Some(_) => Err(source.twice(C::name())),
                 None => Ok(true),
             }
         }
         match str::from_utf8(name) {
-            Ok(Threshold::NAME) => set::<Threshold>(&mut self.threshold, value),
-            Ok(Iou::NAME) => set::<Iou>(&mut self.iou, value),
-            Ok(TopK::NAME) => set::<TopK>(&mut self.top_k, value),
+            Ok(Threshold::NAME) => set::<Threshold>(&mut self.threshold, value, context),
+            Ok(Iou::NAME) => set::<Iou>(&mut self.iou, value, context),
+            Ok(TopK::NAME) => set::<TopK>(&mut self.top_k, value, context),
+            Ok(Classes::NAME) => set::<Classes>(&mut self.classes, value, context),
             _ => Ok(false),
+        }
+    }
+
+    /// These criteria, and the defaults for those that are not stated.
+    pub fn or(self, defaults: Criteria) -> Criteria {
+        Criteria {
+            threshold: self
+                .threshold
+                .map_or(defaults.threshold, |given| given as f32),
+            iou: self.iou.map_or(defaults.iou, |given| given as f32),
+            top_k: self.top_k.map_or(defaults.top_k, |given| given as usize),
+            classes_by_label: self.classes.or(defaults.classes_by_label),
         }
     }
 }

@@ -8,16 +8,20 @@ use poem::{EndpointExt as _, IntoEndpoint as _, Request, Response};
 use poem_openapi::registry::{
     MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
 };
-use poem_openapi::types::{ToJSON as _, Type as _};
-use poem_openapi::{ApiResponse, ExtraHeader, LicenseObject, OpenApiService, ServerObject};
+use poem_openapi::types::ToJSON as _;
+use poem_openapi::{ApiResponse, ExtraHeader, LicenseObject, OpenApiService, ServerObject, Tags};
 use serde_json::{Value, json};
 use ssd_detector::boxes::Criteria;
 use ssd_detector::picture;
 
 use super::context::Context;
 use super::criteria::{Bounded as _, Source, Threshold};
+use super::deepstack::{self, DeepStack};
+use super::health::{self, Probes};
+use super::model::Models;
+use super::open_inference::{self, OpenInference};
 use super::predict::Predict;
-use super::problem::{Details, Kind, MEDIA_TYPE, Problem};
+use super::problem::{Details, ErrorBody, Failure, Kind, Problem};
 use super::{accept, body, routes};
 use crate::engine::{Full, QUEUE_FULL};
 
@@ -27,9 +31,25 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; \
     style-src 'unsafe-inline'; img-src 'self' blob: data:; connect-src 'self'; \
     frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
+/// Groups of operations.
+#[derive(Tags)]
+pub enum Tag {
+    /// Find objects in pictures.
+    Detection,
+    /// The model, liveness and readiness.
+    Server,
+    /// The Open Inference Protocol v2, for clients of KServe and Triton.
+    OpenInference,
+    /// DeepStack's API, for Frigate and Home Assistant.
+    DeepStack,
+}
+
+type Operations = (Predict, Models, Probes, OpenInference, DeepStack);
+
 /// The operations, and what the document says about all of them.
-pub fn service() -> OpenApiService<Predict, ()> {
-    OpenApiService::new(Predict, "ssd", env!("CARGO_PKG_VERSION"))
+fn service() -> OpenApiService<Operations, ()> {
+    let operations = (Predict, Models, Probes, OpenInference, DeepStack);
+    OpenApiService::new(operations, "ssd", env!("CARGO_PKG_VERSION"))
         .description("Object detection: a picture in, labelled boxes out.")
         .license(
             LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"),
@@ -58,6 +78,7 @@ pub fn document(defaults: Option<&Criteria>) -> String {
 fn described() -> Value {
     let mut document = serde_json::from_str(&service().spec()).expect("poem-openapi writes JSON");
     name_once(&mut document);
+    describe_successes(&mut document);
     give_examples(&mut document);
     document
 }
@@ -90,63 +111,116 @@ pub fn docs(request: &Request) -> Response {
         .body(page)
 }
 
-/// What each error status of `POST /predict` means, with an example.
-fn errors() -> [(&'static str, Problem); 12] {
-    [
-        (
-            "A query parameter or a form field is not accepted, the body is malformed, the form does not have exactly one field `image`, or the picture is empty.",
-            Threshold::refused(Source::Query, b"1.5"),
-        ),
-        (
-            "The user name or password is missing or wrong. The body was not read.",
-            Problem::unauthorized(),
-        ),
-        (
-            "The header `Accept` names no media type that the server can send; the body was not read. Also if a JPEG is requested and a side of the picture is longer than 65535 pixels.",
-            accept::not_acceptable("text/html"),
-        ),
-        (
-            "The body did not arrive in time.",
-            body::timed_out(Duration::from_secs(30)),
-        ),
-        (
-            "The body is too large, and was not read to its end; or the picture has too many pixels, and was not decoded.",
-            body::too_large(10 << 20),
-        ),
-        (
-            "The body is neither a form nor a picture, it has a content coding, or the picture's format is not supported.",
-            Problem::from(picture::Error::Unknown {
-                begin: "`hello, world`".to_owned(),
-            }),
-        ),
-        (
-            "The picture is damaged or cut short.",
-            Problem::from(picture::Error::Undecodable {
-                format: "JPEG",
-                problem: "it is cut short: its end is missing".to_owned(),
-            }),
-        ),
-        (
-            "A limit is reached: the queue, the queue of large pictures, the memory for request bodies, or the memory for unread annotated pictures; `detail` says which. If the queue was already full when the headers arrived, the body was not read. Retry after the number of seconds in `Retry-After`.",
-            Problem::from(Full {
-                cause: QUEUE_FULL,
-                retry_after: Duration::ZERO,
-            }),
-        ),
-        (
-            "The server failed. Its log shows the cause under this response's `X-Request-Id`.",
-            Problem::internal("an example"),
-        ),
-        (
-            "The model is loading, or a forward pass hangs. Retry after the number of seconds in `Retry-After`.",
-            Problem::not_ready("The model is loading."),
-        ),
-        ("The server did not respond in time.", Problem::late()),
-        (
-            "Other paths and methods: 404 if nothing is at the path; 405, with `Allow`, if the path does not support the method. Invalid HTTP gets 400, 414 or 431 on any path, and the connection is closed.",
-            routes::nothing_there(),
-        ),
-    ]
+/// The errors of an operation: what each status means, and an example.
+pub trait Errors {
+    fn all() -> Vec<(&'static str, Problem)>;
+}
+
+/// The error of every operation that needs a login.
+fn login() -> (&'static str, Problem) {
+    (
+        "The user name or password is missing or wrong. The body was not read.",
+        Problem::unauthorized(),
+    )
+}
+
+/// The errors that operations share with unknown paths.
+fn others() -> (&'static str, Problem) {
+    (
+        "Other paths, models and methods: 404 if nothing is at the path; 405, with `Allow`, if the path does not support the method. Invalid HTTP gets 400, 414 or 431 on any path, and the connection is closed.",
+        routes::nothing_there(),
+    )
+}
+
+/// The errors of an operation that has a login and no body.
+pub struct LoginErrors;
+
+impl Errors for LoginErrors {
+    fn all() -> Vec<(&'static str, Problem)> {
+        let loading = "The model is not ready. Retry after the number of seconds in `Retry-After`.";
+        vec![
+            login(),
+            (loading, Problem::not_ready("The model is loading.")),
+            others(),
+        ]
+    }
+}
+
+/// The errors of liveness probes.
+pub struct LivenessErrors;
+
+impl Errors for LivenessErrors {
+    fn all() -> Vec<(&'static str, Problem)> {
+        let dead = "The model has failed several times in a row, or a forward pass hangs: the process should be restarted.";
+        vec![(dead, Problem::not_alive()), others()]
+    }
+}
+
+/// The errors of readiness probes.
+pub struct ReadinessErrors;
+
+impl Errors for ReadinessErrors {
+    fn all() -> Vec<(&'static str, Problem)> {
+        let unready = "The model is loading, fails or hangs, or the server is stopping.";
+        vec![(unready, health::not_ready()), others()]
+    }
+}
+
+/// The errors of an operation that detects.
+pub struct DetectionErrors;
+
+impl Errors for DetectionErrors {
+    fn all() -> Vec<(&'static str, Problem)> {
+        vec![
+            (
+                "A query parameter or a field of the body is not accepted, the body is malformed, it does not have exactly one picture, or the picture is empty.",
+                Threshold::refused(Source::Query, b"1.5"),
+            ),
+            login(),
+            (
+                "The header `Accept` names no media type that the server can send; the body was not read. Also if a JPEG is requested and a side of the picture is longer than 65535 pixels.",
+                accept::not_acceptable("text/html"),
+            ),
+            (
+                "The body did not arrive in time.",
+                body::timed_out(Duration::from_secs(30)),
+            ),
+            (
+                "The body is too large, and was not read to its end; or the picture has too many pixels, and was not decoded.",
+                body::too_large(10 << 20),
+            ),
+            (
+                "The body is neither a form nor a picture nor JSON, it has a content coding, or the picture's format is not supported.",
+                Problem::from(picture::Error::Unknown {
+                    begin: "`hello, world`".to_owned(),
+                }),
+            ),
+            (
+                "The picture is damaged or cut short.",
+                Problem::from(picture::Error::Undecodable {
+                    format: "JPEG",
+                    problem: "it is cut short: its end is missing".to_owned(),
+                }),
+            ),
+            (
+                "A limit is reached: the queue, the queue of large pictures, the memory for request bodies, or the memory for unread annotated pictures; `detail` says which. If the queue was already full when the headers arrived, the body was not read. Retry after the number of seconds in `Retry-After`.",
+                Problem::from(Full {
+                    cause: QUEUE_FULL,
+                    retry_after: Duration::ZERO,
+                }),
+            ),
+            (
+                "The server failed. Its log shows the cause under this response's `X-Request-Id`.",
+                Problem::internal("an example"),
+            ),
+            (
+                "The model is loading, or a forward pass hangs. Retry after the number of seconds in `Retry-After`.",
+                Problem::not_ready("The model is loading."),
+            ),
+            ("The server did not respond in time.", Problem::late()),
+            others(),
+        ]
+    }
 }
 
 /// The status, or `None` for the default: the errors of other paths and methods.
@@ -154,25 +228,27 @@ fn documented_status(problem: &Problem) -> Option<u16> {
     (problem.kind != Kind::NotFound).then(|| problem.kind.status().as_u16())
 }
 
-impl ApiResponse for Problem {
+impl<B: ErrorBody, D: Errors> ApiResponse for Failure<B, D> {
     fn meta() -> MetaResponses {
-        let responses = errors().map(|(description, problem)| MetaResponse {
-            description,
-            status: documented_status(&problem),
-            status_range: None,
-            content: vec![MetaMediaType {
-                content_type: MEDIA_TYPE,
-                schema: Details::schema_ref(),
-            }],
-            headers: header_of(problem.kind).into_iter().collect(),
-        });
+        let responses = D::all()
+            .into_iter()
+            .map(|(description, problem)| MetaResponse {
+                description,
+                status: documented_status(&problem),
+                status_range: None,
+                content: vec![MetaMediaType {
+                    content_type: B::MEDIA_TYPE,
+                    schema: B::schema_ref(),
+                }],
+                headers: header_of(problem.kind).into_iter().collect(),
+            });
         MetaResponses {
-            responses: responses.into(),
+            responses: responses.collect(),
         }
     }
 
     fn register(registry: &mut Registry) {
-        Details::register(registry);
+        B::register(registry);
     }
 }
 
@@ -212,26 +288,69 @@ fn header_of(kind: Kind) -> Option<MetaHeader> {
 
 /// Gives each error its own example. Otherwise all would share the example of the schema, which fits only one.
 fn give_examples(document: &mut Value) {
-    let responses = &mut document["paths"]["/predict"]["post"]["responses"];
-    for (_, problem) in errors() {
-        let status =
-            documented_status(&problem).map_or("default".to_owned(), |status| status.to_string());
-        responses[status]["content"][MEDIA_TYPE]["example"] =
-            json!(Details::from(&problem).to_json());
+    let errors = [
+        DetectionErrors::all(),
+        LoginErrors::all(),
+        LivenessErrors::all(),
+        ReadinessErrors::all(),
+    ];
+    let errors: Vec<_> = errors.into_iter().flatten().collect();
+    for (path, operations) in members(&mut document["paths"]) {
+        let body: fn(&Problem) -> Option<Value> = match path.split('/').nth(1) {
+            Some("v2") => |problem| open_inference::Error::of(problem).to_json(),
+            Some("v1") => |problem| deepstack::Error::of(problem).to_json(),
+            _ => |problem| Details::of(problem).to_json(),
+        };
+        for (_, operation) in members(operations) {
+            for (_, response) in members(&mut operation["responses"]) {
+                let described = response["description"].clone();
+                let error = errors
+                    .iter()
+                    .find(|(description, _)| described == *description);
+                let Some((_, problem)) = error else { continue };
+                for (_, media) in members(&mut response["content"]) {
+                    media["example"] = json!(body(problem));
+                }
+            }
+        }
     }
 }
 
-/// Gives the form a field for each query parameter, and no others.
+/// Describes each 200 by the schema of its body, if poem-openapi has left it empty.
+fn describe_successes(document: &mut Value) {
+    let schemas = document["components"]["schemas"].clone();
+    for (_, operations) in members(&mut document["paths"]) {
+        for (_, operation) in members(operations) {
+            let success = &mut operation["responses"]["200"];
+            if success["description"] == "" {
+                let schema = &success["content"]["application/json"]["schema"];
+                let name = schema["$ref"]
+                    .as_str()
+                    .and_then(|path| path.rsplit('/').next());
+                let description = name.map(|name| schemas[name]["description"].clone());
+                success["description"] = description.unwrap_or_else(|| json!("It is."));
+            }
+        }
+    }
+}
+
+fn members(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
+    value.as_object_mut().into_iter().flatten()
+}
+
+/// Gives the form and the JSON of `/predict` a field for each query parameter, and no others.
 fn give_fields(document: &mut Value) {
     let operation = &mut document["paths"]["/predict"]["post"];
     let parameters = operation["parameters"].clone();
-    let form = &mut operation["requestBody"]["content"]["multipart/form-data"]["schema"];
-    for parameter in parameters.as_array().into_iter().flatten() {
-        let mut field = parameter["schema"].clone();
-        field["description"] = parameter["description"].clone();
-        form["properties"][parameter["name"].as_str().unwrap_or_default()] = field;
+    for media in ["multipart/form-data", "application/json"] {
+        let body = &mut operation["requestBody"]["content"][media]["schema"];
+        for parameter in parameters.as_array().into_iter().flatten() {
+            let mut field = parameter["schema"].clone();
+            field["description"] = parameter["description"].clone();
+            body["properties"][parameter["name"].as_str().unwrap_or_default()] = field;
+        }
+        body["additionalProperties"] = json!(false);
     }
-    form["additionalProperties"] = json!(false);
 }
 
 /// The default of each query parameter.
@@ -243,11 +362,13 @@ fn give_defaults(document: &mut Value, criteria: Option<&Criteria>) {
         ("iou", json!(decimal(criteria.iou))),
         ("top_k", json!(criteria.top_k)),
     ];
-    let parameters = &mut document["paths"]["/predict"]["post"]["parameters"];
-    for parameter in parameters.as_array_mut().into_iter().flatten() {
-        let default = defaults.iter().find(|(name, _)| parameter["name"] == *name);
-        if let Some((_, default)) = default {
-            parameter["schema"]["default"] = default.clone();
+    for path in ["/predict", "/v1/vision/detection"] {
+        let parameters = &mut document["paths"][path]["post"]["parameters"];
+        for parameter in parameters.as_array_mut().into_iter().flatten() {
+            let default = defaults.iter().find(|(name, _)| parameter["name"] == *name);
+            if let Some((_, default)) = default {
+                parameter["schema"]["default"] = default.clone();
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use memchr::memmem::{self, Finder};
 
-use super::criteria::{Fields, NAMES, Source};
+use super::criteria::{NAMES, Source};
 use super::parameters;
 use super::problem::{Kind, Problem, quote_bytes};
 
@@ -15,13 +15,23 @@ pub const IMAGE: &str = "image";
 /// How many names of other fields an error lists.
 const LISTED: usize = 5;
 
-/// The one picture of a form, and the criteria that it states.
+/// The names of all fields.
+pub fn fields() -> Vec<&'static str> {
+    [IMAGE].into_iter().chain(NAMES).collect()
+}
+
+/// The one picture of a form. Gives the name and the value of every other field to `take`, which returns false if
+/// there is no such field.
 ///
 /// # Errors
 /// 400 if the form is malformed, has a field that does not exist, or does not have exactly one picture.
-pub fn read(form: &Bytes, boundary: &[u8]) -> Result<(Bytes, Fields), Problem> {
+pub fn read(
+    form: &Bytes,
+    boundary: &[u8],
+    mut take: impl FnMut(&[u8], &[u8]) -> Result<bool, Problem>,
+) -> Result<Bytes, Problem> {
     let mut parts = Parts::new(form, boundary)?;
-    let (mut picture, mut fields) = (None, Fields::default());
+    let mut picture = None;
     let (mut others, mut unknown) = (Vec::new(), None);
     while let Some(Part { name, data }) = parts.next()? {
         if name == IMAGE.as_bytes() {
@@ -35,17 +45,14 @@ pub fn read(form: &Bytes, boundary: &[u8]) -> Result<(Bytes, Fields), Problem> {
         if others.len() < LISTED {
             others.push(quote_bytes(&name));
         }
-        if !fields.take(&name, &data)? {
+        if !take(&name, &data)? {
             unknown.get_or_insert(name);
         }
     }
     let picture = picture.ok_or_else(|| no_image(&others))?;
     match unknown {
-        Some(name) => {
-            let [threshold, iou, top_k] = NAMES;
-            Err(Source::Form.unknown(&name, &[IMAGE, threshold, iou, top_k]))
-        }
-        None => Ok((picture, fields)),
+        Some(name) => Err(Source::Form.unknown(&name, &fields())),
+        None => Ok(picture),
     }
 }
 

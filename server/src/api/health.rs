@@ -1,14 +1,61 @@
-//! Liveness and readiness, for Kubernetes' probes.
+//! Liveness and readiness, for Kubernetes' probes: `GET /livez` and `GET /readyz`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use poem::Request;
+use poem_openapi::OpenApi;
+use poem_openapi::payload::PlainText;
+
+use super::context::Context;
+use super::document::{LivenessErrors, ReadinessErrors, Tag};
+use super::problem::{Details, Failure, Problem};
 use crate::engine::{Engine, Health};
 
 /// Returns 200 unless the process should be restarted.
 pub const LIVENESS: &str = "/livez";
 /// Returns 200 while the server should get requests.
 pub const READINESS: &str = "/readyz";
+
+/// The operations.
+#[derive(Debug)]
+pub struct Probes;
+
+#[expect(clippy::unused_async, reason = "poem-openapi wants it")]
+#[OpenApi]
+impl Probes {
+    /// Liveness
+    ///
+    /// Also 200 while the model is loading.
+    #[oai(
+        path = "/livez",
+        method = "get",
+        operation_id = "livez",
+        tag = "Tag::Server"
+    )]
+    async fn livez(
+        &self,
+        request: &Request,
+    ) -> Result<PlainText<&'static str>, Failure<Details, LivenessErrors>> {
+        Context::of(request).readiness.alive()?;
+        Ok(PlainText("alive\n"))
+    }
+
+    /// Readiness
+    #[oai(
+        path = "/readyz",
+        method = "get",
+        operation_id = "readyz",
+        tag = "Tag::Server"
+    )]
+    async fn readyz(
+        &self,
+        request: &Request,
+    ) -> Result<PlainText<&'static str>, Failure<Details, ReadinessErrors>> {
+        Context::of(request).readiness.ready_now().await?;
+        Ok(PlainText("ready\n"))
+    }
+}
 
 /// The engine once it has started, and whether the server is stopping. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -56,9 +103,25 @@ impl Readiness {
             .is_none_or(|engine| engine.health().is_alive())
     }
 
+    /// 503 if the process should be restarted.
+    pub(super) fn alive(&self) -> Result<(), Problem> {
+        self.is_alive().then_some(()).ok_or_else(Problem::not_alive)
+    }
+
+    /// 503 if the server should get no requests.
+    pub(super) async fn ready_now(&self) -> Result<(), Problem> {
+        let is_ready = self.is_ready().await;
+        is_ready.then_some(()).ok_or_else(not_ready)
+    }
+
     /// The engine, once it has started; also while the server stops.
     #[must_use]
     pub fn engine(&self) -> Option<&Engine> {
         self.shared.engine.get()
     }
+}
+
+/// The 503 of the readiness probe.
+pub fn not_ready() -> Problem {
+    Problem::not_ready("The model is loading, fails or hangs, or the server is stopping.")
 }

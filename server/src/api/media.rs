@@ -10,11 +10,12 @@ use super::problem::{Kind, Problem, quote_bytes};
 pub enum Media {
     Form { boundary: Vec<u8> },
     Picture,
+    Json,
 }
 
 impl Media {
     /// # Errors
-    /// 415 if the body is neither a form nor a picture; 400 if it is a form without a usable boundary.
+    /// 415 if the body is neither a form nor a picture nor JSON; 400 if it is a form without a usable boundary.
     pub fn of(request: &Request) -> Result<Self, Problem> {
         let header = request.headers().get(header::CONTENT_TYPE);
         let content_type = header
@@ -27,17 +28,34 @@ impl Media {
             })
         } else if media.starts_with(b"image/") {
             Ok(Self::Picture)
+        } else if media == b"application/json" {
+            Ok(Self::Json)
         } else {
             let given = quote_bytes(content_type);
             Err(unsupported(&format!("The Content-Type is {given}.")))
+        }
+    }
+
+    /// The boundary of a form.
+    ///
+    /// # Errors
+    /// 415 if the body is no form; 400 if it has no usable boundary.
+    pub fn form(request: &Request) -> Result<Vec<u8>, Problem> {
+        match Self::of(request)? {
+            Self::Form { boundary } => Ok(boundary),
+            Self::Picture | Self::Json => Err(Problem::new(
+                Kind::UnsupportedMediaType,
+                "Send the picture as the field `image` of a form (curl -F image=@cat.jpg).",
+            )),
         }
     }
 }
 
 fn unsupported(what: &str) -> Problem {
     let detail = format!(
-        "{what} Send the picture as the field `image` of a form (curl -F image=@cat.jpg), or as the body \
-         with its own type (curl -H 'Content-Type: image/jpeg' --data-binary @cat.jpg)."
+        "{what} Send the picture as the field `image` of a form (curl -F image=@cat.jpg), as the body with \
+         its own type (curl -H 'Content-Type: image/jpeg' --data-binary @cat.jpg), or as base64 in the member \
+         `image` of application/json."
     );
     Problem::new(Kind::UnsupportedMediaType, detail)
 }

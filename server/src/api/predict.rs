@@ -2,28 +2,21 @@
 
 use bytes::Bytes;
 use poem::{FromRequest, Request, RequestBody};
+use poem_openapi::OpenApi;
 use poem_openapi::payload::{Binary, Json};
-use poem_openapi::{OpenApi, Tags};
 use ssd_detector::boxes::Criteria;
 use ssd_detector::picture::Encoding;
-use tokio::time::{Instant, timeout_at};
 
 use super::accept::{self, Representation};
 use super::auth::Authenticated;
-use super::body::{self, Upload};
-use super::context::Context;
-use super::criteria::{Iou, Param, Threshold, TopK, check_names};
-use super::problem::Problem;
-use super::request_log::{Record, milliseconds};
-use super::response::{Content, PredictResponse, Prediction};
-use crate::engine::{Detections, Engine, Error, Health, Stages};
-
-/// Groups of operations.
-#[derive(Tags)]
-enum Tag {
-    /// Find objects in pictures.
-    Detection,
-}
+use super::call::Call;
+use super::criteria::{Classes, Fields, Iou, Param, Threshold, TopK, check_names};
+use super::document::{DetectionErrors, Tag};
+use super::media::Media;
+use super::problem::{Details, Failure};
+use super::response::{Content, PredictResponse, Prediction, server_timing};
+use super::upload::Upload;
+use crate::engine::{Detections, Engine, Error};
 
 /// The operation.
 #[derive(Debug)]
@@ -47,6 +40,7 @@ impl Predict {
         operation_id = "predict",
         tag = "Tag::Detection"
     )]
+    #[expect(clippy::too_many_arguments, reason = "they are the request's")]
     async fn predict(
         &self,
         _user: Authenticated,
@@ -58,23 +52,26 @@ impl Predict {
         iou: Param<Iou>,
         /// Maximum number of detections; the default is the setting `TOP_K`.
         top_k: Param<TopK>,
-        call: Call,
+        /// The labels to detect, separated by commas; the default is all labels of the model.
+        #[oai(explode = false)]
+        classes: Param<Classes>,
+        asked: Asked,
         upload: Upload,
-    ) -> Result<PredictResponse, Problem> {
-        let (defaults, fields) = (call.defaults, upload.fields);
-        let threshold = threshold.or(fields.threshold)?;
-        let iou = iou.or(fields.iou)?;
-        let top_k = top_k.or(fields.top_k)?;
-        let criteria = Criteria {
-            threshold: threshold.map_or(defaults.threshold, |given| given as f32),
-            iou: iou.map_or(defaults.iou, |given| given as f32),
-            top_k: top_k.map_or(defaults.top_k, |given| given as usize),
+    ) -> Result<PredictResponse, Failure<Details, DetectionErrors>> {
+        let Asked {
+            call,
+            representation,
+        } = asked;
+        let body = upload.fields;
+        let criteria = Fields {
+            threshold: threshold.or(body.threshold)?,
+            iou: iou.or(body.iou)?,
+            top_k: top_k.or(body.top_k)?,
+            classes: classes.or(body.classes)?,
         };
-        let detecting = detect(&call.engine, upload.picture, criteria, call.representation);
-        let (detections, content) = timeout_at(call.deadline, detecting)
-            .await
-            .map_err(|_| Problem::late())??;
-        call.record.detected(&detections);
+        let criteria = criteria.or(call.defaults.clone());
+        let detecting = detect(&call.engine, upload.picture, criteria, representation);
+        let (detections, content) = call.detections(detecting).await?;
         Ok(PredictResponse::Detections(
             content,
             server_timing(&detections.stages),
@@ -103,42 +100,19 @@ async fn detect(
     Ok((detections, content))
 }
 
-/// How long each stage took (W3C Server Timing).
-fn server_timing(stages: &Stages) -> String {
-    let entries = stages
-        .named()
-        .map(|(name, time)| format!("{name};dur={}", milliseconds(time)));
-    entries.collect::<Vec<_>>().join(", ")
-}
-
-/// What a request needs besides its parameters and its body. It is extracted before the body, so that
-/// a request is refused before its body is read.
-struct Call {
-    engine: Engine,
+/// What is known before the body is read, so that a request is refused before that.
+struct Asked {
+    call: Call,
     representation: Representation,
-    defaults: Criteria,
-    deadline: Instant,
-    record: Record,
 }
 
-impl<'a> FromRequest<'a> for Call {
+impl<'a> FromRequest<'a> for Asked {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        let context = Context::of(request);
         check_names(request.uri())?;
         let representation = accept::choose(request.headers())?;
-        let engine = context.engine()?;
-        // Before 429, so that no client retries a body that will be refused.
-        body::check_headers(request)?;
-        if engine.health() == Health::Hanging {
-            return Err(Problem::not_ready("A forward pass hangs.").into());
-        }
-        engine.has_room().map_err(Problem::from)?;
         Ok(Self {
-            engine: engine.clone(),
+            call: Call::begin(request, |request| Media::of(request).map(drop))?,
             representation,
-            defaults: context.criteria()?,
-            deadline: context.deadline(request),
-            record: Record::of(request),
         })
     }
 }

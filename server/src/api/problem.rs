@@ -1,20 +1,19 @@
-//! Errors as RFC 9457 problem details.
+//! Errors, as RFC 9457 problem details or in the form of another API.
 
 use std::fmt::Display;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use poem::error::ResponseError;
 use poem::http::{HeaderName, HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
-use poem_openapi::types::Example;
+use poem_openapi::payload::Json;
+use poem_openapi::types::{Example, ToJSON, Type};
 use poem_openapi::{Enum, Object};
 use ssd_detector::picture;
 use state_dict::quote;
 
 use crate::engine::{self, Full};
-
-/// The media type of problem details.
-pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// The `WWW-Authenticate` of a 401 (RFC 7617: user name and password are UTF-8).
 const CHALLENGE: &str = "Basic realm=\"ssd\", charset=\"UTF-8\"";
@@ -41,12 +40,12 @@ macro_rules! kinds {
 
 kinds! {
     BadQuery = "urn:ssd:problem:bad-query", BAD_REQUEST, "A query parameter is not accepted";
-    BadField = "urn:ssd:problem:bad-field", BAD_REQUEST, "A form field is not accepted";
+    BadField = "urn:ssd:problem:bad-field", BAD_REQUEST, "A field of the body is not accepted";
     MalformedRequest = "urn:ssd:problem:malformed-request", BAD_REQUEST, "The request is malformed";
     TargetTooLong = "urn:ssd:problem:target-too-long", URI_TOO_LONG, "The path with the query is too long";
     HeadersTooLarge = "urn:ssd:problem:headers-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large";
     MalformedBody = "urn:ssd:problem:malformed-body", BAD_REQUEST, "The body is malformed";
-    NoImage = "urn:ssd:problem:no-image", BAD_REQUEST, "The form does not have exactly one field `image`";
+    NoImage = "urn:ssd:problem:no-image", BAD_REQUEST, "The body does not have exactly one picture";
     EmptyImage = "urn:ssd:problem:empty-image", BAD_REQUEST, "The picture is empty";
     Unauthorized = "urn:ssd:problem:unauthorized", UNAUTHORIZED, "The user name or password is missing or wrong";
     NotFound = "urn:ssd:problem:not-found", NOT_FOUND, "Nothing is at this path";
@@ -55,7 +54,7 @@ kinds! {
     BodyTimeout = "urn:ssd:problem:body-timeout", REQUEST_TIMEOUT, "The body did not arrive in time";
     BodyTooLarge = "urn:ssd:problem:body-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
     TooManyPixels = "urn:ssd:problem:too-many-pixels", PAYLOAD_TOO_LARGE, "The picture has too many pixels";
-    UnsupportedMediaType = "urn:ssd:problem:unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body is neither a form nor a picture";
+    UnsupportedMediaType = "urn:ssd:problem:unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body is neither a form nor a picture nor JSON";
     UnsupportedCoding = "urn:ssd:problem:unsupported-coding", UNSUPPORTED_MEDIA_TYPE, "The body has a content coding";
     UnsupportedPicture = "urn:ssd:problem:unsupported-picture", UNSUPPORTED_MEDIA_TYPE, "The picture's format is not supported";
     UndecodablePicture = "urn:ssd:problem:undecodable-picture", UNPROCESSABLE_ENTITY, "The picture is damaged or cut short";
@@ -173,6 +172,13 @@ impl Problem {
             .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
+    /// A 404 for another model than the one that is served.
+    pub fn no_model(asked: &str, served: &str) -> Self {
+        let (asked, served) = (quote(asked), quote(served));
+        let detail = format!("There is no model {asked}; this server has {served}.");
+        Self::new(Kind::NotFound, detail)
+    }
+
     /// A 503 of the liveness probe.
     pub fn not_alive() -> Self {
         Self::new(
@@ -228,7 +234,7 @@ pub fn quote_bytes(bytes: &[u8]) -> String {
 }
 
 /// A message as a sentence, with a capital and a full stop.
-fn sentence(message: &str) -> String {
+pub fn sentence(message: &str) -> String {
     let mut characters = message.chars();
     let first = characters.next().into_iter().flat_map(char::to_uppercase);
     let stop = if message.ends_with('.') { "" } else { "." };
@@ -247,13 +253,47 @@ impl ResponseError for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = poem_openapi::payload::Json(Details::from(&self)).into_response();
+        self.respond::<Details>()
+    }
+}
+
+/// The body of an error response.
+pub trait ErrorBody: Type + ToJSON {
+    const MEDIA_TYPE: &'static str;
+
+    fn of(problem: &Problem) -> Self;
+}
+
+impl Problem {
+    /// The response, with a body in the form `B`.
+    pub fn respond<B: ErrorBody>(self) -> Response {
+        let mut response = Json(B::of(&self)).into_response();
         response.set_status(self.kind.status());
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        let media_type = HeaderValue::from_static(B::MEDIA_TYPE);
+        headers.insert(header::CONTENT_TYPE, media_type);
         headers.extend(self.header.clone());
         response.set_data(self);
         response
+    }
+
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+/// The error of an operation. `B` is its body, and `D` lists the errors for the OpenAPI document.
+pub struct Failure<B, D>(Problem, PhantomData<fn() -> (B, D)>);
+
+impl<B, D> From<Problem> for Failure<B, D> {
+    fn from(problem: Problem) -> Self {
+        Self(problem, PhantomData)
+    }
+}
+
+impl<B, D> From<Failure<B, D>> for poem::Error {
+    fn from(Failure(problem, _): Failure<B, D>) -> Self {
+        problem.into()
     }
 }
 
@@ -273,8 +313,10 @@ pub struct Details {
     detail: String,
 }
 
-impl From<&Problem> for Details {
-    fn from(problem: &Problem) -> Self {
+impl ErrorBody for Details {
+    const MEDIA_TYPE: &'static str = "application/problem+json";
+
+    fn of(problem: &Problem) -> Self {
         let (_, status, title) = problem.kind.declared();
         Self {
             kind: problem.kind,
@@ -287,6 +329,6 @@ impl From<&Problem> for Details {
 
 impl Example for Details {
     fn example() -> Self {
-        Self::from(&Problem::unauthorized())
+        Self::of(&Problem::unauthorized())
     }
 }

@@ -2,10 +2,19 @@
 
 use bytes::Bytes;
 use poem_openapi::payload::{Binary, Json};
-use poem_openapi::types::Example;
+use poem_openapi::types::{Example, ToJSON};
 use poem_openapi::{ApiResponse, Object, ResponseContent};
 
-use crate::engine::Detections;
+use super::request_log::milliseconds;
+use crate::engine::{Detections, Stages};
+
+/// How long each stage took (W3C Server Timing).
+pub fn server_timing(stages: &Stages) -> String {
+    let entries = stages
+        .named()
+        .map(|(name, time)| format!("{name};dur={}", milliseconds(time)));
+    entries.collect::<Vec<_>>().join(", ")
+}
 
 /// The response to a picture.
 #[derive(Debug, ApiResponse)]
@@ -22,6 +31,20 @@ pub enum PredictResponse {
         #[oai(header = "Vary")]
         String,
     ),
+}
+
+/// A response that is always JSON. Its media type has no `charset`: JSON has none (RFC 8259, section 11).
+#[derive(Debug, ApiResponse)]
+pub enum JsonResponse<T: ToJSON + Send + Sync> {
+    // `document` describes it by its schema.
+    #[oai(status = 200, content_type = "application/json")]
+    Body(Json<T>),
+}
+
+impl<T: ToJSON + Send + Sync> From<T> for JsonResponse<T> {
+    fn from(body: T) -> Self {
+        Self::Body(Json(body))
+    }
 }
 
 /// The representations of a response.

@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use poem::endpoint::{BoxEndpoint, make, make_sync};
+use poem::endpoint::{BoxEndpoint, make_sync};
 use poem::error::{IntoResult, MethodNotAllowedError, NotFoundError};
 use poem::http::{HeaderValue, header};
 use poem::{Endpoint, EndpointExt as _, IntoResponse, Request, Response, Route, RouteMethod};
 
 use super::context::Context;
-use super::problem::Problem;
+use super::cors::Cors;
+use super::problem::{Details, Problem};
 use super::request_log::{Record, RequestLog};
-use super::{auth, document, health, playground, refusal};
+use super::{auth, deepstack, document, health, open_inference, playground, refusal};
 use crate::telemetry::MEDIA_TYPE;
 
 use Caller::{Anyone, Probe, User};
@@ -20,11 +21,23 @@ const ROUTES: &[Entry] = &[
     entry("/", GET, User, || sync(playground::page)),
     entry("/playground/:file", GET, User, || sync(playground::file)),
     entry("/predict", POST, User, document::operations),
+    entry("/model", GET, User, document::operations),
     entry("/docs", GET, Anyone, || sync(document::docs)),
     entry("/openapi.json", GET, Anyone, || sync(document::openapi)),
-    entry(health::LIVENESS, GET, Probe, || sync(alive)),
-    entry(health::READINESS, GET, Probe, || make(ready).boxed()),
+    entry(health::LIVENESS, GET, Probe, document::operations),
+    entry(health::READINESS, GET, Probe, document::operations),
+    entry("/v2", GET, User, document::operations).with(V2),
+    entry("/v2/health/live", GET, Probe, document::operations).with(V2),
+    entry("/v2/health/ready", GET, Probe, document::operations).with(V2),
+    entry("/v2/models/:name", GET, User, document::operations).with(V2),
+    entry("/v2/models/:name/ready", GET, User, document::operations).with(V2),
+    entry("/v2/models/:name/infer", POST, User, document::operations).with(V2),
+    entry("/v1/vision/detection", POST, User, document::operations).with(V1),
 ];
+
+/// How the two other APIs send their errors.
+const V2: fn(Problem) -> Response = Problem::respond::<open_inference::Error>;
+const V1: fn(Problem) -> Response = Problem::respond::<deepstack::Error>;
 
 /// The routes of the management port.
 const MANAGEMENT: &[Entry] = &[entry("/metrics", GET, Anyone, || sync(metrics))];
@@ -36,6 +49,8 @@ struct Entry {
     methods: Methods,
     caller: Caller,
     handler: Handler,
+    /// How it sends an error.
+    failure: fn(Problem) -> Response,
 }
 
 /// The methods as the header `Allow` lists them, and the router for them.
@@ -61,10 +76,15 @@ const fn entry(path: &'static str, methods: Methods, caller: Caller, handler: Ha
         methods,
         caller,
         handler,
+        failure: Problem::respond::<Details>,
     }
 }
 
 impl Entry {
+    const fn with(self, failure: fn(Problem) -> Response) -> Self {
+        Self { failure, ..self }
+    }
+
     fn endpoint(&'static self) -> impl Endpoint<Output = Response> {
         let (allow, by_method) = self.methods;
         let mut handler = (self.handler)();
@@ -73,13 +93,14 @@ impl Entry {
         }
         by_method(handler).around(move |routed, request| async move {
             Record::of(&request).took(self.path);
-            routed.call(request).await.map_err(|error| {
-                if error.is::<MethodNotAllowedError>() {
-                    Problem::method_not_allowed(allow).into()
+            let response = routed.call(request).await;
+            Ok(response.unwrap_or_else(|error| {
+                (self.failure)(if error.is::<MethodNotAllowedError>() {
+                    Problem::method_not_allowed(allow)
                 } else {
-                    error
-                }
-            })
+                    problem(error)
+                })
+            }))
         })
     }
 }
@@ -96,6 +117,7 @@ pub fn routes(context: &Arc<Context>) -> impl Endpoint<Output = Response> + use<
     router(ROUTES, context)
         .around(refusal::refuse)
         .with(RequestLog(context.metrics.clone()))
+        .with(Cors::new(&context.options.cors_origins))
         .around(secured)
 }
 
@@ -116,16 +138,21 @@ fn router(
     router
         .data(context.clone())
         .around(move |router, request| async move {
+            let is_v2 = request.uri().path().starts_with("/v2/");
             let response = router.call(request).await;
-            Ok(response.unwrap_or_else(|error| problem(error, table).into_response()))
+            Ok(response.unwrap_or_else(|error| match error.downcast_ref() {
+                Some(NotFoundError) if is_v2 => V2(not_found(table)),
+                Some(NotFoundError) => not_found(table).into_response(),
+                None => problem(error).into_response(),
+            }))
         })
 }
 
 /// Turns an error of a handler, poem or poem-openapi into a problem.
-fn problem(error: poem::Error, table: &[Entry]) -> Problem {
+fn problem(error: poem::Error) -> Problem {
     match error.downcast() {
         Ok(problem) => problem,
-        Err(error) if error.is::<NotFoundError>() => not_found(table),
+        Err(error) if error.is::<NotFoundError>() => nothing_there(),
         Err(error) => Problem::internal(error),
     }
 }
@@ -137,7 +164,7 @@ pub fn nothing_there() -> Problem {
 
 fn not_found(table: &[Entry]) -> Problem {
     let patterns = table.iter().map(|entry| entry.path);
-    let paths: Vec<_> = patterns.filter(|path| !path.contains(':')).collect();
+    let paths: Vec<_> = patterns.filter(|path| !path.contains([':', '*'])).collect();
     Problem::not_found(&paths)
 }
 
@@ -168,18 +195,6 @@ where
         .boxed()
 }
 
-fn alive(request: &Request) -> Result<&'static str, Problem> {
-    let is_alive = Context::of(request).readiness.is_alive();
-    is_alive.then_some("alive\n").ok_or_else(Problem::not_alive)
-}
-
-async fn ready(request: Request) -> Result<Response, Problem> {
-    let is_ready = Context::of(&request).readiness.is_ready().await;
-    is_ready.then(|| "ready\n".into_response()).ok_or_else(|| {
-        Problem::not_ready("The model is loading, fails or hangs, or the server is stopping.")
-    })
-}
-
 fn metrics(request: &Request) -> Result<Response, Problem> {
     let context = Context::of(request);
     let text = context
@@ -207,7 +222,7 @@ mod tests {
             sync(|_| -> Response { panic!("{SECRET}") }).with(RequestLog(Metrics::default()));
         for response in [
             Problem::from(engine).into_response(),
-            problem(unforeseen, ROUTES).into_response(),
+            problem(unforeseen).into_response(),
             panics.get_response(Request::default()).await,
         ] {
             assert_eq!(response.status(), 500);

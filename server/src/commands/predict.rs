@@ -85,7 +85,7 @@ impl Predict {
         let bar = progress(self.pictures.len());
         let (mut failed, mut is_read) = (false, true);
         for path in &self.pictures {
-            let detecting = detect(&engine, path, criteria, album.as_mut());
+            let detecting = detect(&engine, path, criteria.clone(), album.as_mut());
             let shown = runtime
                 .block_on(detecting)
                 .and_then(|detections| show(format, engine.model().name(), path, &detections));

@@ -26,6 +26,7 @@ impl From<&Settings> for Options {
             body_limit: settings.body_limit,
             pixel_limit: settings.pixel_limit,
             bodies_limit: settings.bodies_limit,
+            cors_origins: settings.cors_origins.clone(),
             body_timeout: settings.body_timeout,
             request_timeout: settings.request_timeout,
         }

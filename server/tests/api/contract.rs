@@ -81,15 +81,31 @@ async fn every_documented_status_is_sent() {
         status = status(&busy, predict("").body(vec![0; 100])) => sent.insert(status),
     };
     // 500 needs a model that fails: see health.rs.
-    let documented = RESPONSES.as_object().unwrap().keys().cloned();
+    let responses = &operation("POST", "/predict").unwrap()["responses"];
+    let documented = responses.as_object().unwrap().keys().cloned();
     sent.insert("500".to_owned());
     assert_eq!(sent, documented.collect());
 }
 
-static RESPONSES: LazyLock<Value> = LazyLock::new(|| {
-    let mut document: Value = serde_json::from_str(&document(None)).unwrap();
-    document["paths"]["/predict"]["post"]["responses"].take()
-});
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&document(None)).unwrap());
+
+/// The operation of the document that a request is for.
+fn operation(method: &str, path: &str) -> Option<&'static Value> {
+    let is_path = |template: &str| {
+        let (mut parts, mut given) = (template.split('/'), path.split('/'));
+        let is_part = |part: &str, given: &str| part == given || part.starts_with('{');
+        loop {
+            match (parts.next(), given.next()) {
+                (None, None) => return true,
+                (Some(part), Some(given)) if is_part(part, given) => {}
+                _ => return false,
+            }
+        }
+    };
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    let (_, operations) = paths.iter().find(|(template, _)| is_path(template))?;
+    operations.get(method.to_lowercase())
+}
 
 /// A middleware of the tests' client.
 pub fn compare<'a>(
@@ -139,15 +155,24 @@ pub fn compare_text(line: &str, responses: &str) {
 /// # Panics
 /// If the document has no such response.
 pub fn documented(method: &str, path: &str, status: u16, media: Option<&str>) -> Option<String> {
-    let is_operation = (method, path) == ("POST", "/predict");
-    let key = match status {
-        404 | 405 if !is_operation => "default".to_owned(),
-        414 | 431 => "default".to_owned(),
-        _ if is_operation => status.to_string(),
-        // Health, documents, metrics: no operations of the API.
-        _ => return None,
+    let is_other = matches!(status, 400 | 404 | 405 | 414 | 431);
+    let operation = operation(method, path).or_else(|| {
+        // Pages and metrics are no operations of the API, but their errors are those of all paths.
+        let (method, path) = match path.split('/').nth(1) {
+            Some("v2") => ("GET", "/v2"),
+            Some("v1") => ("POST", "/v1/vision/detection"),
+            _ => ("GET", "/model"),
+        };
+        is_other.then(|| operation(method, path).unwrap())
+    })?;
+    let responses = &operation["responses"];
+    let own = status.to_string();
+    let key = if is_other && responses.get(&own).is_none() {
+        "default".to_owned()
+    } else {
+        own
     };
-    let content = &RESPONSES[&key]["content"];
+    let content = &responses[&key]["content"];
     assert!(
         media.is_some_and(|media| content.get(media).is_some()),
         "the document has no response of {method} {path} with status {status} and type {media:?}"

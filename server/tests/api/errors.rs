@@ -29,10 +29,19 @@ async fn a_refused_query_is_named_with_its_value_and_its_range() {
         ("top_k=1.5", "`top_k` is `1.5`;"),
         (
             "treshold=0.5",
-            "There is no query parameter `treshold`; the query parameters are threshold, iou, top_k.",
+            "There is no query parameter `treshold`; the query parameters are threshold, iou, top_k, classes.",
         ),
         ("threshold=0.5&threshold=0.6", "`threshold` is given twice."),
         ("a=%0a%1b", "no query parameter `a`"),
+        (
+            "classes=cat,dgo",
+            "The model has no class `dgo`; similar ones are `dog`. GET /model lists all.",
+        ),
+        ("classes=zzz", "The model has no class `zzz`. GET /model"),
+        (
+            "classes=,%20,",
+            "`classes` is empty; it accepts labels, separated by commas: cat,dog.",
+        ),
     ];
     for (query, expected) in cases {
         let request = app.predict_form(&format!("?{query}"), bytes("cat.png"));
@@ -196,7 +205,7 @@ async fn unknown_paths_and_methods_are_404_and_405() {
 async fn bodies_of_other_types_are_refused_with_advice() {
     let app = App::spawn().await;
     for media in [
-        "application/json",
+        "application/xml",
         "text/plain",
         "application/x-www-form-urlencoded",
         "multipart/mixed; boundary=b",

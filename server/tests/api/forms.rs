@@ -461,7 +461,7 @@ async fn a_criterion_is_stated_once_and_other_fields_do_not_exist() {
             .send(&format!("?{name}=1"), FORM, parts(&[one, state]))
             .await;
         let detail = problem(response, 400, "bad-field").await;
-        let expected = format!("`{name}` is a query parameter and a form field; give it once.");
+        let expected = format!("`{name}` is in the query and in the body; give it once.");
         assert_eq!(detail, expected);
         let detail = app.refusal(parts(&[state, one, state]), "bad-field").await;
         assert_eq!(detail, format!("The form field `{name}` is given twice."));
@@ -475,7 +475,7 @@ async fn a_criterion_is_stated_once_and_other_fields_do_not_exist() {
             let detail = app.refusal(form, "bad-field").await;
             let begin = format!("There is no form field `{}", &name[..name.len().min(80)]);
             assert!(detail.starts_with(&begin), "{detail}");
-            let end = "`; the form fields are image, threshold, iou, top_k.";
+            let end = "`; the form fields are image, threshold, iou, top_k, classes.";
             assert!(detail.ends_with(end) && detail.len() < 300, "{detail}");
         }
     }

@@ -264,3 +264,34 @@ async fn plain_request_ids_are_echoed_and_others_replaced() {
         assert_eq!((id.len(), id.as_bytes() == sent), (36, false));
     }
 }
+
+#[tokio::test]
+async fn only_the_named_classes_are_detected() {
+    let app = App::spawn().await;
+    let found = async |query: &str| {
+        let request = app.predict_form(
+            &format!("?threshold=0.05&top_k=8732&{query}"),
+            bytes("cat.png"),
+        );
+        let response = json(request.send().await.unwrap()).await;
+        response["predictions"].as_array().unwrap().clone()
+    };
+    let label = |found: &Value| found["label"].as_str().unwrap().to_owned();
+    let all = found("").await;
+    let mut labels: Vec<String> = all.iter().map(label).collect();
+    labels.dedup();
+    let (first, last) = (&labels[0], labels.last().unwrap());
+    assert_ne!(first, last);
+    for names in [vec![first], vec![first, last], vec![last, first, last]] {
+        let text: Vec<String> = names.iter().map(|name| name.replace(' ', "+")).collect();
+        let some = found(&format!("classes={}", text.join(",+"))).await;
+        let expected = all.iter().filter(|found| names.contains(&&label(found)));
+        assert!(some.iter().eq(expected), "{names:?}");
+    }
+    // The limit counts those detections only.
+    let query = format!("?threshold=0.05&top_k=1&classes={}", last.replace(' ', "+"));
+    let request = app.predict_form(&query, bytes("cat.png"));
+    let one = json(request.send().await.unwrap()).await;
+    let best = all.iter().find(|found| &label(found) == last).unwrap();
+    assert_eq!(one["predictions"], serde_json::json!([best]));
+}

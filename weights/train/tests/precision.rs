@@ -128,6 +128,7 @@ fn only_detection(precision: Precision, picture: &image::RgbImage) -> Detection 
         threshold: 0.5,
         iou: 0.45,
         top_k: 200,
+        classes_by_label: None,
     };
     let detections = model.detections(&output, &criteria, picture.dimensions());
     assert_eq!(detections.len(), 1, "{precision}: {detections:?}");

@@ -35,6 +35,7 @@ const CRITERIA: Criteria = Criteria {
     threshold: 0.01,
     iou: 0.45,
     top_k: 200,
+    classes_by_label: None,
 };
 
 /// Pictures with their ground truth.
