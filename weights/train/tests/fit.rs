@@ -165,6 +165,16 @@ fn weights_of_every_family_can_be_trained_and_trained_again() {
             "again.safetensors",
             "torchvision-ssd300-vgg16",
         ),
+        (
+            data.join("ssdlite.safetensors"),
+            "ssdlite.safetensors",
+            "torchvision-ssdlite320-mobilenet-v3",
+        ),
+        (
+            folder.path().join("ssdlite.safetensors"),
+            "ssdlite-again.safetensors",
+            "torchvision-ssdlite320-mobilenet-v3",
+        ),
     ] {
         let mut command = command_from(&from, folder.path(), output, &["--epochs", "1"]);
         let done = command.output().unwrap();
