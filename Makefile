@@ -46,8 +46,8 @@ deny: ## Check the crates' licences, sources, versions and advisories (needs the
 chart: ## Lint, render, validate and unit-test the chart, without a cluster
 	ci/chart.sh
 
-contract: libtorch ## Check the OpenAPI document and the programs of docs/clients.md against a server
-	ci/contract.sh lint generated clients
+contract: libtorch ## Check the OpenAPI document, the programs of docs/clients.md and other protocols against a server
+	ci/contract.sh lint generated clients protocols
 
 contract-fuzz: libtorch ## Generate 2,000 requests from the OpenAPI document, and compare the responses with it
 	ci/contract.sh fuzz

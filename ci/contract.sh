@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# Checks the OpenAPI document and the programs of docs/clients.md: what `make contract` runs.
+# Checks the OpenAPI document, the programs of docs/clients.md and other protocols: what `make contract` runs.
 #
 #   ci/contract.sh [CHECK...]    all by default
 #
 #   lint         the document follows the rules of ci/contract/redocly.yaml
 #   generated    a client generated from it gets the same response as a plain request
 #   clients      the programs of docs/clients.md print the response, retry and give up
+#   protocols    clients of the Open Inference Protocol and of DeepStack get the response of a plain request, the
+#                examples of docs/clients.md and docs/kserve.md run, and KServe has the fields of the manifests
 #   fuzz         2,000 requests generated from the document get responses that it describes
 #
 # A check that needs a missing program is skipped and listed at the end; with CI=true it fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . ci/soon.sh
-checks=(lint generated clients fuzz)
+checks=(lint generated clients protocols fuzz)
 
 work=$(mktemp -d)
 trap 'kill "${server-}" 2>/dev/null || true; rm -rf "$work"' EXIT
@@ -28,10 +30,14 @@ needs() {
     local program
     for program in $1; do
         command -v "$program" >/dev/null && continue
-        [ "${CI-}" != true ] || die "$2 needs $program, which is not installed"
-        skipped+=("$2, which needs $program")
+        skip "$2" "$program"
         return 1
     done
+}
+
+skip() { # CHECK NEED
+    [ "${CI-}" != true ] || die "$1 needs $2, which is not installed"
+    skipped+=("$1, which needs $2")
 }
 
 # Starts a server on a free port, with the model that ships, and exports its address and login. Its low
@@ -70,6 +76,16 @@ clients() {
         echo "contract: client.${program%:*}"
         .tools/contract/bin/python ci/contract/clients_test.py "${program%:*}"
     done
+}
+
+protocols() {
+    if ! python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; then
+        skip "the check protocols" "Python 3.11, 3.12 or 3.13"
+        return
+    fi
+    ci/tools.sh tritonclient
+    .tools/protocols/bin/python ci/contract/kserve_test.py
+    .tools/protocols/bin/python ci/contract/protocols_test.py
 }
 
 fuzz() {

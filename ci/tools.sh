@@ -5,8 +5,8 @@
 #   ci/tools.sh [TOOL...]    all by default: helm helm4 ct helm-unittest helm-docs kubeconform kind
 #                            kubectl actionlint promtool pod-security schemas yamllint yamale shellcheck
 #                            openapi-python-client schemathesis redocly
-#                            (selenium for ci/browser.sh, tflite for weights/mobilenet, and cargo-deny must be
-#                            named)
+#                            (tritonclient for ci/contract.sh, selenium for ci/browser.sh, tflite for
+#                            weights/mobilenet, and cargo-deny must be named)
 #
 # It needs no root, and skips tools that are installed. Builds are kept in ${XDG_CACHE_HOME:-~/.cache}/ssd-tools
 # under a hash of their sources, so that a second clone on the same machine only links to them.
@@ -16,8 +16,8 @@
 #   Go tools           built from source; each module is compared with the go.sum in ci/tools/TOOL
 #   without Go         the publisher's release is compared with the publisher's checksums. This detects a damaged
 #                      download, but not an attack on the publisher
-#   Python packages    the SHA-256 in ci/tools/requirements.txt, ci/tools/contract.txt, ci/browser/requirements.txt or
-#                      weights/mobilenet/requirements.txt
+#   Python packages    the SHA-256 in ci/tools/requirements.txt, ci/tools/contract.txt, ci/tools/protocols.txt,
+#                      ci/browser/requirements.txt or weights/mobilenet/requirements.txt
 #   the npm package    the digests in its package-lock.json
 #   cargo-deny         the digests of its crates in its Cargo.lock
 #   schemas            the SHA-256 in ci/tools/schemas.txt
@@ -308,6 +308,7 @@ for tool; do
         helm | helm4 | ct | helm-unittest | helm-docs | kubeconform | kind | kubectl | actionlint | promtool | pod-security) go_tool "$tool" ;;
         yamllint | yamale | shellcheck) python_tool "$tool" python ci/tools/requirements.txt ;;
         openapi-python-client | schemathesis) python_tool "$tool" contract ci/tools/contract.txt ;;
+        tritonclient) python_tools protocols ci/tools/protocols.txt ;;
         redocly) npm_tool "$tool" ;;
         schemas) schemas ;;
         # The version in the action of .github/workflows/dependencies.yaml.
