@@ -76,6 +76,25 @@ pub trait Criterion {
         // The JSON text of a string has quotation marks, so that it is no number.
         Self::parse(Source::Json, value.to_string().as_bytes(), context)
     }
+
+    /// The value of a criterion that is given twice; `None` if it may be given once.
+    fn merge(_one: &Self::Value, _other: &Self::Value) -> Option<Self::Value> {
+        None
+    }
+}
+
+/// Takes a value that a request states.
+fn add<C: Criterion>(
+    field: &mut Option<C::Value>,
+    source: Source,
+    value: C::Value,
+) -> Result<(), Problem> {
+    let merged = match field {
+        None => Some(value),
+        Some(before) => C::merge(before, &value),
+    };
+    *field = Some(merged.ok_or_else(|| source.twice(C::name()))?);
+    Ok(())
 }
 
 /// A number as a criterion. The OpenAPI document, the check and the error text use its range.
@@ -233,6 +252,12 @@ impl Criterion for Classes {
         }
     }
 
+    /// Client generators repeat a list's name for each of its elements.
+    fn merge(one: &Self::Value, other: &Self::Value) -> Option<Self::Value> {
+        let more = other.iter().filter(|classes| !one.contains(classes));
+        Some(one.iter().chain(more).cloned().collect())
+    }
+
     /// In an array, a label may contain a comma.
     fn parse_json(value: &Value, context: &Context) -> Result<Self::Value, Problem> {
         let labels: Option<Vec<&str>> = match value {
@@ -285,26 +310,21 @@ where
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let context = Context::of(request);
-        let given = pairs(request.uri()).find(|(name, _)| name == C::name());
-        let value = given.map(|(_, text)| C::parse(Source::Query, text.as_bytes(), context));
-        Ok(Self(value.transpose()?))
+        let mut field = None;
+        for (_, text) in pairs(request.uri()).filter(|(name, _)| name == C::name()) {
+            let value = C::parse(Source::Query, text.as_bytes(), context)?;
+            add::<C>(&mut field, Source::Query, value)?;
+        }
+        Ok(Self(field))
     }
 }
 
-/// Refuses query parameters that do not exist or are given twice. Otherwise a misspelt parameter would
-/// silently do nothing.
+/// Refuses query parameters that do not exist. Otherwise a misspelt parameter would silently do nothing.
 pub fn check_names(uri: &Uri) -> Result<(), Problem> {
-    let mut seen = Vec::new();
-    for (name, _) in pairs(uri) {
-        if !NAMES.contains(&name.as_str()) {
-            return Err(Source::Query.unknown(name.as_bytes(), &NAMES));
-        }
-        if seen.contains(&name) {
-            return Err(Source::Query.twice(&name));
-        }
-        seen.push(name);
+    match pairs(uri).find(|(name, _)| !NAMES.contains(&name.as_str())) {
+        Some((name, _)) => Err(Source::Query.unknown(name.as_bytes(), &NAMES)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn pairs(uri: &Uri) -> impl Iterator<Item = (String, String)> {
@@ -340,10 +360,8 @@ impl Fields {
                 Given::Json(Value::Null) => return Ok(true),
                 Given::Json(value) => (Source::Json, C::parse_json(value, context)?),
             };
-            match field.replace(value) {
-                Some(_) => Err(source.twice(C::name())),
-                None => Ok(true),
-            }
+            add::<C>(field, source, value)?;
+            Ok(true)
         }
         match str::from_utf8(name) {
             Ok(Threshold::NAME) => set::<Threshold>(&mut self.threshold, value, context),

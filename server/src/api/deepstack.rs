@@ -12,7 +12,7 @@ use super::criteria::{
     Bounded as _, Classes, Criterion as _, Fields, Iou, MinConfidence, Param, Source, Threshold,
     TopK, check_names,
 };
-use super::document::{DetectionErrors, Tag};
+use super::document::{InferenceErrors, Tag};
 use super::media::Media;
 use super::problem::{ErrorBody, Failure, Problem};
 use super::response::{JsonResponse, Prediction};
@@ -97,11 +97,11 @@ impl DeepStack {
         /// Maximum number of detections; the default is the setting `TOP_K`.
         top_k: Param<TopK>,
         /// The labels to detect, separated by commas; the default is all labels of the model.
-        #[oai(explode = false)]
+        #[oai(style = "form", explode = false)]
         classes: Param<Classes>,
         admitted: Admitted,
         form: Form,
-    ) -> Result<JsonResponse<Vision>, Failure<Error, DetectionErrors>> {
+    ) -> Result<JsonResponse<Vision>, Failure<Error, InferenceErrors>> {
         let Admitted(call) = admitted;
         let criteria = Fields {
             threshold: threshold.or(form.min_confidence)?,

@@ -79,6 +79,7 @@ fn described() -> Value {
     let mut document = serde_json::from_str(&service().spec()).expect("poem-openapi writes JSON");
     name_once(&mut document);
     describe_successes(&mut document);
+    say_what_needs_no_login(&mut document);
     give_examples(&mut document);
     document
 }
@@ -166,7 +167,18 @@ impl Errors for ReadinessErrors {
     }
 }
 
-/// The errors of an operation that detects.
+/// The errors of an operation that detects, and has one representation of its response.
+pub struct InferenceErrors;
+
+impl Errors for InferenceErrors {
+    fn all() -> Vec<(&'static str, Problem)> {
+        let mut errors = DetectionErrors::all();
+        errors.retain(|(_, problem)| problem.kind != Kind::NotAcceptable);
+        errors
+    }
+}
+
+/// The errors of `POST /predict`.
 pub struct DetectionErrors;
 
 impl Errors for DetectionErrors {
@@ -311,6 +323,17 @@ fn give_examples(document: &mut Value) {
                 for (_, media) in members(&mut response["content"]) {
                     media["example"] = json!(body(problem));
                 }
+            }
+        }
+    }
+}
+
+/// An operation without a login says so, rather than nothing.
+fn say_what_needs_no_login(document: &mut Value) {
+    for (_, operations) in members(&mut document["paths"]) {
+        for (_, operation) in members(operations) {
+            if operation.get("security").is_none() {
+                operation["security"] = json!([]);
             }
         }
     }

@@ -26,7 +26,7 @@ pub struct Probes;
 impl Probes {
     /// Liveness
     ///
-    /// Also 200 while the model is loading.
+    /// 200 unless the process should be restarted; also while the model is loading.
     #[oai(
         path = "/livez",
         method = "get",
@@ -42,6 +42,8 @@ impl Probes {
     }
 
     /// Readiness
+    ///
+    /// 200 while the server should get requests: the model is loaded and works, and the server is not stopping.
     #[oai(
         path = "/readyz",
         method = "get",

@@ -76,6 +76,9 @@ struct Limits {
 #[OpenApi]
 impl Models {
     /// The model and the limits
+    ///
+    /// What a client needs to know before its first picture: the classes that can be detected, the criteria for requests
+    /// that state none, and what the server accepts.
     #[oai(
         path = "/model",
         method = "get",

@@ -53,7 +53,7 @@ impl Predict {
         /// Maximum number of detections; the default is the setting `TOP_K`.
         top_k: Param<TopK>,
         /// The labels to detect, separated by commas; the default is all labels of the model.
-        #[oai(explode = false)]
+        #[oai(style = "form", explode = false)]
         classes: Param<Classes>,
         asked: Asked,
         upload: Upload,

@@ -372,7 +372,12 @@ async fn criteria_in_the_form_have_the_effect_of_those_in_the_query() {
     };
     let detections = |response: &Value| response["predictions"].as_array().unwrap().len();
     let plain = response("", parts(&[(IMAGE, &cat)])).await;
-    for (name, value) in [("threshold", "0.05"), ("iou", "1"), ("top_k", "1")] {
+    for (name, value) in [
+        ("threshold", "0.05"),
+        ("iou", "1"),
+        ("top_k", "1"),
+        ("classes", "dog,cat"),
+    ] {
         let field = field(name);
         let state: (&str, &[u8]) = (&field, value.as_bytes());
         let query = format!("?{name}={value}&threshold=0.05");

@@ -19,10 +19,10 @@ use ssd_detector::Model;
 
 use super::auth::Authenticated;
 use super::context::Context;
-use super::document::{DetectionErrors, LivenessErrors, LoginErrors, ReadinessErrors, Tag};
+use super::document::{InferenceErrors, LivenessErrors, LoginErrors, ReadinessErrors, Tag};
 use super::problem::{ErrorBody, Failure, Problem};
 use super::response::JsonResponse;
-use request::Asked;
+use request::{Asked, JsonLength};
 use response::{Output, Outputs};
 
 /// Says how many bytes of a body are JSON; raw tensors follow.
@@ -117,6 +117,8 @@ struct TensorMetadata {
 #[OpenApi]
 impl OpenInference {
     /// The server's name and version
+    ///
+    /// Also the extensions of the protocol that it has.
     #[oai(
         path = "/v2",
         method = "get",
@@ -135,6 +137,8 @@ impl OpenInference {
     }
 
     /// Liveness in the protocol's form
+    ///
+    /// Like `/livez`.
     #[oai(
         path = "/v2/health/live",
         method = "get",
@@ -147,6 +151,8 @@ impl OpenInference {
     }
 
     /// Readiness in the protocol's form
+    ///
+    /// Like `/readyz`.
     #[oai(
         path = "/v2/health/ready",
         method = "get",
@@ -165,6 +171,8 @@ impl OpenInference {
     }
 
     /// The model's inputs and outputs
+    ///
+    /// Their names, types and shapes are the same for every model.
     #[oai(
         path = "/v2/models/:name",
         method = "get",
@@ -199,6 +207,8 @@ impl OpenInference {
     }
 
     /// The model's readiness
+    ///
+    /// There is one model, so it is ready when the server is.
     #[oai(
         path = "/v2/models/:name/ready",
         method = "get",
@@ -238,8 +248,11 @@ impl OpenInference {
         _user: Authenticated,
         /// The name of the model.
         name: Path<String>,
+        /// How many bytes of the body are JSON, if raw bytes follow.
+        #[oai(name = "Inference-Header-Content-Length")]
+        _json_length: JsonLength,
         asked: Asked,
-    ) -> Result<Outputs, Failed<DetectionErrors>> {
+    ) -> Result<Outputs, Failed<InferenceErrors>> {
         let Asked {
             call,
             picture,

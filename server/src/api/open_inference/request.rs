@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
 use poem::{Request, RequestBody};
-use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
+use poem_openapi::registry::{
+    MetaMediaType, MetaParamIn, MetaRequest, MetaSchema, MetaSchemaRef, Registry,
+};
 use poem_openapi::types::Type as _;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, Object};
 use serde::Deserialize;
@@ -127,7 +129,7 @@ impl<'a> ApiExtractor<'a> for Asked {
         check_name(name, context.engine()?.model())?;
         // tritonclient sends no Content-Type.
         let call = Call::begin(request, |_| Ok(()))?;
-        let json_length = json_length(request)?;
+        let JsonLength(json_length) = JsonLength::of(request)?;
         let mut reader = json::Reader::new(json::Member {
             name: "data",
             depth: 3,
@@ -167,13 +169,39 @@ impl<'a> ApiExtractor<'a> for Asked {
 }
 
 /// How many bytes of the body are JSON; `None` for all.
-fn json_length(request: &Request) -> Result<Option<usize>, Problem> {
-    let Some(value) = request.headers().get(JSON_LENGTH) else {
-        return Ok(None);
-    };
-    let length = value.to_str().ok().and_then(|text| text.parse().ok());
-    let wrong = || malformed(format!("The header `{JSON_LENGTH}` is no whole number."));
-    length.map(Some).ok_or_else(wrong)
+pub struct JsonLength(Option<usize>);
+
+impl JsonLength {
+    fn of(request: &Request) -> Result<Self, Problem> {
+        let Some(value) = request.headers().get(JSON_LENGTH) else {
+            return Ok(Self(None));
+        };
+        let length = value.to_str().ok().and_then(|text| text.parse().ok());
+        let wrong = || malformed(format!("The header `{JSON_LENGTH}` is no whole number."));
+        length.map(|length| Self(Some(length))).ok_or_else(wrong)
+    }
+}
+
+impl<'a> ApiExtractor<'a> for JsonLength {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn param_in() -> Option<MetaParamIn> {
+        Some(MetaParamIn::Header)
+    }
+
+    fn param_schema_ref() -> Option<MetaSchemaRef> {
+        Some(u64::schema_ref())
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        Ok(Self::of(request)?)
+    }
 }
 
 /// Checks that there is one input with one element. Returns its raw bytes after the JSON, if it has any.
