@@ -1,9 +1,10 @@
-//! Any request to `/predict`, through every layer but the socket, has a response that the document
-//! describes.
+//! Any request for detections, through every layer but the socket, has a response that the document describes.
 
 use std::sync::LazyLock;
 
-use poem::http::{HeaderValue, Method, StatusCode, Uri, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use poem::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use poem::{Endpoint as _, Request, Response};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -16,6 +17,9 @@ use super::app::{bytes, data, endpoint, loaded, parts};
 use super::contract::documented;
 
 const FORM: &str = "multipart/form-data; boundary=b";
+const JSON: &str = "application/json";
+const INFER: &str = "/v2/models/small/infer";
+const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 const IMAGE: &str = "Content-Disposition: form-data; name=\"image\"";
 
 static PICTURES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
@@ -48,6 +52,8 @@ fn query() -> impl Strategy<Value = String> {
             "top_k=1.5",
             "iou=%ff",
             "threshold=0&threshold=0",
+            "classes=cat,dog&classes=person",
+            "classes=",
         ],
         "([a-z%]{0,9}=[!-~]{0,9}&?){0,3}",
     )
@@ -76,6 +82,7 @@ fn form() -> impl Strategy<Value = Vec<u8>> {
             "Content-Disposition: form-data; name=\"threshold\"",
             "Content-Disposition: form-data; name=top_k",
             "Content-Disposition: form-data; name=\"comment\"",
+            "Content-Disposition: form-data; name=\"min_confidence\"",
         ],
         "(Content-Disposition: form-data)?[ -~\r\n]{0,30}",
     );
@@ -97,6 +104,53 @@ fn form() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(parts, last)| [parts.concat(), last.into_bytes()].concat())
 }
 
+/// JSON of `/predict` or of the Open Inference Protocol, most of it well-formed.
+fn json() -> impl Strategy<Value = Vec<u8>> {
+    let text = select(&**PICTURES).prop_map(|picture| STANDARD.encode(picture));
+    let text = (mostly(&["", "data:image/png;base64,"], "[ -~]{0,30}"), text);
+    let text = text.prop_map(|(head, text)| head + &text);
+    let before = mostly(
+        &["", "\"threshold\":0,", "\"parameters\":{\"top_k\":3},"],
+        "[ -~]{0,9}",
+    );
+    let after = mostly(
+        &[
+            "",
+            ",\"classes\":[\"cat\"]",
+            ",\"outputs\":[{\"name\":\"labels\"}]",
+        ],
+        "[ -~]{0,9}",
+    );
+    (before, text, after, any::<bool>()).prop_map(|(before, text, after, is_v2)| {
+        let picture = if is_v2 {
+            format!(
+                r#""inputs":[{{"name":"image","shape":[1],"datatype":"BYTES","data":["{text}"]}}]"#
+            )
+        } else {
+            format!(r#""image":"{text}""#)
+        };
+        format!("{{{before}{picture}{after}}}").into_bytes()
+    })
+}
+
+/// A request of the binary data extension, and how many bytes of it are JSON.
+fn raw() -> impl Strategy<Value = (String, Vec<u8>)> {
+    let output = mostly(
+        &["", ",\"parameters\":{\"binary_data_output\":true}"],
+        "[ -~]{0,9}",
+    );
+    let length = prop_oneof![9 => Just(0), 1 => -5..5_i64];
+    (select(&**PICTURES), output, length).prop_map(|(picture, output, wrong)| {
+        let size = picture.len() + 4;
+        let json = format!(
+            r#"{{"inputs":[{{"name":"image","shape":[1],"datatype":"BYTES","parameters":{{"binary_data_size":{size}}}}}]{output}}}"#
+        );
+        let element = (picture.len() as u32).to_le_bytes();
+        let body = [json.as_bytes(), &element, &picture].concat();
+        ((json.len() as i64 + wrong).to_string(), body)
+    })
+}
+
 /// A Content-Type, and a picture or a form with one. Some bytes are changed, and the end may be missing.
 fn body() -> impl Strategy<Value = (String, Vec<u8>)> {
     let media = mostly(&["", "", "", "text/plain", "image/x", FORM], "[ -~]{0,30}");
@@ -106,6 +160,7 @@ fn body() -> impl Strategy<Value = (String, Vec<u8>)> {
         select(&**PICTURES).prop_map(|picture| ("image/jpeg", picture)),
         select(&**PICTURES).prop_map(|picture| (FORM, parts(&[(IMAGE, &picture)]))),
         form().prop_map(|form| (FORM, form)),
+        json().prop_map(|json| (JSON, json)),
     ];
     (whole, media, changes, end).prop_map(|((own, mut body), media, changes, end)| {
         for (index, byte) in changes {
@@ -135,9 +190,10 @@ fn any_request_has_a_documented_response_that_is_not_500() {
         ..ProptestConfig::default()
     };
     let coding = mostly(&["", "identity"], "[ -~]{0,9}");
-    let requests = (query(), accept(), coding, body());
-    proptest!(config, |((query, accept, coding, (media, body)) in requests)| {
-        let uri = Uri::try_from(format!("/predict?{query}")).unwrap_or(Uri::from_static("/predict"));
+    let path = select(&["/predict", "/predict", "/v1/vision/detection", INFER][..]);
+    let requests = (path, query(), accept(), coding, body());
+    proptest!(config.clone(), |((path, query, accept, coding, (media, body)) in requests)| {
+        let uri = Uri::try_from(format!("{path}?{query}")).unwrap_or(Uri::from_static(path));
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(uri)
@@ -151,22 +207,36 @@ fn any_request_has_a_documented_response_that_is_not_500() {
         ] {
             request.headers_mut().insert(name, HeaderValue::try_from(value).unwrap());
         }
-        runtime.block_on(async { check(endpoint.call(request).await.unwrap()).await });
+        runtime.block_on(async { check(path, endpoint.call(request).await.unwrap()).await });
+    });
+    proptest!(config, |((length, body) in raw())| {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(Uri::from_static(INFER))
+            .header(header::HOST, "ssd")
+            .header(header::AUTHORIZATION, "Basic dWdhaW46dWdhaW4=")
+            .header(JSON_LENGTH, length)
+            .body(body);
+        runtime.block_on(async { check(INFER, endpoint.call(request).await.unwrap()).await });
     });
 }
 
-async fn check(response: Response) {
+async fn check(path: &str, response: Response) {
     let status = response.status();
     let media = response.content_type().unwrap().to_owned();
-    documented("POST", "/predict", status.as_u16(), Some(&media));
+    documented("POST", path, status.as_u16(), Some(&media));
+    let length = response.headers().get(JSON_LENGTH).cloned();
     let body = response.into_body().into_bytes().await.unwrap();
     if media.starts_with("image/") {
         assert_eq!(status, StatusCode::OK);
         Header::read(&body, u64::MAX).unwrap();
         return;
     }
-    let json: Value = serde_json::from_slice(&body).unwrap();
-    if status == StatusCode::OK {
+    let length = length.map_or(body.len(), |length| {
+        length.to_str().unwrap().parse().unwrap()
+    });
+    let json: Value = serde_json::from_slice(&body[..length]).unwrap();
+    if status == StatusCode::OK && path == "/predict" {
         let sides = ["width", "height"].map(|side| json["image"][side].as_f64().unwrap());
         for found in json["predictions"].as_array().unwrap() {
             let number = |part: &str| found["box"][part].as_f64().unwrap();
@@ -179,9 +249,15 @@ async fn check(response: Response) {
         }
         return;
     }
+    if status == StatusCode::OK {
+        return;
+    }
     assert!(status.is_client_error(), "{json}");
-    assert_eq!(json["status"], status.as_u16());
-    let detail = json["detail"].as_str().unwrap();
+    if path == "/predict" {
+        assert_eq!(json["status"], status.as_u16());
+    }
+    let detail = json.get("detail").unwrap_or_else(|| &json["error"]);
+    let detail = detail.as_str().unwrap();
     assert!(!detail.contains(char::is_control), "{detail:?}");
     assert!(detail.len() < 2000, "{} bytes: {detail}", detail.len());
 }
