@@ -1,5 +1,7 @@
 """For schemathesis: pictures of every format in the document, and the requests that it must not generate."""
 
+import base64
+import json
 import pathlib
 
 import schemathesis
@@ -16,12 +18,20 @@ def pictures(ending):
 for media_type, ending in (("jpeg", "jpg"), ("png", "png"), ("webp", "webp"), ("bmp", "bmp"), ("gif", "gif")):
     schemathesis.openapi.media_type(f"image/{media_type}", strategies.sampled_from(pictures(ending)))
 schemathesis.openapi.format("binary", strategies.sampled_from(pictures("*")))
+encoded = [base64.b64encode(picture).decode() for picture in pictures("*")]
+schemathesis.openapi.format("byte", strategies.sampled_from(encoded))
+# A body of the Open Inference Protocol may have this type with and without raw bytes.
+inputs = [{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [data]}]} for data in encoded]
+bodies = [json.dumps(each).encode() for each in inputs]
+schemathesis.openapi.media_type("application/octet-stream", strategies.sampled_from(bodies))
 
 
 @schemathesis.hook
 def filter_query(_context, query):
     """A list is sent as its members, and None is not sent: an invalid value could become a valid one."""
-    return not query or not any(value is None or isinstance(value, (list, tuple, dict)) for value in query.values())
+    lists = (list, tuple, dict)
+    query = query or {}
+    return not any(value is None or (isinstance(value, lists) and name != "classes") for name, value in query.items())
 
 
 @schemathesis.hook

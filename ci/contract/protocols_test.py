@@ -344,6 +344,7 @@ class Examples(unittest.TestCase):
         self.prints(f"cat {first['probability']:.4f}", "clients.md", "Open Inference Protocol", "python")
         self.prints(f"cat {first['probability']:.4f}", "kserve.md", "Calls", "python")
         self.prints('"cat"', "kserve.md", "Calls", "bash")
+        self.prints('"cat"', "clients.md", "JSON", "bash")
         self.prints('"cat"', "clients.md", "DeepStack", "bash")
         self.prints(f'"{MODEL}"', "clients.md", "Open Inference Protocol", "bash")
 

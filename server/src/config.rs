@@ -152,7 +152,7 @@ settings! {
     TLS_CERTIFICATE_PATH = "", "The server's certificate and its intermediate certificates, PEM. With TLS_KEY_PATH, PORT speaks \
         HTTPS only; MANAGEMENT_PORT stays plain HTTP. Changed files are read again without a restart", Accepts::Words("the path of a file");
     TLS_KEY_PATH = "", "The certificate's private key, PEM", Accepts::Words("the path of a file");
-    SECRET_USERNAME = "ugain", "User name for /predict and the playground",
+    SECRET_USERNAME = "ugain", "User name for the API and the playground",
         Accepts::Words("text of at least one character, without ':' or control characters"), secret;
     SECRET_PASSWORD = "ugain", "The user's password",
         Accepts::Words("text of at least one character, without control characters"), secret;

@@ -20,7 +20,7 @@ use crate::telemetry::Metrics;
 /// How requests are served.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The login of `/predict` and the playground.
+    /// The login of the API and the playground.
     pub login: Login,
     /// The criteria for requests that do not state them.
     pub defaults: Defaults,

@@ -11,7 +11,9 @@ use poem_openapi::registry::{
 use poem_openapi::types::ToJSON as _;
 use poem_openapi::{ApiResponse, ExtraHeader, LicenseObject, OpenApiService, ServerObject, Tags};
 use serde_json::{Value, json};
+use ssd_detector::Model;
 use ssd_detector::boxes::Criteria;
+use ssd_detector::labels::GAP;
 use ssd_detector::picture;
 
 use super::context::Context;
@@ -22,7 +24,7 @@ use super::model::Models;
 use super::open_inference::{self, OpenInference};
 use super::predict::Predict;
 use super::problem::{Details, ErrorBody, Failure, Kind, Problem};
-use super::{accept, body, routes};
+use super::{accept, body, form, routes};
 use crate::engine::{Full, QUEUE_FULL};
 
 /// Swagger UI is one page with inline script and style; nothing comes from another origin. Its icons are
@@ -61,13 +63,15 @@ fn service() -> OpenApiService<Operations, ()> {
         ))
 }
 
-/// The document as `/openapi.json` serves it, with the defaults of the query parameters if they are known.
+/// The document as `/openapi.json` serves it, with the labels of the model and the defaults of the query parameters if
+/// they are known.
 #[must_use]
-pub fn document(defaults: Option<&Criteria>) -> String {
+pub fn document(known: Option<(&Model, &Criteria)>) -> String {
     let mut document = described();
-    // First, so that the fields have no defaults: generated clients would send them in the query and the form.
+    give_labels(&mut document, known);
+    // Before the defaults, so that the fields have none: generated clients would send them in the query and the form.
     give_fields(&mut document);
-    give_defaults(&mut document, defaults);
+    give_defaults(&mut document, known);
     format!("{document:#}\n")
 }
 
@@ -81,6 +85,12 @@ fn described() -> Value {
     describe_successes(&mut document);
     say_what_needs_no_login(&mut document);
     give_examples(&mut document);
+    narrow_inference(&mut document);
+    // poem-openapi sorts the groups by name.
+    let order = ["Detection", "Server", "OpenInference", "DeepStack"];
+    if let Some(tags) = document["tags"].as_array_mut() {
+        tags.sort_by_key(|tag| order.iter().position(|name| tag["name"] == *name));
+    }
     document
 }
 
@@ -91,17 +101,26 @@ pub fn operations() -> BoxEndpoint<'static> {
 
 /// `GET /openapi.json`.
 pub fn openapi(request: &Request) -> Response {
-    let criteria = Context::of(request).criteria().ok();
+    let context = Context::of(request);
+    let document = match (context.engine(), context.criteria()) {
+        (Ok(engine), Ok(criteria)) => document(Some((engine.model(), &criteria))),
+        _ => document(None),
+    };
     Response::builder()
         .content_type("application/json")
-        .body(document(criteria.as_ref()))
+        .body(document)
 }
 
 /// `GET /docs`: a page on which users can read the document and try the API. Swagger UI fills in and sends every
 /// field of a form, so its form has only the picture, and the criteria are in the query.
 pub fn docs(request: &Request) -> Response {
     let mut document = described();
-    give_defaults(&mut document, Context::of(request).criteria().ok().as_ref());
+    let context = Context::of(request);
+    if let (Ok(engine), Ok(criteria)) = (context.engine(), context.criteria()) {
+        let known = Some((engine.model(), &criteria));
+        give_labels(&mut document, known);
+        give_defaults(&mut document, known);
+    }
     let service = service();
     let page = service
         .swagger_ui_html()
@@ -376,9 +395,83 @@ fn give_fields(document: &mut Value) {
     }
 }
 
+/// States what the types of a request of the Open Inference Protocol leave open.
+fn narrow_inference(document: &mut Value) {
+    let mut parameters = json!({"type": "object", "additionalProperties": false});
+    for parameter in document["paths"]["/predict"]["post"]["parameters"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        parameters["properties"][parameter["name"].as_str().unwrap_or_default()] =
+            parameter["schema"].clone();
+    }
+    parameters["properties"]["binary_data_output"] = json!({"type": "boolean"});
+    let flag = json!({"type": "object", "properties": {"binary_data": {"type": "boolean"}}});
+    let outputs = open_inference::Output::ALL.map(open_inference::Output::name);
+    // Patterns rather than enumerations: generated clients have no type for each.
+    let outputs = format!("^({})$", outputs.join("|"));
+    let one = json!({"type": "integer", "minimum": 1, "maximum": 1});
+    let picture = json!({"type": "string", "format": "byte"});
+    let schemas = &mut document["components"]["schemas"];
+    for (schema, property, narrower) in [
+        ("Request", "parameters", parameters),
+        ("Request", "inputs", json!({"minItems": 1, "maxItems": 1})),
+        (
+            "Input",
+            "name",
+            json!({"pattern": format!("^{}$", form::IMAGE)}),
+        ),
+        ("Input", "datatype", json!({"pattern": "^BYTES$"})),
+        (
+            "Input",
+            "shape",
+            json!({"minItems": 1, "maxItems": 1, "items": one}),
+        ),
+        (
+            "Input",
+            "data",
+            json!({"type": "array", "minItems": 1, "maxItems": 1, "items": picture}),
+        ),
+        ("RequestedOutput", "name", json!({"pattern": outputs})),
+        ("RequestedOutput", "parameters", flag),
+    ] {
+        let property = &mut schemas[format!("Inference{schema}")]["properties"][property];
+        for (key, value) in narrower.as_object().into_iter().flatten() {
+            property[key] = value.clone();
+        }
+    }
+}
+
+/// The labels that `classes` accepts.
+fn give_labels(document: &mut Value, known: Option<(&Model, &Criteria)>) {
+    let Some((model, _)) = known else { return };
+    let mut labels: Vec<&String> = Vec::new();
+    for label in model.labels() {
+        if label != GAP && !labels.contains(&label) {
+            labels.push(label);
+        }
+    }
+    for (_, operations) in members(&mut document["paths"]) {
+        for (_, operation) in members(operations) {
+            let parameters = operation.get_mut("parameters");
+            for parameter in parameters
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
+                if parameter["name"] == "classes" {
+                    parameter["schema"]["items"]["enum"] = json!(labels);
+                }
+            }
+        }
+    }
+    narrow_inference(document);
+}
+
 /// The default of each query parameter.
-fn give_defaults(document: &mut Value, criteria: Option<&Criteria>) {
-    let Some(criteria) = criteria else { return };
+fn give_defaults(document: &mut Value, known: Option<(&Model, &Criteria)>) {
+    let Some((_, criteria)) = known else { return };
     let defaults = [
         // As the user wrote them: 0.45 in single precision is 0.449999988 in double precision.
         ("threshold", json!(decimal(criteria.threshold))),

@@ -55,7 +55,7 @@ impl<'a> ApiExtractor<'a> for Upload {
                 "The picture as base64, or as a `data:` URL with base64. Other URLs are refused: the server \
                  fetches nothing.",
             ),
-            ..MetaSchema::new("string")
+            ..MetaSchema::new_with_format("string", "byte")
         };
         let json = MetaMediaType {
             content_type: "application/json",

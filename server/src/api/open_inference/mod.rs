@@ -20,16 +20,15 @@ use ssd_detector::Model;
 use super::auth::Authenticated;
 use super::context::Context;
 use super::document::{InferenceErrors, LivenessErrors, LoginErrors, ReadinessErrors, Tag};
+use super::form::IMAGE;
 use super::problem::{ErrorBody, Failure, Problem};
 use super::response::JsonResponse;
 use request::{Asked, JsonLength};
-use response::{Output, Outputs};
+pub use response::Output;
+use response::Outputs;
 
 /// Says how many bytes of a body are JSON; raw tensors follow.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
-
-/// The name of the input.
-const IMAGE: &str = "image";
 
 /// The operations.
 #[derive(Debug)]

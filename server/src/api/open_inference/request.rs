@@ -14,10 +14,11 @@ use serde_json::Value;
 use state_dict::quote;
 
 use super::response::Output;
-use super::{IMAGE, JSON_LENGTH, check_name};
+use super::{JSON_LENGTH, check_name};
 use crate::api::call::Call;
 use crate::api::context::Context;
 use crate::api::criteria::{Fields, Given, NAMES, Source};
+use crate::api::form::IMAGE;
 use crate::api::problem::{Kind, Problem};
 use crate::api::{body, json};
 
