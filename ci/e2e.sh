@@ -61,6 +61,7 @@ must "helm install: two replicas are ready" upgrade
 check "the namespace refuses a privileged pod" refuses_privileged
 check "the pods are spread over both nodes" spread
 check "the Secret's credentials get 200, others 401" credentials
+check "the Open Inference Protocol through the Service has the labels of /predict" speaks_the_inference_protocol
 check "the NetworkPolicy allows the client and the probes" lets_in
 check "the NetworkPolicy blocks another client" keeps_out
 check "the NetworkPolicy blocks connections from the pods" lets_nothing_out

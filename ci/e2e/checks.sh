@@ -102,6 +102,25 @@ credentials() {
     expect 401 client --form "image=@$sample" http://ssd/predict
 }
 
+# The labels that a client of the Open Inference Protocol gets, one per line.
+inferred_labels() {
+    local model
+    model=$(kubectl exec client -- curl --silent --fail --user $login http://ssd/model | sed 's/^{"name":"\([^"]*\)".*/\1/')
+    # shellcheck disable=SC2016 # variables of the shell in the pod
+    kubectl exec client -- sh -c '{
+        printf %s "{\"inputs\": [{\"name\": \"image\", \"datatype\": \"BYTES\", \"shape\": [1], \"data\": [\""
+        base64 <"$1" | tr -d "\n"
+        printf %s "\"]}], \"outputs\": [{\"name\": \"labels\"}]}"
+    } | curl --silent --fail --max-time 10 --user "$2" --data-binary @- "http://ssd/v2/models/$3/infer"' sh $sample $login "$model" |
+        sed 's/.*"data":\[\([^]]*\)\].*/\1/' | tr ',' '\n' | tr -d '"' | sort -u
+}
+
+speaks_the_inference_protocol() {
+    expect 200 client http://ssd/v2/health/ready
+    expect 401 client http://ssd/v2
+    same "labels by /v2" "$(labels)" "$(inferred_labels)"
+}
+
 # ---- NetworkPolicy -----------------------------------------------------------------------------
 
 lets_in() {
