@@ -67,6 +67,16 @@ for alert, value in {
     for panel in named:
         steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
         check(steps[-1]["value"] == value, f"{panel['title']} turns red at another value than {alert}")
+# The server's routes that detect, and no others, count as predictions.
+document = json.loads((CHART.parents[1] / "server/openapi.json").read_text())
+alerts = (CHART / "templates/prometheusrule.yaml").read_text()
+for source, text in ("the dashboard", json.dumps([panel.get("targets") for panel in panels])), ("the alerts", alerts):
+    patterns = set(re.findall(r'route=~\\?"([^"\\]+)', text))
+    check(patterns and not re.search(r"route=\\?\"", text), f"{source} selects no routes, or one by its name")
+    for pattern in patterns:
+        for path, operations in document["paths"].items():
+            route = re.sub(r"\{(\w+)\}", r":\1", path)
+            check(bool(re.fullmatch(pattern, route)) == ("post" in operations), f"{source}: {pattern} and {route}")
 if wrong:
     sys.exit("files/dashboard.json: " + "\nfiles/dashboard.json: ".join(wrong))
 expressions = [target["expr"].replace("$__rate_interval", "5m") for panel in drawn for target in panel["targets"]]
