@@ -254,8 +254,15 @@ impl Criterion for Classes {
 
     /// Client generators repeat a list's name for each of its elements.
     fn merge(one: &Self::Value, other: &Self::Value) -> Option<Self::Value> {
-        let more = other.iter().filter(|classes| !one.contains(classes));
-        Some(one.iter().chain(more).cloned().collect())
+        let mut more = other
+            .iter()
+            .filter(|classes| !one.contains(classes))
+            .peekable();
+        // A form of the maximum size can repeat the name a hundred thousand times.
+        Some(match more.peek() {
+            None => Arc::clone(one),
+            Some(_) => one.iter().chain(more).cloned().collect(),
+        })
     }
 
     /// In an array, a label may contain a comma.
