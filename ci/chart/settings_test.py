@@ -116,7 +116,7 @@ for variable in variables:
 compared = 0
 for variable in settings.keys() & variables.keys():
     default, accepts = settings[variable]
-    if not OTHER_DEFAULT.fullmatch(variable) and variables[variable] != default:
+    if not OTHER_DEFAULT.fullmatch(variable) and (variables[variable] or "(unset)") != default:
         wrong.append(f"{variable} is {default} by default in README.md, and {variables[variable]} in values.yaml")
     if variable in values and compare_range(variable, accepts, values[variable]):
         compared += 1
