@@ -311,6 +311,21 @@ class PlaygroundTest(BrowserTest):
         self.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
         self.assertEqual(self.visible("#video"), [])
 
+    def test_a_double_click_does_not_leave_a_camera_on(self):
+        record = """
+            window.streams = [];
+            const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+            navigator.mediaDevices.getUserMedia = async (wanted) => { streams.push(await ask(wanted)); return streams.at(-1); };
+            const button = document.getElementById("camera");
+            button.click();
+            button.click();"""
+        self.driver.execute_script(record)
+        self.until(lambda: self.visible("#leave"))
+        self.find("#leave").click()
+        states = "return streams.flatMap((stream) => stream.getTracks()).map((track) => track.readyState)"
+        self.assertEqual(set(self.driver.execute_script(states)), {"ended"})
+        self.assertEqual(self.visible("#notice"), [])
+
     def test_the_page_says_why_there_is_no_camera(self):
         self.driver.execute_script("Object.defineProperty(navigator, 'mediaDevices', { value: undefined })")
         self.find("#camera").click()

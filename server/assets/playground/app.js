@@ -208,13 +208,18 @@ document.addEventListener("drop", (event) => {
 
 // ---- the camera ----
 
+let opening = false;
 at("camera").onclick = async () => {
+  if (opening) return; // A second stream would stay on.
+  opening = true;
   try {
     await camera.start(video, fail);
     filming(true);
     at("shoot").focus();
   } catch (error) {
     refuse(error, at("camera").onclick);
+  } finally {
+    opening = false;
   }
 };
 at("shoot").onclick = async () => look(await camera.shoot(video));
