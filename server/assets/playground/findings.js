@@ -51,7 +51,9 @@ export class Findings {
     this.boxes.replaceChildren(...large.map(({ box }) => box), ...large.map(({ name }) => name));
     // Text must be displayed before its width can be measured.
     this.boxes.classList.remove("crowded");
-    for (const { name } of large) fit(name);
+    // All are measured before any is changed, so the browser makes one layout.
+    const widths = large.map(({ name }) => name.querySelector("text").getComputedTextLength());
+    large.forEach(({ name }, index) => fit(name, widths[index] + 12));
     this.#light(this.found.find(({ row }) => row.classList.contains("lit")));
   }
 
@@ -132,10 +134,9 @@ function drawn(label, box, image) {
   return [outline, name];
 }
 
-/** Makes a label's background as wide as its displayed text. */
-function fit(name) {
+/** Sets the width of a label's background. */
+function fit(name, width) {
   const [back, text] = name.firstChild.children;
-  const width = text.getComputedTextLength() + 12;
   const left = name.classList.contains("right") ? -width : 0;
   back.setAttribute("width", width);
   back.setAttribute("x", left);
