@@ -125,12 +125,12 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def browser():
+def browser(*arguments):
     options = webdriver.ChromeOptions()
     options.binary_location = os.environ["BROWSER"]
     for argument in (
         "headless=new", "no-sandbox", "disable-dev-shm-usage", "hide-scrollbars", "window-size=1280,800",
-        "use-fake-device-for-media-stream", "use-fake-ui-for-media-stream",
+        "use-fake-device-for-media-stream", "use-fake-ui-for-media-stream", *arguments,
     ):
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
@@ -807,25 +807,40 @@ class ProxyTest(BrowserTest):
         self.assertIn(f"http://{self.server.address}/predict", self.find(".request-url").text)
 
 
-def screenshot():
-    server, driver = Server(), browser()
-    try:
-        screen(driver, 1200, 765)
-        driver.get(server.url())
-        # The first request is slower.
-        for name in ("astronaut.jpg", "cat.png"):
-            driver.find_element(By.CSS_SELECTOR, f"[data-sample='{name}']").click()
-            shown = (By.XPATH, f"//body[@data-state='done']//a[.='{name}']")
-            WebDriverWait(driver, TIMEOUT).until(lambda _, shown=shown: driver.find_elements(*shown))
-        picture = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "webp", "quality": 85})
-        (ROOT / "docs/playground.webp").write_bytes(base64.b64decode(picture["data"]))
-    finally:
-        driver.quit()
-        server.stop()
+def screenshots():
+    # An .mjpeg is JPEGs one after another: here, a photograph that the camera takes again and again.
+    with tempfile.NamedTemporaryFile(suffix=".mjpeg") as film:
+        film.write(2 * (SAMPLES / "coffee.jpg").read_bytes())
+        film.flush()
+        server, driver = Server(), browser(f"use-file-for-fake-video-capture={film.name}")
+        try:
+            screen(driver, 1200, 765)
+            driver.get(server.url())
+            click = lambda selector: driver.find_element(By.CSS_SELECTOR, selector).click()
+            until = lambda path: WebDriverWait(driver, TIMEOUT).until(lambda _: driver.find_elements(By.XPATH, path))
+            # The first requests are slower.
+            for name in 3 * ("astronaut.jpg", "cat.png"):
+                click(f"[data-sample='{name}']")
+                until(f"//body[@data-state='done']//a[.='{name}']")
+            capture(driver, "playground")
+            click("#camera")
+            until("//body[@class='filming']")
+            click("#live")
+            # The pace is a mean over a second.
+            driver.execute_async_script("setTimeout(arguments[0], 3000)")
+            capture(driver, "playground-live")
+        finally:
+            driver.quit()
+            server.stop()
+
+
+def capture(driver, name):
+    picture = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "webp", "quality": 85})
+    (ROOT / f"docs/{name}.webp").write_bytes(base64.b64decode(picture["data"]))
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["screenshot"]:
-        screenshot()
+        screenshots()
     else:
         unittest.main(verbosity=2)
