@@ -2,7 +2,7 @@
 # Tests the playground and /docs in a headless Chromium: `make browser-test` runs it.
 #
 #   ci/browser.sh [TEST...]     all tests by default; a test is PlaygroundTest.test_... or ProxyTest.test_...
-#   ci/browser.sh screenshot    writes docs/playground.webp
+#   ci/browser.sh screenshot    writes docs/playground.webp and docs/playground-live.webp
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -18,7 +18,7 @@ if [ -z "$BROWSER" ] || [ -z "$DRIVER" ]; then
     echo "ci/browser.sh: needs Chromium and its driver (Debian: sudo apt-get install chromium chromium-driver)" >&2
     exit 1
 fi
-# The screenshot shows the times of a release build.
+# The screenshots show the times of a release build.
 case ${1-} in screenshot) profile=release ;; *) profile=dev ;; esac
 SERVER=target/${profile/dev/debug}/ssd
 export BROWSER DRIVER SERVER

@@ -29,6 +29,38 @@ PICTURES = ROOT / "server/tests/data/pictures"
 LOGIN = {"SECRET_USERNAME": "somebody", "SECRET_PASSWORD": "pass:wörd"}
 TIMEOUT = 60  # Seconds.
 
+# Scripts the responses to POST requests, by index; the last one repeats. A response is [body, status, headers], "none"
+# (it never comes) or null (the server's own). Records the requests, and the texts of live regions.
+SCRIPT = """
+const [responses] = arguments;
+const fetch = (window.unscripted ??= window.fetch);
+window.sent = [];
+window.inFlight = window.mostInFlight = 0;
+window.fetch = async (address, options) => {
+  if (options.method !== "POST") return fetch(address, options);
+  const response = responses[Math.min(sent.length, responses.length - 1)];
+  const request = { address, time: performance.now(), aborted: false };
+  sent.push(request);
+  options.signal.addEventListener("abort", () => (request.aborted = true));
+  mostInFlight = Math.max(mostInFlight, ++inFlight);
+  const picture = options.body.get("image");
+  const { width, height } = await createImageBitmap(picture);
+  Object.assign(request, { type: picture.type, width, height });
+  try {
+    if (response === null) return await fetch(address, options);
+    if (response === "none") await new Promise((_, reject) => (options.signal.onabort = () => reject(options.signal.reason)));
+    return new Response(JSON.stringify(response[0]), { status: response[1], headers: response[2] });
+  } finally {
+    inFlight -= 1;
+  }
+};
+window.said = { summary: [], spoken: [] };
+for (const [id, texts] of Object.entries(said)) {
+  const element = document.getElementById(id);
+  new MutationObserver(() => texts.push([element.textContent, performance.now()])).observe(element, { childList: true });
+}
+"""
+
 
 class Server:
     """The server with the model that ships, on a free port."""
@@ -93,12 +125,12 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def browser():
+def browser(*arguments):
     options = webdriver.ChromeOptions()
     options.binary_location = os.environ["BROWSER"]
     for argument in (
         "headless=new", "no-sandbox", "disable-dev-shm-usage", "hide-scrollbars", "window-size=1280,800",
-        "use-fake-device-for-media-stream", "use-fake-ui-for-media-stream",
+        "use-fake-device-for-media-stream", "use-fake-ui-for-media-stream", *arguments,
     ):
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
@@ -279,6 +311,21 @@ class PlaygroundTest(BrowserTest):
         self.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
         self.assertEqual(self.visible("#video"), [])
 
+    def test_a_double_click_does_not_leave_a_camera_on(self):
+        record = """
+            window.streams = [];
+            const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+            navigator.mediaDevices.getUserMedia = async (wanted) => { streams.push(await ask(wanted)); return streams.at(-1); };
+            const button = document.getElementById("camera");
+            button.click();
+            button.click();"""
+        self.driver.execute_script(record)
+        self.until(lambda: self.visible("#leave"))
+        self.find("#leave").click()
+        states = "return streams.flatMap((stream) => stream.getTracks()).map((track) => track.readyState)"
+        self.assertEqual(set(self.driver.execute_script(states)), {"ended"})
+        self.assertEqual(self.visible("#notice"), [])
+
     def test_the_page_says_why_there_is_no_camera(self):
         self.driver.execute_script("Object.defineProperty(navigator, 'mediaDevices', { value: undefined })")
         self.find("#camera").click()
@@ -355,6 +402,204 @@ class PlaygroundTest(BrowserTest):
         )
         times = [float(time.text.removesuffix(" ms")) for time in self.visible("#times dd:last-child")]
         self.assertAlmostEqual(sum(times[:-1]), times[-1], delta=4)  # Each is rounded.
+
+    # ---- live mode ----
+
+    STAGES = {"Server-Timing": "decode;dur=1.5, preprocess;dur=2, wait;dur=0.5, forward;dur=15.25, postprocess;dur=0.1"}
+    BUSY = [{"title": "The server is busy", "detail": "The queue is full."}, 429, {"Retry-After": "1"}]
+
+    def objects(self, *scores):
+        """A response with one object for each score."""
+        boxes = [{"x": 64 + 300 * index, "y": 48, "width": 200, "height": 240} for index in range(len(scores))]
+        predictions = [{"label": "cat", "probability": score, "box": box} for score, box in zip(scores, boxes, strict=True)]
+        return [{"model": "any", "image": {"width": 640, "height": 480}, "predictions": predictions}, 200, self.STAGES]
+
+    def film(self, *responses):
+        """Starts live mode, with these responses."""
+        self.driver.execute_script(SCRIPT, responses)
+        self.find("#camera").click()
+        self.until(lambda: self.visible("#live"))
+        self.stream = self.driver.execute_script("window.stream = document.getElementById('video').srcObject")
+        self.find("#live").click()
+
+    def sent(self, at_least=0):
+        """The recorded requests, when there are enough."""
+        return self.until(lambda: self.driver.execute_script("return sent.length >= arguments[0] && { all: sent }", at_least))["all"]
+
+    def said(self, where):
+        return self.driver.execute_script("return said[arguments[0]]", where)
+
+    def until_summary(self, text):
+        self.until(lambda: self.find("#summary").text == text)
+
+    def is_live(self):
+        return self.find("#live").get_dom_attribute("aria-pressed") == "true"
+
+    def assert_camera_is_off(self):
+        self.assertEqual(self.visible("#video, #shooting"), [])
+        state = "return [document.getElementById('video').srcObject, ...stream.getTracks().map((track) => track.readyState)]"
+        self.assertEqual(self.driver.execute_script(state), [None, "ended"])
+
+    def test_live_mode_sends_small_pictures_one_after_another(self):
+        # A camera whose pictures are larger than those to send.
+        large = """
+            const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+            navigator.mediaDevices.getUserMedia = () => ask({ video: { width: 1280, height: 720 } });"""
+        self.driver.execute_script(large)
+        self.film(None)
+        sent = self.sent(6)
+        self.assertEqual({(each["type"], each["width"], each["height"]) for each in sent[:5]}, {("image/jpeg", 640, 360)})
+        self.assertEqual(self.driver.execute_script("return mostInFlight"), 1)
+        video = self.find("#video").rect
+        self.assertAlmostEqual(video["width"] / video["height"], 16 / 9, delta=0.01)
+        self.assertRegex(self.find("#summary").text, r"^\d+ objects?$")
+        self.assertIn("?threshold=0.5", sent[0]["address"])
+        self.threshold(20)
+        self.assertIn("?threshold=0.2", self.sent(len(self.sent()) + 2)[-1]["address"])
+        self.find("#leave").click()
+        self.assertGreaterEqual(self.requests(), 6)
+
+    def test_live_mode_shows_the_last_response_over_the_video(self):
+        # The page stands still at the second response, so its elements can be looked at.
+        self.film(self.objects(0.9), self.objects(0.9, 0.3), "none")
+        self.sent(3)
+        video = self.find("#video").rect
+        self.assertAlmostEqual(video["width"] / video["height"], 4 / 3, delta=0.01)
+        self.assertEqual((len(self.visible(".edge")), self.rows(), self.find("#summary").text), (1, [("cat", "90.0 %")], "1 object"))
+        self.threshold(20)
+        self.assertEqual((self.rows(), self.find("#summary").text), ([("cat", "90.0 %"), ("cat", "30.0 %")], "2 objects"))
+        scale = video["width"] / 640
+        for box, left in zip(self.visible(".edge"), (64, 364), strict=True):
+            wanted = {"x": video["x"] + left * scale, "y": video["y"] + 48 * scale, "width": 200 * scale, "height": 240 * scale}
+            for name, length in wanted.items():
+                self.assertAlmostEqual(box.rect[name], length, delta=3, msg=name)  # Half of a line, and rounding.
+        times = dict(zip(*([each.text for each in self.visible(f"#times {part}")] for part in ("dt", "dd:last-child")), strict=True))
+        self.assertEqual((times["Decode"], times["Preprocess"], times["Forward pass"]), ("1.5 ms", "2.0 ms", "15.3 ms"))
+        self.assertRegex(self.find("#pace").text, r"^\d+(\.\d)? pictures per second$")
+        self.assertEqual(self.visible("#request"), [])
+
+    def test_live_mode_stops_and_the_chosen_picture_comes_back(self):
+        self.sample("cat.png")
+        shown = lambda: (self.rows(), [box.rect for box in self.visible(".edge, .name rect")], self.find("#summary").text, self.find("#code").text)
+        before = shown()
+        def hide():
+            page = self.driver.current_window_handle
+            self.driver.switch_to.new_window("tab")
+            self.driver.close()
+            self.driver.switch_to.window(page)
+
+        for name, stop in (
+            ("Cancel", lambda: self.find("#leave").click()),
+            ("Escape", lambda: ActionChains(self.driver).send_keys(Keys.ESCAPE).perform()),
+            ("Escape on the slider", lambda: self.find("#threshold").send_keys(Keys.ESCAPE)),
+            ("hidden", hide),
+            ("camera unplugged", lambda: self.driver.execute_script("stream.getTracks()[0].dispatchEvent(new Event('ended'))")),
+        ):
+            with self.subTest(name):
+                self.film(self.objects(0.9), "none")
+                self.sent(2)
+                self.until_summary("1 object")
+                stop()
+                self.until(lambda: not self.visible("#video"))
+                self.assert_camera_is_off()
+                self.assertFalse(self.is_live())
+                self.assertEqual(shown(), before)
+                self.assertTrue(self.sent()[1]["aborted"])
+        self.assertIn("It was unplugged", self.notice())
+
+    def test_the_live_button_stops_live_mode_and_keeps_the_camera_on(self):
+        self.sample("cat.png")
+        rows = self.rows()
+        self.film(self.objects(0.9), "none")
+        self.sent(2)
+        self.until_summary("1 object")
+        self.assertTrue(self.is_live())
+        self.find("#live").click()
+        self.assertFalse(self.is_live())
+        self.assertEqual(len(self.visible("#video, #shoot")), 2)
+        # The boxes of the chosen picture would not fit the video.
+        self.assertEqual((self.visible(".edge, #pace"), self.rows()), ([], rows))
+        self.assertTrue(self.sent()[1]["aborted"])
+        self.find("#live").click()
+        self.sent(3)
+
+    def test_another_picture_ends_live_mode(self):
+        paste = """
+            const data = new DataTransfer();
+            data.items.add(new File([await (await fetch(`${location.origin}/playground/cat.png`, {})).blob()], "cat.png"));
+            document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));"""
+        for name, change in (
+            ("camera.jpg", lambda: self.find("#shoot").click()),
+            ("cat.png", lambda: self.driver.execute_script(f"(async () => {{ {paste} }})()")),
+        ):
+            self.film("none", None)
+            self.sent(1)
+            change()
+            self.done(name)
+            self.assert_camera_is_off()
+            self.assertEqual([each["aborted"] for each in self.sent()], [True, False])
+            self.assertTrue(self.visible("#request"))
+
+    def test_live_mode_waits_while_the_server_is_busy(self):
+        for response in (self.BUSY, [{**self.BUSY[0], "title": "The server is not ready"}, 503, {"Retry-After": "1"}]):
+            self.film(response, self.objects(0.9), "none")
+            first, second, _ = self.sent(3)
+            self.assertGreater(second["time"] - first["time"], 990)
+            said = f"{response[0]['title']}; trying again in 1 s."
+            self.assertEqual([text for text, _ in self.said("summary")], ["Detecting…", said, "1 object"])
+            self.assertEqual(self.said("spoken")[-1][0], said)
+            self.assertEqual(self.visible("#notice"), [])
+            self.assertTrue(self.is_live())
+            self.driver.refresh()
+
+    def test_live_mode_sends_nothing_after_it_was_stopped_while_waiting(self):
+        problem, status, _ = self.BUSY
+        self.film(self.objects(0.9), [problem, status, {"Retry-After": "3"}])
+        self.until_summary("The server is busy; trying again in 3 s.")
+        self.assertEqual((self.visible(".edge"), self.find("#pace").text), ([], ""))
+        self.find("#live").click()
+        self.driver.execute_async_script("setTimeout(arguments[0], 3500)")
+        self.assertEqual(len(self.sent()), 2)
+        self.assertEqual(self.visible("#summary, #findings"), [])
+
+    def test_another_error_ends_live_mode_and_can_be_retried(self):
+        self.film(self.objects(0.9), [{"title": "The server failed", "detail": "Why."}, 500, {}], self.objects(0.9, 0.8), "none")
+        self.assertIn("The server failed", self.notice())
+        self.assert_camera_is_off()
+        self.assertEqual((self.visible("#findings, .edge"), self.is_live()), ([], False))
+        self.find("#notice button").click()
+        self.until_summary("2 objects")
+        self.assertEqual((self.is_live(), self.visible("#notice")), (True, []))
+
+    def test_live_mode_keeps_the_focus_and_does_not_speak_with_every_picture(self):
+        self.film(*(self.objects(*[0.9] * (1 + index % 2)) for index in range(40)))
+        self.assertEqual(self.find("#summary").get_dom_attribute("aria-live"), "off")
+        self.until(lambda: self.visible("#rows tr"))
+        self.driver.execute_script("document.querySelector('#rows tr').focus()")
+        self.sent(len(self.sent()) + 20)
+        lit = "return [document.activeElement.rowIndex, ...['tr', '.box', '.name'].map((one) => document.querySelectorAll(`${one}.lit`).length)]"
+        self.assertEqual(self.driver.execute_script(lit), [1, 1, 1, 1])
+        times = [time for text, time in self.said("spoken") if text]
+        self.assertTrue(times)
+        self.assertEqual([gap for gap in map(float.__sub__, times[1:], times) if gap < 4990], [])
+        self.assertGreater(len(self.said("summary")), 20)
+        self.find("#live").click()
+        self.assertEqual(self.find("#summary").get_dom_attribute("aria-live"), "polite")
+
+    def test_live_mode_works_with_the_keyboard_alone(self):
+        press = lambda *keys: ActionChains(self.driver).send_keys(*keys).perform()
+        focused = lambda: self.driver.switch_to.active_element.get_attribute("id")
+        self.driver.execute_script(SCRIPT, [self.objects(0.9)])
+        self.find("#camera").send_keys(Keys.ENTER)
+        self.until(lambda: focused() == "shoot")
+        press(Keys.TAB, Keys.SPACE)
+        self.until_summary("1 object")
+        self.assertEqual((focused(), self.is_live()), ("live", True))
+        press(Keys.TAB, Keys.TAB, Keys.END)
+        self.assertEqual(focused(), "threshold")
+        self.until_summary("0 objects")
+        press(Keys.ESCAPE)
+        self.until(lambda: focused() == "camera")
 
     # ---- errors ----
 
@@ -510,6 +755,20 @@ class PlaygroundTest(BrowserTest):
             self.refused += 1
             self.assertEqual(wider(), 0)
 
+    def test_live_mode_is_not_wider_than_a_small_phone(self):
+        for scheme in ("light", "dark"):
+            screen(self.driver, 360, 740, scheme)
+            wider = lambda: self.driver.execute_script("return document.documentElement.scrollWidth - 360")
+            self.driver.refresh()
+            right = self.objects(0.9, 0.8)
+            right[0]["predictions"][1].update(label="personal flotation device", box={"x": 600, "y": 0, "width": 40, "height": 480})
+            self.film(right, self.BUSY, right, "none")
+            self.sent(2)
+            self.assertEqual(wider(), 0)
+            self.sent(4)
+            self.until_summary("2 objects")
+            self.assertEqual(wider(), 0)
+
     def test_reduced_motion_stops_the_animation(self):
         animation = "document.body.dataset.state = 'busy'; return getComputedStyle(document.getElementById('stage'), '::after').animationName"
         self.assertEqual(self.driver.execute_script(animation), "busy")
@@ -548,25 +807,40 @@ class ProxyTest(BrowserTest):
         self.assertIn(f"http://{self.server.address}/predict", self.find(".request-url").text)
 
 
-def screenshot():
-    server, driver = Server(), browser()
-    try:
-        screen(driver, 1200, 765)
-        driver.get(server.url())
-        # The first request is slower.
-        for name in ("astronaut.jpg", "cat.png"):
-            driver.find_element(By.CSS_SELECTOR, f"[data-sample='{name}']").click()
-            shown = (By.XPATH, f"//body[@data-state='done']//a[.='{name}']")
-            WebDriverWait(driver, TIMEOUT).until(lambda _, shown=shown: driver.find_elements(*shown))
-        picture = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "webp", "quality": 85})
-        (ROOT / "docs/playground.webp").write_bytes(base64.b64decode(picture["data"]))
-    finally:
-        driver.quit()
-        server.stop()
+def screenshots():
+    # An .mjpeg is JPEGs one after another: here, a photograph that the camera takes again and again.
+    with tempfile.NamedTemporaryFile(suffix=".mjpeg") as film:
+        film.write(2 * (SAMPLES / "coffee.jpg").read_bytes())
+        film.flush()
+        server, driver = Server(), browser(f"use-file-for-fake-video-capture={film.name}")
+        try:
+            screen(driver, 1200, 765)
+            driver.get(server.url())
+            click = lambda selector: driver.find_element(By.CSS_SELECTOR, selector).click()
+            until = lambda path: WebDriverWait(driver, TIMEOUT).until(lambda _: driver.find_elements(By.XPATH, path))
+            # The first requests are slower.
+            for name in 3 * ("astronaut.jpg", "cat.png"):
+                click(f"[data-sample='{name}']")
+                until(f"//body[@data-state='done']//a[.='{name}']")
+            capture(driver, "playground")
+            click("#camera")
+            until("//body[@class='filming']")
+            click("#live")
+            # The pace is a mean over a second.
+            driver.execute_async_script("setTimeout(arguments[0], 3000)")
+            capture(driver, "playground-live")
+        finally:
+            driver.quit()
+            server.stop()
+
+
+def capture(driver, name):
+    picture = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "webp", "quality": 85})
+    (ROOT / f"docs/{name}.webp").write_bytes(base64.b64decode(picture["data"]))
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["screenshot"]:
-        screenshot()
+        screenshots()
     else:
         unittest.main(verbosity=2)

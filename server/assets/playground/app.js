@@ -1,8 +1,9 @@
-// The playground: sends a picture to /predict once, and shows the response.
+// The playground: sends a picture to /predict once, or the camera's pictures one after another, and shows the response.
 
 import { FLOOR, Refusal, address, ask, sample } from "./ask.js";
 import * as camera from "./camera.js";
 import { Findings, percent } from "./findings.js";
+import { watch } from "./live.js";
 import { snippet } from "./snippets.js";
 import { upright } from "./upright.js";
 
@@ -10,8 +11,10 @@ const at = (id) => document.getElementById(id);
 const limits = document.body.dataset;
 const findings = new Findings(at("boxes"), at("rows"));
 const slider = at("threshold");
+const video = at("video");
 
-let current; // The in-flight request, or the last one.
+let current; // The in-flight request for a chosen picture, or the last one.
+let live; // Stops live mode, while it is on.
 
 async function look(picture) {
   leave();
@@ -28,10 +31,8 @@ async function look(picture) {
     await at("shown").decode().catch(() => {});
     if (mine !== current) return;
     place(mine.prediction.image);
-    findings.show(mine.prediction);
     state("done");
-    filter();
-    times(mine.prediction);
+    present(mine.prediction);
   } catch (error) {
     if (mine !== current) return;
     state("failed");
@@ -39,14 +40,26 @@ async function look(picture) {
   }
 }
 
-/** Sets the state: empty, busy, done or failed. style.css shows the elements of each state. */
+/** Sets the state: busy, done, failed or live, or none at first. style.css shows the elements of each state. */
 function state(name) {
-  document.body.dataset.state = name;
+  if (name) document.body.dataset.state = name;
+  else delete document.body.dataset.state;
   at("stage").ariaBusy = name === "busy";
   at("findings").hidden = at("request").hidden = name !== "done";
   at("notice").hidden = true;
-  at("summary").textContent = name === "busy" ? "Detecting…" : "";
+  at("summary").ariaLive = name === "live" ? "off" : "polite";
+  at("summary").textContent = ["busy", "live"].includes(name) ? "Detecting…" : "";
+  at("pace").textContent = at("spoken").textContent = "";
   if (name !== "done") at("boxes").replaceChildren();
+}
+
+let model; // Its detections are shown.
+
+function present(response) {
+  ({ model } = response);
+  findings.show(response);
+  filter();
+  times(response);
 }
 
 let urls = [];
@@ -69,7 +82,7 @@ function place({ width, height }) {
 at("shown").onload = () => place({ width: at("shown").naturalWidth, height: at("shown").naturalHeight });
 at("shown").onerror = () => {
   at("invitation").hidden = false;
-  at("frame").hidden = true;
+  at("frame").hidden = video.hidden;
 };
 
 function refuse(error, again) {
@@ -89,10 +102,22 @@ function filter() {
   const threshold = slider.value / 100;
   const count = findings.filter(threshold);
   at("percent").value = percent(threshold);
-  const all = findings.found.length;
-  at("summary").textContent = `${count} ${count === 1 ? "object" : "objects"}`;
-  at("asked").textContent = `${all} detections by ${current.prediction.model} with a score of at least ${percent(FLOOR)}, in one request. The slider only hides detections; it sends no new request.`;
-  write();
+  tell(`${count} ${count === 1 ? "object" : "objects"}`);
+  at("asked").textContent = live
+    ? `Detections by ${model}. Each request asks for those with a score of at least ${percent(threshold)}.`
+    : `${findings.found.length} detections by ${model} with a score of at least ${percent(FLOOR)}, in one request. The slider only hides detections; it sends no new request.`;
+  if (!live) write();
+}
+
+let spoken = -Infinity; // When a screen reader last got a text of live mode.
+
+/** Shows a text in the summary. In live mode a screen reader gets it every five seconds at most, unless it is urgent. */
+function tell(text, urgent = false) {
+  at("summary").textContent = text;
+  const now = performance.now();
+  if (!live || text === at("spoken").textContent || (!urgent && now < spoken + 5000)) return;
+  at("spoken").textContent = text;
+  spoken = now;
 }
 
 function write() {
@@ -181,29 +206,88 @@ document.addEventListener("drop", (event) => {
   if (event.dataTransfer.files[0]) look(event.dataTransfer.files[0]);
 });
 
-const video = at("video");
+// ---- the camera ----
+
+let opening = false;
 at("camera").onclick = async () => {
+  if (opening) return; // A second stream would stay on.
+  opening = true;
   try {
-    await camera.start(video);
+    await camera.start(video, fail);
     filming(true);
     at("shoot").focus();
   } catch (error) {
     refuse(error, at("camera").onclick);
+  } finally {
+    opening = false;
   }
 };
 at("shoot").onclick = async () => look(await camera.shoot(video));
 at("leave").onclick = leave;
-at("shooting").onkeydown = ({ key }) => key === "Escape" && leave();
+document.addEventListener("keydown", ({ key }) => key === "Escape" && leave());
+document.addEventListener("visibilitychange", () => document.hidden && leave());
+// The first size, and another one when a phone is turned.
+video.onresize = () => at("frame").style.setProperty("--filmed", video.videoWidth / video.videoHeight);
 
 function filming(is) {
   document.body.classList.toggle("filming", is);
   video.hidden = at("shooting").hidden = !is;
   at("sources").hidden = is;
+  at("frame").hidden = !is && !at("invitation").hidden;
 }
 
 function leave() {
   if (!video.srcObject) return;
+  stop();
   camera.stop(video);
   filming(false);
   at("camera").focus();
+}
+
+at("live").onclick = () => (live ? stop() : start());
+
+async function start() {
+  // A picture without a response is given up, since live mode would not wait for it.
+  if (!current?.prediction) {
+    current?.cancel.abort();
+    current = undefined;
+  }
+  const mine = (live = new AbortController());
+  at("live").ariaPressed = true;
+  state("live");
+  try {
+    // Drawing all detections, of which most are hidden, would take longer than finding them.
+    const threshold = () => slider.value / 100;
+    for await (const { prediction, pace, refusal } of watch(video, mine.signal, threshold)) {
+      if (prediction) {
+        at("findings").hidden = false;
+        present(prediction);
+        at("pace").textContent = `${pace.toFixed(pace < 10 ? 1 : 0)} pictures per second`;
+      } else {
+        at("boxes").replaceChildren(); // They would not fit the moving picture.
+        at("pace").textContent = "";
+        tell(`${refusal.title}; trying again in ${refusal.wait} s.`, true);
+      }
+    }
+  } catch (error) {
+    if (mine === live) fail(error);
+  }
+}
+
+function fail(error) {
+  leave();
+  refuse(error, async () => {
+    await at("camera").onclick();
+    if (video.srcObject) start();
+  });
+}
+
+/** Stops live mode, and shows the response to the chosen picture again. */
+function stop() {
+  if (!live) return;
+  live.abort();
+  live = undefined;
+  at("live").ariaPressed = false;
+  state(current && "done");
+  if (current) present(current.prediction);
 }

@@ -1,6 +1,6 @@
 // A request to /predict, and its errors in words.
 
-/** The threshold of the request: the page itself hides the objects below the slider. */
+/** The threshold of the request for a chosen picture: the page itself hides the objects below the slider. */
 export const FLOOR = 0.05;
 
 /** An address of this server, without the login that the page's address may contain. */
@@ -17,20 +17,20 @@ export function address(threshold) {
   return at.href;
 }
 
-/** Why there is no prediction; `passing` if the same request may succeed later. */
+/** Why there is no prediction; `passing` if the same request may succeed later, after `wait` seconds if known. */
 export class Refusal extends Error {
-  constructor(title, detail, { more = "", passing = false } = {}) {
+  constructor(title, detail, { more = "", passing = false, wait } = {}) {
     super(title);
-    Object.assign(this, { title, detail, more, passing });
+    Object.assign(this, { title, detail, more, passing, wait });
   }
 }
 
 /** The prediction for a picture, and the milliseconds that each stage took. */
-export async function ask(picture, signal) {
+export async function ask(picture, signal, threshold = FLOOR) {
   const form = new FormData();
   form.append("image", picture, picture.name);
   const begun = performance.now();
-  const response = await call(address(FLOOR), { method: "POST", body: form, signal });
+  const response = await call(address(threshold), { method: "POST", body: form, signal });
   const prediction = await response.json();
   const total = performance.now() - begun;
   return { ...prediction, stages: stages(response.headers.get("Server-Timing")), total };
@@ -70,7 +70,10 @@ function refusal(response, text) {
   if (seconds > 0) more.push(`Try again in ${seconds} s.`);
   if (status === 401) more.push("Reload the page to log in.");
   if (status >= 500 && headers.has("X-Request-Id")) more.push(`Request ${headers.get("X-Request-Id")}`);
-  return new Refusal(title, detail, { more: more.join(" "), passing: [401, 408, 429].includes(status) || status >= 500 });
+  const passing = [401, 408, 429].includes(status) || status >= 500;
+  // A proxy that limits the rate may not say how long.
+  const wait = [429, 503].includes(status) ? seconds || 1 : undefined;
+  return new Refusal(title, detail, { more: more.join(" "), passing, wait });
 }
 
 /** The stages of a Server-Timing header: their names and milliseconds. */

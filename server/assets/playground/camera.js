@@ -1,4 +1,4 @@
-// Starts the camera, takes one picture, stops it.
+// Starts the camera, takes pictures, stops it.
 
 import { Refusal } from "./ask.js";
 
@@ -9,13 +9,16 @@ const REASONS = {
   NotReadableError: "Another program may be using it.",
 };
 
-/** Shows the camera's picture in a `<video>`. */
-export async function start(video) {
+/** Shows the camera's picture in a `<video>`; calls `lost` with the reason if the camera stops by itself. */
+export async function start(video, lost) {
   if (!navigator.mediaDevices) {
     throw new Refusal(TITLE, "Browsers allow it on https and on localhost only.");
   }
   try {
     video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    for (const track of video.srcObject.getTracks()) {
+      track.onended = () => lost(new Refusal(TITLE, "It was unplugged, or the browser stopped it."));
+    }
     // Until the video plays, there is no picture to take.
     await video.play();
   } catch (error) {
@@ -23,12 +26,15 @@ export async function start(video) {
   }
 }
 
-/** The camera's picture, as a JPEG. */
-export async function shoot(video) {
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
-  canvas.getContext("2d").drawImage(video, 0, 0);
-  const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.92));
+const canvas = document.createElement("canvas");
+
+/** The camera's picture, as a JPEG whose sides are at most `side` pixels. */
+export async function shoot(video, side = Infinity, quality = 0.92) {
+  const { videoWidth, videoHeight } = video;
+  const scale = Math.min(1, side / Math.max(videoWidth, videoHeight));
+  [canvas.width, canvas.height] = [videoWidth, videoHeight].map((length) => Math.round(length * scale));
+  canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", quality));
   return new File([blob], "camera.jpg", { type: blob.type });
 }
 

@@ -30,29 +30,31 @@ export class Findings {
     rows.addEventListener("keydown", (event) => this.#step(event));
   }
 
-  /** Replaces the detections with those of a prediction. */
+  /** Replaces the detections with those of a prediction. Rows are kept, with the focus and the pointer on them. */
   show({ image, predictions }) {
-    this.found = predictions.map(({ label, probability, box }) => {
+    this.found = predictions.map(({ label, probability, box }, index) => {
       const [outline, name] = drawn(label, box, image);
-      const one = { probability, area: box.width * box.height, box: outline, name, row: row(label, probability) };
-      for (const element of [outline, name, one.row]) {
+      const row = this.rows.rows[index] ?? this.#row(index);
+      row.cells[0].textContent = label;
+      row.cells[1].textContent = percent(probability, 1);
+      for (const element of [outline, name, row]) {
         element.style.setProperty("--colour", colour(label));
         element.classList.toggle("dark", colour(label) === DARK);
-        element.addEventListener("pointerenter", () => this.#light(one));
-        element.addEventListener("pointerleave", () => this.#light(this.focused()));
       }
-      one.box.addEventListener("click", () => one.row.focus({ preventScroll: true }));
-      one.row.addEventListener("focus", () => this.#light(one));
-      one.row.addEventListener("blur", () => this.#light(undefined));
-      return one;
+      this.#hover(outline, index);
+      outline.addEventListener("click", () => row.focus({ preventScroll: true }));
+      return { probability, area: box.width * box.height, box: outline, name, row };
     });
-    this.rows.replaceChildren(...this.found.map(({ row }) => row));
+    while (this.rows.rows[this.found.length]) this.rows.deleteRow(-1);
     // Small boxes above large ones, where the pointer reaches them.
     const large = this.found.toSorted((a, b) => b.area - a.area);
     this.boxes.replaceChildren(...large.map(({ box }) => box), ...large.map(({ name }) => name));
     // Text must be displayed before its width can be measured.
     this.boxes.classList.remove("crowded");
-    for (const { name } of large) fit(name);
+    // All are measured before any is changed, so the browser makes one layout.
+    const widths = large.map(({ name }) => name.querySelector("text").getComputedTextLength());
+    large.forEach(({ name }, index) => fit(name, widths[index] + 12));
+    this.#light(this.found.find(({ row }) => row.classList.contains("lit")));
   }
 
   /** Hides the objects below the threshold; returns the number that stays visible. */
@@ -70,6 +72,21 @@ export class Findings {
 
   focused() {
     return this.found.find(({ row }) => row === document.activeElement);
+  }
+
+  #row(index) {
+    const row = this.rows.insertRow();
+    row.insertCell();
+    row.insertCell();
+    this.#hover(row, index);
+    row.addEventListener("focus", () => this.#light(this.found[index]));
+    row.addEventListener("blur", () => this.#light(undefined));
+    return row;
+  }
+
+  #hover(element, index) {
+    element.addEventListener("pointerenter", () => this.#light(this.found[index]));
+    element.addEventListener("pointerleave", () => this.#light(this.focused()));
   }
 
   #visible() {
@@ -102,14 +119,6 @@ export class Findings {
 
 export const percent = (fraction, digits = 0) => `${(fraction * 100).toFixed(digits)} %`;
 
-function row(label, probability) {
-  const row = document.createElement("tr");
-  const [name, value] = [row.insertCell(), row.insertCell()];
-  name.append(label);
-  value.append(percent(probability, 1));
-  return row;
-}
-
 /** A box, and its label at one of its corners. */
 function drawn(label, box, image) {
   const part = (length, whole) => `${(100 * length) / whole}%`;
@@ -125,10 +134,9 @@ function drawn(label, box, image) {
   return [outline, name];
 }
 
-/** Makes a label's background as wide as its displayed text. */
-function fit(name) {
+/** Sets the width of a label's background. */
+function fit(name, width) {
   const [back, text] = name.firstChild.children;
-  const width = text.getComputedTextLength() + 12;
   const left = name.classList.contains("right") ? -width : 0;
   back.setAttribute("width", width);
   back.setAttribute("x", left);

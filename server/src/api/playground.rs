@@ -34,12 +34,13 @@ macro_rules! file {
 }
 
 /// The files that the page loads besides the samples: name, media type, content.
-const ASSETS: [(&str, &str, &[u8]); 8] = [
+const ASSETS: [(&str, &str, &[u8]); 9] = [
     file!("style.css", STYLE),
     file!("app.js", SCRIPT),
     file!("ask.js", SCRIPT),
     file!("camera.js", SCRIPT),
     file!("findings.js", SCRIPT),
+    file!("live.js", SCRIPT),
     file!("snippets.js", SCRIPT),
     file!("upright.js", SCRIPT),
     file!("icon.svg", "image/svg+xml"),

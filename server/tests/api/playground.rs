@@ -43,7 +43,7 @@ async fn files(app: &App) -> Vec<String> {
 async fn the_page_and_its_files_load_only_from_this_server() {
     let app = App::spawn().await;
     let mut files = files(&app).await;
-    assert_eq!(files.len(), 11, "{files:?}");
+    assert_eq!(files.len(), 12, "{files:?}");
     files.push("/".to_owned());
     for path in files {
         let file = get(&app, &path).await;
