@@ -65,10 +65,10 @@ for (const [id, texts] of Object.entries(said)) {
 class Server:
     """The server with the model that ships, on a free port."""
 
-    def __init__(self):
+    def __init__(self, **settings):
         weights = "weights/ssd_mobilenet_v2_oidv4.safetensors"
         # The precision that every processor has: the scores depend on it a little.
-        environment = {"PATH": os.environ["PATH"], "PORT": "0", "PRECISION": "f32", "WEIGHTS_PATH": weights, **LOGIN}
+        environment = {"PATH": os.environ["PATH"], "PORT": "0", "PRECISION": "f32", "WEIGHTS_PATH": weights, **LOGIN, **settings}
         self.process = subprocess.Popen(
             [ROOT / os.environ["SERVER"]], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
         )
@@ -805,6 +805,61 @@ class ProxyTest(BrowserTest):
         self.until(lambda: self.visible(".live-responses-table .response-col_status"))
         self.assertIn("200", self.find(".live-responses-table .response .response-col_status").text)
         self.assertIn(f"http://{self.server.address}/predict", self.find(".request-url").text)
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    """An empty page, for another origin than the server's."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+class CrossOriginTest(unittest.TestCase):
+    """Pages of other origins call the server."""
+
+    CALL = """
+const [address, login, done] = arguments;
+const call = async () => {
+  const body = new FormData();
+  body.append("image", await new OffscreenCanvas(30, 20).getContext("2d").canvas.convertToBlob());
+  const response = await fetch(address, { method: "POST", headers: login ? { Authorization: login } : {}, body });
+  const timing = response.headers.get("Server-Timing");
+  return { status: response.status, timing, body: await response.json() };
+};
+call().then(done, (error) => done({ error: error.name }));
+"""
+
+    @classmethod
+    def setUpClass(cls):
+        pages = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+        cls.addClassCleanup(pages.server_close)
+        cls.addClassCleanup(pages.shutdown)
+        threading.Thread(target=pages.serve_forever, daemon=True).start()
+        cls.port = pages.server_port
+        cls.server = Server(CORS_ORIGINS=f"http://127.0.0.1:{cls.port}")
+        cls.addClassCleanup(cls.server.stop)
+        cls.driver = browser()
+        cls.addClassCleanup(cls.driver.quit)
+
+    def call(self, host, login="Basic " + base64.b64encode(":".join(LOGIN.values()).encode()).decode()):
+        self.driver.get(f"http://{host}:{self.port}/")
+        return self.driver.execute_async_script(self.CALL, f"http://{self.server.address}/predict", login)
+
+    def test_a_page_of_a_named_origin_gets_detections_and_errors(self):
+        found = self.call("127.0.0.1")
+        self.assertEqual((found["status"], found["body"]["image"]), (200, {"width": 30, "height": 20}))
+        self.assertIn("forward;dur=", found["timing"])
+        refused = self.call("127.0.0.1", "Basic d3Jvbmc6d3Jvbmc=")
+        self.assertEqual((refused["status"], refused["body"]["type"]), (401, "urn:ssd:problem:unauthorized"))
+
+    def test_a_page_of_another_origin_gets_nothing(self):
+        self.assertEqual(self.call("localhost"), {"error": "TypeError"})
+        self.assertEqual(self.call("localhost", None), {"error": "TypeError"})
 
 
 def screenshots():
