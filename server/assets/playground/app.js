@@ -215,7 +215,8 @@ at("camera").onclick = async () => {
   try {
     await camera.start(video, fail);
     filming(true);
-    at("shoot").focus();
+    if (document.hidden) leave(); // It was hidden while the camera started.
+    else at("shoot").focus();
   } catch (error) {
     refuse(error, at("camera").onclick);
   } finally {
