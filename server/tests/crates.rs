@@ -61,18 +61,24 @@ fn sources(module: &str) -> Vec<(PathBuf, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("src")
         .join(module);
-    let files = if path.is_dir() {
-        let entries = std::fs::read_dir(&path).unwrap();
-        entries.map(|entry| entry.unwrap().path()).collect()
-    } else {
-        vec![path]
-    };
+    let files = files(path);
     assert!(!files.is_empty(), "{module}");
     let read = |file: PathBuf| {
         let text = std::fs::read_to_string(&file).unwrap();
         (file, text)
     };
     files.into_iter().map(read).collect()
+}
+
+/// A file, or all files in a folder.
+fn files(path: PathBuf) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        return vec![path];
+    }
+    let entries = std::fs::read_dir(path).unwrap();
+    entries
+        .flat_map(|entry| files(entry.unwrap().path()))
+        .collect()
 }
 
 #[test]
