@@ -441,6 +441,11 @@ fn narrow_inference(document: &mut Value) {
             property[key] = value.clone();
         }
     }
+    // Only raw bytes, which this schema is not for, replace it.
+    if let Some(required) = schemas["InferenceInput"]["required"].as_array_mut() {
+        required.retain(|name| name != "data");
+        required.push(json!("data"));
+    }
 }
 
 /// The labels that `classes` accepts.
