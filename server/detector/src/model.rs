@@ -61,15 +61,15 @@ pub struct UnknownClass {
 }
 
 impl UnknownClass {
-    fn new(label: &str, known: &[String]) -> Self {
+    fn new<'a>(label: &str, known: impl Iterator<Item = &'a str>) -> Self {
         /// Minimum similarity of a misspelling: two of three letters are right.
         const LEAST: f64 = 0.6;
         const MOST: usize = 3;
         /// More characters than any label has. The time of a comparison grows with both lengths.
         const LONGEST: usize = 64;
         let asked: String = label.to_lowercase().chars().take(LONGEST).collect();
-        let mut similar: Vec<(f64, &String)> = Vec::new();
-        for name in known.iter().filter(|name| *name != labels::GAP) {
+        let mut similar: Vec<(f64, &str)> = Vec::new();
+        for name in known {
             let lower = name.to_lowercase();
             // "phone" is part of "Mobile phone", but not spelt like it.
             let is_part = lower.split_whitespace().any(|word| word == asked);
@@ -78,7 +78,7 @@ impl UnknownClass {
             } else {
                 strsim::normalized_damerau_levenshtein(&asked, &lower)
             };
-            if similarity >= LEAST && !similar.iter().any(|(_, known)| *known == name) {
+            if similarity >= LEAST {
                 similar.push((similarity, name));
             }
         }
@@ -86,7 +86,10 @@ impl UnknownClass {
         similar.truncate(MOST);
         Self {
             label: label.to_owned(),
-            similar: similar.into_iter().map(|(_, name)| name.clone()).collect(),
+            similar: similar
+                .into_iter()
+                .map(|(_, name)| name.to_owned())
+                .collect(),
         }
     }
 }
@@ -178,6 +181,11 @@ impl Model {
         &self.labels
     }
 
+    /// The labels that detections can have, in the order of their first classes: each once, without gaps.
+    pub fn distinct_labels(&self) -> impl Iterator<Item = &str> {
+        distinct(&self.labels, &self.classes_by_label)
+    }
+
     /// The default criteria. The threshold is that of the defaults, else of the weights file, else of the family.
     #[must_use]
     pub fn criteria(&self, defaults: Defaults) -> Criteria {
@@ -201,7 +209,8 @@ impl Model {
         for label in labels {
             let has_label = |classes: &&Vec<usize>| self.labels[classes[0] - 1] == label;
             let classes = self.classes_by_label.iter().find(has_label);
-            let classes = classes.ok_or_else(|| UnknownClass::new(label, &self.labels))?;
+            let classes =
+                classes.ok_or_else(|| UnknownClass::new(label, self.distinct_labels()))?;
             if !selected.contains(classes) {
                 selected.push(classes.clone());
             }
@@ -278,6 +287,14 @@ fn classes_by_label(labels: &[String]) -> Vec<Vec<usize>> {
         }
     }
     groups
+}
+
+fn distinct<'a>(
+    labels: &'a [String],
+    classes_by_label: &'a [Vec<usize>],
+) -> impl Iterator<Item = &'a str> {
+    let groups = classes_by_label.iter();
+    groups.map(|classes| labels[classes[0] - 1].as_str())
 }
 
 /// The threshold that a safetensors file states.
@@ -432,13 +449,15 @@ mod tests {
     #[test]
     fn an_unknown_class_names_the_labels_that_are_spelt_like_it() {
         let known = ["cat", "car", "dog", "Mobile phone", labels::GAP, "cat"].map(str::to_owned);
-        let similar = |label| UnknownClass::new(label, &known).similar;
+        let groups = classes_by_label(&known);
+        let unknown = |label| UnknownClass::new(label, distinct(&known, &groups));
+        let similar = |label| unknown(label).similar;
         assert_eq!(similar("Cat"), ["cat", "car"]);
         assert_eq!(similar("phone"), ["Mobile phone"]);
         assert_eq!(similar("zebra"), [""; 0]);
         assert_eq!(similar("n/a"), [""; 0]);
         assert_eq!(
-            UnknownClass::new("dgo", &known).to_string(),
+            unknown("dgo").to_string(),
             "the model has no class `dgo`; similar ones are `dog`"
         );
     }

@@ -13,7 +13,6 @@ use poem_openapi::{ApiResponse, ExtraHeader, LicenseObject, OpenApiService, Serv
 use serde_json::{Value, json};
 use ssd_detector::Model;
 use ssd_detector::boxes::Criteria;
-use ssd_detector::labels::GAP;
 use ssd_detector::picture;
 
 use super::context::Context;
@@ -67,8 +66,7 @@ fn service() -> OpenApiService<Operations, ()> {
 /// they are known.
 #[must_use]
 pub fn document(known: Option<(&Model, &Criteria)>) -> String {
-    let mut document = described();
-    give_labels(&mut document, known);
+    let mut document = described(known);
     // Before the defaults, so that the fields have none: generated clients would send them in the query and the form.
     give_fields(&mut document);
     give_defaults(&mut document, known);
@@ -79,12 +77,13 @@ pub fn document(known: Option<(&Model, &Criteria)>) -> String {
 ///
 /// # Panics
 /// If poem-openapi does not write JSON, which every test would find.
-fn described() -> Value {
+fn described(known: Option<(&Model, &Criteria)>) -> Value {
     let mut document = serde_json::from_str(&service().spec()).expect("poem-openapi writes JSON");
     name_once(&mut document);
     describe_successes(&mut document);
     say_what_needs_no_login(&mut document);
     give_examples(&mut document);
+    give_labels(&mut document, known);
     narrow_inference(&mut document);
     // poem-openapi sorts the groups by name.
     let order = ["Detection", "Server", "OpenInference", "DeepStack"];
@@ -101,26 +100,19 @@ pub fn operations() -> BoxEndpoint<'static> {
 
 /// `GET /openapi.json`.
 pub fn openapi(request: &Request) -> Response {
-    let context = Context::of(request);
-    let document = match (context.engine(), context.criteria()) {
-        (Ok(engine), Ok(criteria)) => document(Some((engine.model(), &criteria))),
-        _ => document(None),
-    };
     Response::builder()
         .content_type("application/json")
-        .body(document)
+        .body(with_known(request, document))
 }
 
 /// `GET /docs`: a page on which users can read the document and try the API. Swagger UI fills in and sends every
 /// field of a form, so its form has only the picture, and the criteria are in the query.
 pub fn docs(request: &Request) -> Response {
-    let mut document = described();
-    let context = Context::of(request);
-    if let (Ok(engine), Ok(criteria)) = (context.engine(), context.criteria()) {
-        let known = Some((engine.model(), &criteria));
-        give_labels(&mut document, known);
+    let document = with_known(request, |known| {
+        let mut document = described(known);
         give_defaults(&mut document, known);
-    }
+        document
+    });
     let service = service();
     let page = service
         .swagger_ui_html()
@@ -129,6 +121,15 @@ pub fn docs(request: &Request) -> Response {
         .content_type("text/html; charset=utf-8")
         .header(header::CONTENT_SECURITY_POLICY, DOCS_POLICY)
         .body(page)
+}
+
+/// Calls `write` with the model and its default criteria, once the model is loaded.
+fn with_known<T>(request: &Request, write: impl Fn(Option<(&Model, &Criteria)>) -> T) -> T {
+    let context = Context::of(request);
+    match (context.engine(), context.criteria()) {
+        (Ok(engine), Ok(criteria)) => write(Some((engine.model(), &criteria))),
+        _ => write(None),
+    }
 }
 
 /// The errors of an operation: what each status means, and an example.
@@ -349,11 +350,9 @@ fn give_examples(document: &mut Value) {
 
 /// An operation without a login says so, rather than nothing.
 fn say_what_needs_no_login(document: &mut Value) {
-    for (_, operations) in members(&mut document["paths"]) {
-        for (_, operation) in members(operations) {
-            if operation.get("security").is_none() {
-                operation["security"] = json!([]);
-            }
+    for operation in all_operations(document) {
+        if operation.get("security").is_none() {
+            operation["security"] = json!([]);
         }
     }
 }
@@ -361,19 +360,29 @@ fn say_what_needs_no_login(document: &mut Value) {
 /// Describes each 200 by the schema of its body, if poem-openapi has left it empty.
 fn describe_successes(document: &mut Value) {
     let schemas = document["components"]["schemas"].clone();
-    for (_, operations) in members(&mut document["paths"]) {
-        for (_, operation) in members(operations) {
-            let success = &mut operation["responses"]["200"];
-            if success["description"] == "" {
-                let schema = &success["content"]["application/json"]["schema"];
-                let name = schema["$ref"]
-                    .as_str()
-                    .and_then(|path| path.rsplit('/').next());
-                let description = name.map(|name| schemas[name]["description"].clone());
-                success["description"] = description.unwrap_or_else(|| json!("It is."));
-            }
+    for operation in all_operations(document) {
+        let success = &mut operation["responses"]["200"];
+        if success["description"] == "" {
+            let schema = &success["content"]["application/json"]["schema"];
+            let name = schema["$ref"]
+                .as_str()
+                .and_then(|path| path.rsplit('/').next());
+            let description = name.map(|name| schemas[name]["description"].clone());
+            success["description"] = description.unwrap_or_else(|| json!("It is."));
         }
     }
+}
+
+fn all_operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let paths = members(&mut document["paths"]);
+    paths.flat_map(|(_, operations)| members(operations).map(|(_, operation)| operation))
+}
+
+/// The parameters of all operations: in the query, the path and the headers.
+fn all_parameters(document: &mut Value) -> impl Iterator<Item = &mut Value> {
+    all_operations(document)
+        .filter_map(|operation| operation.get_mut("parameters")?.as_array_mut())
+        .flatten()
 }
 
 fn members(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
@@ -451,27 +460,10 @@ fn narrow_inference(document: &mut Value) {
 /// The labels that `classes` accepts.
 fn give_labels(document: &mut Value, known: Option<(&Model, &Criteria)>) {
     let Some((model, _)) = known else { return };
-    let mut labels: Vec<&String> = Vec::new();
-    for label in model.labels() {
-        if label != GAP && !labels.contains(&label) {
-            labels.push(label);
-        }
+    let labels: Vec<&str> = model.distinct_labels().collect();
+    for parameter in all_parameters(document).filter(|parameter| parameter["name"] == "classes") {
+        parameter["schema"]["items"]["enum"] = json!(labels);
     }
-    for (_, operations) in members(&mut document["paths"]) {
-        for (_, operation) in members(operations) {
-            let parameters = operation.get_mut("parameters");
-            for parameter in parameters
-                .and_then(Value::as_array_mut)
-                .into_iter()
-                .flatten()
-            {
-                if parameter["name"] == "classes" {
-                    parameter["schema"]["items"]["enum"] = json!(labels);
-                }
-            }
-        }
-    }
-    narrow_inference(document);
 }
 
 /// The default of each query parameter.
@@ -483,13 +475,10 @@ fn give_defaults(document: &mut Value, known: Option<(&Model, &Criteria)>) {
         ("iou", json!(decimal(criteria.iou))),
         ("top_k", json!(criteria.top_k)),
     ];
-    for path in ["/predict", "/v1/vision/detection"] {
-        let parameters = &mut document["paths"][path]["post"]["parameters"];
-        for parameter in parameters.as_array_mut().into_iter().flatten() {
-            let default = defaults.iter().find(|(name, _)| parameter["name"] == *name);
-            if let Some((_, default)) = default {
-                parameter["schema"]["default"] = default.clone();
-            }
+    for parameter in all_parameters(document) {
+        let default = defaults.iter().find(|(name, _)| parameter["name"] == *name);
+        if let Some((_, default)) = default {
+            parameter["schema"]["default"] = default.clone();
         }
     }
 }

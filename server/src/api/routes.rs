@@ -164,7 +164,7 @@ pub fn nothing_there() -> Problem {
 
 fn not_found(table: &[Entry]) -> Problem {
     let patterns = table.iter().map(|entry| entry.path);
-    let paths: Vec<_> = patterns.filter(|path| !path.contains([':', '*'])).collect();
+    let paths: Vec<_> = patterns.filter(|path| !path.contains(':')).collect();
     Problem::not_found(&paths)
 }
 

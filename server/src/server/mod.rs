@@ -26,7 +26,7 @@ use std::{fmt, io};
 
 use poem::{Endpoint, Response};
 use ssd_detector::precision::Requested;
-use ssd_detector::{Defaults, labels};
+use ssd_detector::{Defaults, Model};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -184,7 +184,7 @@ impl Application {
             "labels matched {}",
             model.matched()
         );
-        info!("{}", Classes(model.labels()));
+        info!("{}", Classes(model));
         for note in model.notes() {
             warn!("{note}");
         }
@@ -279,18 +279,12 @@ async fn listen(
 }
 
 /// The classes of a model, for people.
-struct Classes<'a>(&'a [String]);
+struct Classes<'a>(&'a Model);
 
 impl fmt::Display for Classes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 30;
-        // Classes may share a label, and some of COCO's ids are unused.
-        let mut names: Vec<&str> = Vec::new();
-        for label in self.0 {
-            if label != labels::GAP && !names.contains(&label.as_str()) {
-                names.push(label);
-            }
-        }
+        let names: Vec<&str> = self.0.distinct_labels().collect();
         let shown = &names[..names.len().min(SHOWN)];
         write!(f, "detects {} classes: {}", names.len(), shown.join(", "))?;
         if shown.len() < names.len() {

@@ -187,20 +187,18 @@ impl OpenInference {
     ) -> Result<JsonResponse<ModelMetadata>, Failed<LoginErrors>> {
         let engine = Context::of(request).engine()?;
         check_name(&name.0, engine.model())?;
-        let tensor = |name: &str, datatype: &str, shape: &[i64]| TensorMetadata {
+        let tensor = |name: &str, datatype: &str, shape| TensorMetadata {
             name: name.to_owned(),
             datatype: datatype.to_owned(),
-            shape: shape.to_owned(),
+            shape,
         };
-        let outputs = Output::ALL.map(|output| match output {
-            Output::Boxes => tensor(output.name(), output.datatype(), &[-1, 4]),
-            Output::Scores | Output::Labels => tensor(output.name(), output.datatype(), &[-1]),
-        });
+        let outputs =
+            Output::ALL.map(|output| tensor(output.name(), output.datatype(), output.shape(-1)));
         Ok(JsonResponse::from(ModelMetadata {
             name: name.0,
             versions: Vec::new(),
             platform: "ssd_libtorch".to_owned(),
-            inputs: vec![tensor(IMAGE, "BYTES", &[1])],
+            inputs: vec![tensor(IMAGE, "BYTES", vec![1])],
             outputs: outputs.into(),
         }))
     }

@@ -79,6 +79,14 @@ impl Output {
         }
     }
 
+    /// Its sides, of which the first is the number of detections.
+    pub fn shape<N: From<u8>>(self, count: N) -> Vec<N> {
+        match self {
+            Self::Boxes => vec![count, N::from(4)],
+            Self::Scores | Self::Labels => vec![count],
+        }
+    }
+
     pub fn named(name: &str) -> Result<Self, Problem> {
         let found = Self::ALL.into_iter().find(|output| output.name() == name);
         found.ok_or_else(|| {
@@ -161,10 +169,7 @@ impl Outputs {
             Tensor {
                 name: output.name().to_owned(),
                 datatype: output.datatype().to_owned(),
-                shape: match output {
-                    Output::Boxes => vec![count, 4],
-                    Output::Scores | Output::Labels => vec![count],
-                },
+                shape: output.shape(count),
                 data,
                 parameters,
             }
