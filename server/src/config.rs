@@ -174,7 +174,7 @@ settings! {
     PIXEL_LIMIT = "50000000", "Maximum pixels per picture. All pictures that are decoded at the same time have at most 1.5 times this many pixels",
         Accepts::Whole(None, 1, || 1_000_000_000);
     PRECISION = "auto", "Arithmetic of a forward pass. auto: measured at start-up; the fastest of f32, bf16 (if the processor has it) \
-        and int8 (if the weights are calibrated by `ssd calibrate`)", Accepts::Words("auto, f32, bf16 or int8");
+        and int8 (on x86-64, if the weights are calibrated by `ssd calibrate`)", Accepts::Words("auto, f32, bf16 or int8");
     DEVICE = "auto", "Device of a forward pass. auto: the first GPU that libtorch finds, else the CPU",
         Accepts::Words("auto, cpu or cuda:N");
     WORKERS = "1", "Number of forward passes that run at the same time; all use the same copy of the weights. More workers with \

@@ -226,7 +226,7 @@ pub enum Error {
     Device(String),
     /// int8 does not run on the requested device.
     #[error(
-        "int8 runs on x86-64 CPUs only, not on a GPU; choose the precision auto, f32 or bf16, or the device cpu"
+        "int8 runs on x86-64 CPUs only, not on arm64 or a GPU; choose the precision auto, f32 or bf16 (on x86-64 also: the device cpu)"
     )]
     NoInt8,
     /// The network has operations without an int8 form.

@@ -53,7 +53,7 @@ pub struct Processor {
     pub x86: bool,
     /// 256-bit vectors (AVX2).
     pub avx2: bool,
-    /// bfloat16 products (AVX512-BF16, which AMX implies).
+    /// bfloat16 products that libtorch uses: AVX512-BF16, which AMX implies; on Linux on arm64, BF16.
     pub bf16: bool,
     /// 32-bit sums of int8 products (AVX512-VNNI or AVX-VNNI). Without them, pairs of products are first summed in
     /// 16 bits, where sums can saturate.
@@ -99,10 +99,19 @@ impl Processor {
         Self {
             x86: false,
             avx2: false,
-            bf16: false,
+            bf16: has_arm_bf16(),
             vnni: false,
         }
     }
+}
+
+/// Whether libtorch has a use for arm64's bfloat16 instructions: for macOS it is built without oneDNN.
+#[cfg(not(target_arch = "x86_64"))]
+fn has_arm_bf16() -> bool {
+    #[cfg(all(target_arch = "aarch64", target_os = "linux"))]
+    return std::arch::is_aarch64_feature_detected!("bf16");
+    #[cfg(not(all(target_arch = "aarch64", target_os = "linux")))]
+    false
 }
 
 /// The requested device.
@@ -208,8 +217,8 @@ pub fn select<E>(
         let warning = match precision {
             Precision::F32 => None,
             Precision::Bf16 => (on_cpu && !processor.bf16).then_some(
-                "this processor has no bfloat16 instructions (AVX512-BF16): bf16 is emulated, and can be twenty \
-                 times slower than f32",
+                "libtorch finds no bfloat16 instructions here (AVX512-BF16, or BF16 on arm64): bf16 is emulated, and \
+                 can be twenty times slower than f32",
             ),
             Precision::Int8 => (!processor.vnni).then_some(
                 "this processor has no VNNI instructions: int8 runs at about half speed, and weights have \
@@ -232,10 +241,10 @@ pub fn select<E>(
     };
     let candidates: Vec<Precision> = Precision::ALL.into_iter().filter(suits).collect();
     if let [only] = candidates[..] {
-        let int8 = if processor.avx2 {
-            "weights not calibrated"
-        } else {
-            "no AVX2"
+        let int8 = match processor {
+            Processor { x86: false, .. } => "int8 needs an x86-64 processor",
+            Processor { avx2: false, .. } => "no AVX2",
+            _ => "weights not calibrated",
         };
         let reason = format!("the only suitable precision: no bfloat16 instructions, {int8}");
         return Ok(selection(only, reason, None));
@@ -308,7 +317,11 @@ mod tests {
             avx2: false,
             ..PLAIN
         };
-        assert_eq!(auto(arm, true, [9, 1, 1]).precision, Precision::F32);
+        let selection = auto(arm, true, [9, 1, 1]);
+        assert_eq!(selection.precision, Precision::F32);
+        assert!(selection.reason.contains("int8 needs an x86-64 processor"));
+        let arm = Processor { bf16: true, ..arm };
+        assert_eq!(auto(arm, true, [9, 5, 1]).precision, Precision::Bf16);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Decompression bombs take no memory, and pictures no more than `Header::memory` tells. A process of its own,
 //! because it measures the process's peak memory.
+#![cfg(target_os = "linux")]
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};

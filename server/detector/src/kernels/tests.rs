@@ -42,6 +42,8 @@ fn levels() -> Vec<Level> {
             levels.push(Level::Avx512);
         }
     }
+    #[cfg(target_arch = "aarch64")]
+    levels.push(Level::Neon);
     levels
 }
 

@@ -9,11 +9,18 @@ use std::array;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
     /// Those of every processor of this architecture.
+    #[cfg_attr(
+        target_arch = "aarch64",
+        allow(dead_code, reason = "there, only tests use it")
+    )]
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// Every arm64 processor has it.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 const PORTABLE_ROWS: usize = 6;
@@ -56,6 +63,9 @@ impl Level {
         } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             return Self::Avx2;
         }
+        #[cfg(target_arch = "aarch64")]
+        return Self::Neon;
+        #[cfg(not(target_arch = "aarch64"))]
         Self::Portable
     }
 
@@ -67,6 +77,8 @@ impl Level {
             Self::Avx2 => 8,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => 16,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => 4,
         }
     }
 
@@ -78,6 +90,8 @@ impl Level {
             Self::Avx2 => x86::AVX2_ROWS,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => x86::AVX512_ROWS,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => neon::ROWS,
         }
     }
 
@@ -95,6 +109,8 @@ impl Level {
             // SAFETY: `of_this_machine` found AVX-512F.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => unsafe { x86::avx512(work) },
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => work.run::<neon::Neon, 4, { neon::ROWS }>(),
         }
     }
 }
@@ -155,6 +171,107 @@ impl Vector<4> for [f32; 4] {
     }
 }
 
+/// A vector of some lanes in a register, made of functions that each are an instruction. The module has a function
+/// `prefetch`, too.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! vector {
+    ($name:ident($register:ty), $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $subtract:ident,
+     $multiply_add:ident, $max:ident, $min:ident) => {
+        /// Only the level of the same name names it: where there is one, the processor has its instructions.
+        #[derive(Clone, Copy)]
+        pub struct $name($register);
+
+        // SAFETY: of every block, the processor has the instructions, as above. Pointers are those of arrays of the
+        // vector's size, and need no alignment.
+        impl Vector<$lanes> for $name {
+            #[inline(always)]
+            fn splat(number: f32) -> Self {
+                Self(unsafe { $splat(number) })
+            }
+
+            #[inline(always)]
+            fn load(numbers: &[f32; $lanes]) -> Self {
+                Self(unsafe { $load(numbers.as_ptr()) })
+            }
+
+            #[inline(always)]
+            fn prefetch(numbers: &[f32; $lanes], vectors: usize) {
+                let address = numbers.as_ptr().wrapping_add(vectors * $lanes);
+                prefetch(address);
+            }
+
+            #[inline(always)]
+            fn to_array(self) -> [f32; $lanes] {
+                let mut numbers = [0.0; $lanes];
+                unsafe { $store(numbers.as_mut_ptr(), self.0) };
+                numbers
+            }
+
+            #[inline(always)]
+            fn plus(self, other: Self) -> Self {
+                Self(unsafe { $add(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn minus(self, other: Self) -> Self {
+                Self(unsafe { $subtract(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn multiply_add(self, factor: Self, sum: Self) -> Self {
+                Self(unsafe { $multiply_add(self.0, factor.0, sum.0) })
+            }
+
+            #[inline(always)]
+            fn limit(self, least: Self, greatest: Self) -> Self {
+                // If one operand is NaN, the result is the second one; with NEON, NaN.
+                Self(unsafe { $min(greatest.0, $max(least.0, self.0)) })
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "aarch64")]
+#[expect(unsafe_code, reason = "Rust's functions for instructions are unsafe")]
+mod neon {
+    use std::arch::aarch64::{
+        float32x4_t, vaddq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vmaxq_f32, vminq_f32, vst1q_f32,
+        vsubq_f32,
+    };
+
+    use super::Vector;
+
+    /// Of 32 registers.
+    pub const ROWS: usize = 12;
+
+    /// Rust has no stable function for it.
+    #[inline(always)]
+    fn prefetch(_: *const f32) {}
+
+    #[inline(always)]
+    unsafe fn multiply_add(
+        number: float32x4_t,
+        factor: float32x4_t,
+        sum: float32x4_t,
+    ) -> float32x4_t {
+        // SAFETY: the caller's.
+        unsafe { vfmaq_f32(sum, number, factor) }
+    }
+
+    vector!(
+        Neon(float32x4_t),
+        4,
+        vdupq_n_f32,
+        vld1q_f32,
+        vst1q_f32,
+        vaddq_f32,
+        vsubq_f32,
+        multiply_add,
+        vmaxq_f32,
+        vminq_f32
+    );
+}
+
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "the compiler does not know the processor")]
 mod x86 {
@@ -182,62 +299,10 @@ mod x86 {
         work.run::<Avx512, 16, AVX512_ROWS>();
     }
 
-    macro_rules! vector {
-        ($name:ident($register:ty), $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $subtract:ident,
-         $multiply_add:ident, $max:ident, $min:ident) => {
-            /// Only the function of this module with the same name names it: where there is one, the processor has
-            /// its instructions.
-            #[derive(Clone, Copy)]
-            pub struct $name($register);
-
-            // SAFETY: of every block, the processor has the instructions, as above. Pointers are those of arrays of the
-            // vector's size, and need no alignment; a prefetch does not read.
-            impl Vector<$lanes> for $name {
-                #[inline(always)]
-                fn splat(number: f32) -> Self {
-                    Self(unsafe { $splat(number) })
-                }
-
-                #[inline(always)]
-                fn load(numbers: &[f32; $lanes]) -> Self {
-                    Self(unsafe { $load(numbers.as_ptr()) })
-                }
-
-                #[inline(always)]
-                fn prefetch(numbers: &[f32; $lanes], vectors: usize) {
-                    let address = numbers.as_ptr().wrapping_add(vectors * $lanes);
-                    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
-                }
-
-                #[inline(always)]
-                fn to_array(self) -> [f32; $lanes] {
-                    let mut numbers = [0.0; $lanes];
-                    unsafe { $store(numbers.as_mut_ptr(), self.0) };
-                    numbers
-                }
-
-                #[inline(always)]
-                fn plus(self, other: Self) -> Self {
-                    Self(unsafe { $add(self.0, other.0) })
-                }
-
-                #[inline(always)]
-                fn minus(self, other: Self) -> Self {
-                    Self(unsafe { $subtract(self.0, other.0) })
-                }
-
-                #[inline(always)]
-                fn multiply_add(self, factor: Self, sum: Self) -> Self {
-                    Self(unsafe { $multiply_add(self.0, factor.0, sum.0) })
-                }
-
-                #[inline(always)]
-                fn limit(self, least: Self, greatest: Self) -> Self {
-                    // The second operand is the result if one is NaN.
-                    Self(unsafe { $min(greatest.0, $max(least.0, self.0)) })
-                }
-            }
-        };
+    #[inline(always)]
+    fn prefetch(address: *const f32) {
+        // SAFETY: it does not read, and an address need not exist.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
     }
 
     vector!(
