@@ -17,8 +17,9 @@ if command -v cargo >/dev/null && ! cargo --version | grep -qF "cargo $want "; t
     echo "missing: Rust $want; this is $(cargo --version). $rustup" >&2
     missing=1
 fi
-need c++ "Install a C++ compiler (Debian, Ubuntu: sudo apt-get install g++)."
-need python3 "Install Python 3 (Debian, Ubuntu: sudo apt-get install python3 python3-pip)."
+need c++ "Install a C++ compiler (Debian, Ubuntu: sudo apt-get install g++; macOS: xcode-select --install)."
+need python3 \
+    "Install Python 3 (Debian, Ubuntu: sudo apt-get install python3 python3-pip; macOS: xcode-select --install)."
 if command -v python3 >/dev/null && ! python3 -m pip --version >/dev/null 2>&1; then
     echo "missing: pip for python3. (Debian, Ubuntu: sudo apt-get install python3-pip)" >&2
     missing=1

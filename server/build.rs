@@ -7,7 +7,11 @@ use std::path::PathBuf;
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib");
+    let beside = match std::env::var("CARGO_CFG_TARGET_VENDOR").as_deref() {
+        Ok("apple") => "@loader_path",
+        _ => "$ORIGIN",
+    };
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{beside}/../lib");
     let Some(libtorch) = std::env::var_os("LIBTORCH").map(PathBuf::from) else {
         println!(
             "cargo:error=LIBTORCH is not set: it names the folder of libtorch (`make libtorch`)"

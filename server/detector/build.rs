@@ -21,17 +21,20 @@ fn main() {
         "cargo:rustc-link-arg=-Wl,-rpath,{}",
         libtorch.join("lib").display()
     );
-    cc::Build::new()
+    let mut torch = cc::Build::new();
+    // libtorch's threads are OpenMP's, which the compiler of macOS does not have.
+    if std::env::var("CARGO_CFG_TARGET_VENDOR").as_deref() != Ok("apple") {
+        torch.flag("-fopenmp");
+        println!("cargo:rustc-link-lib=gomp");
+    }
+    torch
         .cpp(true)
         .std("c++20")
-        // libtorch's threads are OpenMP's.
-        .flag("-fopenmp")
         .file(TORCH_SHIM)
         .include(libtorch.join("include"))
         // libtorch's headers have warnings.
         .warnings(false)
         .compile("ssd_torch_shim");
-    println!("cargo:rustc-link-lib=gomp");
     // From mozjpeg-sys: the folders of libjpeg's headers.
     let headers = std::env::var_os("DEP_JPEG_INCLUDE").unwrap_or_default();
     cc::Build::new()

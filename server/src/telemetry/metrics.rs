@@ -5,7 +5,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder as _, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Registry, TextEncoder, histogram_opts, opts, register_histogram_vec_with_registry,
@@ -56,7 +55,11 @@ impl Default for Metrics {
 impl Metrics {
     fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        registry.register(Box::new(ProcessCollector::for_self()))?;
+        // Reads /proc.
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
         let build = opts!("ssd_build_info", "This program: always 1")
             .const_label("version", env!("CARGO_PKG_VERSION"));
         register_int_gauge_with_registry!(build, registry)?.set(1);

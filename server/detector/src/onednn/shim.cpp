@@ -68,7 +68,8 @@ c10::IValue value(const Argument &argument) {
 }  // namespace
 
 // Calls `work` with each number below `count`, and returns when all calls have returned. If libtorch uses as many threads
-// for an operation, each number has a thread of its own, and the same one in each call. `work` throws nothing.
+// for an operation, each number has a thread of its own, and the same one in each call. A compiler without OpenMP
+// (macOS) leaves all of them to the caller's thread. `work` throws nothing.
 extern "C" void ssd_run_on_all(std::size_t count, void (*work)(const void *, std::size_t),
                                const void *context) noexcept {
     at::parallel_for(0, static_cast<std::int64_t>(count), 1, [=](std::int64_t begin, std::int64_t end) {
