@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run fit test lint deny chart unit contract contract-fuzz fuzz browser-test bench soak docs weights weights-coco weights-coco-ssd300 cluster image deploy e2e cluster-down libtorch clean requirements
+.PHONY: help run fit test lint deny chart unit arm64 contract contract-fuzz fuzz browser-test bench soak docs weights weights-coco weights-coco-ssd300 cluster image deploy e2e cluster-down libtorch clean requirements
 
 # The version is in Cargo.toml; `make chart` compares the chart's with it.
 VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$$/\1/p' Cargo.toml)
@@ -28,6 +28,9 @@ unit: libtorch ## Run the tests of the programs and scripts
 	weights/download_test.sh
 	weights/mobilenet/convert_test.sh
 	cargo test --locked --workspace
+
+arm64: ## Build for Linux on arm64, and run it: under emulation on x86-64
+	ci/arm64.sh
 
 browser-test: libtorch ## Test the playground in a headless Chromium, which must be installed
 	ci/browser.sh
