@@ -23,7 +23,7 @@ fail() {
 }
 step() { printf '\n== %s (after %d s)\n' "$*" "$SECONDS"; }
 
-emulator=() not_run=()
+emulator=() not_run=
 case $(uname -sm) in
     'Linux aarch64') ci/libtorch.sh ;;
     'Linux x86_64')
@@ -60,7 +60,7 @@ if [ ${#emulator[@]} = 0 ]; then
 else
     # Of every family: the goldens have its detections on photographs.
     cargo test --locked --no-fail-fast --package state-dict --package ssd-detector
-    not_run+=("the tests of the server's API and commands, and of ssd-train: emulated, they would take hours")
+    not_run="the tests of the server's API and commands, and of ssd-train: emulated, they would take hours"
 fi
 
 step "ssd serve, and a request of each kind"
@@ -110,4 +110,4 @@ run ssd-train fit "$scratch/pictures" --epochs 1 --output "$scratch/mine.safeten
 run ssd inspect "$scratch/mine.safetensors" | tail -n 3
 
 step "Done"
-[ ${#not_run[@]} = 0 ] || printf 'NOT run: %s\n' "${not_run[@]}"
+[ -z "$not_run" ] || echo "NOT run: $not_run"
