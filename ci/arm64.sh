@@ -99,6 +99,9 @@ kill "$server"
 wait "$server" || fail "the server does not stop when asked"
 server=
 
+step "ssd calibrate, for a server on x86-64"
+run ssd calibrate server/tests/data/small.safetensors $cat --output "$scratch/calibrated.safetensors"
+
 step "ssd-train fit, one epoch"
 # The photographs, and again with their boxes drawn on them. In YOLO's format: a class, and the middle and the size of a
 # box, in parts of the picture.

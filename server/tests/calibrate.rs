@@ -1,4 +1,6 @@
-//! Calibration, precision and device in the program: what is written, selected and refused.
+//! Calibration, precision and device in the program: what is written, selected and refused. On other processors there is
+//! no int8.
+#![cfg(target_arch = "x86_64")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
