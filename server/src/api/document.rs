@@ -398,6 +398,10 @@ fn give_fields(document: &mut Value) {
         for parameter in parameters.as_array().into_iter().flatten() {
             let mut field = parameter["schema"].clone();
             field["description"] = parameter["description"].clone();
+            if media == "application/json" {
+                // Many clients send null for what is not set.
+                field["nullable"] = json!(true);
+            }
             body["properties"][parameter["name"].as_str().unwrap_or_default()] = field;
         }
         body["additionalProperties"] = json!(false);
@@ -412,8 +416,9 @@ fn narrow_inference(document: &mut Value) {
         .into_iter()
         .flatten()
     {
-        parameters["properties"][parameter["name"].as_str().unwrap_or_default()] =
-            parameter["schema"].clone();
+        let mut member = parameter["schema"].clone();
+        member["nullable"] = json!(true);
+        parameters["properties"][parameter["name"].as_str().unwrap_or_default()] = member;
     }
     parameters["properties"]["binary_data_output"] = json!({"type": "boolean"});
     let flag = json!({"type": "object", "properties": {"binary_data": {"type": "boolean"}}});
