@@ -11,7 +11,9 @@ use crate::architecture::Pool;
 use crate::network;
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
-const TILES: [Tile; 2] = [Tile::F4, Tile::F6];
+/// With the largest error of an output: twice that of the worst of two thousand random layers. Most comes from the
+/// transforms, so it does not grow with the number of inputs.
+const TILES: [(Tile, f64); 2] = [(Tile::F4, 2.5e-5), (Tile::F6, 9e-5)];
 const ACTIVATIONS: [Activation; 5] = [
     Activation::Linear,
     Activation::Relu,
@@ -205,9 +207,10 @@ impl Layer {
         )
     }
 
-    /// No sum of these products in single precision is further from the exact one, in whatever order it is
-    /// added up (Higham, Accuracy and Stability of Numerical Algorithms, 3.5), nor its activation, whose slope
-    /// is at most 1.5. Inputs and the other map are at most 1.
+    /// The error of a sum of products in single precision, and of its activation, whose slope is at most 1.5. It
+    /// grows with the root of the number of roundings (Higham & Mary, "A new approach to probabilistic rounding error
+    /// analysis", 2019). Half of their bound: the worst of 170,000 random layers had a quarter of it. Inputs and the
+    /// other map are at most 1.
     fn error_bound(&self) -> f64 {
         let products = self.weights.len() / self.bias.len();
         let largest = self
@@ -216,17 +219,8 @@ impl Layer {
             .map(|weights| weights.iter().map(|w| f64::from(w.abs())).sum())
             .fold(0.0, f64::max);
         // The bias, the other map, and hard swish's two products, sum and constant 3.
-        let (roundings, terms) = (products + 5, largest + 1.0 + 1.0 + 3.0);
-        1.5 * roundings as f64 * 2.0_f64.powi(-24) * terms
-    }
-
-    /// Winograd's transforms make errors larger. The factors are ten times what was measured.
-    fn winograd_error_bound(&self, tile: Tile) -> f64 {
-        let amplification = match tile {
-            Tile::F4 => 2.0,
-            Tile::F6 => 16.0,
-        };
-        amplification * self.error_bound()
+        let (roundings, terms) = (products as f64 + 5.0, largest + 1.0 + 1.0 + 3.0);
+        0.5 * 1.5 * roundings.sqrt() * 2.0_f64.powi(-24) * terms
     }
 
     fn check(&self, output: &[f32], tolerance: f64) -> TestCaseResult {
@@ -290,11 +284,11 @@ proptest! {
         let threads = use_threads(threads);
         let plan = Plan { rows, columns, group, together };
         for level in levels() {
-            for tile in TILES {
+            for (tile, bound) in TILES {
                 let winograd = layer.winograd(level, tile);
                 let mut output = layer.output();
                 winograd.convolve(layer.maps(&mut output), threads);
-                layer.check(&output, layer.winograd_error_bound(tile))?;
+                layer.check(&output, bound)?;
                 let mut again = layer.output();
                 winograd.convolve_by(plan, layer.maps(&mut again), threads);
                 prop_assert_eq!(output, again, "however the work is divided");
@@ -414,7 +408,7 @@ fn nan_and_infinity_reach_the_outputs_that_they_are_a_part_of() {
             layer.input[(7 * 14 + 7) * 4] = wrong;
             for (level, tile) in levels()
                 .into_iter()
-                .flat_map(|level| TILES.map(|tile| (level, tile)))
+                .flat_map(|level| TILES.map(|(tile, _)| (level, tile)))
             {
                 let mut output = layer.output();
                 let winograd = layer.winograd(level, tile);
@@ -450,7 +444,8 @@ fn several_callers_share_threads() {
         CENTRED,
         Activation::Relu,
     );
-    let winograd = layer.winograd(Level::of_this_machine(), Tile::F4);
+    let (tile, bound) = TILES[0];
+    let winograd = layer.winograd(Level::of_this_machine(), tile);
     let threads = use_threads(2);
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -458,9 +453,7 @@ fn several_callers_share_threads() {
                 for _ in 0..50 {
                     let mut output = layer.output();
                     winograd.convolve(layer.maps(&mut output), threads);
-                    layer
-                        .check(&output, layer.winograd_error_bound(Tile::F4))
-                        .unwrap();
+                    layer.check(&output, bound).unwrap();
                 }
             });
         }
