@@ -18,6 +18,7 @@ import threading
 import unittest
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
@@ -191,7 +192,9 @@ class BrowserTest(unittest.TestCase):
         return [each for each in self.driver.find_elements(By.CSS_SELECTOR, selector) if each.is_displayed()]
 
     def until(self, condition):
-        return WebDriverWait(self.driver, TIMEOUT).until(lambda _: condition())
+        # An element that the page draws anew between two commands is stale: then the condition is read again.
+        wait = WebDriverWait(self.driver, TIMEOUT, ignored_exceptions=[StaleElementReferenceException])
+        return wait.until(lambda _: condition())
 
     def done(self, name=None):
         self.until(
