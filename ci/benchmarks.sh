@@ -11,7 +11,7 @@ python=${PYTHON:-.tools/benchmarks/bin/python}
 if ! command -v "$python" >/dev/null; then
     python3 -m venv .tools/benchmarks
     .tools/benchmarks/bin/pip install --quiet torch==2.13.0 numpy==2.4.6 opencv-python-headless==5.0.0.93 \
-        onnx==1.23.2 flask==3.1.3 matplotlib==3.11.2 requests
+        onnx==1.23.2 flask==3.1.3 matplotlib==3.11.2
     # A rival that does not install on this machine is left out.
     for engine in ai-edge-litert==2.3.0 ncnn==1.0.20261020 onnxruntime==1.32.0 "openvino==2026.4.1 nncf==3.4.0" pnnx==20261020; do
         # shellcheck disable=SC2086
