@@ -564,7 +564,7 @@ impl Builder<'_> {
             Threads::Libtorch
         };
         Ok(Inference {
-            graph: with_bottlenecks(Graph::new(steps, outputs), |map| maps[&map].side),
+            graph: join(Graph::new(steps, outputs), |map| maps[&map].side),
             threads,
             heads,
             preprocessing: family.preprocessing,
@@ -747,8 +747,9 @@ impl Builder<'_> {
     }
 }
 
-/// Joins the convolutions of this crate that run faster as a bottleneck. `side` is that of a feature map.
-fn with_bottlenecks(graph: Graph<Step>, side: impl Fn(MapId) -> i64) -> Graph<Step> {
+/// Joins the convolutions of this crate that run faster as a bottleneck, and convolutions with the max-pools after them.
+/// `side` is that of a feature map.
+fn join(graph: Graph<Step>, side: impl Fn(MapId) -> i64) -> Graph<Step> {
     let own = |map: MapId| match graph.node(map) {
         Some(Node { operation, inputs }) => match &operation.kernel {
             Kernel::Convolution(Prepared {
@@ -759,20 +760,27 @@ fn with_bottlenecks(graph: Graph<Step>, side: impl Fn(MapId) -> i64) -> Graph<St
         },
         None => None,
     };
-    // A convolution that only the next one reads, and which adds nothing.
+    // A convolution that only the next operation reads, and which adds nothing.
     let inner = |map: MapId| match own(map) {
         Some((own, &[input])) if graph.readers(map) == 1 => Some((own, input)),
         _ => None,
     };
-    let mut bottlenecks = BTreeMap::new();
+    let mut joints = BTreeMap::new();
     let mut joined = Vec::new();
-    for (map, _) in graph.nodes() {
+    for (map, Node { operation, inputs }) in graph.nodes() {
+        if let Kernel::MaxPool(pool) = operation.kernel
+            && let Some((convolution, input)) = inner(inputs[0])
+            && let Some(joint) = convolution.with_max_pool(pool, side(inputs[0]))
+        {
+            joints.insert(map, (joint, input));
+            joined.push(inputs[0]);
+        }
         if let Some((last, inputs)) = own(map)
             && let Some((depthwise, before)) = inner(inputs[0])
             && let Some((first, input)) = inner(before)
             && let Some(joint) = Own::bottleneck([first, depthwise, last], side(input))
         {
-            bottlenecks.insert(map, (joint, input));
+            joints.insert(map, (joint, input));
             joined.extend([before, inputs[0]]);
         }
     }
@@ -781,7 +789,7 @@ fn with_bottlenecks(graph: Graph<Step>, side: impl Fn(MapId) -> i64) -> Graph<St
         .into_nodes()
         .filter(|(map, _)| !joined.contains(map))
         .map(|(map, mut node)| {
-            if let Some((joint, input)) = bottlenecks.remove(&map) {
+            if let Some((joint, input)) = joints.remove(&map) {
                 node.operation.kernel = Kernel::Convolution(Prepared {
                     form: Form::Own(joint),
                     padding: (0, 0),

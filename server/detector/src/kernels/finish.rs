@@ -37,23 +37,41 @@ pub(super) struct FinishOf<V> {
 }
 
 impl<V> FinishOf<V> {
-    /// Writes up to `LANES` outputs, as many as fit. `other` is as long as `output`.
+    /// Writes the outputs of sums like [`write`].
     #[inline(always)]
     pub fn write<const LANES: usize>(self, sums: V, other: Option<&[f32]>, output: &mut [f32])
     where
         V: Vector<LANES>,
     {
-        let finished = activate(self.activation, sums.plus(self.bias));
-        if let Some(output) = output.first_chunk_mut() {
-            *output = match other {
-                Some(other) => finished.plus(load(other, 0)).to_array(),
-                None => finished.to_array(),
-            };
-        } else {
-            let finished = finished.to_array();
-            for lane in 0..output.len() {
-                output[lane] = finished[lane] + other.map_or(0.0, |other| other[lane]);
-            }
+        write(self.activate(sums), other, output);
+    }
+
+    /// Adds the bias and applies the activation.
+    #[inline(always)]
+    pub fn activate<const LANES: usize>(self, sums: V) -> V
+    where
+        V: Vector<LANES>,
+    {
+        activate(self.activation, sums.plus(self.bias))
+    }
+}
+
+/// Writes up to `LANES` outputs, as many as fit. `other` is as long as `output`, and is added to it.
+#[inline(always)]
+pub(super) fn write<V: Vector<LANES>, const LANES: usize>(
+    finished: V,
+    other: Option<&[f32]>,
+    output: &mut [f32],
+) {
+    if let Some(output) = output.first_chunk_mut() {
+        *output = match other {
+            Some(other) => finished.plus(load(other, 0)).to_array(),
+            None => finished.to_array(),
+        };
+    } else {
+        let finished = finished.to_array();
+        for lane in 0..output.len() {
+            output[lane] = finished[lane] + other.map_or(0.0, |other| other[lane]);
         }
     }
 }

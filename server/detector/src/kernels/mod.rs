@@ -70,8 +70,8 @@ pub(super) use self::quantise::to_bytes;
 pub(super) use self::squeeze::{means, scale};
 pub(super) use self::threads::Threads;
 use self::vector::Level;
-use self::winograd::{Tile, Winograd};
-use super::architecture::{Activation, Geometry};
+use self::winograd::{MaxPool, Tile, Winograd};
+use super::architecture::{Activation, Geometry, Pool};
 use super::inference;
 
 /// A way to compute a convolution.
@@ -182,7 +182,7 @@ pub(super) struct Own(Layer);
 
 #[derive(Debug, Clone)]
 enum Layer {
-    Winograd(Arc<Winograd>),
+    Winograd(Arc<Winograd>, MaxPool),
     Direct(Arc<Direct>),
     Depthwise(Arc<Depthwise>),
     Bottleneck(Bottleneck),
@@ -192,7 +192,7 @@ enum Layer {
 impl fmt::Display for Own {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
-            Layer::Winograd(layer) => match layer.tile() {
+            Layer::Winograd(layer, _) => match layer.tile() {
                 Tile::F4 => "Winograd F(4x4,3x3)",
                 Tile::F6 => "Winograd F(6x6,3x3)",
             },
@@ -219,9 +219,10 @@ impl Own {
         let (weight, bias) = (inference::numbers(weight)?, inference::numbers(bias)?);
         let (level, window) = (Level::of_this_machine(), Window::new(geometry, side));
         Ok(Self(match way {
-            Way::Winograd(tile) => Layer::Winograd(Arc::new(Winograd::new(
-                level, &weight, inputs, &bias, tile, activation,
-            ))),
+            Way::Winograd(tile) => {
+                let layer = Winograd::new(level, &weight, inputs, &bias, tile, activation);
+                Layer::Winograd(Arc::new(layer), MaxPool::Of1)
+            }
             Way::Direct => Layer::Direct(Arc::new(Direct::new(
                 level, &weight, inputs, &bias, window, activation,
             ))),
@@ -261,6 +262,16 @@ impl Own {
         })
     }
 
+    /// A convolution of feature maps of `side` x `side` and the max-pool after it as one; `None` if they have no such form.
+    pub(super) fn with_max_pool(&self, pool: Pool, side: i64) -> Option<Self> {
+        let Layer::Winograd(layer, MaxPool::Of1) = &self.0 else {
+            return None;
+        };
+        let has_form =
+            (pool.window, pool.stride, pool.padding) == (2, 2, 0) && (pool.ceil || side % 2 == 0);
+        has_form.then(|| Self(Layer::Winograd(Arc::clone(layer), MaxPool::Of2)))
+    }
+
     /// Convolves `x` (N x C x H x W), applies the activation, and adds `other`, which has the size of the output. The
     /// output is in `channels_last` order.
     ///
@@ -275,7 +286,7 @@ impl Own {
         let (x, shape) = pixels_first(x)?;
         let other = other.map(pixels_first).transpose()?;
         let (after, outputs) = match &self.0 {
-            Layer::Winograd(layer) => (shape, layer.outputs()),
+            Layer::Winograd(layer, pool) => (pool.after(shape), layer.outputs()),
             Layer::Direct(layer) => (layer.window().after(shape), layer.outputs()),
             Layer::Depthwise(layer) => (layer.window().after(shape), layer.channels()),
             Layer::Bottleneck(layer) => (layer.after(shape), layer.last.outputs()),
@@ -288,7 +299,7 @@ impl Own {
             other: other.as_ref().map(|(other, _)| slice(other)),
         };
         match &self.0 {
-            Layer::Winograd(layer) => layer.convolve(maps, threads),
+            Layer::Winograd(layer, pool) => layer.convolve(maps, *pool, threads),
             Layer::Direct(layer) => layer.convolve(maps, threads),
             Layer::Depthwise(layer) => layer.convolve(maps, threads),
             Layer::Bottleneck(layer) => layer.convolve(maps, threads),

@@ -5,7 +5,7 @@ use proptest::test_runner::TestCaseResult;
 use tch::Kind;
 
 use super::vector::Level;
-use super::winograd::Plan;
+use super::winograd::{MaxPool, Plan};
 use super::*;
 use crate::architecture::Pool;
 use crate::network;
@@ -287,11 +287,50 @@ proptest! {
             for (tile, bound) in TILES {
                 let winograd = layer.winograd(level, tile);
                 let mut output = layer.output();
-                winograd.convolve(layer.maps(&mut output), threads);
+                winograd.convolve(layer.maps(&mut output), MaxPool::Of1, threads);
                 layer.check(&output, bound)?;
                 let mut again = layer.output();
-                winograd.convolve_by(plan, layer.maps(&mut again), threads);
+                winograd.convolve_by(plan, layer.maps(&mut again), MaxPool::Of1, threads);
                 prop_assert_eq!(output, again, "however the work is divided");
+            }
+        }
+    }
+
+    #[test]
+    fn a_max_pool_with_winograds_convolution_is_the_one_after_it(
+        mut layer in layers(Just(CENTRED)),
+        wrong in prop::option::of((0..SIDE * SIDE, prop::sample::select(&[f32::NAN, f32::INFINITY][..]))),
+        threads in 1..4,
+        rows in 1..4_usize,
+        columns in 1..5_usize,
+        group in 1..20_usize,
+        together: bool,
+    ) {
+        let threads = use_threads(threads);
+        let plan = Plan { rows, columns, group, together };
+        let Shape { maps, height, width } = layer.shape;
+        layer.other = None;
+        if let Some((at, wrong)) = wrong {
+            let at = at % layer.input.len();
+            layer.input[at] = wrong;
+        }
+        let outputs = layer.bias.len();
+        let pool = Pool { window: 2, stride: 2, padding: 0, ceil: true };
+        for level in levels() {
+            for (tile, _) in TILES {
+                let winograd = layer.winograd(level, tile);
+                let mut output = layer.output();
+                winograd.convolve(layer.maps(&mut output), MaxPool::Of1, threads);
+                let size = [maps, height, width, outputs].map(|side| side as i64);
+                let map = Tensor::from_slice(&output).view(size).permute([0, 3, 1, 2]);
+                let expected = network::max_pool(&map, pool).unwrap().permute([0, 2, 3, 1]).contiguous();
+                let mut pooled = vec![0.0; expected.numel()];
+                winograd.convolve_by(plan, layer.maps(&mut pooled), MaxPool::Of2, threads);
+                let bits = |numbers: &[f32]| -> Vec<_> {
+                    // NaN of any payload, and 0 of either sign.
+                    numbers.iter().map(|n| if n.is_nan() { f32::NAN.to_bits() } else { (n + 0.0).to_bits() }).collect()
+                };
+                prop_assert_eq!(bits(&pooled), bits(slice(&expected)));
             }
         }
     }
@@ -412,7 +451,7 @@ fn nan_and_infinity_reach_the_outputs_that_they_are_a_part_of() {
             {
                 let mut output = layer.output();
                 let winograd = layer.winograd(level, tile);
-                winograd.convolve(layer.maps(&mut output), Threads::One);
+                winograd.convolve(layer.maps(&mut output), MaxPool::Of1, Threads::One);
                 for index in 0..output.len() {
                     let sum = layer.sum(index);
                     if sum.is_nan() {
@@ -452,7 +491,7 @@ fn several_callers_share_threads() {
             scope.spawn(|| {
                 for _ in 0..50 {
                     let mut output = layer.output();
-                    winograd.convolve(layer.maps(&mut output), threads);
+                    winograd.convolve(layer.maps(&mut output), MaxPool::Of1, threads);
                     layer.check(&output, bound).unwrap();
                 }
             });
@@ -491,7 +530,7 @@ fn errors_are_small_in_the_layers_of_ssd300() {
         };
         let mut output = layer.output();
         let winograd = layer.winograd(Level::of_this_machine(), tile);
-        winograd.convolve(layer.maps(&mut output), use_threads(2));
+        winograd.convolve(layer.maps(&mut output), MaxPool::Of1, use_threads(2));
         let some: Vec<usize> = (0..output.len()).step_by(output.len() / 3001).collect();
         let expected: Vec<f64> = some.iter().map(|&index| layer.expected(index)).collect();
         let square: f64 = expected.iter().map(|number| number * number).sum();

@@ -39,6 +39,8 @@ pub(super) trait Vector<const LANES: usize>: Copy {
     fn multiply_add(self, factor: Self, sum: Self) -> Self;
     /// NaN stays NaN.
     fn limit(self, least: Self, greatest: Self) -> Self;
+    /// The larger number of each lane; NaN if one is NaN.
+    fn larger(self, other: Self) -> Self;
 }
 
 /// The numbers from `from`.
@@ -169,14 +171,25 @@ impl Vector<4> for [f32; 4] {
             }
         })
     }
+
+    #[inline(always)]
+    fn larger(self, other: Self) -> Self {
+        array::from_fn(|lane| {
+            if self[lane] > other[lane] || self[lane].is_nan() {
+                self[lane]
+            } else {
+                other[lane]
+            }
+        })
+    }
 }
 
-/// A vector of some lanes in a register, made of functions that each are an instruction. The module has a function
+/// A vector of some lanes in a register, made of functions that are an instruction or two. The module has a function
 /// `prefetch`, too.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! vector {
     ($name:ident($register:ty), $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $subtract:ident,
-     $multiply_add:ident, $max:ident, $min:ident) => {
+     $multiply_add:ident, $max:ident, $min:ident, $larger:ident) => {
         /// Only the level of the same name names it: where there is one, the processor has its instructions.
         #[derive(Clone, Copy)]
         pub struct $name($register);
@@ -227,6 +240,11 @@ macro_rules! vector {
                 // If one operand is NaN, the result is the second one; with NEON, NaN.
                 Self(unsafe { $min(greatest.0, $max(least.0, self.0)) })
             }
+
+            #[inline(always)]
+            fn larger(self, other: Self) -> Self {
+                Self(unsafe { $larger(self.0, other.0) })
+            }
         }
     };
 }
@@ -268,7 +286,8 @@ mod neon {
         vsubq_f32,
         multiply_add,
         vmaxq_f32,
-        vminq_f32
+        vminq_f32,
+        vmaxq_f32
     );
 }
 
@@ -276,9 +295,10 @@ mod neon {
 #[expect(unsafe_code, reason = "the compiler does not know the processor")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-        _mm256_max_ps, _mm256_min_ps, _mm256_set1_ps, _mm256_storeu_ps, _mm256_sub_ps,
-        _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps,
+        __m256, __m512, _CMP_UNORD_Q, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_blendv_ps,
+        _mm256_cmp_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps,
+        _mm256_set1_ps, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps, _mm512_cmp_ps_mask,
+        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_mov_ps, _mm512_max_ps, _mm512_min_ps,
         _mm512_set1_ps, _mm512_storeu_ps, _mm512_sub_ps,
     };
 
@@ -305,6 +325,26 @@ mod x86 {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
     }
 
+    // If one operand of the instruction for the larger number is NaN, the result is the second one.
+
+    #[inline(always)]
+    unsafe fn larger_of_8(one: __m256, other: __m256) -> __m256 {
+        // SAFETY: the caller's.
+        unsafe {
+            let is_nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(one, one);
+            _mm256_blendv_ps(_mm256_max_ps(one, other), one, is_nan)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn larger_of_16(one: __m512, other: __m512) -> __m512 {
+        // SAFETY: the caller's.
+        unsafe {
+            let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(one, one);
+            _mm512_mask_mov_ps(_mm512_max_ps(one, other), is_nan, one)
+        }
+    }
+
     vector!(
         Avx2(__m256),
         8,
@@ -315,7 +355,8 @@ mod x86 {
         _mm256_sub_ps,
         _mm256_fmadd_ps,
         _mm256_max_ps,
-        _mm256_min_ps
+        _mm256_min_ps,
+        larger_of_8
     );
     vector!(
         Avx512(__m512),
@@ -327,6 +368,7 @@ mod x86 {
         _mm512_sub_ps,
         _mm512_fmadd_ps,
         _mm512_max_ps,
-        _mm512_min_ps
+        _mm512_min_ps,
+        larger_of_16
     );
 }

@@ -1,12 +1,13 @@
 //! Winograd's convolution of a block of tiles, in three steps: transformed inputs, their products with the weights for
 //! each point, and outputs. The numbers between the steps stay in a cache.
 
+use super::super::finish::write;
 use super::super::memory::{LINE, with_scratch};
 use super::super::product::{Rows, Store, multiply};
 use super::super::threads::Threads;
 use super::super::vector::{Vector, Work};
 use super::transform::{POINTS_4, POINTS_6, Points};
-use super::{Tile, Winograd};
+use super::{MaxPool, Tile, Winograd};
 
 /// Some rows and columns of the tiles of a feature map.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +23,8 @@ pub(super) struct Block<'a> {
     pub first: (usize, usize),
     /// Tiles of a group. A thread transforms the inputs of a group.
     pub group: usize,
+    /// Of the outputs.
+    pub pool: MaxPool,
 }
 
 /// Numbers of each point, `step` apart from point to point.
@@ -32,7 +35,7 @@ struct Transformed<'a> {
 }
 
 impl Block<'_> {
-    /// `output` and `other` are all pixels of the block's rows.
+    /// `output` and `other` are all pixels of the block's rows, pooled.
     pub fn convolve(self, output: &mut [f32], other: Option<&[f32]>, threads: Threads) {
         let Winograd {
             ref weights, tile, ..
@@ -76,7 +79,8 @@ impl Block<'_> {
                 numbers: products,
                 step: products_step,
             };
-            let band = tile.side() * self.width * self.layer.outputs;
+            let row = self.width.div_ceil(self.pool.side()) * self.layer.outputs;
+            let band = tile.side() / self.pool.side() * row;
             threads.for_each(output.chunks_mut(band).enumerate(), |(row, output)| {
                 level.run(Outputs {
                     block: self,
@@ -235,7 +239,7 @@ struct Outputs<'a> {
     block: Block<'a>,
     products: Transformed<'a>,
     row: usize,
-    /// All pixels of the row of tiles.
+    /// All pixels of the row of tiles, pooled.
     output: &'a mut [f32],
     other: Option<&'a [f32]>,
 }
@@ -243,9 +247,11 @@ struct Outputs<'a> {
 impl Work for Outputs<'_> {
     #[inline(always)]
     fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(self) {
-        match self.block.layer.tile {
-            Tile::F4 => self.transform::<V, LANES, 2, 6, 4>(&POINTS_4),
-            Tile::F6 => self.transform::<V, LANES, 3, 8, 6>(&POINTS_6),
+        match (self.block.layer.tile, self.block.pool) {
+            (Tile::F4, MaxPool::Of1) => self.transform::<V, LANES, 2, 6, 4, 1>(&POINTS_4),
+            (Tile::F4, MaxPool::Of2) => self.transform::<V, LANES, 2, 6, 4, 2>(&POINTS_4),
+            (Tile::F6, MaxPool::Of1) => self.transform::<V, LANES, 3, 8, 6, 1>(&POINTS_6),
+            (Tile::F6, MaxPool::Of2) => self.transform::<V, LANES, 3, 8, 6, 2>(&POINTS_6),
         }
     }
 }
@@ -258,32 +264,43 @@ impl Outputs<'_> {
         const P: usize,
         const N: usize,
         const M: usize,
+        const POOL: usize,
     >(
         self,
         points: &Points<P>,
     ) {
         let Block {
             layer,
+            height,
             width,
             columns,
+            first,
             ..
         } = self.block;
         let (outputs, padded) = (layer.outputs, layer.weights.columns());
-        let height = self.output.len() / (width * outputs);
+        let bottom = M.min(height - (first.0 + self.row) * M);
         let (mut between, mut sums) = ([[V::splat(0.0); N]; M], [[V::splat(0.0); M]; M]);
         for column in 0..columns {
-            let left = (self.block.first.1 + column) * M;
+            let left = (first.1 + column) * M;
+            let right = M.min(width - left);
             let products = &self.products.numbers[(self.row * columns + column) * padded..];
             for channel in (0..outputs).step_by(LANES) {
                 let step = self.products.step;
                 points.tile_outputs(&products[channel..], step, &mut between, &mut sums);
                 let finish = layer.finish.of(channel);
-                for y in 0..height {
-                    for x in 0..M.min(width - left) {
-                        let at = (y * width + left + x) * outputs;
-                        let at = at + channel..at + outputs;
+                for y in (0..bottom).step_by(POOL) {
+                    for x in (0..right).step_by(POOL) {
+                        let mut largest = finish.activate(sums[y][x]);
+                        for place in 1..POOL * POOL {
+                            let (y, x) = (y + place / POOL, x + place % POOL);
+                            if y < bottom && x < right {
+                                largest = largest.larger(finish.activate(sums[y][x]));
+                            }
+                        }
+                        let pixel = y / POOL * width.div_ceil(POOL) + (left + x) / POOL;
+                        let at = pixel * outputs + channel..(pixel + 1) * outputs;
                         let other = self.other.map(|other| &other[at.clone()]);
-                        finish.write(sums[y][x], other, &mut self.output[at]);
+                        write(largest, other, &mut self.output[at]);
                     }
                 }
             }

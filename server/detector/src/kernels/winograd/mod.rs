@@ -42,6 +42,34 @@ impl Tile {
     }
 }
 
+/// The max-pool after a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxPool {
+    /// None.
+    Of1,
+    /// Of 2 x 2 outputs, two outputs apart. The last row and column have fewer if there are no more.
+    Of2,
+}
+
+impl MaxPool {
+    /// Rows and columns of outputs.
+    fn side(self) -> usize {
+        match self {
+            Self::Of1 => 1,
+            Self::Of2 => 2,
+        }
+    }
+
+    /// The size of the pooled feature maps.
+    pub(super) fn after(self, shape: Shape) -> Shape {
+        Shape {
+            maps: shape.maps,
+            height: shape.height.div_ceil(self.side()),
+            width: shape.width.div_ceil(self.side()),
+        }
+    }
+}
+
 /// A convolution with kernels of 3 x 3, stride 1 and padding 1, and its activation, by Winograd's algorithm.
 #[derive(Debug)]
 pub struct Winograd {
@@ -113,18 +141,21 @@ impl Winograd {
         self.outputs
     }
 
-    /// Convolves feature maps.
+    /// Convolves feature maps, and computes a max-pool of the outputs.
     ///
     /// # Panics
     /// If the lengths do not fit.
-    pub(super) fn convolve(&self, maps: Maps, threads: Threads) {
+    pub(super) fn convolve(&self, maps: Maps, pool: MaxPool, threads: Threads) {
         let plan = self.plan(maps.shape, threads.count());
-        self.convolve_by(plan, maps, threads);
+        self.convolve_by(plan, maps, pool, threads);
     }
 
-    pub(super) fn convolve_by(&self, plan: Plan, maps: Maps, threads: Threads) {
-        let pixels = maps.shape.height * maps.shape.width;
-        maps.check([self.inputs, self.outputs].map(|channels| maps.shape.pixels() * channels));
+    pub(super) fn convolve_by(&self, plan: Plan, maps: Maps, pool: MaxPool, threads: Threads) {
+        let after = pool.after(maps.shape);
+        maps.check([
+            maps.shape.pixels() * self.inputs,
+            after.pixels() * self.outputs,
+        ]);
         let Maps {
             input,
             shape,
@@ -134,9 +165,11 @@ impl Winograd {
         if output.is_empty() {
             return;
         }
-        let band = plan.rows * self.tile.side() * shape.width * self.outputs;
+        let (pixels, pixels_after) = (shape.height * shape.width, after.height * after.width);
+        let row = self.tile.side() / pool.side() * after.width * self.outputs;
+        let band = plan.rows * row;
         let bands = output
-            .chunks_mut(pixels * self.outputs)
+            .chunks_mut(pixels_after * self.outputs)
             .enumerate()
             .flat_map(|(map, output)| {
                 output
@@ -152,12 +185,13 @@ impl Winograd {
                     input: &input[map * pixels * self.inputs..][..pixels * self.inputs],
                     height: shape.height,
                     width: shape.width,
-                    rows: (output.len() / (shape.width * self.outputs)).div_ceil(self.tile.side()),
+                    rows: output.len().div_ceil(row),
                     columns: plan.columns.min(across - column),
                     first: (index * plan.rows, column),
                     group: plan.group,
+                    pool,
                 };
-                let from = map * pixels * self.outputs + index * band;
+                let from = map * pixels_after * self.outputs + index * band;
                 let other = other.map(|other| &other[from..][..output.len()]);
                 block.convolve(output, other, threads);
             }
