@@ -1,8 +1,11 @@
 //! Depthwise convolutions with kernels of 3 x 3 or 5 x 5: each channel has a kernel of its own.
 
-use super::finish::Finish;
+use std::mem;
+
+use super::finish::{Activate, Finish, Limit, add};
+use super::memory::with_scratch;
 use super::threads::Threads;
-use super::vector::{Level, Vector, Work, load};
+use super::vector::{Level, Pixels, Vector, Work};
 use super::{Maps, Window};
 use crate::architecture::Activation;
 
@@ -14,7 +17,7 @@ pub struct Depthwise {
     finish: Finish,
     channels: usize,
     padded: usize,
-    /// A pixel of padding.
+    /// Pixels of padding.
     zeros: Vec<f32>,
     window: Window,
     level: Level,
@@ -59,7 +62,7 @@ impl Depthwise {
             finish: Finish::new(bias, padded, activation),
             channels,
             padded,
-            zeros: vec![0.0; channels],
+            zeros: vec![0.0; COLUMNS * channels],
             window,
             level,
         }
@@ -111,11 +114,14 @@ impl Depthwise {
         output: &mut [f32],
         other: Option<&[f32]>,
     ) {
-        self.level.run(Row {
-            layer: self,
-            lines,
-            output,
-            other,
+        with_scratch(KERNEL * COLUMNS * self.channels, |patch| {
+            self.level.run(Row {
+                layer: self,
+                lines,
+                patch,
+                output,
+                other,
+            });
         });
     }
 }
@@ -125,6 +131,8 @@ struct Row<'a, const KERNEL: usize> {
     layer: &'a Depthwise,
     /// The rows under the kernel; empty outside the feature map.
     lines: [&'a [f32]; KERNEL],
+    /// Memory for the pixels under some kernels.
+    patch: &'a mut [f32],
     output: &'a mut [f32],
     other: Option<&'a [f32]>,
 }
@@ -132,70 +140,149 @@ struct Row<'a, const KERNEL: usize> {
 impl<const KERNEL: usize> Work for Row<'_, KERNEL> {
     #[inline(always)]
     fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(mut self) {
-        const MANY: usize = 4;
-        let outputs = self.output.len() / self.layer.channels;
-        // Of nearly equal sizes, as the rows of a product.
-        let parts = outputs.div_ceil(MANY);
-        for part in 0..parts {
-            let (first, end) = (outputs * part / parts, outputs * (part + 1) / parts);
-            match (self.layer.window.stride, end - first) {
-                (1, 1) => self.convolve::<V, LANES, 1, 1>(first),
-                (1, 2) => self.convolve::<V, LANES, 1, 2>(first),
-                (1, 3) => self.convolve::<V, LANES, 1, 3>(first),
-                (1, _) => self.convolve::<V, LANES, 1, 4>(first),
-                (_, 1) => self.convolve::<V, LANES, 2, 1>(first),
-                (_, 2) => self.convolve::<V, LANES, 2, 2>(first),
-                (_, 3) => self.convolve::<V, LANES, 2, 3>(first),
-                (_, _) => self.convolve::<V, LANES, 2, 4>(first),
-            }
+        let activation = self.layer.finish.activation();
+        match (self.layer.window.stride, Limit::of(activation)) {
+            (1, Some(limit)) => self.convolve::<V, LANES, 1>(limit),
+            (1, None) => self.convolve::<V, LANES, 1>(activation),
+            (_, Some(limit)) => self.convolve::<V, LANES, 2>(limit),
+            (_, None) => self.convolve::<V, LANES, 2>(activation),
+        }
+        if let Some(other) = self.other {
+            add(self.output, other);
         }
     }
 }
 
+/// Outputs that are computed together.
+const TOGETHER: usize = 4;
+/// Columns under their kernels, of 5 x 5 and two pixels apart.
+const COLUMNS: usize = (TOGETHER - 1) * 2 + 5;
+
 impl<const KERNEL: usize> Row<'_, KERNEL> {
-    /// Convolves `COUNT` outputs from `first`.
     #[inline(always)]
-    fn convolve<V: Vector<LANES>, const LANES: usize, const STRIDE: usize, const COUNT: usize>(
+    fn convolve<V: Vector<LANES>, const LANES: usize, const STRIDE: usize>(
+        &mut self,
+        activate: impl Activate,
+    ) {
+        let Depthwise { channels, .. } = *self.layer;
+        let longest = self.lines.iter().map(|line| line.len()).max();
+        let width = longest.unwrap_or(0) / channels;
+        let outputs = self.output.len() / channels;
+        // Of nearly equal sizes, as the rows of a product.
+        let parts = outputs.div_ceil(TOGETHER);
+        for part in 0..parts {
+            let [first, end] = [part, part + 1].map(|part| outputs * part / parts);
+            match end - first {
+                1 => self.part::<V, LANES, STRIDE, 1>(first, width, activate),
+                2 => self.part::<V, LANES, STRIDE, 2>(first, width, activate),
+                3 => self.part::<V, LANES, STRIDE, 3>(first, width, activate),
+                _ => self.part::<V, LANES, STRIDE, TOGETHER>(first, width, activate),
+            }
+        }
+    }
+
+    /// Convolves `COUNT` outputs from `first`. The feature map has `width` columns.
+    #[inline(always)]
+    fn part<V: Vector<LANES>, const LANES: usize, const STRIDE: usize, const COUNT: usize>(
         &mut self,
         first: usize,
+        width: usize,
+        activate: impl Activate,
     ) {
-        /// Columns of four outputs that are two pixels apart, under kernels of 5 x 5.
-        const MOST: usize = 11;
         let Depthwise {
-            ref weights,
-            channels,
-            padded,
             ref zeros,
+            channels,
             window: Window { before, .. },
             ..
         } = *self.layer;
         let columns = (COUNT - 1) * STRIDE + KERNEL;
-        let mut pixels = [[&zeros[..channels]; MOST]; KERNEL];
-        for row in 0..KERNEL {
-            for column in 0..columns {
-                // Wraps to a large number before the feature map.
-                let x = (first * STRIDE + column).wrapping_sub(before);
-                if x < self.lines[row].len() / channels {
-                    pixels[row][column] = &self.lines[row][x * channels..][..channels];
+        let length = columns * channels;
+        // The columns under the kernels that are inside the feature map.
+        let begin = before.saturating_sub(first * STRIDE).min(columns);
+        let end = (width + before).saturating_sub(first * STRIDE);
+        let end = end.clamp(begin, columns);
+        let from = (first * STRIDE + begin).saturating_sub(before) * channels;
+        let inside = begin * channels..end * channels;
+        let patch = mem::take(&mut self.patch);
+        if inside.len() < length {
+            for (row, into) in patch.chunks_exact_mut(length).take(KERNEL).enumerate() {
+                into.fill(0.0);
+                if !self.lines[row].is_empty() && !inside.is_empty() {
+                    let into = &mut into[inside.clone()];
+                    into.copy_from_slice(&self.lines[row][from..][..into.len()]);
                 }
             }
         }
-        for channel in (0..channels).step_by(LANES) {
-            let count = channels - channel;
-            let mut sums = [V::splat(0.0); COUNT];
+        let mut rows = [&zeros[..length]; KERNEL];
+        for row in 0..KERNEL {
+            if inside.len() < length {
+                rows[row] = &patch[row * length..][..length];
+            } else if !self.lines[row].is_empty() {
+                rows[row] = &self.lines[row][from..][..length];
+            }
+        }
+        self.sum::<V, LANES, STRIDE, COUNT>(first, rows, activate);
+        self.patch = patch;
+    }
+
+    /// Convolves `COUNT` outputs from `first`. `rows` are the pixels under their kernels.
+    #[inline(always)]
+    fn sum<V: Vector<LANES>, const LANES: usize, const STRIDE: usize, const COUNT: usize>(
+        &mut self,
+        first: usize,
+        rows: [&[f32]; KERNEL],
+        activate: impl Activate,
+    ) {
+        if self.layer.channels >= LANES {
+            self.sum_channels::<V, LANES, STRIDE, COUNT, true>(first, rows, activate);
+        } else {
+            self.sum_channels::<V, LANES, STRIDE, COUNT, false>(first, rows, activate);
+        }
+    }
+
+    /// `MANY`: whether there is a vector of channels.
+    #[inline(always)]
+    fn sum_channels<
+        V: Vector<LANES>,
+        const LANES: usize,
+        const STRIDE: usize,
+        const COUNT: usize,
+        const MANY: bool,
+    >(
+        &mut self,
+        first: usize,
+        rows: [&[f32]; KERNEL],
+        activate: impl Activate,
+    ) {
+        let Depthwise {
+            ref weights,
+            ref finish,
+            channels,
+            padded,
+            ..
+        } = *self.layer;
+        let columns = (COUNT - 1) * STRIDE + KERNEL;
+        let mut pixels = [Pixels::new(rows[0], columns, channels); KERNEL];
+        for row in 1..KERNEL {
+            pixels[row] = Pixels::new(rows[row], columns, channels);
+        }
+        let all_taps = Pixels::new(weights, KERNEL * KERNEL, padded);
+        // The last vector begins earlier, so that it is whole.
+        let last = channels.saturating_sub(LANES);
+        for index in 0..channels.div_ceil(LANES) {
+            let channel = last.min(index * LANES);
+            let bias: V = finish.bias(channel);
+            let mut sums = [bias; COUNT];
             for row in 0..KERNEL {
                 let mut taps = [V::splat(0.0); KERNEL];
                 for column in 0..KERNEL {
-                    taps[column] = load(weights, (KERNEL * row + column) * padded + channel);
+                    taps[column] = all_taps.load(KERNEL * row + column, channel);
                 }
                 for column in 0..columns {
-                    let pixel = pixels[row][column];
-                    let number = if count >= LANES {
-                        load(pixel, channel)
+                    let number: V = if MANY {
+                        pixels[row].load(column, channel)
                     } else {
-                        let mut some = [0.0; LANES];
-                        some[..count].copy_from_slice(&pixel[channel..]);
-                        V::load(&some)
+                        pixels[row].load_few(column)
                     };
                     for output in 0..COUNT {
                         if (output * STRIDE..output * STRIDE + KERNEL).contains(&column) {
@@ -205,12 +292,11 @@ impl<const KERNEL: usize> Row<'_, KERNEL> {
                     }
                 }
             }
-            let finish = self.layer.finish.of(channel);
             for output in 0..COUNT {
-                let at = (first + output) * channels;
-                let at = at + channel..at + channels;
-                let other = self.other.map(|other| &other[at.clone()]);
-                finish.write(sums[output], other, &mut self.output[at]);
+                let active = activate.of(sums[output]).to_array();
+                let pixel = &mut self.output[(first + output) * channels..][..channels];
+                let count = if MANY { LANES } else { channels };
+                pixel[channel..][..count].copy_from_slice(&active[..count]);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::finish::Finish;
+use super::finish::{Activate, Finish, Limit, add, write};
 use super::memory::with_scratch;
 use super::product::{Packed, Rows, Store, multiply};
 use super::threads::Threads;
@@ -294,29 +294,75 @@ impl Output for Vec<&mut [f32]> {
 impl<O: Output> Work for Share<'_, O> {
     #[inline(always)]
     fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(mut self) {
-        let (rows, panels) = (self.rows, self.panels.clone());
-        let weights = &self.layer.weights;
-        multiply::<V, LANES, ROWS>(&[rows].into_iter(), weights, 0, panels, &mut self);
+        let activation = self.layer.finish.activation();
+        match Limit::of(activation) {
+            Some(limit) => self.multiply::<V, LANES, ROWS>(limit),
+            None => self.multiply::<V, LANES, ROWS>(activation),
+        }
+        let (outputs, before) = (self.layer.outputs, self.panels.start * 2 * LANES);
+        if let Some(other) = self.other {
+            for row in 0..self.rows.count {
+                add(
+                    self.output.pixel(row, outputs),
+                    &other[row * outputs + before..],
+                );
+            }
+        }
     }
 }
 
-impl<O: Output> Store for Share<'_, O> {
+impl<O: Output> Share<'_, O> {
+    #[inline(always)]
+    fn multiply<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(
+        &mut self,
+        activate: impl Activate,
+    ) {
+        let (rows, panels) = (self.rows, self.panels.clone());
+        let weights = &self.layer.weights;
+        let mut into = Active {
+            layer: self.layer,
+            before: panels.start * 2 * LANES,
+            output: &mut self.output,
+            activate,
+        };
+        multiply::<V, LANES, ROWS>(&[rows].into_iter(), weights, 0, panels, &mut into);
+    }
+}
+
+/// Takes sums, and writes their activations.
+struct Active<'a, O, A> {
+    layer: &'a Direct,
+    /// Columns before the first panel.
+    before: usize,
+    output: &'a mut O,
+    activate: A,
+}
+
+impl<O: Output, A: Activate> Store for Active<'_, O, A> {
+    #[inline(always)]
+    fn bias<V: Vector<LANES>, const LANES: usize>(&self, column: usize) -> V {
+        self.layer.finish.bias(column)
+    }
+
     #[inline(always)]
     fn store<V: Vector<LANES>, const LANES: usize, const COUNT: usize, const WIDE: usize>(
         &mut self,
         (first, column): (usize, usize),
         numbers: [[V; WIDE]; COUNT],
     ) {
-        let (outputs, before) = (self.layer.outputs, self.panels.start * 2 * LANES);
-        for part in 0..WIDE {
-            let column = column + part * LANES;
-            if column < outputs {
-                let finish = self.layer.finish.of(column);
-                for row in 0..COUNT {
-                    let output = &mut self.output.pixel(first + row, outputs)[column - before..];
-                    let at = (first + row) * outputs + column;
-                    let other = self.other.map(|other| &other[at..][..output.len()]);
-                    finish.write(numbers[row][part], other, output);
+        let outputs = self.layer.outputs;
+        let (whole, from) = (column + WIDE * LANES <= outputs, column - self.before);
+        for row in 0..COUNT {
+            let output = &mut self.output.pixel(first + row, outputs)[from..];
+            if whole {
+                let output = &mut output[..WIDE * LANES];
+                for part in 0..WIDE {
+                    let active = self.activate.of(numbers[row][part]);
+                    output[part * LANES..][..LANES].copy_from_slice(&active.to_array());
+                }
+            } else {
+                for (part, output) in output.chunks_mut(LANES).enumerate().take(WIDE) {
+                    write(self.activate.of(numbers[row][part]), output);
                 }
             }
         }

@@ -19,71 +19,54 @@ impl Finish {
         Self { bias, activation }
     }
 
-    /// For neighbouring channels from `channel`.
+    /// The bias of neighbouring channels from `channel`.
     #[inline(always)]
-    pub fn of<V: Vector<LANES>, const LANES: usize>(&self, channel: usize) -> FinishOf<V> {
-        FinishOf {
-            bias: load(&self.bias, channel),
-            activation: self.activation,
-        }
+    pub fn bias<V: Vector<LANES>, const LANES: usize>(&self, channel: usize) -> V {
+        load(&self.bias, channel)
+    }
+
+    pub fn activation(&self) -> Activation {
+        self.activation
     }
 }
 
-/// The bias and the activation of some channels.
+/// An activation of vectors. Code is compiled for each type, so that no vector waits to learn which one is meant.
+pub(super) trait Activate: Copy {
+    fn of<V: Vector<LANES>, const LANES: usize>(self, x: V) -> V;
+}
+
+/// The least number and the greatest one.
 #[derive(Clone, Copy)]
-pub(super) struct FinishOf<V> {
-    bias: V,
-    activation: Activation,
-}
+pub(super) struct Limit(f32, f32);
 
-impl<V> FinishOf<V> {
-    /// Writes the outputs of sums like [`write`].
-    #[inline(always)]
-    pub fn write<const LANES: usize>(self, sums: V, other: Option<&[f32]>, output: &mut [f32])
-    where
-        V: Vector<LANES>,
-    {
-        write(self.activate(sums), other, output);
-    }
-
-    /// Adds the bias and applies the activation.
-    #[inline(always)]
-    pub fn activate<const LANES: usize>(self, sums: V) -> V
-    where
-        V: Vector<LANES>,
-    {
-        activate(self.activation, sums.plus(self.bias))
-    }
-}
-
-/// Writes up to `LANES` outputs, as many as fit. `other` is as long as `output`, and is added to it.
-#[inline(always)]
-pub(super) fn write<V: Vector<LANES>, const LANES: usize>(
-    finished: V,
-    other: Option<&[f32]>,
-    output: &mut [f32],
-) {
-    if let Some(output) = output.first_chunk_mut() {
-        *output = match other {
-            Some(other) => finished.plus(load(other, 0)).to_array(),
-            None => finished.to_array(),
-        };
-    } else {
-        let finished = finished.to_array();
-        for lane in 0..output.len() {
-            output[lane] = finished[lane] + other.map_or(0.0, |other| other[lane]);
+impl Limit {
+    /// An activation that is no more than limits.
+    pub fn of(activation: Activation) -> Option<Self> {
+        match activation {
+            Activation::Linear => Some(Self(f32::NEG_INFINITY, f32::INFINITY)),
+            Activation::Relu => Some(Self(0.0, f32::INFINITY)),
+            Activation::Relu6 => Some(Self(0.0, 6.0)),
+            Activation::HardSigmoid | Activation::HardSwish => None,
         }
     }
 }
 
-#[inline(always)]
-fn activate<V: Vector<LANES>, const LANES: usize>(activation: Activation, x: V) -> V {
-    match activation {
-        Activation::Linear => x,
-        Activation::Relu => x.limit(V::splat(0.0), V::splat(f32::INFINITY)),
-        Activation::Relu6 => x.limit(V::splat(0.0), V::splat(6.0)),
-        Activation::HardSigmoid => hard_sigmoid(x),
-        Activation::HardSwish => x.multiply_add(hard_sigmoid(x), V::splat(0.0)),
+impl Activate for Limit {
+    #[inline(always)]
+    fn of<V: Vector<LANES>, const LANES: usize>(self, x: V) -> V {
+        x.limit(V::splat(self.0), V::splat(self.1))
+    }
+}
+
+/// Any.
+impl Activate for Activation {
+    #[inline(always)]
+    fn of<V: Vector<LANES>, const LANES: usize>(self, x: V) -> V {
+        match self {
+            Self::HardSigmoid => hard_sigmoid(x),
+            Self::HardSwish => x.multiply_add(hard_sigmoid(x), V::splat(0.0)),
+            limit => Limit::of(limit).map_or(x, |limit| limit.of(x)),
+        }
     }
 }
 
@@ -91,4 +74,23 @@ fn activate<V: Vector<LANES>, const LANES: usize>(activation: Activation, x: V) 
 fn hard_sigmoid<V: Vector<LANES>, const LANES: usize>(x: V) -> V {
     x.multiply_add(V::splat(1.0 / 6.0), V::splat(0.5))
         .limit(V::splat(0.0), V::splat(1.0))
+}
+
+/// Adds another feature map, which is as long.
+#[inline(always)]
+pub(super) fn add(output: &mut [f32], other: &[f32]) {
+    for (output, other) in output.iter_mut().zip(other) {
+        *output += other;
+    }
+}
+
+/// Writes up to `LANES` numbers, as many as fit.
+#[inline(always)]
+pub(super) fn write<V: Vector<LANES>, const LANES: usize>(numbers: V, output: &mut [f32]) {
+    let numbers = numbers.to_array();
+    if let Some(output) = output.first_chunk_mut() {
+        *output = numbers;
+    } else {
+        output.copy_from_slice(&numbers[..output.len()]);
+    }
 }

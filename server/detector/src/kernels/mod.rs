@@ -23,8 +23,8 @@
 //! team         threads of this crate
 //! ```
 //!
-//! `unsafe` code is in `vector` (instructions that the processor must have), `threads` (libtorch's threads), `team` (work
-//! that lives shorter than the threads) and `numbers`.
+//! `unsafe` code is in `vector` (instructions that the processor must have, and pixels whose bounds are checked once),
+//! `threads` (libtorch's threads), `team` (work that lives shorter than the threads) and `numbers`.
 
 #![allow(
     clippy::inline_always,

@@ -96,6 +96,12 @@ pub(super) struct Rows<'a> {
 
 /// Takes the numbers of a product.
 pub(super) trait Store {
+    /// What is added to the products of some columns, from `column`.
+    #[inline(always)]
+    fn bias<V: Vector<LANES>, const LANES: usize>(&self, _column: usize) -> V {
+        V::splat(0.0)
+    }
+
     /// Takes the numbers of some rows and one or two vectors of columns, from row and column `at`.
     fn store<V: Vector<LANES>, const LANES: usize, const COUNT: usize, const WIDE: usize>(
         &mut self,
@@ -141,18 +147,24 @@ fn multiply_panel<
     column: usize,
     into: &mut impl Store,
 ) {
+    let mut bias = [V::splat(0.0); WIDE];
+    for part in 0..WIDE {
+        bias[part] = into.bias(column + part * LANES);
+    }
     let mut first = 0;
     for block in blocks.clone() {
         // Of nearly equal sizes: products of few rows wait for each other.
         let parts = block.count.div_ceil(ROWS);
+        let (each, larger) = (block.count / parts, block.count % parts);
+        let mut row = 0;
         for part in 0..parts {
-            let (row, end) = (block.count * part / parts, block.count * (part + 1) / parts);
             let rows = Rows {
                 numbers: &block.numbers[row * block.stride..],
-                count: end - row,
+                count: each + usize::from(part < larger),
                 ..block
             };
-            multiply_part::<V, LANES, ROWS, WIDE>(rows, panel, (first + row, column), into);
+            multiply_part::<V, LANES, ROWS, WIDE>(rows, panel, bias, (first + row, column), into);
+            row += rows.count;
         }
         first += block.count;
     }
@@ -163,6 +175,7 @@ fn multiply_panel<
 fn multiply_part<V: Vector<LANES>, const LANES: usize, const ROWS: usize, const WIDE: usize>(
     rows: Rows,
     panel: &[[[f32; LANES]; WIDE]],
+    bias: [V; WIDE],
     at: (usize, usize),
     into: &mut impl Store,
 ) {
@@ -170,7 +183,7 @@ fn multiply_part<V: Vector<LANES>, const LANES: usize, const ROWS: usize, const 
         ($($count:literal)*) => {
             match rows.count {
                 $($count if $count <= ROWS => {
-                    into.store(at, sums::<V, $count, LANES, WIDE>(rows, panel));
+                    into.store(at, sums::<V, $count, LANES, WIDE>(rows, panel, bias));
                 })*
                 _ => unreachable!("up to {ROWS} rows"),
             }
@@ -182,17 +195,18 @@ fn multiply_part<V: Vector<LANES>, const LANES: usize, const ROWS: usize, const 
 /// Steps after which a step's weights arrive from the third cache.
 const AHEAD: usize = 32;
 
-/// `COUNT` rows times a panel.
+/// `COUNT` rows times a panel, and the bias.
 #[inline(always)]
 fn sums<V: Vector<LANES>, const COUNT: usize, const LANES: usize, const WIDE: usize>(
     rows: Rows,
     panel: &[[[f32; LANES]; WIDE]],
+    bias: [V; WIDE],
 ) -> [[V; WIDE]; COUNT] {
     let mut numbers = [&rows.numbers[..panel.len()]; COUNT];
     for row in 1..COUNT {
         numbers[row] = &rows.numbers[row * rows.stride..][..panel.len()];
     }
-    let mut sums = [[V::splat(0.0); WIDE]; COUNT];
+    let mut sums = [bias; COUNT];
     for step in 0..panel.len() {
         let mut weights = [V::splat(0.0); WIDE];
         for part in 0..WIDE {

@@ -1,7 +1,7 @@
 //! Winograd's convolution of a block of tiles, in three steps: transformed inputs, their products with the weights for
 //! each point, and outputs. The numbers between the steps stay in a cache.
 
-use super::super::finish::write;
+use super::super::finish::{Activate, Limit, write};
 use super::super::memory::{LINE, with_scratch};
 use super::super::product::{Rows, Store, multiply};
 use super::super::threads::Threads;
@@ -35,8 +35,8 @@ struct Transformed<'a> {
 }
 
 impl Block<'_> {
-    /// `output` and `other` are all pixels of the block's rows, pooled.
-    pub fn convolve(self, output: &mut [f32], other: Option<&[f32]>, threads: Threads) {
+    /// `output` is all pixels of the block's rows, pooled.
+    pub fn convolve(self, output: &mut [f32], threads: Threads) {
         let Winograd {
             ref weights, tile, ..
         } = *self.layer;
@@ -86,7 +86,6 @@ impl Block<'_> {
                     block: self,
                     products,
                     row,
-                    other: other.map(|other| &other[row * band..][..output.len()]),
                     output,
                 });
             });
@@ -241,24 +240,32 @@ struct Outputs<'a> {
     row: usize,
     /// All pixels of the row of tiles, pooled.
     output: &'a mut [f32],
-    other: Option<&'a [f32]>,
 }
 
 impl Work for Outputs<'_> {
     #[inline(always)]
     fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(self) {
-        match (self.block.layer.tile, self.block.pool) {
-            (Tile::F4, MaxPool::Of1) => self.transform::<V, LANES, 2, 6, 4, 1>(&POINTS_4),
-            (Tile::F4, MaxPool::Of2) => self.transform::<V, LANES, 2, 6, 4, 2>(&POINTS_4),
-            (Tile::F6, MaxPool::Of1) => self.transform::<V, LANES, 3, 8, 6, 1>(&POINTS_6),
-            (Tile::F6, MaxPool::Of2) => self.transform::<V, LANES, 3, 8, 6, 2>(&POINTS_6),
+        let activation = self.block.layer.finish.activation();
+        match Limit::of(activation) {
+            Some(limit) => self.transform::<V, LANES>(limit),
+            None => self.transform::<V, LANES>(activation),
         }
     }
 }
 
 impl Outputs<'_> {
     #[inline(always)]
-    fn transform<
+    fn transform<V: Vector<LANES>, const LANES: usize>(mut self, activate: impl Activate) {
+        match (self.block.layer.tile, self.block.pool) {
+            (Tile::F4, MaxPool::Of1) => self.tiles::<V, LANES, 2, 6, 4, 1>(&POINTS_4, activate),
+            (Tile::F4, MaxPool::Of2) => self.tiles::<V, LANES, 2, 6, 4, 2>(&POINTS_4, activate),
+            (Tile::F6, MaxPool::Of1) => self.tiles::<V, LANES, 3, 8, 6, 1>(&POINTS_6, activate),
+            (Tile::F6, MaxPool::Of2) => self.tiles::<V, LANES, 3, 8, 6, 2>(&POINTS_6, activate),
+        }
+    }
+
+    #[inline(always)]
+    fn tiles<
         V: Vector<LANES>,
         const LANES: usize,
         const P: usize,
@@ -266,8 +273,9 @@ impl Outputs<'_> {
         const M: usize,
         const POOL: usize,
     >(
-        self,
+        &mut self,
         points: &Points<P>,
+        activate: impl Activate,
     ) {
         let Block {
             layer,
@@ -287,20 +295,19 @@ impl Outputs<'_> {
             for channel in (0..outputs).step_by(LANES) {
                 let step = self.products.step;
                 points.tile_outputs(&products[channel..], step, &mut between, &mut sums);
-                let finish = layer.finish.of(channel);
+                let bias = layer.finish.bias(channel);
                 for y in (0..bottom).step_by(POOL) {
                     for x in (0..right).step_by(POOL) {
-                        let mut largest = finish.activate(sums[y][x]);
+                        let mut largest = activate.of(sums[y][x].plus(bias));
                         for place in 1..POOL * POOL {
                             let (y, x) = (y + place / POOL, x + place % POOL);
                             if y < bottom && x < right {
-                                largest = largest.larger(finish.activate(sums[y][x]));
+                                largest = largest.larger(activate.of(sums[y][x].plus(bias)));
                             }
                         }
                         let pixel = y / POOL * width.div_ceil(POOL) + (left + x) / POOL;
                         let at = pixel * outputs + channel..(pixel + 1) * outputs;
-                        let other = self.other.map(|other| &other[at.clone()]);
-                        write(largest, other, &mut self.output[at]);
+                        write(largest, &mut self.output[at]);
                     }
                 }
             }

@@ -10,7 +10,7 @@ mod transform;
 
 use self::block::Block;
 use self::transform::{POINTS_4, POINTS_6};
-use super::finish::Finish;
+use super::finish::{Finish, add};
 use super::product::Packed;
 use super::threads::Threads;
 use super::vector::Level;
@@ -191,9 +191,13 @@ impl Winograd {
                     group: plan.group,
                     pool,
                 };
-                let from = map * pixels_after * self.outputs + index * band;
-                let other = other.map(|other| &other[from..][..output.len()]);
-                block.convolve(output, other, threads);
+                block.convolve(output, threads);
+            }
+            if let Some(other) = other {
+                add(
+                    output,
+                    &other[map * pixels_after * self.outputs + index * band..],
+                );
             }
         };
         if plan.together {
