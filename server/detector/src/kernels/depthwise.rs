@@ -114,10 +114,13 @@ impl Depthwise {
         output: &mut [f32],
         other: Option<&[f32]>,
     ) {
+        let longest = lines.map(<[f32]>::len).into_iter().max();
+        let width = longest.unwrap_or(0) / self.channels;
         with_scratch(KERNEL * COLUMNS * self.channels, |patch| {
             self.level.run(Row {
                 layer: self,
                 lines,
+                width,
                 patch,
                 output,
                 other,
@@ -131,6 +134,8 @@ struct Row<'a, const KERNEL: usize> {
     layer: &'a Depthwise,
     /// The rows under the kernel; empty outside the feature map.
     lines: [&'a [f32]; KERNEL],
+    /// Columns of the feature map.
+    width: usize,
     /// Memory for the pixels under some kernels.
     patch: &'a mut [f32],
     output: &'a mut [f32],
@@ -164,29 +169,29 @@ impl<const KERNEL: usize> Row<'_, KERNEL> {
         &mut self,
         activate: impl Activate,
     ) {
-        let Depthwise { channels, .. } = *self.layer;
-        let longest = self.lines.iter().map(|line| line.len()).max();
-        let width = longest.unwrap_or(0) / channels;
-        let outputs = self.output.len() / channels;
+        let outputs = self.output.len() / self.layer.channels;
         // Of nearly equal sizes, as the rows of a product.
         let parts = outputs.div_ceil(TOGETHER);
+        let each = outputs.checked_div(parts).unwrap_or(0);
+        let larger = outputs - each * parts;
+        let mut first = 0;
         for part in 0..parts {
-            let [first, end] = [part, part + 1].map(|part| outputs * part / parts);
-            match end - first {
-                1 => self.part::<V, LANES, STRIDE, 1>(first, width, activate),
-                2 => self.part::<V, LANES, STRIDE, 2>(first, width, activate),
-                3 => self.part::<V, LANES, STRIDE, 3>(first, width, activate),
-                _ => self.part::<V, LANES, STRIDE, TOGETHER>(first, width, activate),
+            let count = each + usize::from(part < larger);
+            match count {
+                1 => self.part::<V, LANES, STRIDE, 1>(first, activate),
+                2 => self.part::<V, LANES, STRIDE, 2>(first, activate),
+                3 => self.part::<V, LANES, STRIDE, 3>(first, activate),
+                _ => self.part::<V, LANES, STRIDE, TOGETHER>(first, activate),
             }
+            first += count;
         }
     }
 
-    /// Convolves `COUNT` outputs from `first`. The feature map has `width` columns.
+    /// Convolves `COUNT` outputs from `first`.
     #[inline(always)]
     fn part<V: Vector<LANES>, const LANES: usize, const STRIDE: usize, const COUNT: usize>(
         &mut self,
         first: usize,
-        width: usize,
         activate: impl Activate,
     ) {
         let Depthwise {
@@ -199,7 +204,7 @@ impl<const KERNEL: usize> Row<'_, KERNEL> {
         let length = columns * channels;
         // The columns under the kernels that are inside the feature map.
         let begin = before.saturating_sub(first * STRIDE).min(columns);
-        let end = (width + before).saturating_sub(first * STRIDE);
+        let end = (self.width + before).saturating_sub(first * STRIDE);
         let end = end.clamp(begin, columns);
         let from = (first * STRIDE + begin).saturating_sub(before) * channels;
         let inside = begin * channels..end * channels;

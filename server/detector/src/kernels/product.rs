@@ -155,7 +155,8 @@ fn multiply_panel<
     for block in blocks.clone() {
         // Of nearly equal sizes: products of few rows wait for each other.
         let parts = block.count.div_ceil(ROWS);
-        let (each, larger) = (block.count / parts, block.count % parts);
+        let each = block.count.checked_div(parts).unwrap_or(0);
+        let larger = block.count - each * parts;
         let mut row = 0;
         for part in 0..parts {
             let rows = Rows {
