@@ -37,9 +37,9 @@ def filter_query(_context, query):
 @schemathesis.hook
 def filter_case(_context, case):
     """Leaves out what is wrong in a way that OpenAPI cannot say."""
-    # The header tells how many bytes of the body are JSON.
+    # The header tells how many bytes of the body are JSON. How many an object will have is not known here.
     length = str((case.headers or {}).get("Inference-Header-Content-Length", ""))
-    if length.isdigit() and isinstance(case.body, bytes) and int(length) != len(case.body):
+    if length.isdigit() and not (isinstance(case.body, bytes) and int(length) == len(case.body)):
         return False
     # In a name in quotation marks, some read a backslash before the last one as an escape (RFC 2183), some do not.
     if isinstance(case.body, dict) and any(name.endswith("\\") for name in case.body):
