@@ -193,7 +193,10 @@ impl<'a> ApiExtractor<'a> for JsonLength {
     }
 
     fn param_schema_ref() -> Option<MetaSchemaRef> {
-        Some(u64::schema_ref())
+        Some(u64::schema_ref().merge(MetaSchema {
+            minimum: Some(0.0),
+            ..MetaSchema::ANY
+        }))
     }
 
     async fn from_request(
