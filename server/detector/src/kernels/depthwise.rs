@@ -6,7 +6,7 @@ use super::finish::{Activate, Finish, Limit, add};
 use super::memory::with_scratch;
 use super::threads::Threads;
 use super::vector::{Level, Pixels, Vector, Work};
-use super::{Maps, Window};
+use super::{Maps, Window, nearly_equal};
 use crate::architecture::Activation;
 
 /// A depthwise convolution, and its activation.
@@ -171,9 +171,7 @@ impl<const KERNEL: usize> Row<'_, KERNEL> {
     ) {
         let outputs = self.output.len() / self.layer.channels;
         // Of nearly equal sizes, as the rows of a product.
-        let parts = outputs.div_ceil(TOGETHER);
-        let each = outputs.checked_div(parts).unwrap_or(0);
-        let larger = outputs - each * parts;
+        let (parts, each, larger) = nearly_equal(outputs, TOGETHER);
         let mut first = 0;
         for part in 0..parts {
             let count = each + usize::from(part < larger);

@@ -363,6 +363,15 @@ impl Shape {
     }
 }
 
+/// The fewest parts of `count` items, none of more than `most`: how many there are, the size of each, and how many of them
+/// have one item more.
+#[inline(always)]
+fn nearly_equal(count: usize, most: usize) -> (usize, usize, usize) {
+    let parts = count.div_ceil(most);
+    let each = count.checked_div(parts).unwrap_or(0);
+    (parts, each, count - each * parts)
+}
+
 /// Computes each row of pixels of a new tensor from that of `x`, which has as many channels. `compute` also gets the number
 /// of the feature map. The output is in `channels_last` order.
 ///

@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use super::memory::Aligned;
+use super::nearly_equal;
 use super::threads::Threads;
 use super::vector::{Level, Vector};
 
@@ -154,9 +155,7 @@ fn multiply_panel<
     let mut first = 0;
     for block in blocks.clone() {
         // Of nearly equal sizes: products of few rows wait for each other.
-        let parts = block.count.div_ceil(ROWS);
-        let each = block.count.checked_div(parts).unwrap_or(0);
-        let larger = block.count - each * parts;
+        let (parts, each, larger) = nearly_equal(block.count, ROWS);
         let mut row = 0;
         for part in 0..parts {
             let rows = Rows {

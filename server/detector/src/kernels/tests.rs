@@ -269,6 +269,17 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn plans()(
+        rows in 1..4_usize,
+        columns in 1..5_usize,
+        group in 1..20_usize,
+        together: bool,
+    ) -> Plan {
+        Plan { rows, columns, group, together }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -276,13 +287,9 @@ proptest! {
     fn winograds_convolution_is_the_direct_one(
         layer in layers(Just(CENTRED)),
         threads in 1..4,
-        rows in 1..4_usize,
-        columns in 1..5_usize,
-        group in 1..20_usize,
-        together: bool,
+        plan in plans(),
     ) {
         let threads = use_threads(threads);
-        let plan = Plan { rows, columns, group, together };
         for level in levels() {
             for (tile, bound) in TILES {
                 let winograd = layer.winograd(level, tile);
@@ -301,13 +308,9 @@ proptest! {
         mut layer in layers(Just(CENTRED)),
         wrong in prop::option::of((0..SIDE * SIDE, prop::sample::select(&[f32::NAN, f32::INFINITY][..]))),
         threads in 1..4,
-        rows in 1..4_usize,
-        columns in 1..5_usize,
-        group in 1..20_usize,
-        together: bool,
+        plan in plans(),
     ) {
         let threads = use_threads(threads);
-        let plan = Plan { rows, columns, group, together };
         let Shape { maps, height, width } = layer.shape;
         layer.other = None;
         if let Some((at, wrong)) = wrong {

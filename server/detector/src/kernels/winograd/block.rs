@@ -79,8 +79,7 @@ impl Block<'_> {
                 numbers: products,
                 step: products_step,
             };
-            let row = self.width.div_ceil(self.pool.side()) * self.layer.outputs;
-            let band = tile.side() / self.pool.side() * row;
+            let band = self.layer.row_of_tiles(self.width, self.pool);
             threads.for_each(output.chunks_mut(band).enumerate(), |(row, output)| {
                 level.run(Outputs {
                     block: self,

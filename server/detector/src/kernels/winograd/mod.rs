@@ -166,7 +166,7 @@ impl Winograd {
             return;
         }
         let (pixels, pixels_after) = (shape.height * shape.width, after.height * after.width);
-        let row = self.tile.side() / pool.side() * after.width * self.outputs;
+        let row = self.row_of_tiles(shape.width, pool);
         let band = plan.rows * row;
         let bands = output
             .chunks_mut(pixels_after * self.outputs)
@@ -205,6 +205,11 @@ impl Winograd {
         } else {
             threads.for_each(bands, |band| convolve(band, Threads::One));
         }
+    }
+
+    /// Numbers of a row of tiles of the outputs, pooled.
+    fn row_of_tiles(&self, width: usize, pool: MaxPool) -> usize {
+        self.tile.side() / pool.side() * width.div_ceil(pool.side()) * self.outputs
     }
 
     fn plan(&self, shape: Shape, threads: usize) -> Plan {
