@@ -10,7 +10,7 @@ use poem_openapi::registry::{
 };
 use poem_openapi::types::ToJSON as _;
 use poem_openapi::{ApiResponse, ExtraHeader, LicenseObject, OpenApiService, ServerObject, Tags};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use ssd_detector::Model;
 use ssd_detector::boxes::Criteria;
 use ssd_detector::picture;
@@ -389,20 +389,40 @@ fn members(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
     value.as_object_mut().into_iter().flatten()
 }
 
+/// A member for each query parameter of `/predict`.
+fn criteria(document: &Value) -> Map<String, Value> {
+    let parameters = &document["paths"]["/predict"]["post"]["parameters"];
+    let parameters = parameters.as_array().into_iter().flatten();
+    let members = parameters.map(|parameter| {
+        let mut member = parameter["schema"].clone();
+        member["description"] = parameter["description"].clone();
+        (
+            parameter["name"].as_str().unwrap_or_default().to_owned(),
+            member,
+        )
+    });
+    members.collect()
+}
+
+/// Many clients send null for what is not set.
+fn or_null(members: &mut Map<String, Value>) {
+    for member in members.values_mut() {
+        member["nullable"] = json!(true);
+    }
+}
+
 /// Gives the form and the JSON of `/predict` a field for each query parameter, and no others.
 fn give_fields(document: &mut Value) {
-    let operation = &mut document["paths"]["/predict"]["post"];
-    let parameters = operation["parameters"].clone();
+    let fields = criteria(document);
+    let content = &mut document["paths"]["/predict"]["post"]["requestBody"]["content"];
     for media in ["multipart/form-data", "application/json"] {
-        let body = &mut operation["requestBody"]["content"][media]["schema"];
-        for parameter in parameters.as_array().into_iter().flatten() {
-            let mut field = parameter["schema"].clone();
-            field["description"] = parameter["description"].clone();
-            if media == "application/json" {
-                // Many clients send null for what is not set.
-                field["nullable"] = json!(true);
-            }
-            body["properties"][parameter["name"].as_str().unwrap_or_default()] = field;
+        let body = &mut content[media]["schema"];
+        let mut fields = fields.clone();
+        if media == "application/json" {
+            or_null(&mut fields);
+        }
+        for (name, field) in fields {
+            body["properties"][name] = field;
         }
         body["additionalProperties"] = json!(false);
     }
@@ -410,18 +430,15 @@ fn give_fields(document: &mut Value) {
 
 /// States what the types of a request of the Open Inference Protocol leave open.
 fn narrow_inference(document: &mut Value) {
-    let mut parameters = json!({"type": "object", "additionalProperties": false});
-    for parameter in document["paths"]["/predict"]["post"]["parameters"]
-        .as_array()
-        .into_iter()
-        .flatten()
-    {
-        let mut member = parameter["schema"].clone();
-        member["nullable"] = json!(true);
-        parameters["properties"][parameter["name"].as_str().unwrap_or_default()] = member;
-    }
-    parameters["properties"]["binary_data_output"] = json!({"type": "boolean"});
-    let flag = json!({"type": "object", "properties": {"binary_data": {"type": "boolean"}}});
+    let flag = json!({"type": "boolean"});
+    let mut parameters = criteria(document);
+    parameters.insert("binary_data_output".to_owned(), flag.clone());
+    or_null(&mut parameters);
+    let parameters =
+        json!({"type": "object", "additionalProperties": false, "properties": parameters});
+    let mut own = Map::from_iter([("binary_data".to_owned(), flag)]);
+    or_null(&mut own);
+    let own = json!({"type": "object", "properties": own});
     let outputs = open_inference::Output::ALL.map(open_inference::Output::name);
     // Patterns rather than enumerations: generated clients have no type for each.
     let outputs = format!("^({})$", outputs.join("|"));
@@ -437,18 +454,14 @@ fn narrow_inference(document: &mut Value) {
             json!({"pattern": format!("^{}$", form::IMAGE)}),
         ),
         ("Input", "datatype", json!({"pattern": "^BYTES$"})),
-        (
-            "Input",
-            "shape",
-            json!({"minItems": 1, "maxItems": 1, "items": one}),
-        ),
+        ("Input", "shape", json!({"minItems": 1, "items": one})),
         (
             "Input",
             "data",
             json!({"type": "array", "minItems": 1, "maxItems": 1, "items": picture}),
         ),
         ("RequestedOutput", "name", json!({"pattern": outputs})),
-        ("RequestedOutput", "parameters", flag),
+        ("RequestedOutput", "parameters", own),
     ] {
         let property = &mut schemas[format!("Inference{schema}")]["properties"][property];
         for (key, value) in narrower.as_object().into_iter().flatten() {
@@ -459,6 +472,18 @@ fn narrow_inference(document: &mut Value) {
     if let Some(required) = schemas["InferenceInput"]["required"].as_array_mut() {
         required.retain(|name| name != "data");
         required.push(json!("data"));
+    }
+    for schema in ["Request", "Input", "RequestedOutput"] {
+        let schema = &mut schemas[format!("Inference{schema}")];
+        let required = schema["required"].clone();
+        for (name, property) in members(&mut schema["properties"]) {
+            let is_required = required
+                .as_array()
+                .is_some_and(|names| names.contains(&json!(name)));
+            if !is_required {
+                property["nullable"] = json!(true);
+            }
+        }
     }
 }
 

@@ -128,6 +128,35 @@ async fn the_server_and_its_model_describe_themselves() {
 }
 
 #[tokio::test]
+async fn a_member_may_be_null_if_the_document_says_so() {
+    let app = App::spawn().await;
+    let document = parsed(app.get("/openapi.json").await).await;
+    let of = |schema: &str| document["components"]["schemas"][schema]["properties"].clone();
+    let (request, output) = (of("InferenceRequest"), of("InferenceRequestedOutput"));
+    let full = json!({
+        "id": "a-7", "parameters": {}, "inputs": [input()], "outputs": [{"name": "boxes", "parameters": {}}]
+    });
+    let mut nulls = 0;
+    for (place, properties) in [
+        ("", &request),
+        ("/parameters", &request["parameters"]["properties"]),
+        ("/inputs/0", &of("InferenceInput")),
+        ("/outputs/0", &output),
+        ("/outputs/0/parameters", &output["parameters"]["properties"]),
+    ] {
+        for (name, property) in properties.as_object().unwrap() {
+            let mut body = full.clone();
+            body.pointer_mut(place).unwrap()[name] = Value::Null;
+            let may = property["nullable"] == true;
+            let status = app.infer(&body, None).await.status();
+            assert_eq!(status, if may { 200 } else { 400 }, "{place}/{name}");
+            nulls += usize::from(may);
+        }
+    }
+    assert!(nulls > 8);
+}
+
+#[tokio::test]
 async fn the_outputs_are_the_detections_of_predict() {
     let app = App::spawn().await;
     let [boxes, scores, labels] = expected(&app, "?threshold=0.3&classes=cat,dog&top_k=9").await;
@@ -293,6 +322,14 @@ async fn a_refused_request_says_what_is_accepted() {
         (
             json!({"inputs": [input()], "parameters": {"treshold": 1}}),
             "no JSON member `treshold`",
+        ),
+        (
+            json!({"inputs": [input()], "parameters": {"binary_data_output": "yes"}}),
+            r#"The parameter `binary_data_output` is `"yes"`; it must be `true` or `false`."#,
+        ),
+        (
+            json!({"inputs": [input()], "outputs": [{"name": "boxes", "parameters": {"binary_data": 1}}]}),
+            "The parameter `binary_data` is `1`",
         ),
         (
             json!({"inputs": [input()], "outputs": [{"name": "masks"}]}),

@@ -274,19 +274,30 @@ fn criteria(parameters: Option<&Parameters>, context: &Context) -> Result<Fields
     Ok(fields)
 }
 
+/// A parameter that is true or false; `None` if it is not given.
+fn flag(parameters: Option<&Parameters>, name: &str) -> Result<Option<bool>, Problem> {
+    match parameters.and_then(|members| members.get(name)) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        Some(other) => {
+            let given = quote(&other.to_string());
+            Err(malformed(format!(
+                "The parameter `{name}` is {given}; it must be `true` or `false`."
+            )))
+        }
+    }
+}
+
 impl Requested {
     fn new(request: InferRequest) -> Result<Self, Problem> {
-        let flag = |parameters: Option<Parameters>, name| {
-            parameters.and_then(|members| members.get(name).and_then(Value::as_bool))
-        };
-        let is_raw = flag(request.parameters, "binary_data_output").unwrap_or(false);
+        let is_raw = flag(request.parameters.as_ref(), "binary_data_output")?.unwrap_or(false);
         let outputs = match request.outputs {
             None => Output::ALL.map(|output| (output, is_raw)).into(),
             Some(outputs) => {
                 let outputs = outputs
                     .into_iter()
                     .map(|RequestedOutput { name, parameters }| {
-                        let own = flag(parameters, "binary_data");
+                        let own = flag(parameters.as_ref(), "binary_data")?;
                         Ok((Output::named(&name)?, own.unwrap_or(is_raw)))
                     });
                 outputs.collect::<Result<_, Problem>>()?
