@@ -4,15 +4,19 @@
 
 use std::sync::Arc;
 
-use super::depthwise::Depthwise;
+use super::depthwise::{Depthwise, Lines};
 use super::direct::Direct;
 use super::memory::with_scratch;
 use super::threads::Threads;
-use super::{Maps, Shape};
+use super::{Maps, Shape, bands};
+
+/// Side of the depthwise kernel.
+const KERNEL: usize = 3;
 
 /// Three convolutions, ready to run.
 #[derive(Debug, Clone)]
 pub struct Bottleneck {
+    /// Without dilation.
     pub first: Arc<Direct>,
     /// With kernels of 3 x 3.
     pub depthwise: Arc<Depthwise>,
@@ -50,47 +54,65 @@ impl Bottleneck {
             output,
             other,
         } = maps;
-        // Three for each thread: one that is late leaves some. The rows between two bands are computed twice.
+        // Three for each thread: one that is late leaves some.
         let band = after.height.div_ceil(3 * threads.count());
-        let bands = output
-            .chunks_mut(after.height * row)
-            .enumerate()
-            .flat_map(|(map, output)| {
-                let bands = output.chunks_mut(band * row).enumerate();
-                bands.map(move |(index, output)| (map, index * band, output))
-            });
-        threads.for_each(bands, |(map, top, output)| {
-            let line = between.width * first.outputs();
-            with_scratch(3 * line + after.width * first.outputs(), |scratch| {
-                let (lines, convolved) = scratch.split_at_mut(3 * line);
-                // Row number `y` is in line number `y % 3`.
-                let mut known = 0;
-                for (y, output) in (top..).zip(output.chunks_exact_mut(row)) {
-                    let rows = depthwise.window().rows::<3>(y);
-                    for y in rows.iter().filter_map(|y| between.inside(*y)) {
-                        if y >= known {
-                            let pixel = (map * between.height + y) * between.width;
-                            let into = &mut lines[y % 3 * line..][..line];
-                            first.convolve_some(input, shape, pixel, into, None);
-                            known = y + 1;
+        let bands = bands(output, after.height, row, band);
+        threads.share(bands, |bands| {
+            Lines::with(depthwise, between.width, |mut lines| {
+                with_scratch(after.width * depthwise.channels(), |convolved| {
+                    let mut next = (0, 0);
+                    for (map, top, output) in bands {
+                        // Where a band goes on after the last one, its first lines are known.
+                        if next != (map, top) {
+                            lines.forget();
+                        }
+                        next = (map, top + output.len() / row);
+                        let input = &input[map * shape.height * shape.width * first.inputs()..];
+                        for (y, output) in (top..).zip(output.chunks_exact_mut(row)) {
+                            self.convolve_row(input, shape, y, &mut lines, convolved);
+                            let from = (map * after.height + y) * row;
+                            let one = Shape {
+                                maps: 1,
+                                height: 1,
+                                width: after.width,
+                            };
+                            let other = other.map(|other| &other[from..][..row]);
+                            last.convolve_some(convolved, one, 0, output, other);
                         }
                     }
-                    let under = rows.map(|y| match between.inside(y) {
-                        Some(y) => &lines[y % 3 * line..][..line],
-                        None => &[],
-                    });
-                    depthwise.convolve_row(under, convolved, None);
-                    let pixel = (map * after.height + y) * after.width;
-                    let from = pixel * last.outputs();
-                    let other = other.map(|other| &other[from..][..row]);
-                    let one = Shape {
-                        maps: 1,
-                        height: 1,
-                        width: after.width,
-                    };
-                    last.convolve_some(convolved, one, 0, output, other);
-                }
+                });
             });
+        });
+    }
+
+    /// The first two convolutions, for a row of outputs of a feature map.
+    fn convolve_row(
+        &self,
+        map: &[f32],
+        shape: Shape,
+        y: usize,
+        lines: &mut Lines,
+        output: &mut [f32],
+    ) {
+        let (window, height) = (
+            self.depthwise.window(),
+            self.first.window().after(shape).height,
+        );
+        let first = y * window.stride;
+        let new = lines.move_to(first);
+        let inside = |line: usize| line.saturating_sub(window.before).min(height);
+        let rows = inside(new.start)..inside(new.end);
+        self.first.with_lines(map, shape, rows, |pixels| {
+            for panel in 0..lines.panels() {
+                for number in new.clone() {
+                    let into = lines.part(panel, number);
+                    match window.inside(number, height) {
+                        Some(row) => self.first.convolve_panel(pixels.row(row), panel, into),
+                        None => into.fill(0.0),
+                    }
+                }
+                lines.convolve::<KERNEL>(panel, first, output);
+            }
         });
     }
 }

@@ -1,24 +1,24 @@
 //! Depthwise convolutions with kernels of 3 x 3 or 5 x 5: each channel has a kernel of its own.
+//!
+//! Rows are copied to lines that have the zeros around the feature map, so that no output is at a border.
 
-use std::mem;
+use std::array;
+use std::ops::Range;
 
 use super::finish::{Activate, Finish, Limit, add};
 use super::memory::with_scratch;
 use super::threads::Threads;
-use super::vector::{Level, Pixels, Vector, Work};
-use super::{Maps, Window, nearly_equal};
+use super::vector::{Level, Vector, Work};
+use super::{Maps, Window, bands, nearly_equal};
 use crate::architecture::Activation;
 
 /// A depthwise convolution, and its activation.
 #[derive(Debug)]
 pub struct Depthwise {
-    /// Of each channel, padded with zeros, for each pixel under the kernel.
+    /// Of each panel, for each pixel under the kernel, the weights of its channels.
     weights: Vec<f32>,
     finish: Finish,
     channels: usize,
-    padded: usize,
-    /// Pixels of padding.
-    zeros: Vec<f32>,
     window: Window,
     level: Level,
 }
@@ -50,19 +50,19 @@ impl Depthwise {
             channels * taps,
             "weights of {channels} x {taps}"
         );
-        let padded = channels.next_multiple_of(level.lanes());
+        let panel = 2 * level.lanes();
+        let padded = channels.next_multiple_of(panel);
         let mut packed = vec![0.0; taps * padded];
         for (channel, kernel) in weights.chunks_exact(taps).enumerate() {
+            let part = &mut packed[channel / panel * taps * panel..];
             for (tap, weight) in kernel.iter().enumerate() {
-                packed[tap * padded + channel] = *weight;
+                part[tap * panel + channel % panel] = *weight;
             }
         }
         Self {
             weights: packed,
             finish: Finish::new(bias, padded, activation),
             channels,
-            padded,
-            zeros: vec![0.0; COLUMNS * channels],
             window,
             level,
         }
@@ -73,6 +73,14 @@ impl Depthwise {
     /// # Panics
     /// If the lengths do not fit.
     pub(super) fn convolve(&self, maps: Maps, threads: Threads) {
+        if self.window.kernel == 3 {
+            self.convolve_maps::<3>(maps, threads);
+        } else {
+            self.convolve_maps::<5>(maps, threads);
+        }
+    }
+
+    fn convolve_maps<const KERNEL: usize>(&self, maps: Maps, threads: Threads) {
         let after = self.window.after(maps.shape);
         maps.check([maps.shape, after].map(|shape| shape.pixels() * self.channels));
         let Maps {
@@ -82,19 +90,33 @@ impl Depthwise {
             other,
         } = maps;
         let (line, row) = (shape.width * self.channels, after.width * self.channels);
-        threads.for_each(output.chunks_mut(row).enumerate(), |(index, output)| {
-            let map = &input[index / after.height * shape.height * line..][..shape.height * line];
-            let inside = |y| match shape.inside(y) {
-                Some(y) => &map[y * line..][..line],
-                None => &[],
-            };
-            let y = index % after.height;
-            let other = other.map(|other| &other[index * row..][..output.len()]);
-            if self.window.kernel == 3 {
-                self.convolve_row(self.window.rows::<3>(y).map(inside), output, other);
-            } else {
-                self.convolve_row(self.window.rows::<5>(y).map(inside), output, other);
-            }
+        // Three for each thread: one that is late leaves some.
+        let band = after.height.div_ceil(3 * threads.count());
+        threads.share(bands(output, after.height, row, band), |bands| {
+            Lines::with(self, shape.width, |mut lines| {
+                for (map, top, output) in bands {
+                    lines.forget();
+                    for (y, output) in (top..).zip(output.chunks_exact_mut(row)) {
+                        let first = y * self.window.stride;
+                        for number in lines.move_to(first) {
+                            match self.window.inside(number, shape.height) {
+                                Some(y) => {
+                                    let from = (map * shape.height + y) * line;
+                                    lines.copy(number, &input[from..][..line]);
+                                }
+                                None => lines.clear(number),
+                            }
+                        }
+                        for panel in 0..lines.panels() {
+                            lines.convolve::<KERNEL>(panel, first, output);
+                        }
+                        if let Some(other) = other {
+                            let from = (map * after.height + y) * row;
+                            add(output, &other[from..][..row]);
+                        }
+                    }
+                }
+            });
         });
     }
 
@@ -105,41 +127,142 @@ impl Depthwise {
     pub fn window(&self) -> Window {
         self.window
     }
+}
 
-    /// Convolves a row of outputs. `lines` are the rows under the kernel; those outside the feature map are empty, the
-    /// others are as long as each other.
-    pub fn convolve_row<const KERNEL: usize>(
-        &self,
-        lines: [&[f32]; KERNEL],
-        output: &mut [f32],
-        other: Option<&[f32]>,
-    ) {
-        let longest = lines.map(<[f32]>::len).into_iter().max();
-        let width = longest.unwrap_or(0) / self.channels;
-        with_scratch(KERNEL * COLUMNS * self.channels, |patch| {
-            self.level.run(Row {
-                layer: self,
-                lines,
-                width,
-                patch,
-                output,
-                other,
+/// The rows of a feature map under a kernel, with the zeros around the map: line number 0 is the first one above it. The
+/// channels are in panels, two vectors wide. A panel's part of the lines is in the first cache while it is convolved.
+pub(super) struct Lines<'a> {
+    layer: &'a Depthwise,
+    /// Of each panel, as many lines as the kernel has rows. Number `n` has the place `n % kernel`.
+    numbers: &'a mut [f32],
+    /// Numbers of a line of a panel.
+    length: usize,
+    /// The first line that is not known.
+    unknown: usize,
+}
+
+impl Lines<'_> {
+    /// Lends lines of feature maps of this width.
+    pub fn with(layer: &Depthwise, width: usize, work: impl FnOnce(Lines)) {
+        let panel = 2 * layer.level.lanes();
+        let Window {
+            kernel,
+            before,
+            after,
+            ..
+        } = layer.window;
+        let length = (before + width + after) * panel;
+        let panels = layer.channels.div_ceil(panel);
+        with_scratch(panels * kernel * length, |numbers| {
+            for line in numbers.chunks_exact_mut(length) {
+                line[..before * panel].fill(0.0);
+                line[length - after * panel..].fill(0.0);
+            }
+            work(Lines {
+                layer,
+                numbers,
+                length,
+                unknown: 0,
             });
+        });
+    }
+
+    /// Moves the kernel down to line number `first`. Returns the lines under it that are not known; the caller must give
+    /// their numbers.
+    pub fn move_to(&mut self, first: usize) -> Range<usize> {
+        let after = first + self.layer.window.kernel;
+        let unknown = self.unknown.max(first)..after;
+        self.unknown = after;
+        unknown
+    }
+
+    /// Forgets all lines.
+    pub fn forget(&mut self) {
+        self.unknown = 0;
+    }
+
+    pub fn panels(&self) -> usize {
+        self.numbers.len() / (self.layer.window.kernel * self.length)
+    }
+
+    /// A panel's part of a line, without the zeros before it.
+    pub fn part(&mut self, panel: usize, number: usize) -> &mut [f32] {
+        let kernel = self.layer.window.kernel;
+        let first = (panel * kernel + number % kernel) * self.length;
+        let zeros = self.layer.window.before * 2 * self.layer.level.lanes();
+        &mut self.numbers[first..][..self.length][zeros..]
+    }
+
+    /// Makes a line zeros.
+    fn clear(&mut self, number: usize) {
+        for panel in 0..self.panels() {
+            self.part(panel, number).fill(0.0);
+        }
+    }
+
+    /// Copies the pixels of a row.
+    fn copy(&mut self, number: usize, pixels: &[f32]) {
+        let level = self.layer.level;
+        level.run(NewLine {
+            lines: self,
+            number,
+            pixels,
+        });
+    }
+
+    /// Convolves a panel of a row of outputs. The kernel begins at line number `first`.
+    pub fn convolve<const KERNEL: usize>(&self, panel: usize, first: usize, output: &mut [f32]) {
+        let line = |row| {
+            let place = panel * KERNEL + (first + row) % KERNEL;
+            &self.numbers[place * self.length..][..self.length]
+        };
+        self.layer.level.run(Row::<KERNEL> {
+            layer: self.layer,
+            panel,
+            lines: array::from_fn(line),
+            output,
         });
     }
 }
 
-/// A row of outputs.
+/// The pixels of a row, to be copied to a line.
+struct NewLine<'a, 'b> {
+    lines: &'a mut Lines<'b>,
+    number: usize,
+    pixels: &'a [f32],
+}
+
+impl Work for NewLine<'_, '_> {
+    #[inline(always)]
+    fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(self) {
+        let channels = self.lines.layer.channels;
+        for panel in 0..self.lines.panels() {
+            let from = panel * 2 * LANES;
+            let (into, _) = self.lines.part(panel, self.number).as_chunks_mut::<LANES>();
+            let (into, _) = into.as_chunks_mut::<2>();
+            for (pixel, into) in self.pixels.chunks_exact(channels).zip(into) {
+                let pixel = &pixel[from..];
+                let (vectors, rest) = pixel.as_chunks::<LANES>();
+                for part in 0..2 {
+                    if part < vectors.len() {
+                        into[part] = vectors[part];
+                    } else if part == vectors.len() {
+                        into[part][..rest.len()].copy_from_slice(rest);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A panel of a row of outputs.
 struct Row<'a, const KERNEL: usize> {
     layer: &'a Depthwise,
-    /// The rows under the kernel; empty outside the feature map.
+    panel: usize,
+    /// The panel's part of the lines under the kernel.
     lines: [&'a [f32]; KERNEL],
-    /// Columns of the feature map.
-    width: usize,
-    /// Memory for the pixels under some kernels.
-    patch: &'a mut [f32],
+    /// Of all channels.
     output: &'a mut [f32],
-    other: Option<&'a [f32]>,
 }
 
 impl<const KERNEL: usize> Work for Row<'_, KERNEL> {
@@ -152,21 +275,38 @@ impl<const KERNEL: usize> Work for Row<'_, KERNEL> {
             (_, Some(limit)) => self.convolve::<V, LANES, 2>(limit),
             (_, None) => self.convolve::<V, LANES, 2>(activation),
         }
-        if let Some(other) = self.other {
-            add(self.output, other);
-        }
     }
 }
 
 /// Outputs that are computed together.
 const TOGETHER: usize = 4;
-/// Columns under their kernels, of 5 x 5 and two pixels apart.
-const COLUMNS: usize = (TOGETHER - 1) * 2 + 5;
 
 impl<const KERNEL: usize> Row<'_, KERNEL> {
     #[inline(always)]
     fn convolve<V: Vector<LANES>, const LANES: usize, const STRIDE: usize>(
         &mut self,
+        activate: impl Activate,
+    ) {
+        for vector in 0..2 {
+            let channel = (2 * self.panel + vector) * LANES;
+            if channel + LANES <= self.layer.channels {
+                self.convolve_vector::<V, LANES, STRIDE, true>(vector, activate);
+            } else if channel < self.layer.channels {
+                self.convolve_vector::<V, LANES, STRIDE, false>(vector, activate);
+            }
+        }
+    }
+
+    /// Convolves a vector of channels of all outputs. `WHOLE`: all of these channels exist.
+    #[inline(always)]
+    fn convolve_vector<
+        V: Vector<LANES>,
+        const LANES: usize,
+        const STRIDE: usize,
+        const WHOLE: bool,
+    >(
+        &mut self,
+        vector: usize,
         activate: impl Activate,
     ) {
         let outputs = self.output.len() / self.layer.channels;
@@ -176,10 +316,10 @@ impl<const KERNEL: usize> Row<'_, KERNEL> {
         for part in 0..parts {
             let count = each + usize::from(part < larger);
             match count {
-                1 => self.part::<V, LANES, STRIDE, 1>(first, activate),
-                2 => self.part::<V, LANES, STRIDE, 2>(first, activate),
-                3 => self.part::<V, LANES, STRIDE, 3>(first, activate),
-                _ => self.part::<V, LANES, STRIDE, TOGETHER>(first, activate),
+                1 => self.sum::<V, LANES, STRIDE, 1, WHOLE>(vector, first, activate),
+                2 => self.sum::<V, LANES, STRIDE, 2, WHOLE>(vector, first, activate),
+                3 => self.sum::<V, LANES, STRIDE, 3, WHOLE>(vector, first, activate),
+                _ => self.sum::<V, LANES, STRIDE, TOGETHER, WHOLE>(vector, first, activate),
             }
             first += count;
         }
@@ -187,120 +327,56 @@ impl<const KERNEL: usize> Row<'_, KERNEL> {
 
     /// Convolves `COUNT` outputs from `first`.
     #[inline(always)]
-    fn part<V: Vector<LANES>, const LANES: usize, const STRIDE: usize, const COUNT: usize>(
-        &mut self,
-        first: usize,
-        activate: impl Activate,
-    ) {
-        let Depthwise {
-            ref zeros,
-            channels,
-            window: Window { before, .. },
-            ..
-        } = *self.layer;
-        let columns = (COUNT - 1) * STRIDE + KERNEL;
-        let length = columns * channels;
-        // The columns under the kernels that are inside the feature map.
-        let begin = before.saturating_sub(first * STRIDE).min(columns);
-        let end = (self.width + before).saturating_sub(first * STRIDE);
-        let end = end.clamp(begin, columns);
-        let from = (first * STRIDE + begin).saturating_sub(before) * channels;
-        let inside = begin * channels..end * channels;
-        let patch = mem::take(&mut self.patch);
-        if inside.len() < length {
-            for (row, into) in patch.chunks_exact_mut(length).take(KERNEL).enumerate() {
-                into.fill(0.0);
-                if !self.lines[row].is_empty() && !inside.is_empty() {
-                    let into = &mut into[inside.clone()];
-                    into.copy_from_slice(&self.lines[row][from..][..into.len()]);
-                }
-            }
-        }
-        let mut rows = [&zeros[..length]; KERNEL];
-        for row in 0..KERNEL {
-            if inside.len() < length {
-                rows[row] = &patch[row * length..][..length];
-            } else if !self.lines[row].is_empty() {
-                rows[row] = &self.lines[row][from..][..length];
-            }
-        }
-        self.sum::<V, LANES, STRIDE, COUNT>(first, rows, activate);
-        self.patch = patch;
-    }
-
-    /// Convolves `COUNT` outputs from `first`. `rows` are the pixels under their kernels.
-    #[inline(always)]
-    fn sum<V: Vector<LANES>, const LANES: usize, const STRIDE: usize, const COUNT: usize>(
-        &mut self,
-        first: usize,
-        rows: [&[f32]; KERNEL],
-        activate: impl Activate,
-    ) {
-        if self.layer.channels >= LANES {
-            self.sum_channels::<V, LANES, STRIDE, COUNT, true>(first, rows, activate);
-        } else {
-            self.sum_channels::<V, LANES, STRIDE, COUNT, false>(first, rows, activate);
-        }
-    }
-
-    /// `MANY`: whether there is a vector of channels.
-    #[inline(always)]
-    fn sum_channels<
+    fn sum<
         V: Vector<LANES>,
         const LANES: usize,
         const STRIDE: usize,
         const COUNT: usize,
-        const MANY: bool,
+        const WHOLE: bool,
     >(
         &mut self,
+        vector: usize,
         first: usize,
-        rows: [&[f32]; KERNEL],
         activate: impl Activate,
     ) {
         let Depthwise {
             ref weights,
             ref finish,
             channels,
-            padded,
             ..
         } = *self.layer;
+        let channel = (2 * self.panel + vector) * LANES;
         let columns = (COUNT - 1) * STRIDE + KERNEL;
-        let mut pixels = [Pixels::new(rows[0], columns, channels); KERNEL];
-        for row in 1..KERNEL {
-            pixels[row] = Pixels::new(rows[row], columns, channels);
-        }
-        let all_taps = Pixels::new(weights, KERNEL * KERNEL, padded);
-        // The last vector begins earlier, so that it is whole.
-        let last = channels.saturating_sub(LANES);
-        for index in 0..channels.div_ceil(LANES) {
-            let channel = last.min(index * LANES);
-            let bias: V = finish.bias(channel);
-            let mut sums = [bias; COUNT];
-            for row in 0..KERNEL {
-                let mut taps = [V::splat(0.0); KERNEL];
-                for column in 0..KERNEL {
-                    taps[column] = all_taps.load(KERNEL * row + column, channel);
-                }
-                for column in 0..columns {
-                    let number: V = if MANY {
-                        pixels[row].load(column, channel)
-                    } else {
-                        pixels[row].load_few(column)
-                    };
-                    for output in 0..COUNT {
-                        if (output * STRIDE..output * STRIDE + KERNEL).contains(&column) {
-                            let tap = taps[column - output * STRIDE];
-                            sums[output] = number.multiply_add(tap, sums[output]);
-                        }
+        let all_taps = pixels::<LANES>(weights, self.panel * KERNEL * KERNEL, KERNEL * KERNEL);
+        let bias: V = finish.bias(channel);
+        let mut sums = [bias; COUNT];
+        for row in 0..KERNEL {
+            let line = pixels::<LANES>(self.lines[row], first * STRIDE, columns);
+            let mut taps = [V::splat(0.0); KERNEL];
+            for column in 0..KERNEL {
+                taps[column] = V::load(&all_taps[KERNEL * row + column][vector]);
+            }
+            for column in 0..columns {
+                let number = V::load(&line[column][vector]);
+                for output in 0..COUNT {
+                    if (output * STRIDE..output * STRIDE + KERNEL).contains(&column) {
+                        let tap = taps[column - output * STRIDE];
+                        sums[output] = number.multiply_add(tap, sums[output]);
                     }
                 }
             }
-            for output in 0..COUNT {
-                let active = activate.of(sums[output]).to_array();
-                let pixel = &mut self.output[(first + output) * channels..][..channels];
-                let count = if MANY { LANES } else { channels };
-                pixel[channel..][..count].copy_from_slice(&active[..count]);
-            }
+        }
+        let count = if WHOLE { LANES } else { channels - channel };
+        for output in 0..COUNT {
+            let active = activate.of(sums[output]).to_array();
+            let from = (first + output) * channels + channel;
+            self.output[from..][..count].copy_from_slice(&active[..count]);
         }
     }
+}
+
+/// Some pixels of a panel, from `first`.
+#[inline(always)]
+fn pixels<const LANES: usize>(numbers: &[f32], first: usize, count: usize) -> &[[[f32; LANES]; 2]] {
+    &numbers.as_chunks::<LANES>().0.as_chunks::<2>().0[first..][..count]
 }

@@ -101,6 +101,20 @@ impl Direct {
         });
     }
 
+    /// Convolves some pixels, as [`with_lines`](Self::with_lines) lends them, for the outputs of a panel.
+    pub fn convolve_panel(&self, rows: Rows, panel: usize, output: &mut [f32]) {
+        self.weights.level().run(Share {
+            layer: self,
+            rows,
+            panels: panel..panel + 1,
+            other: None,
+            output: Panel {
+                numbers: output,
+                width: self.weights.panel(),
+            },
+        });
+    }
+
     pub fn inputs(&self) -> usize {
         self.inputs
     }
@@ -156,18 +170,57 @@ impl Direct {
     ) {
         let (stride, count) = (self.weights.rows(), pixels.len());
         if self.window.is_a_pixel() {
-            return work(Rows {
-                numbers: &input[pixels.start * stride..],
-                count,
-                stride,
-            });
+            return work(Rows::whole(&input[pixels.start * stride..], count, stride));
         }
         with_scratch(count * stride, |patches| {
             self.copy(input, shape, pixels.start, patches);
-            work(Rows {
-                numbers: patches,
-                count,
-                stride,
+            work(Rows::whole(patches, count, stride));
+        });
+    }
+
+    /// Lends the pixels under the kernel, which has no dilation, for some rows of outputs of a feature map.
+    pub fn with_lines(
+        &self,
+        map: &[f32],
+        shape: Shape,
+        outputs: Range<usize>,
+        work: impl FnOnce(Under),
+    ) {
+        let Window {
+            kernel,
+            stride,
+            before,
+            after,
+            ..
+        } = self.window;
+        let line = shape.width * self.inputs;
+        if self.window.is_a_pixel() {
+            return work(Under {
+                first: 0,
+                step: line,
+                rows: Rows::whole(map, shape.width, self.inputs),
+            });
+        }
+        let length = line + (before + after) * self.inputs;
+        let first = outputs.start * stride;
+        with_scratch((outputs.len() * stride + kernel) * length, |lines| {
+            for (number, into) in (first..).zip(lines.chunks_exact_mut(length)) {
+                into.fill(0.0);
+                if let Some(row) = self.window.inside(number, shape.height) {
+                    let row = &map[row * line..][..line];
+                    into[before * self.inputs..][..line].copy_from_slice(row);
+                }
+            }
+            work(Under {
+                first: outputs.start,
+                step: stride * length,
+                rows: Rows {
+                    numbers: lines,
+                    count: self.window.after(shape).width,
+                    stride: stride * self.inputs,
+                    piece: kernel * self.inputs,
+                    jump: length,
+                },
             });
         });
     }
@@ -259,6 +312,26 @@ impl Direct {
     }
 }
 
+/// The pixels under a kernel, for some rows of outputs.
+pub(super) struct Under<'a> {
+    /// The first row of outputs.
+    first: usize,
+    /// Numbers from each row to the next.
+    step: usize,
+    /// Of the first row.
+    rows: Rows<'a>,
+}
+
+impl<'a> Under<'a> {
+    /// For a row of outputs.
+    pub fn row(&self, number: usize) -> Rows<'a> {
+        Rows {
+            numbers: &self.rows.numbers[(number - self.first) * self.step..],
+            ..self.rows
+        }
+    }
+}
+
 /// Some panels of the outputs of some pixels.
 struct Share<'a, O> {
     layer: &'a Direct,
@@ -288,6 +361,19 @@ impl Output for Vec<&mut [f32]> {
     #[inline(always)]
     fn pixel(&mut self, index: usize, _: usize) -> &mut [f32] {
         self[index]
+    }
+}
+
+/// The outputs of a panel alone.
+struct Panel<'a> {
+    numbers: &'a mut [f32],
+    width: usize,
+}
+
+impl Output for Panel<'_> {
+    #[inline(always)]
+    fn pixel(&mut self, index: usize, _: usize) -> &mut [f32] {
+        &mut self.numbers[index * self.width..][..self.width]
     }
 }
 

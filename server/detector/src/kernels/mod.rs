@@ -23,8 +23,8 @@
 //! team         threads of this crate
 //! ```
 //!
-//! `unsafe` code is in `vector` (instructions that the processor must have, and pixels whose bounds are checked once),
-//! `threads` (libtorch's threads), `team` (work that lives shorter than the threads) and `numbers`.
+//! `unsafe` code is in `vector` (instructions that the processor must have), `threads` (libtorch's threads), `team` (work
+//! that lives shorter than the threads) and `numbers`.
 
 #![allow(
     clippy::inline_always,
@@ -51,7 +51,6 @@ mod threads;
 mod vector;
 mod winograd;
 
-use std::array;
 use std::fmt;
 use std::sync::Arc;
 
@@ -164,10 +163,9 @@ impl Window {
         }
     }
 
-    /// The rows under the kernel of a row of outputs, from the first row of a feature map.
-    fn rows<const KERNEL: usize>(self, output: usize) -> [isize; KERNEL] {
-        let first = (output * self.stride) as isize - self.before as isize;
-        array::from_fn(|row| first + (row * self.dilation) as isize)
+    /// The row of a feature map of this height that is number `line` with the zeros above; `None` if that is zeros.
+    fn inside(self, line: usize, height: usize) -> Option<usize> {
+        line.checked_sub(self.before).filter(|row| *row < height)
     }
 
     /// Whether each output is of the one pixel at its place.
@@ -236,7 +234,7 @@ impl Own {
     /// maps of `side` x `side`.
     pub(super) fn bottleneck(parts: [&Self; 3], side: i64) -> Option<Self> {
         /// Numbers of a feature map that stays in the second cache.
-        const NEAR: usize = 1 << 18;
+        const NEAR: usize = 1 << 17;
         let [
             Layer::Direct(first),
             Layer::Depthwise(depthwise),
@@ -251,9 +249,10 @@ impl Own {
             width: side as usize,
         };
         let between = first.window().after(maps).pixels() * first.outputs();
-        let is_faster =
-            between > NEAR && depthwise.window().kernel == 3 && last.window().is_a_pixel();
-        is_faster.then(|| {
+        let has_form = first.window().dilation == 1
+            && depthwise.window().kernel == 3
+            && last.window().is_a_pixel();
+        (has_form && between > NEAR).then(|| {
             Self(Layer::Bottleneck(Bottleneck {
                 first: Arc::clone(first),
                 depthwise: Arc::clone(depthwise),
@@ -351,16 +350,25 @@ impl Shape {
         self.maps * self.height * self.width
     }
 
-    /// A row, unless it is outside.
-    fn inside(self, row: isize) -> Option<usize> {
-        usize::try_from(row).ok().filter(|row| *row < self.height)
-    }
-
     /// A tensor for feature maps of this size.
     fn empty<T: Number>(self, channels: usize) -> Result<Tensor, TchError> {
         let size = [self.maps, self.height, self.width, channels].map(|side| side as i64);
         Tensor::f_empty(size, (T::KIND, Device::Cpu))
     }
+}
+
+/// Bands of `band` rows of feature maps: the number of the map, of the first row, and the rows.
+fn bands(
+    output: &mut [f32],
+    height: usize,
+    row: usize,
+    band: usize,
+) -> impl Iterator<Item = (usize, usize, &mut [f32])> {
+    let maps = output.chunks_mut(height * row).enumerate();
+    maps.flat_map(move |(map, output)| {
+        let bands = output.chunks_mut(band * row).enumerate();
+        bands.map(move |(index, output)| (map, index * band, output))
+    })
 }
 
 /// The fewest parts of `count` items, none of more than `most`: how many there are, the size of each, and how many of them

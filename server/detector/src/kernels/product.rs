@@ -87,12 +87,30 @@ impl Packed {
     }
 }
 
-/// Rows of a matrix, from each to the next `stride` numbers.
+/// Rows of a matrix. A row may lie in pieces: the rows of a picture under a kernel.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rows<'a> {
     pub numbers: &'a [f32],
     pub count: usize,
+    /// Numbers from each row to the next.
     pub stride: usize,
+    /// Numbers of a piece.
+    pub piece: usize,
+    /// Numbers from each piece to the next.
+    pub jump: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Rows in one piece.
+    pub fn whole(numbers: &'a [f32], count: usize, stride: usize) -> Self {
+        Self {
+            numbers,
+            count,
+            stride,
+            piece: stride,
+            jump: 0,
+        }
+    }
 }
 
 /// Takes the numbers of a product.
@@ -202,21 +220,24 @@ fn sums<V: Vector<LANES>, const COUNT: usize, const LANES: usize, const WIDE: us
     panel: &[[[f32; LANES]; WIDE]],
     bias: [V; WIDE],
 ) -> [[V; WIDE]; COUNT] {
-    let mut numbers = [&rows.numbers[..panel.len()]; COUNT];
-    for row in 1..COUNT {
-        numbers[row] = &rows.numbers[row * rows.stride..][..panel.len()];
-    }
     let mut sums = [bias; COUNT];
-    for step in 0..panel.len() {
-        let mut weights = [V::splat(0.0); WIDE];
-        for part in 0..WIDE {
-            weights[part] = V::load(&panel[step][part]);
-            V::prefetch(&panel[step][part], AHEAD * WIDE);
+    for (index, panel) in panel.chunks(rows.piece).enumerate() {
+        let piece = &rows.numbers[index * rows.jump..];
+        let mut numbers = [&piece[..panel.len()]; COUNT];
+        for row in 1..COUNT {
+            numbers[row] = &piece[row * rows.stride..][..panel.len()];
         }
-        for row in 0..COUNT {
-            let number = V::splat(numbers[row][step]);
+        for step in 0..panel.len() {
+            let mut weights = [V::splat(0.0); WIDE];
             for part in 0..WIDE {
-                sums[row][part] = number.multiply_add(weights[part], sums[row][part]);
+                weights[part] = V::load(&panel[step][part]);
+                V::prefetch(&panel[step][part], AHEAD * WIDE);
+            }
+            for row in 0..COUNT {
+                let number = V::splat(numbers[row][step]);
+                for part in 0..WIDE {
+                    sums[row][part] = number.multiply_add(weights[part], sums[row][part]);
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::ffi::c_void;
+use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
 
@@ -31,13 +32,22 @@ impl Threads {
         }
     }
 
-    /// Does the work of each item. A thread begins with its own part of the items, which is the same in each call with
-    /// as many items: what it wrote in one operation is in its cache when it reads that in the next one. Then it takes
-    /// what others have left.
+    /// Does the work of each item, as [`share`](Self::share) divides it.
     pub fn for_each<T: Send>(self, items: impl Iterator<Item = T>, work: impl Fn(T) + Sync) {
+        self.share(items, |items| items.for_each(&work));
+    }
+
+    /// Calls `work` on each thread with the items that are its work. A thread begins with its own part of the items,
+    /// which is the same in each call with as many items: what it wrote in one operation is in its cache when it reads
+    /// that in the next one. Then it takes what others have left.
+    pub fn share<T: Send>(
+        self,
+        mut items: impl Iterator<Item = T>,
+        work: impl Fn(&mut dyn Iterator<Item = T>) + Sync,
+    ) {
         let count = self.count();
         if count == 1 {
-            return items.for_each(work);
+            return work(&mut items);
         }
         let mut items: VecDeque<T> = items.collect();
         let length = items.len();
@@ -54,14 +64,13 @@ impl Threads {
             Self::Libtorch => run_in_libtorch,
         };
         run(count, &|thread| {
-            while let Some(item) = lock(&queues[thread], VecDeque::pop_front) {
-                work(item);
-            }
-            for queue in &queues {
-                while let Some(item) = lock(queue, VecDeque::pop_back) {
-                    work(item);
-                }
-            }
+            let own = || lock(&queues[thread], VecDeque::pop_front);
+            let left = || {
+                queues
+                    .iter()
+                    .find_map(|queue| lock(queue, VecDeque::pop_back))
+            };
+            work(&mut iter::from_fn(|| own().or_else(left)));
         });
     }
 }

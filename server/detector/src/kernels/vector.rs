@@ -49,54 +49,6 @@ pub(super) fn load<V: Vector<LANES>, const LANES: usize>(numbers: &[f32], from: 
     V::load(numbers[from..].first_chunk().expect("whole vectors"))
 }
 
-/// Pixels that lie one after the other. Their bounds are checked once for all loads of the same channels.
-#[derive(Clone, Copy)]
-pub(super) struct Pixels<'a> {
-    /// As many as `count` times `channels`.
-    numbers: &'a [f32],
-    count: usize,
-    channels: usize,
-}
-
-impl<'a> Pixels<'a> {
-    /// The first `count` pixels of `channels` numbers each.
-    #[inline(always)]
-    pub fn new(numbers: &'a [f32], count: usize, channels: usize) -> Self {
-        let length = count
-            .checked_mul(channels)
-            .expect("no more than the memory");
-        Self {
-            numbers: &numbers[..length],
-            count,
-            channels,
-        }
-    }
-
-    /// `LANES` numbers of a pixel, from a channel.
-    #[inline(always)]
-    #[expect(
-        unsafe_code,
-        reason = "a check for each load would take longer than the load"
-    )]
-    pub fn load<V: Vector<LANES>, const LANES: usize>(self, pixel: usize, channel: usize) -> V {
-        let is_inside = channel <= self.channels && self.channels - channel >= LANES;
-        assert!(is_inside && pixel < self.count, "numbers of a pixel");
-        let from = pixel * self.channels + channel;
-        // SAFETY: the pixel is one of `count`, and has that many numbers from the channel.
-        V::load(unsafe { &*self.numbers.as_ptr().add(from).cast() })
-    }
-
-    /// A pixel that has fewer numbers than a vector, and zeros.
-    #[inline(always)]
-    pub fn load_few<V: Vector<LANES>, const LANES: usize>(self, pixel: usize) -> V {
-        let mut numbers = [0.0; LANES];
-        for channel in 0..self.channels {
-            numbers[channel] = self.numbers[pixel * self.channels + channel];
-        }
-        V::load(&numbers)
-    }
-}
-
 /// Work that is compiled for every [`Level`]. A function has the instructions of the function that it becomes a part
 /// of: `run` and what it calls are `inline(always)`, and it calls no closures.
 pub(super) trait Work {

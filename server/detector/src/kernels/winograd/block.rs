@@ -205,10 +205,10 @@ impl Work for Products<'_> {
             point,
             ..
         } = self;
-        let groups = (0..block.tiles().div_ceil(block.group)).map(|group| Rows {
-            numbers: &inputs.numbers[(group * block.layer.tile.points() + point) * inputs.step..],
-            count: block.group.min(block.tiles() - group * block.group),
-            stride: block.padded_inputs(),
+        let groups = (0..block.tiles().div_ceil(block.group)).map(|group| {
+            let first = (group * block.layer.tile.points() + point) * inputs.step;
+            let count = block.group.min(block.tiles() - group * block.group);
+            Rows::whole(&inputs.numbers[first..], count, block.padded_inputs())
         });
         let weights = &block.layer.weights;
         multiply::<V, LANES, ROWS>(&groups, weights, point, 0..weights.panels(), &mut self);
