@@ -58,9 +58,14 @@ step "Unit and golden tests"
 if [ ${#emulator[@]} = 0 ]; then
     cargo test --locked --no-fail-fast --workspace
 else
-    # Of every family: the goldens have its detections on photographs.
-    cargo test --locked --no-fail-fast --package state-dict --package ssd-detector
-    not_run="the tests of the server's API and commands, and of ssd-train: emulated, they would take hours"
+    # Of every family: the goldens have its detections on photographs. The whole workspace is named, since its crates
+    # have their dependencies' features in common: those of fewer crates would be compiled again.
+    tests=()
+    for test in server/{detector,state-dict}/tests/*; do
+        tests+=(--test "$(basename "$test" .rs)")
+    done
+    cargo test --locked --no-fail-fast --workspace --lib ${tests[@]+"${tests[@]}"}
+    not_run="the integration tests of the server and of ssd-train: emulated, they would take hours"
 fi
 
 step "ssd serve, and a request of each kind"
