@@ -96,7 +96,10 @@ impl Direct {
                 rows,
                 panels: 0..self.weights.panels(),
                 other,
-                output,
+                output: Pixels {
+                    numbers: output,
+                    width: self.outputs,
+                },
             });
         });
     }
@@ -108,7 +111,7 @@ impl Direct {
             rows,
             panels: panel..panel + 1,
             other: None,
-            output: Panel {
+            output: Pixels {
                 numbers: output,
                 width: self.weights.panel(),
             },
@@ -344,36 +347,29 @@ struct Share<'a, O> {
 
 /// Where the outputs of some pixels are.
 trait Output {
-    /// A pixel's outputs of the panels, if there are `outputs` in all.
-    fn pixel(&mut self, index: usize, outputs: usize) -> &mut [f32];
+    /// A pixel's outputs of the panels.
+    fn pixel(&mut self, index: usize) -> &mut [f32];
 }
 
-/// All outputs.
-impl Output for &mut [f32] {
+/// Pixels that lie one after the other.
+struct Pixels<'a> {
+    numbers: &'a mut [f32],
+    /// Numbers of a pixel.
+    width: usize,
+}
+
+impl Output for Pixels<'_> {
     #[inline(always)]
-    fn pixel(&mut self, index: usize, outputs: usize) -> &mut [f32] {
-        &mut self[index * outputs..][..outputs]
+    fn pixel(&mut self, index: usize) -> &mut [f32] {
+        &mut self.numbers[index * self.width..][..self.width]
     }
 }
 
 /// The outputs of some panels.
 impl Output for Vec<&mut [f32]> {
     #[inline(always)]
-    fn pixel(&mut self, index: usize, _: usize) -> &mut [f32] {
+    fn pixel(&mut self, index: usize) -> &mut [f32] {
         self[index]
-    }
-}
-
-/// The outputs of a panel alone.
-struct Panel<'a> {
-    numbers: &'a mut [f32],
-    width: usize,
-}
-
-impl Output for Panel<'_> {
-    #[inline(always)]
-    fn pixel(&mut self, index: usize, _: usize) -> &mut [f32] {
-        &mut self.numbers[index * self.width..][..self.width]
     }
 }
 
@@ -388,10 +384,7 @@ impl<O: Output> Work for Share<'_, O> {
         let (outputs, before) = (self.layer.outputs, self.panels.start * 2 * LANES);
         if let Some(other) = self.other {
             for row in 0..self.rows.count {
-                add(
-                    self.output.pixel(row, outputs),
-                    &other[row * outputs + before..],
-                );
+                add(self.output.pixel(row), &other[row * outputs + before..]);
             }
         }
     }
@@ -439,7 +432,7 @@ impl<O: Output, A: Activate> Store for Active<'_, O, A> {
         let outputs = self.layer.outputs;
         let (whole, from) = (column + WIDE * LANES <= outputs, column - self.before);
         for row in 0..COUNT {
-            let output = &mut self.output.pixel(first + row, outputs)[from..];
+            let output = &mut self.output.pixel(first + row)[from..];
             if whole {
                 let output = &mut output[..WIDE * LANES];
                 for part in 0..WIDE {
