@@ -50,7 +50,8 @@ programs=${CARGO_TARGET_DIR:-target}/$target/debug
 run() { ${emulator[@]+"${emulator[@]}"} "$programs/$1" "${@:2}"; }
 
 step "Build"
-cargo build --locked --workspace
+# With an example, which has the dependencies of the tests: their features would have all others compiled again.
+cargo build --locked --workspace --bins --example client
 file=$(od -An -tx1 -j18 -N2 "$programs/ssd" | tr -d ' ')
 [ "$file" = b700 ] || fail "$programs/ssd is not an arm64 program"
 
@@ -58,8 +59,7 @@ step "Unit and golden tests"
 if [ ${#emulator[@]} = 0 ]; then
     cargo test --locked --no-fail-fast --workspace
 else
-    # Of every family: the goldens have its detections on photographs. The whole workspace is named, since its crates
-    # have their dependencies' features in common: those of fewer crates would be compiled again.
+    # Of every family: the goldens have its detections on photographs. The whole workspace, for the same reason.
     tests=()
     for test in server/{detector,state-dict}/tests/*; do
         tests+=(--test "$(basename "$test" .rs)")
