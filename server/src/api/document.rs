@@ -430,15 +430,13 @@ fn give_fields(document: &mut Value) {
 
 /// States what the types of a request of the Open Inference Protocol leave open.
 fn narrow_inference(document: &mut Value) {
-    let flag = json!({"type": "boolean"});
+    let flag = json!({"type": "boolean", "nullable": true});
     let mut parameters = criteria(document);
-    parameters.insert("binary_data_output".to_owned(), flag.clone());
     or_null(&mut parameters);
+    parameters.insert("binary_data_output".to_owned(), flag.clone());
     let parameters =
         json!({"type": "object", "additionalProperties": false, "properties": parameters});
-    let mut own = Map::from_iter([("binary_data".to_owned(), flag)]);
-    or_null(&mut own);
-    let own = json!({"type": "object", "properties": own});
+    let own = json!({"type": "object", "properties": {"binary_data": flag}});
     let outputs = open_inference::Output::ALL.map(open_inference::Output::name);
     // Patterns rather than enumerations: generated clients have no type for each.
     let outputs = format!("^({})$", outputs.join("|"));

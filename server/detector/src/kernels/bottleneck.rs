@@ -54,19 +54,12 @@ impl Bottleneck {
             output,
             other,
         } = maps;
-        // Three for each thread: one that is late leaves some.
-        let band = after.height.div_ceil(3 * threads.count());
-        let bands = bands(output, after.height, row, band);
+        let bands = bands(output, after.height, row, threads);
         threads.share(bands, |bands| {
             Lines::with(depthwise, between.width, |mut lines| {
                 with_scratch(after.width * depthwise.channels(), |convolved| {
-                    let mut next = (0, 0);
                     for (map, top, output) in bands {
-                        // Where a band goes on after the last one, its first lines are known.
-                        if next != (map, top) {
-                            lines.forget();
-                        }
-                        next = (map, top + output.len() / row);
+                        lines.begin(map, top, output.len() / row);
                         let input = &input[map * shape.height * shape.width * first.inputs()..];
                         for (y, output) in (top..).zip(output.chunks_exact_mut(row)) {
                             self.convolve_row(input, shape, y, &mut lines, convolved);

@@ -50,7 +50,7 @@ impl Depthwise {
             channels * taps,
             "weights of {channels} x {taps}"
         );
-        let panel = 2 * level.lanes();
+        let panel = level.panel();
         let padded = channels.next_multiple_of(panel);
         let mut packed = vec![0.0; taps * padded];
         for (channel, kernel) in weights.chunks_exact(taps).enumerate() {
@@ -90,12 +90,11 @@ impl Depthwise {
             other,
         } = maps;
         let (line, row) = (shape.width * self.channels, after.width * self.channels);
-        // Three for each thread: one that is late leaves some.
-        let band = after.height.div_ceil(3 * threads.count());
-        threads.share(bands(output, after.height, row, band), |bands| {
+        let bands = bands(output, after.height, row, threads);
+        threads.share(bands, |bands| {
             Lines::with(self, shape.width, |mut lines| {
                 for (map, top, output) in bands {
-                    lines.forget();
+                    lines.begin(map, top, output.len() / row);
                     for (y, output) in (top..).zip(output.chunks_exact_mut(row)) {
                         let first = y * self.window.stride;
                         for number in lines.move_to(first) {
@@ -139,12 +138,14 @@ pub(super) struct Lines<'a> {
     length: usize,
     /// The first line that is not known.
     unknown: usize,
+    /// The feature map, and its row after the last band.
+    next: (usize, usize),
 }
 
 impl Lines<'_> {
     /// Lends lines of feature maps of this width.
     pub fn with(layer: &Depthwise, width: usize, work: impl FnOnce(Lines)) {
-        let panel = 2 * layer.level.lanes();
+        let panel = layer.level.panel();
         let Window {
             kernel,
             before,
@@ -163,6 +164,7 @@ impl Lines<'_> {
                 numbers,
                 length,
                 unknown: 0,
+                next: (0, 0),
             });
         });
     }
@@ -176,9 +178,12 @@ impl Lines<'_> {
         unknown
     }
 
-    /// Forgets all lines.
-    pub fn forget(&mut self) {
-        self.unknown = 0;
+    /// Begins a band of outputs. Where it goes on after the last one, its first lines are known.
+    pub fn begin(&mut self, map: usize, top: usize, rows: usize) {
+        if self.next != (map, top) {
+            self.unknown = 0;
+        }
+        self.next = (map, top + rows);
     }
 
     pub fn panels(&self) -> usize {
@@ -189,7 +194,7 @@ impl Lines<'_> {
     pub fn part(&mut self, panel: usize, number: usize) -> &mut [f32] {
         let kernel = self.layer.window.kernel;
         let first = (panel * kernel + number % kernel) * self.length;
-        let zeros = self.layer.window.before * 2 * self.layer.level.lanes();
+        let zeros = self.layer.window.before * self.layer.level.panel();
         &mut self.numbers[first..][..self.length][zeros..]
     }
 

@@ -206,7 +206,9 @@ impl Direct {
         }
         let length = line + (before + after) * self.inputs;
         let first = outputs.start * stride;
-        with_scratch((outputs.len() * stride + kernel) * length, |lines| {
+        let more = outputs.len().checked_sub(1);
+        let count = more.map_or(0, |more| more * stride + kernel);
+        with_scratch(count * length, |lines| {
             for (number, into) in (first..).zip(lines.chunks_exact_mut(length)) {
                 into.fill(0.0);
                 if let Some(row) = self.window.inside(number, shape.height) {
@@ -245,13 +247,15 @@ impl Direct {
         let mut map = first / after.width / after.height;
         for patch in patches.chunks_exact_mut(self.weights.rows()) {
             for (row, into) in patch.chunks_exact_mut(kernel * self.inputs).enumerate() {
-                // These wrap to large numbers before the feature map.
-                let top = (y * stride + row * dilation).wrapping_sub(before);
-                let left = (x * stride).wrapping_sub(before);
-                if top >= shape.height {
+                let inside = self
+                    .window
+                    .inside(y * stride + row * dilation, shape.height);
+                let Some(top) = inside else {
                     into.fill(0.0);
                     continue;
-                }
+                };
+                // Before the feature map, this wraps to a large number.
+                let left = (x * stride).wrapping_sub(before);
                 let line = &input[(map * shape.height + top) * line..][..line];
                 if dilation == 1 && left < shape.width && left + kernel <= shape.width {
                     let pixels = &line[left * self.inputs..][..into.len()];

@@ -357,13 +357,15 @@ impl Shape {
     }
 }
 
-/// Bands of `band` rows of feature maps: the number of the map, of the first row, and the rows.
+/// Bands of rows of feature maps: the number of the map, of the first row, and the rows.
 fn bands(
     output: &mut [f32],
     height: usize,
     row: usize,
-    band: usize,
+    threads: Threads,
 ) -> impl Iterator<Item = (usize, usize, &mut [f32])> {
+    // Three for each thread: one that is late leaves some.
+    let band = height.div_ceil(3 * threads.count());
     let maps = output.chunks_mut(height * row).enumerate();
     maps.flat_map(move |(map, output)| {
         let bands = output.chunks_mut(band * row).enumerate();

@@ -31,7 +31,7 @@ impl Packed {
         (matrices, rows, columns): (usize, usize, usize),
         numbers: impl Fn(usize, usize, &mut [f32]) + Sync,
     ) -> Self {
-        let full = 2 * level.lanes();
+        let full = level.panel();
         let padded = columns.next_multiple_of(level.lanes());
         let mut packed = Aligned::zeros(matrices * rows * padded);
         let panels = packed.as_mut_slice().chunks_mut(matrices * rows * full);
@@ -70,7 +70,7 @@ impl Packed {
 
     /// Columns of a panel, except the last one.
     pub fn panel(&self) -> usize {
-        2 * self.level.lanes()
+        self.level.panel()
     }
 
     /// Columns with the padding.

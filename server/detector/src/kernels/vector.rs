@@ -84,6 +84,11 @@ impl Level {
         }
     }
 
+    /// Columns of a product, or channels, that are computed together: two vectors.
+    pub fn panel(self) -> usize {
+        2 * self.lanes()
+    }
+
     /// Rows of a product that are in registers.
     pub fn rows(self) -> usize {
         match self {
