@@ -54,7 +54,7 @@ impl Bottleneck {
             output,
             other,
         } = maps;
-        let bands = bands(output, after.height, row, threads);
+        let bands = bands(output, after.height, row);
         threads.share(bands, |bands| {
             Lines::with(depthwise, between.width, |mut lines| {
                 with_scratch(after.width * depthwise.channels(), |convolved| {

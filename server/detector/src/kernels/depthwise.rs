@@ -90,7 +90,7 @@ impl Depthwise {
             other,
         } = maps;
         let (line, row) = (shape.width * self.channels, after.width * self.channels);
-        let bands = bands(output, after.height, row, threads);
+        let bands = bands(output, after.height, row);
         threads.share(bands, |bands| {
             Lines::with(self, shape.width, |mut lines| {
                 for (map, top, output) in bands {

@@ -60,7 +60,7 @@ impl Direct {
     pub(super) fn convolve(&self, maps: Maps, threads: Threads) {
         let pixels = self.window.after(maps.shape).pixels();
         maps.check([maps.shape.pixels() * self.inputs, pixels * self.outputs]);
-        if self.shares_weights(pixels, threads.count()) {
+        if self.shares_weights(pixels, Threads::count()) {
             return self.share_weights(maps, threads);
         }
         let Maps {
@@ -69,7 +69,7 @@ impl Direct {
             output,
             other,
         } = maps;
-        let each = self.share(pixels, threads.count());
+        let each = self.share(pixels, Threads::count());
         threads.for_each(
             output.chunks_mut(each * self.outputs).enumerate(),
             |(index, output)| {
@@ -295,7 +295,7 @@ impl Direct {
             other,
         } = maps;
         let (pixels, panels) = (output.len() / self.outputs, self.weights.panels());
-        let each = panels.div_ceil(PARTS * threads.count());
+        let each = panels.div_ceil(PARTS * Threads::count());
         let width = each * self.weights.panel();
         // Each part's columns of all rows.
         let mut parts: Vec<Vec<&mut [f32]>> = Vec::new();
@@ -408,7 +408,11 @@ impl<O: Output> Share<'_, O> {
             output: &mut self.output,
             activate,
         };
-        multiply::<V, LANES, ROWS>(&[rows].into_iter(), weights, 0, panels, &mut into);
+        for panel in panels {
+            let (numbers, column) = (weights.part(panel, 0..1), panel * weights.panel());
+            let part = (numbers, weights.width(panel));
+            multiply::<V, LANES, ROWS>(&[rows].into_iter(), part, column, &mut into);
+        }
     }
 }
 

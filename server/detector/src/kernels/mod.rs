@@ -69,22 +69,28 @@ pub(super) use self::quantise::to_bytes;
 pub(super) use self::squeeze::{means, scale};
 pub(super) use self::threads::Threads;
 use self::vector::Level;
-use self::winograd::{MaxPool, Tile, Winograd};
+use self::winograd::{MaxPool, Tile, Transforms, Winograd};
 use super::architecture::{Activation, Geometry, Pool};
 use super::inference;
 
 /// A way to compute a convolution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Way {
-    Winograd(Tile),
+    Winograd(Tile, Transforms),
     Direct,
     Depthwise,
 }
 
 impl Way {
     /// The way to compute a convolution of feature maps of `side` x `side` with weights of this shape (output channels,
-    /// input channels of a group, rows, columns); `None` if it has no form here.
-    pub(super) fn of(weight: &[i64], groups: i64, geometry: Geometry, side: i64) -> Option<Self> {
+    /// input channels of a group, rows, columns); `None` if it has no form here. `room`: bytes for transformed weights.
+    pub(super) fn of(
+        weight: &[i64],
+        groups: i64,
+        geometry: Geometry,
+        side: i64,
+        room: usize,
+    ) -> Option<Self> {
         /// On larger feature maps, few outputs of a tile lie outside, and the weights are small. On smaller ones,
         /// F(6x6) is no faster than F(4x4), less exact, and its weights are almost twice as large.
         const LARGE: i64 = 40;
@@ -107,7 +113,12 @@ impl Way {
         let winograd = (kernel, stride, dilation, geometry.padding(side)) == (3, 1, 1, (1, 1));
         if winograd && inputs.min(outputs) >= MANY && is_long(weight, geometry, side) {
             let tile = if side > LARGE { Tile::F6 } else { Tile::F4 };
-            return Some(Self::Winograd(tile));
+            let once = Self::Winograd(tile, Transforms::Once);
+            return Some(if once.transformed(weight) <= room {
+                once
+            } else {
+                Self::Winograd(tile, Transforms::EachTime)
+            });
         }
         Some(Self::Direct)
     }
@@ -115,8 +126,10 @@ impl Way {
     /// Bytes of transformed weights, for weights of this shape. Other ways keep the weights as large as they are.
     pub(super) fn transformed(self, weight: &[i64]) -> usize {
         match self {
-            Self::Winograd(tile) => 4 * tile.points() * (weight[0] * weight[1]) as usize,
-            Self::Direct | Self::Depthwise => 0,
+            Self::Winograd(tile, Transforms::Once) => {
+                4 * tile.points() * (weight[0] * weight[1]) as usize
+            }
+            _ => 0,
         }
     }
 }
@@ -217,8 +230,9 @@ impl Own {
         let (weight, bias) = (inference::numbers(weight)?, inference::numbers(bias)?);
         let (level, window) = (Level::of_this_machine(), Window::new(geometry, side));
         Ok(Self(match way {
-            Way::Winograd(tile) => {
-                let layer = Winograd::new(level, &weight, inputs, &bias, tile, activation);
+            Way::Winograd(tile, transforms) => {
+                let how = (tile, transforms);
+                let layer = Winograd::new(level, &weight, inputs, &bias, how, activation);
                 Layer::Winograd(Arc::new(layer), MaxPool::Of1)
             }
             Way::Direct => Layer::Direct(Arc::new(Direct::new(
@@ -362,10 +376,9 @@ fn bands(
     output: &mut [f32],
     height: usize,
     row: usize,
-    threads: Threads,
 ) -> impl Iterator<Item = (usize, usize, &mut [f32])> {
     // Three for each thread: one that is late leaves some.
-    let band = height.div_ceil(3 * threads.count());
+    let band = height.div_ceil(3 * Threads::count());
     let maps = output.chunks_mut(height * row).enumerate();
     maps.flat_map(move |(map, output)| {
         let bands = output.chunks_mut(band * row).enumerate();

@@ -73,6 +73,18 @@ impl Packed {
         self.level.panel()
     }
 
+    /// Columns of a panel, with the padding.
+    pub fn width(&self, panel: usize) -> usize {
+        self.panel().min(self.columns - panel * self.panel())
+    }
+
+    /// A panel's part of some matrices, one after the other.
+    pub fn part(&self, panel: usize, matrices: Range<usize>) -> &[f32] {
+        let before = panel * self.panel() * self.matrices * self.rows;
+        let each = self.width(panel) * self.rows;
+        &self.numbers.as_slice()[before..][matrices.start * each..matrices.end * each]
+    }
+
     /// Columns with the padding.
     pub fn columns(&self) -> usize {
         self.columns
@@ -129,26 +141,20 @@ pub(super) trait Store {
     );
 }
 
-/// Multiplies rows, in blocks, with some panels of matrix number `matrix` of `packed`.
+/// Multiplies rows, in blocks, with a panel's part of a matrix, which has so many columns. Columns are counted from
+/// `column`.
 #[inline(always)]
 pub(super) fn multiply<'a, V: Vector<LANES>, const LANES: usize, const ROWS: usize>(
     blocks: &(impl Iterator<Item = Rows<'a>> + Clone),
-    packed: &Packed,
-    matrix: usize,
-    panels: Range<usize>,
+    (numbers, columns): (&[f32], usize),
+    column: usize,
     into: &mut impl Store,
 ) {
-    let (vectors, _) = packed.numbers.as_slice().as_chunks::<LANES>();
-    for index in panels {
-        let column = index * 2 * LANES;
-        let panel = &vectors[2 * index * packed.matrices * packed.rows..];
-        if column + LANES < packed.columns {
-            let matrix = &panel[2 * matrix * packed.rows..][..2 * packed.rows];
-            multiply_panel::<V, LANES, ROWS, 2>(blocks, matrix.as_chunks().0, column, into);
-        } else {
-            let matrix = &panel[matrix * packed.rows..][..packed.rows];
-            multiply_panel::<V, LANES, ROWS, 1>(blocks, matrix.as_chunks().0, column, into);
-        }
+    let (vectors, _) = numbers.as_chunks::<LANES>();
+    if columns > LANES {
+        multiply_panel::<V, LANES, ROWS, 2>(blocks, vectors.as_chunks().0, column, into);
+    } else {
+        multiply_panel::<V, LANES, ROWS, 1>(blocks, vectors.as_chunks().0, column, into);
     }
 }
 

@@ -14,6 +14,7 @@ const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 /// With the largest error of an output: twice that of the worst of two thousand random layers. Most comes from the
 /// transforms, so it does not grow with the number of inputs.
 const TILES: [(Tile, f64); 2] = [(Tile::F4, 2.5e-5), (Tile::F6, 9e-5)];
+const TRANSFORMS: [Transforms; 2] = [Transforms::Once, Transforms::EachTime];
 const ACTIVATIONS: [Activation; 5] = [
     Activation::Linear,
     Activation::Relu,
@@ -196,13 +197,13 @@ impl Layer {
         maps_of(&self.input, self.shape, output, self.other.as_deref())
     }
 
-    fn winograd(&self, level: Level, tile: Tile) -> Winograd {
+    fn winograd(&self, level: Level, how: (Tile, Transforms)) -> Winograd {
         Winograd::new(
             level,
             &self.weights,
             self.inputs,
             &self.bias,
-            tile,
+            how,
             self.activation,
         )
     }
@@ -273,10 +274,9 @@ prop_compose! {
     fn plans()(
         rows in 1..4_usize,
         columns in 1..5_usize,
-        group in 1..20_usize,
         together: bool,
     ) -> Plan {
-        Plan { rows, columns, group, together }
+        Plan { rows, columns, together }
     }
 }
 
@@ -288,11 +288,12 @@ proptest! {
         layer in layers(Just(CENTRED)),
         threads in 1..4,
         plan in plans(),
+        transforms in prop::sample::select(&TRANSFORMS[..]),
     ) {
         let threads = use_threads(threads);
         for level in levels() {
             for (tile, bound) in TILES {
-                let winograd = layer.winograd(level, tile);
+                let winograd = layer.winograd(level, (tile, transforms));
                 let mut output = layer.output();
                 winograd.convolve(layer.maps(&mut output), MaxPool::Of1, threads);
                 layer.check(&output, bound)?;
@@ -309,6 +310,7 @@ proptest! {
         wrong in prop::option::of((0..SIDE * SIDE, prop::sample::select(&[f32::NAN, f32::INFINITY][..]))),
         threads in 1..4,
         plan in plans(),
+        transforms in prop::sample::select(&TRANSFORMS[..]),
     ) {
         let threads = use_threads(threads);
         let Shape { maps, height, width } = layer.shape;
@@ -321,7 +323,7 @@ proptest! {
         let pool = Pool { window: 2, stride: 2, padding: 0, ceil: true };
         for level in levels() {
             for (tile, _) in TILES {
-                let winograd = layer.winograd(level, tile);
+                let winograd = layer.winograd(level, (tile, transforms));
                 let mut output = layer.output();
                 winograd.convolve(layer.maps(&mut output), MaxPool::Of1, threads);
                 let size = [maps, height, width, outputs].map(|side| side as i64);
@@ -456,8 +458,8 @@ fn nan_and_infinity_reach_the_outputs_that_they_are_a_part_of() {
                 .flat_map(|level| TILES.map(|(tile, _)| (level, tile)))
             {
                 let mut output = layer.output();
-                let winograd = layer.winograd(level, tile);
-                winograd.convolve(layer.maps(&mut output), MaxPool::Of1, Threads::One);
+                let winograd = layer.winograd(level, (tile, Transforms::EachTime));
+                winograd.convolve(layer.maps(&mut output), MaxPool::Of1, use_threads(1));
                 for index in 0..output.len() {
                     let sum = layer.sum(index);
                     if sum.is_nan() {
@@ -490,7 +492,8 @@ fn several_callers_share_threads() {
         Activation::Relu,
     );
     let (tile, bound) = TILES[0];
-    let winograd = layer.winograd(Level::of_this_machine(), tile);
+    let how = (tile, Transforms::EachTime);
+    let winograd = layer.winograd(Level::of_this_machine(), how);
     let threads = use_threads(2);
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -535,18 +538,23 @@ fn errors_are_small_in_the_layers_of_ssd300() {
             _ => (Tile::F4, 2e-5),
         };
         let mut output = layer.output();
-        let winograd = layer.winograd(Level::of_this_machine(), tile);
-        winograd.convolve(layer.maps(&mut output), MaxPool::Of1, use_threads(2));
         let some: Vec<usize> = (0..output.len()).step_by(output.len() / 3001).collect();
         let expected: Vec<f64> = some.iter().map(|&index| layer.expected(index)).collect();
         let square: f64 = expected.iter().map(|number| number * number).sum();
         let scale = (square / expected.len() as f64).sqrt();
-        let errors = some
-            .iter()
-            .zip(&expected)
-            .map(|(&index, expected)| (f64::from(output[index]) - expected).abs());
-        let greatest = errors.fold(0.0, f64::max) / scale;
-        assert!(greatest < bound, "{inputs} > {outputs}, {side}: {greatest}");
+        for transforms in TRANSFORMS {
+            let winograd = layer.winograd(Level::of_this_machine(), (tile, transforms));
+            winograd.convolve(layer.maps(&mut output), MaxPool::Of1, use_threads(2));
+            let errors = some
+                .iter()
+                .zip(&expected)
+                .map(|(&index, expected)| (f64::from(output[index]) - expected).abs());
+            let greatest = errors.fold(0.0, f64::max) / scale;
+            assert!(
+                greatest < bound,
+                "{inputs} > {outputs}, {side}, {transforms:?}: {greatest}"
+            );
+        }
     }
 }
 

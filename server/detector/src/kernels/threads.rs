@@ -12,8 +12,6 @@ use super::team;
 /// Who works.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Threads {
-    /// The thread that calls.
-    One,
     /// Threads of this crate, as many as libtorch uses for an operation (the setting `THREADS`).
     Own,
     /// libtorch's. They wait actively for a while after each operation, so that other threads beside them would compete
@@ -23,13 +21,8 @@ pub(crate) enum Threads {
 
 impl Threads {
     /// How many threads there are.
-    pub fn count(self) -> usize {
-        match self {
-            Self::One => 1,
-            Self::Own | Self::Libtorch => {
-                usize::try_from(tch::get_num_threads()).map_or(1, |count| count.max(1))
-            }
-        }
+    pub fn count() -> usize {
+        usize::try_from(tch::get_num_threads()).map_or(1, |count| count.max(1))
     }
 
     /// Does the work of each item, as [`share`](Self::share) divides it.
@@ -45,7 +38,7 @@ impl Threads {
         mut items: impl Iterator<Item = T>,
         work: impl Fn(&mut dyn Iterator<Item = T>) + Sync,
     ) {
-        let count = self.count();
+        let count = Self::count();
         if count == 1 {
             return work(&mut items);
         }
@@ -60,7 +53,7 @@ impl Threads {
             next(&mut queue.lock().unwrap_or_else(PoisonError::into_inner))
         };
         let run = match self {
-            Self::One | Self::Own => team::run,
+            Self::Own => team::run,
             Self::Libtorch => run_in_libtorch,
         };
         run(count, &|thread| {

@@ -1,13 +1,14 @@
-//! Winograd's convolution of a block of tiles, in three steps: transformed inputs, their products with the weights for
-//! each point, and outputs. The numbers between the steps stay in a cache.
+//! Winograd's convolution of some tiles, in three steps: transformed inputs, their products with the weights for each
+//! point, and outputs. The last two steps take a panel of output channels at a time, whose numbers stay in a cache.
+
+use std::ops::Range;
 
 use super::super::finish::{Activate, Limit, write};
 use super::super::memory::{LINE, with_scratch};
 use super::super::product::{Rows, Store, multiply};
-use super::super::threads::Threads;
 use super::super::vector::{Vector, Work};
 use super::transform::{POINTS_4, POINTS_6, Points};
-use super::{MaxPool, Tile, Winograd};
+use super::{MaxPool, Tile, Transforms, Winograd};
 
 /// Some rows and columns of the tiles of a feature map.
 #[derive(Debug, Clone, Copy)]
@@ -21,78 +22,30 @@ pub(super) struct Block<'a> {
     pub columns: usize,
     /// The first tile's row and column of tiles.
     pub first: (usize, usize),
-    /// Tiles of a group. A thread transforms the inputs of a group.
-    pub group: usize,
     /// Of the outputs.
     pub pool: MaxPool,
 }
 
-/// Numbers of each point, `step` apart from point to point.
+/// A block and its transformed inputs: of each point, the channels of each tile.
 #[derive(Debug, Clone, Copy)]
-struct Transformed<'a> {
-    numbers: &'a [f32],
-    step: usize,
+pub(super) struct Transformed<'a> {
+    pub block: Block<'a>,
+    pub inputs: &'a [f32],
 }
 
 impl Block<'_> {
-    /// `output` is all pixels of the block's rows, pooled.
-    pub fn convolve(self, output: &mut [f32], threads: Threads) {
-        let Winograd {
-            ref weights, tile, ..
-        } = *self.layer;
-        let (level, points) = (weights.level(), tile.points());
-        let step = spread(self.group * self.padded_inputs());
-        let products_step = spread(self.tiles() * weights.columns());
-        let inputs_length = self.tiles().div_ceil(self.group) * points * step;
-        with_scratch(inputs_length + points * products_step, |scratch| {
-            let (inputs, products) = scratch.split_at_mut(inputs_length);
-            threads.for_each(
-                inputs.chunks_mut(points * step).enumerate(),
-                |(group, into)| {
-                    with_scratch(points * self.padded_inputs(), |patch| {
-                        level.run(Inputs {
-                            block: self,
-                            first: group * self.group,
-                            patch,
-                            into,
-                            step,
-                        });
-                    });
-                },
-            );
-            let inputs = Transformed {
-                numbers: inputs,
-                step,
-            };
-            threads.for_each(
-                products.chunks_mut(products_step).enumerate(),
-                |(point, into)| {
-                    level.run(Products {
-                        block: self,
-                        inputs,
-                        point,
-                        into,
-                    });
-                },
-            );
-            let products = Transformed {
-                numbers: products,
-                step: products_step,
-            };
-            let band = self.layer.row_of_tiles(self.width, self.pool);
-            threads.for_each(output.chunks_mut(band).enumerate(), |(row, output)| {
-                level.run(Outputs {
-                    block: self,
-                    products,
-                    row,
-                    output,
-                });
-            });
-        });
+    pub fn tiles(&self) -> usize {
+        self.rows * self.columns
     }
 
-    fn tiles(&self) -> usize {
-        self.rows * self.columns
+    /// Numbers of all points of the transformed inputs.
+    pub fn length(&self) -> usize {
+        self.layer.tile.points() * self.step()
+    }
+
+    /// Numbers from each point to the next.
+    fn step(&self) -> usize {
+        spread(self.tiles() * self.padded_inputs())
     }
 
     /// Input channels of whole vectors.
@@ -100,6 +53,18 @@ impl Block<'_> {
         self.layer
             .inputs
             .next_multiple_of(self.layer.weights.level().lanes())
+    }
+
+    /// The first step.
+    pub fn transform(self, into: &mut [f32]) {
+        with_scratch(self.layer.tile.points() * self.padded_inputs(), |patch| {
+            let level = self.layer.weights.level();
+            level.run(Inputs {
+                block: self,
+                patch,
+                into,
+            });
+        });
     }
 }
 
@@ -109,15 +74,142 @@ fn spread(numbers: usize) -> usize {
     numbers.next_multiple_of(LINE) + LINE
 }
 
-/// The first step, for the tiles of a group.
+/// Where the products of the tiles of some blocks are. Their order: the rows of points, the panels, the points of a row, the
+/// tiles of all blocks, and the columns of a panel.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layout<'a> {
+    layer: &'a Winograd,
+    panels: usize,
+    /// Numbers of a point of a panel.
+    point: usize,
+}
+
+impl<'a> Layout<'a> {
+    pub fn new(blocks: &[Transformed<'a>], panels: usize) -> Self {
+        let layer = blocks[0].block.layer;
+        let tiles = blocks.iter().map(|part| part.block.tiles()).sum::<usize>();
+        Self {
+            layer,
+            panels,
+            point: spread(tiles * layer.weights.panel()),
+        }
+    }
+
+    /// Numbers of a row of points.
+    pub fn row(self) -> usize {
+        self.panels * self.panel()
+    }
+
+    /// Numbers of a panel in a row of points.
+    pub fn panel(self) -> usize {
+        self.layer.tile.points_of_a_row() * self.point
+    }
+
+    /// The second step, for some panels in a row of points.
+    pub fn multiply(
+        self,
+        blocks: &[Transformed],
+        row: usize,
+        panels: Range<usize>,
+        into: &mut [f32],
+    ) {
+        let Winograd {
+            ref weights,
+            inputs,
+            tile,
+            transforms,
+            ..
+        } = *self.layer;
+        let (level, side) = (weights.level(), tile.points_of_a_row());
+        // Of transformed weights, from each point to the next.
+        let step = spread(inputs * weights.panel());
+        let room = match transforms {
+            Transforms::Once => 0,
+            Transforms::EachTime => panels.len() * side * step,
+        };
+        with_scratch(room, |transformed| {
+            for (panel, into) in panels.clone().zip(transformed.chunks_mut(side * step)) {
+                level.run(Kernels {
+                    layer: self.layer,
+                    panel,
+                    row,
+                    into,
+                    step,
+                });
+            }
+            for column in 0..side {
+                let point = row * side + column;
+                for (index, panel) in panels.clone().enumerate() {
+                    let place = index * side + column;
+                    let width = weights.width(panel);
+                    let numbers = match transforms {
+                        Transforms::Once => weights.part(panel, point..point + 1),
+                        Transforms::EachTime => &transformed[place * step..][..inputs * width],
+                    };
+                    level.run(Product {
+                        blocks,
+                        point,
+                        weights: (numbers, width),
+                        into: &mut into[place * self.point..][..self.point],
+                    });
+                }
+            }
+        });
+    }
+
+    /// The third step, for some panels of a block, whose first tile is number `tile`.
+    pub fn write(
+        self,
+        block: Block,
+        tile: usize,
+        panels: Range<usize>,
+        products: &[f32],
+        output: &mut [f32],
+    ) {
+        let weights = &self.layer.weights;
+        for (index, panel) in panels.enumerate() {
+            let from = index * self.panel() + tile * weights.width(panel);
+            weights.level().run(Outputs {
+                block,
+                panel,
+                products: &products[from..],
+                strides: (self.row(), self.point),
+                output,
+            });
+        }
+    }
+}
+
+impl Block<'_> {
+    /// All steps. `output` is all pixels of the block's rows, pooled.
+    pub fn convolve(self, output: &mut [f32]) {
+        with_scratch(self.length(), |inputs| {
+            self.transform(inputs);
+            let blocks = [Transformed {
+                block: self,
+                inputs,
+            }];
+            // A panel after the other: its products stay in the second cache.
+            let layout = Layout::new(&blocks, 1);
+            let side = self.layer.tile.points_of_a_row();
+            with_scratch(side * layout.row(), |products| {
+                for panel in 0..self.layer.weights.panels() {
+                    for (row, into) in products.chunks_mut(layout.row()).enumerate() {
+                        layout.multiply(&blocks, row, panel..panel + 1, into);
+                    }
+                    layout.write(self, 0, panel..panel + 1, products, output);
+                }
+            });
+        });
+    }
+}
+
+/// The first step.
 struct Inputs<'a> {
     block: Block<'a>,
-    /// The group's first tile.
-    first: usize,
     /// Memory for the pixels of a tile.
     patch: &'a mut [f32],
     into: &'a mut [f32],
-    step: usize,
 }
 
 impl Work for Inputs<'_> {
@@ -146,7 +238,7 @@ impl Inputs<'_> {
         } = self.block;
         let (inputs, padded) = (layer.inputs, self.block.padded_inputs());
         let mut between = [[V::splat(0.0); N]; N];
-        for tile in self.first..self.block.tiles().min(self.first + self.block.group) {
+        for tile in 0..self.block.tiles() {
             // Of the tile's first pixel, with a row and a column of padding.
             let y = (self.block.first.0 + tile / columns) * (N - 2);
             let x = (self.block.first.1 + tile % columns) * (N - 2);
@@ -161,10 +253,10 @@ impl Inputs<'_> {
                 self.block.copy::<N>((y, x), self.patch);
                 (&*self.patch, (N * padded, padded))
             };
-            let into = &mut self.into[(tile - self.first) * padded..];
+            let into = &mut self.into[tile * padded..];
             for channel in (0..padded).step_by(LANES) {
                 let (pixels, into) = (&pixels[channel..], &mut into[channel..]);
-                points.tile_inputs(pixels, strides, &mut between, into, self.step);
+                points.tile_inputs(pixels, strides, &mut between, into, self.block.step());
             }
         }
     }
@@ -188,43 +280,60 @@ impl Block<'_> {
     }
 }
 
-/// The second step, for a point.
-struct Products<'a> {
-    block: Block<'a>,
-    inputs: Transformed<'a>,
-    point: usize,
+/// Transforms the weights of a panel for a row of points.
+struct Kernels<'a> {
+    layer: &'a Winograd,
+    panel: usize,
+    row: usize,
     into: &'a mut [f32],
+    /// Numbers from each point to the next.
+    step: usize,
 }
 
-impl Work for Products<'_> {
+impl Work for Kernels<'_> {
     #[inline(always)]
-    fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(mut self) {
-        let Self {
-            block,
-            inputs,
-            point,
-            ..
-        } = self;
-        let groups = (0..block.tiles().div_ceil(block.group)).map(|group| {
-            let first = (group * block.layer.tile.points() + point) * inputs.step;
-            let count = block.group.min(block.tiles() - group * block.group);
-            Rows::whole(&inputs.numbers[first..], count, block.padded_inputs())
-        });
-        let weights = &block.layer.weights;
-        multiply::<V, LANES, ROWS>(&groups, weights, point, 0..weights.panels(), &mut self);
+    fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(self) {
+        let weights = &self.layer.weights;
+        let kernels = weights.part(self.panel, 0..1);
+        let (which, step) = ((self.row, weights.width(self.panel)), self.step);
+        match self.layer.tile {
+            Tile::F4 => POINTS_4.row_of_kernels::<V, LANES, 6>(kernels, which, self.into, step),
+            Tile::F6 => POINTS_6.row_of_kernels::<V, LANES, 8>(kernels, which, self.into, step),
+        }
     }
 }
 
-impl Store for Products<'_> {
+/// The second step, for a panel and a point.
+struct Product<'a> {
+    blocks: &'a [Transformed<'a>],
+    point: usize,
+    /// The panel's, and its width.
+    weights: (&'a [f32], usize),
+    into: &'a mut [f32],
+}
+
+impl Work for Product<'_> {
+    #[inline(always)]
+    fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(mut self) {
+        let point = self.point;
+        let inputs = self.blocks.iter().map(|part| {
+            let (count, stride) = (part.block.tiles(), part.block.padded_inputs());
+            Rows::whole(&part.inputs[point * part.block.step()..], count, stride)
+        });
+        multiply::<V, LANES, ROWS>(&inputs, self.weights, 0, &mut self);
+    }
+}
+
+impl Store for Product<'_> {
     #[inline(always)]
     fn store<V: Vector<LANES>, const LANES: usize, const COUNT: usize, const WIDE: usize>(
         &mut self,
         (first, column): (usize, usize),
         numbers: [[V; WIDE]; COUNT],
     ) {
-        let columns = self.block.layer.weights.columns();
         for row in 0..COUNT {
-            let into = &mut self.into[(first + row) * columns + column..][..WIDE * LANES];
+            let from = (first + row) * self.weights.1 + column;
+            let into = &mut self.into[from..][..WIDE * LANES];
             for part in 0..WIDE {
                 into[part * LANES..][..LANES].copy_from_slice(&numbers[row][part].to_array());
             }
@@ -232,12 +341,15 @@ impl Store for Products<'_> {
     }
 }
 
-/// The third step, for a row of tiles.
+/// The third step, for a panel of a block.
 struct Outputs<'a> {
     block: Block<'a>,
-    products: Transformed<'a>,
-    row: usize,
-    /// All pixels of the row of tiles, pooled.
+    panel: usize,
+    /// From the block's first tile.
+    products: &'a [f32],
+    /// Numbers from each row of points to the next, and from each point to the next.
+    strides: (usize, usize),
+    /// All pixels of the block's rows, pooled.
     output: &'a mut [f32],
 }
 
@@ -284,17 +396,21 @@ impl Outputs<'_> {
             first,
             ..
         } = self.block;
-        let (outputs, padded) = (layer.outputs, layer.weights.columns());
-        let bottom = M.min(height - (first.0 + self.row) * M);
+        let (before, wide) = (
+            self.panel * layer.weights.panel(),
+            layer.weights.width(self.panel),
+        );
+        let channels = wide.min(layer.outputs - before);
         let (mut between, mut sums) = ([[V::splat(0.0); N]; M], [[V::splat(0.0); M]; M]);
-        for column in 0..columns {
-            let left = (first.1 + column) * M;
-            let right = M.min(width - left);
-            let products = &self.products.numbers[(self.row * columns + column) * padded..];
-            for channel in (0..outputs).step_by(LANES) {
-                let step = self.products.step;
-                points.tile_outputs(&products[channel..], step, &mut between, &mut sums);
-                let bias = layer.finish.bias(channel);
+        for tile in 0..self.block.tiles() {
+            let (row, column) = (first.0 + tile / columns, first.1 + tile % columns);
+            let (bottom, right) = (M.min(height - row * M), M.min(width - column * M));
+            let top = tile / columns * (M / POOL);
+            let left = column * (M / POOL);
+            for channel in (0..channels).step_by(LANES) {
+                let products = &self.products[tile * wide + channel..];
+                points.tile_outputs(products, self.strides, &mut between, &mut sums);
+                let bias = layer.finish.bias(before + channel);
                 for y in (0..bottom).step_by(POOL) {
                     for x in (0..right).step_by(POOL) {
                         let mut largest = activate.of(sums[y][x].plus(bias));
@@ -304,9 +420,9 @@ impl Outputs<'_> {
                                 largest = largest.larger(activate.of(sums[y][x].plus(bias)));
                             }
                         }
-                        let pixel = y / POOL * width.div_ceil(POOL) + (left + x) / POOL;
-                        let at = pixel * outputs + channel..(pixel + 1) * outputs;
-                        write(largest, &mut self.output[at]);
+                        let pixel = (top + y / POOL) * width.div_ceil(POOL) + left + x / POOL;
+                        let at = pixel * layer.outputs + before;
+                        write(largest, &mut self.output[at..][..channels][channel..]);
                     }
                 }
             }

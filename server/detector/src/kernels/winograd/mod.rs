@@ -8,9 +8,10 @@
 mod block;
 mod transform;
 
-use self::block::Block;
+use self::block::{Block, Layout, Transformed};
 use self::transform::{POINTS_4, POINTS_6};
 use super::finish::{Finish, add};
+use super::memory::with_scratch;
 use super::product::Packed;
 use super::threads::Threads;
 use super::vector::Level;
@@ -19,7 +20,7 @@ use crate::architecture::Activation;
 
 /// Outputs that are computed together. Larger tiles need fewer multiplications, have larger errors, and fit small
 /// feature maps less well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tile {
     /// 4 x 4 outputs with 36 multiplications rather than 144.
     F4,
@@ -38,7 +39,12 @@ impl Tile {
 
     /// Multiplications, of numbers for as many points.
     pub(super) fn points(self) -> usize {
-        (self.side() + 2).pow(2)
+        self.points_of_a_row().pow(2)
+    }
+
+    /// Points along an axis.
+    fn points_of_a_row(self) -> usize {
+        self.side() + 2
     }
 }
 
@@ -70,14 +76,25 @@ impl MaxPool {
     }
 }
 
+/// When weights are transformed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Transforms {
+    /// Before the first pass. They then take four to seven times as much memory.
+    Once,
+    /// In each pass, part by part. Each part is in the second cache when it is multiplied.
+    EachTime,
+}
+
 /// A convolution with kernels of 3 x 3, stride 1 and padding 1, and its activation, by Winograd's algorithm.
 #[derive(Debug)]
 pub struct Winograd {
+    /// A matrix for each point, with a row for each input channel; or only one, with nine rows for each.
     weights: Packed,
     finish: Finish,
     inputs: usize,
     outputs: usize,
     tile: Tile,
+    transforms: Transforms,
 }
 
 /// How the tiles of a feature map are divided.
@@ -87,10 +104,8 @@ pub(super) struct Plan {
     pub rows: usize,
     /// Columns of tiles of a block.
     pub columns: usize,
-    /// Tiles that one thread transforms.
-    pub group: usize,
-    /// Whether all threads work on one block, so that the weights come from memory once for all. Otherwise each has
-    /// its own block, which stays in its cache.
+    /// Whether all threads work on all blocks of a map, so that the weights come from memory once for all. A block then
+    /// has all columns. Otherwise each thread has its own block, which stays in its cache.
     pub together: bool,
 }
 
@@ -104,7 +119,7 @@ impl Winograd {
         weights: &[f32],
         inputs: usize,
         bias: &[f32],
-        tile: Tile,
+        (tile, transforms): (Tile, Transforms),
         activation: Activation,
     ) -> Self {
         let outputs = bias.len();
@@ -114,15 +129,20 @@ impl Winograd {
             "weights of {outputs} x {inputs} x 3 x 3"
         );
         let kernels = weights.as_chunks::<9>().0;
-        let size = (tile.points(), inputs, outputs);
-        let packed = |transform: &(dyn Fn(&[f32; 9], &mut [f32]) + Sync)| {
+        let once = |transform: &(dyn Fn(&[f32; 9], &mut [f32]) + Sync)| {
+            let size = (tile.points(), inputs, outputs);
             Packed::new(level, size, |input, output, points| {
                 transform(&kernels[output * inputs + input], points);
             })
         };
-        let weights = match tile {
-            Tile::F4 => packed(&POINTS_4.kernels::<6>()),
-            Tile::F6 => packed(&POINTS_6.kernels::<8>()),
+        let weights = match (transforms, tile) {
+            (Transforms::Once, Tile::F4) => once(&POINTS_4.kernels::<6>()),
+            (Transforms::Once, Tile::F6) => once(&POINTS_6.kernels::<8>()),
+            (Transforms::EachTime, _) => {
+                Packed::new(level, (1, 9 * inputs, outputs), |row, output, number| {
+                    number[0] = kernels[output * inputs + row / 9][row % 9];
+                })
+            }
         };
         Self {
             finish: Finish::new(bias, weights.columns(), activation),
@@ -130,6 +150,7 @@ impl Winograd {
             inputs,
             outputs,
             tile,
+            transforms,
         }
     }
 
@@ -146,7 +167,7 @@ impl Winograd {
     /// # Panics
     /// If the lengths do not fit.
     pub(super) fn convolve(&self, maps: Maps, pool: MaxPool, threads: Threads) {
-        let plan = self.plan(maps.shape, threads.count());
+        let plan = self.plan(maps.shape, Threads::count());
         self.convolve_by(plan, maps, pool, threads);
     }
 
@@ -167,44 +188,84 @@ impl Winograd {
         }
         let (pixels, pixels_after) = (shape.height * shape.width, after.height * after.width);
         let row = self.row_of_tiles(shape.width, pool);
-        let band = plan.rows * row;
-        let bands = output
-            .chunks_mut(pixels_after * self.outputs)
-            .enumerate()
-            .flat_map(|(map, output)| {
-                output
-                    .chunks_mut(band)
-                    .enumerate()
-                    .map(move |(index, output)| (map, index, output))
-            });
-        let across = shape.width.div_ceil(self.tile.side());
-        let convolve = |(map, index, output): (usize, usize, &mut [f32]), threads: Threads| {
-            for column in (0..across).step_by(plan.columns) {
-                let block = Block {
-                    layer: self,
-                    input: &input[map * pixels * self.inputs..][..pixels * self.inputs],
-                    height: shape.height,
-                    width: shape.width,
-                    rows: output.len().div_ceil(row),
-                    columns: plan.columns.min(across - column),
-                    first: (index * plan.rows, column),
-                    group: plan.group,
-                    pool,
-                };
-                block.convolve(output, threads);
-            }
-            if let Some(other) = other {
-                add(
-                    output,
-                    &other[map * pixels_after * self.outputs + index * band..],
-                );
-            }
+        let side = self.tile.side();
+        let (down, across) = (shape.height.div_ceil(side), shape.width.div_ceil(side));
+        let block = |map: usize, first: (usize, usize), columns| Block {
+            layer: self,
+            input: &input[map * pixels * self.inputs..][..pixels * self.inputs],
+            height: shape.height,
+            width: shape.width,
+            rows: plan.rows.min(down - first.0),
+            columns,
+            first,
+            pool,
         };
+        let maps = output.chunks_mut(pixels_after * self.outputs).enumerate();
         if plan.together {
-            bands.for_each(|band| convolve(band, threads));
+            for (map, output) in maps {
+                let tops = (0..down).step_by(plan.rows);
+                let blocks: Vec<_> = tops.map(|top| block(map, (top, 0), across)).collect();
+                self.convolve_together(&blocks, output, plan.rows * row, threads);
+            }
         } else {
-            threads.for_each(bands, |band| convolve(band, Threads::One));
+            let bands = maps.flat_map(|(map, output)| {
+                let bands = output.chunks_mut(plan.rows * row).enumerate();
+                bands.map(move |(index, output)| (map, index * plan.rows, output))
+            });
+            threads.for_each(bands, |(map, top, output)| {
+                for left in (0..across).step_by(plan.columns) {
+                    let columns = plan.columns.min(across - left);
+                    block(map, (top, left), columns).convolve(output);
+                }
+            });
         }
+        if let Some(other) = other {
+            add(output, other);
+        }
+    }
+
+    /// Convolves the blocks of a feature map, each with `band` outputs.
+    fn convolve_together(
+        &self,
+        blocks: &[Block],
+        output: &mut [f32],
+        band: usize,
+        threads: Threads,
+    ) {
+        let (side, panels) = (self.tile.points_of_a_row(), self.weights.panels());
+        // At least three items for each thread, as `bands`.
+        let groups = (3 * Threads::count()).div_ceil(side);
+        let together = match self.transforms {
+            Transforms::Once => panels.div_ceil(groups),
+            // Their transformed weights stay in the second cache.
+            Transforms::EachTime => 2,
+        };
+        let each = blocks[0].length();
+        with_scratch(blocks.len() * each, |inputs| {
+            let transforms = blocks.iter().zip(inputs.chunks_mut(each));
+            threads.for_each(transforms, |(block, into)| block.transform(into));
+            let parts = blocks.iter().zip(inputs.chunks(each));
+            let blocks: Vec<_> = parts
+                .map(|(&block, inputs)| Transformed { block, inputs })
+                .collect();
+            let layout = Layout::new(&blocks, panels);
+            with_scratch(side * layout.row(), |products| {
+                let rows = products.chunks_mut(layout.row()).enumerate();
+                let items = rows.flat_map(|(row, products)| {
+                    let groups = products.chunks_mut(together * layout.panel()).enumerate();
+                    groups.map(move |(group, products)| (row, group * together, products))
+                });
+                threads.for_each(items, |(row, first, products)| {
+                    let panels = first..panels.min(first + together);
+                    layout.multiply(&blocks, row, panels, products);
+                });
+                let outputs = blocks.iter().zip(output.chunks_mut(band)).enumerate();
+                threads.for_each(outputs, |(index, (part, output))| {
+                    let tile = index * blocks[0].block.tiles();
+                    layout.write(part.block, tile, 0..panels, products, output);
+                });
+            });
+        });
     }
 
     /// Numbers of a row of tiles of the outputs, pooled.
@@ -215,31 +276,25 @@ impl Winograd {
     fn plan(&self, shape: Shape, threads: usize) -> Plan {
         /// Weights that stay in the third cache.
         const NEAR: usize = 6 << 20;
-        /// A block that all threads work on.
-        const BLOCK: usize = 64 << 20;
         /// Enough tiles that reading the weights from a cache takes less time than multiplying.
         const TILES: usize = 24;
         let side = self.tile.side();
         let (down, across) = (shape.height.div_ceil(side), shape.width.div_ceil(side));
-        if self.weights.bytes() <= NEAR && shape.maps * down >= 2 * threads {
-            let columns = across.div_ceil(across.div_ceil(TILES + 1));
-            let rows = (TILES / across).min(down / (2 * threads)).max(1);
-            Plan {
-                rows,
-                columns,
-                group: rows * columns,
-                together: false,
-            }
-        } else {
-            let tile = 4 * self.tile.points() * (self.inputs + self.outputs);
-            let blocks = down.div_ceil((BLOCK / tile / across).max(1));
-            let rows = down.div_ceil(blocks);
-            let groups = (rows * across).div_ceil(TILES).max(threads);
+        let together = self.transforms == Transforms::EachTime
+            || self.weights.bytes() > NEAR
+            || shape.maps * down < 2 * threads;
+        let rows = (TILES / across).max(1);
+        if together {
             Plan {
                 rows,
                 columns: across,
-                group: (rows * across).div_ceil(groups),
-                together: true,
+                together,
+            }
+        } else {
+            Plan {
+                rows: rows.min(down / (2 * threads)).max(1),
+                columns: across.div_ceil(across.div_ceil(TILES + 1)),
+                together,
             }
         }
     }

@@ -117,16 +117,51 @@ impl<const P: usize> Points<P> {
     /// Transforms kernels: the function writes a number for each of the `N x N` points of a kernel.
     pub fn kernels<const N: usize>(&self) -> impl Fn(&[f32; 9], &mut [f32]) + Sync {
         let matrix: [[f64; 3]; N] = self.weights();
-        let dot = |row: &[f64; 3], numbers: [f64; 3]| {
-            row[0] * numbers[0] + row[1] * numbers[1] + row[2] * numbers[2]
-        };
         move |kernel, into| {
             let kernel = kernel.map(f64::from);
             for (across, column) in matrix.iter().enumerate() {
                 let sums = [0, 3, 6]
-                    .map(|row| dot(column, [kernel[row], kernel[row + 1], kernel[row + 2]]));
+                    .map(|row| dot(*column, [kernel[row], kernel[row + 1], kernel[row + 2]]));
                 for (down, row) in matrix.iter().enumerate() {
-                    into[down * N + across] = dot(row, sums) as f32;
+                    into[down * N + across] = dot(*row, sums) as f32;
+                }
+            }
+        }
+    }
+
+    /// Transforms kernels for number `row` of the rows of points: of each input channel, `width` output channels of each of
+    /// 9 weights. The `N` points of the result are `step` apart.
+    #[inline(always)]
+    pub fn row_of_kernels<V: Vector<LANES>, const LANES: usize, const N: usize>(
+        &self,
+        kernels: &[f32],
+        (row, width): (usize, usize),
+        into: &mut [f32],
+        step: usize,
+    ) {
+        let mut factors = [[V::splat(0.0); 3]; N];
+        for (vectors, numbers) in factors.iter_mut().zip(self.weights::<N>()) {
+            for power in 0..3 {
+                vectors[power] = V::splat(numbers[power] as f32);
+            }
+        }
+        let down = factors[row];
+        for (input, kernel) in kernels.chunks_exact(9 * width).enumerate() {
+            for channel in (0..width).step_by(LANES) {
+                let mut sums = [V::splat(0.0); 3];
+                for column in 0..3 {
+                    for power in 0..3 {
+                        let weight: V = load(kernel, (3 * power + column) * width + channel);
+                        sums[column] = weight.multiply_add(down[power], sums[column]);
+                    }
+                }
+                for point in 0..N {
+                    let mut number = V::splat(0.0);
+                    for column in 0..3 {
+                        number = sums[column].multiply_add(factors[point][column], number);
+                    }
+                    let at = point * step + input * width + channel;
+                    into[at..][..LANES].copy_from_slice(&number.to_array());
                 }
             }
         }
@@ -161,20 +196,20 @@ impl<const P: usize> Points<P> {
         }
     }
 
-    /// Transforms `LANES` channels of products, whose points are `step` apart, to `M x M` pixels. `rows` is memory for
-    /// numbers between the two dimensions.
+    /// Transforms `LANES` channels of products, whose points are `strides` apart from row to row and in a row, to `M x M`
+    /// pixels. `rows` is memory for numbers between the two dimensions.
     #[inline(always)]
     pub fn tile_outputs<V: Vector<LANES>, const LANES: usize, const N: usize, const M: usize>(
         &self,
         products: &[f32],
-        step: usize,
+        strides: (usize, usize),
         rows: &mut [[V; N]; M],
         pixels: &mut [[V; M]; M],
     ) {
         for x in 0..N {
             let mut column = [V::splat(0.0); N];
             for y in 0..N {
-                column[y] = load(products, (y * N + x) * step);
+                column[y] = load(products, y * strides.0 + x * strides.1);
             }
             let column: [V; M] = self.outputs(column);
             for y in 0..M {
@@ -185,6 +220,10 @@ impl<const P: usize> Points<P> {
             pixels[y] = self.outputs(rows[y]);
         }
     }
+}
+
+fn dot(one: [f64; 3], other: [f64; 3]) -> f64 {
+    one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
 }
 
 /// The first `P` coefficients of the product of `x - q^2` over all `numbers` `q` but number `skipped`.
