@@ -21,6 +21,7 @@
 //! memory       aligned memory
 //! threads      who shares the work of an operation
 //! team         threads of this crate
+//! place        which processors they run on
 //! ```
 //!
 //! `unsafe` code is in `vector` (instructions that the processor must have), `threads` (libtorch's threads), `team` (work
@@ -40,6 +41,7 @@ mod finish;
 mod memory;
 mod norm;
 mod numbers;
+mod place;
 mod pool;
 mod product;
 mod quantise;

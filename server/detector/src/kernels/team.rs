@@ -4,11 +4,12 @@
 use std::cell::RefCell;
 use std::hint;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+use super::place::{Place, here};
 use super::threads::Job;
 
 /// How long a thread waits actively before it sleeps: longer than from one operation to the next. Meanwhile it takes the
@@ -46,9 +47,32 @@ struct Team {
 }
 
 struct Helper {
-    /// It waits to be woken.
-    sleeps: Arc<AtomicBool>,
+    state: Arc<HelperState>,
     thread: JoinHandle<()>,
+    /// The processor that it is kept off.
+    off: Option<usize>,
+}
+
+#[derive(Default)]
+struct HelperState {
+    /// It waits to be woken.
+    sleeps: AtomicBool,
+    /// Known when it runs, if the system tells.
+    place: OnceLock<Option<Place>>,
+}
+
+impl Helper {
+    /// Keeps it off the caller's processor. In virtual machines, Linux often wakes a helper there although another processor
+    /// has nothing to do; then it delays the caller.
+    fn keep_off(&mut self, processor: Option<usize>) {
+        if self.off != processor
+            && let Some(Some(place)) = self.state.place.get()
+            && let Some(number) = processor
+        {
+            place.keep_off(number);
+            self.off = processor;
+        }
+    }
 }
 
 struct Shared {
@@ -86,11 +110,15 @@ impl Team {
             caller: thread::current(),
         });
         let helper = |number| {
-            let (shared, sleeps) = (Arc::clone(&shared), Arc::new(AtomicBool::new(false)));
-            let own = Arc::clone(&sleeps);
+            let (shared, state) = (Arc::clone(&shared), Arc::<HelperState>::default());
+            let own = Arc::clone(&state);
             let named = thread::Builder::new().name(format!("pass-{number}"));
             let thread = named.spawn(move || shared.help(number, &own)).ok()?;
-            Some(Helper { sleeps, thread })
+            Some(Helper {
+                state,
+                thread,
+                off: None,
+            })
         };
         let helpers = (1..count).map_while(helper).collect();
         Self {
@@ -100,7 +128,11 @@ impl Team {
         }
     }
 
-    fn run(&self, share: &(dyn Fn(usize) + Sync)) {
+    fn run(&mut self, share: &(dyn Fn(usize) + Sync)) {
+        let here = here();
+        for helper in &mut self.helpers {
+            helper.keep_off(here);
+        }
         let job = Job::new(share);
         let shared = &*self.shared;
         shared
@@ -109,7 +141,7 @@ impl Team {
         shared.state.store(OPEN, Ordering::Release);
         shared.calls.fetch_add(1, Ordering::SeqCst);
         for helper in &self.helpers {
-            if helper.sleeps.load(Ordering::SeqCst) {
+            if helper.state.sleeps.load(Ordering::SeqCst) {
                 helper.thread.thread().unpark();
             }
         }
@@ -138,7 +170,9 @@ impl Drop for Team {
 
 impl Shared {
     /// A helper's life.
-    fn help(&self, number: usize, sleeps: &AtomicBool) {
+    fn help(&self, number: usize, state: &HelperState) {
+        state.place.get_or_init(Place::of_this_thread);
+        let sleeps = &state.sleeps;
         let mut seen = 0;
         loop {
             let is_new = || self.calls.load(Ordering::SeqCst) != seen;
@@ -226,6 +260,31 @@ mod tests {
                 }
             });
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_helper_keeps_off_the_callers_processor() {
+        use std::sync::Mutex;
+
+        use rustix::thread::sched_getaffinity;
+
+        let processors = || sched_getaffinity(None).unwrap().count();
+        let allowed = Mutex::new(None);
+        // In its first call, a helper may not be known yet.
+        for _ in 0..2 {
+            *allowed.lock().unwrap() = None;
+            run(2, &|number| {
+                if number == 1 {
+                    *allowed.lock().unwrap() = Some(processors());
+                }
+                while allowed.lock().unwrap().is_none() {
+                    thread::yield_now();
+                }
+            });
+        }
+        let expected = processors().saturating_sub(1).max(1);
+        assert_eq!(*allowed.lock().unwrap(), Some(expected));
     }
 
     #[test]
