@@ -501,8 +501,8 @@ pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
 /// in every pass.
 const ROOM: usize = 72 << 20;
 
-/// A convolution, for the choice of its form: this crate's way, the size of the weights, the side of the input, the stride, the dilation,
-/// and libtorch's threads.
+/// A convolution, for the choice of its form: this crate's way, the size of the weights, the side of the input, the stride,
+/// the dilation, and the number of threads.
 type Measured = (Way, Vec<i64>, [i64; 3], i32);
 
 struct Builder<'a> {
@@ -693,8 +693,8 @@ impl Builder<'_> {
         })
     }
 
-    /// A convolution in single precision on the CPU: this crate's form, or libtorch's if that is faster. Long
-    /// convolutions are measured, those of one size once.
+    /// A convolution in single precision on the CPU: this crate's form, or libtorch's if that is faster. Long convolutions
+    /// are measured, those of one size once.
     fn fastest(
         &self,
         spec: &Convolution,
@@ -801,8 +801,9 @@ fn join(graph: Graph<Step>, side: impl Fn(MapId) -> i64) -> Graph<Step> {
     Graph::rebuild(nodes, &outputs)
 }
 
-/// Whether a convolution is faster than a rival, or nearly as fast: the shortest of two runs or more. They take turns, since the processor's
-/// speed changes. The first run also warms up libtorch; it is enough if one takes more than twice as long as the other.
+/// Whether a convolution is faster than a rival, or nearly as fast: the shortest of two runs or more. They take turns, since
+/// the processor's speed changes. The first run also warms up libtorch; it is enough if one takes more than twice as long as
+/// the other.
 fn is_faster(convolution: &Prepared, rival: &Prepared, input: &Tensor) -> Result<bool, TchError> {
     const ENOUGH: Duration = Duration::from_millis(4);
     let (begun, mut runs) = (Instant::now(), 0);

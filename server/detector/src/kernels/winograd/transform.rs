@@ -117,13 +117,16 @@ impl<const P: usize> Points<P> {
     /// Transforms kernels: the function writes a number for each of the `N x N` points of a kernel.
     pub fn kernels<const N: usize>(&self) -> impl Fn(&[f32; 9], &mut [f32]) + Sync {
         let matrix: [[f64; 3]; N] = self.weights();
+        let dot = |row: &[f64; 3], numbers: [f64; 3]| {
+            row[0] * numbers[0] + row[1] * numbers[1] + row[2] * numbers[2]
+        };
         move |kernel, into| {
             let kernel = kernel.map(f64::from);
             for (across, column) in matrix.iter().enumerate() {
                 let sums = [0, 3, 6]
-                    .map(|row| dot(*column, [kernel[row], kernel[row + 1], kernel[row + 2]]));
+                    .map(|row| dot(column, [kernel[row], kernel[row + 1], kernel[row + 2]]));
                 for (down, row) in matrix.iter().enumerate() {
-                    into[down * N + across] = dot(*row, sums) as f32;
+                    into[down * N + across] = dot(row, sums) as f32;
                 }
             }
         }
@@ -220,10 +223,6 @@ impl<const P: usize> Points<P> {
             pixels[y] = self.outputs(rows[y]);
         }
     }
-}
-
-fn dot(one: [f64; 3], other: [f64; 3]) -> f64 {
-    one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
 }
 
 /// The first `P` coefficients of the product of `x - q^2` over all `numbers` `q` but number `skipped`.
