@@ -409,7 +409,7 @@ impl<O: Output> Share<'_, O> {
             activate,
         };
         for panel in panels {
-            let (numbers, column) = (weights.part(panel, 0..1), panel * weights.panel());
+            let (numbers, column) = (weights.part(panel, 0), panel * weights.panel());
             let part = (numbers, weights.width(panel));
             multiply::<V, LANES, ROWS>(&[rows].into_iter(), part, column, &mut into);
         }

@@ -379,8 +379,7 @@ fn bands(
     height: usize,
     row: usize,
 ) -> impl Iterator<Item = (usize, usize, &mut [f32])> {
-    // Three for each thread: one that is late leaves some.
-    let band = height.div_ceil(3 * Threads::count());
+    let band = height.div_ceil(Threads::items());
     let maps = output.chunks_mut(height * row).enumerate();
     maps.flat_map(move |(map, output)| {
         let bands = output.chunks_mut(band * row).enumerate();

@@ -5,8 +5,6 @@
 //! product are in registers, and each step adds the product of a column and a row. The other matrix, pixels or tiles
 //! with their channels side by side, is read as it is: each of its numbers is multiplied with a whole row of weights.
 
-use std::ops::Range;
-
 use super::memory::Aligned;
 use super::nearly_equal;
 use super::threads::Threads;
@@ -78,11 +76,11 @@ impl Packed {
         self.panel().min(self.columns - panel * self.panel())
     }
 
-    /// A panel's part of some matrices, one after the other.
-    pub fn part(&self, panel: usize, matrices: Range<usize>) -> &[f32] {
+    /// A panel's part of a matrix, row by row.
+    pub fn part(&self, panel: usize, matrix: usize) -> &[f32] {
         let before = panel * self.panel() * self.matrices * self.rows;
         let each = self.width(panel) * self.rows;
-        &self.numbers.as_slice()[before..][matrices.start * each..matrices.end * each]
+        &self.numbers.as_slice()[before..][matrix * each..][..each]
     }
 
     /// Columns with the padding.

@@ -58,7 +58,7 @@ struct HelperState {
     /// It waits to be woken.
     sleeps: AtomicBool,
     /// Known when it runs, if the system tells.
-    place: OnceLock<Option<Place>>,
+    place: OnceLock<Place>,
 }
 
 impl Helper {
@@ -66,7 +66,7 @@ impl Helper {
     /// has nothing to do; then it delays the caller.
     fn keep_off(&mut self, processor: Option<usize>) {
         if self.off != processor
-            && let Some(Some(place)) = self.state.place.get()
+            && let Some(place) = self.state.place.get()
             && let Some(number) = processor
         {
             place.keep_off(number);
@@ -171,7 +171,10 @@ impl Drop for Team {
 impl Shared {
     /// A helper's life.
     fn help(&self, number: usize, state: &HelperState) {
-        state.place.get_or_init(Place::of_this_thread);
+        if let Some(place) = Place::of_this_thread() {
+            // Nothing else sets it.
+            let _ = state.place.set(place);
+        }
         let sleeps = &state.sleeps;
         let mut seen = 0;
         loop {

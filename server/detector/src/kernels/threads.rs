@@ -25,6 +25,11 @@ impl Threads {
         usize::try_from(tch::get_num_threads()).map_or(1, |count| count.max(1))
     }
 
+    /// Items to divide work into: three for each thread, so that one that is late leaves some.
+    pub fn items() -> usize {
+        3 * Self::count()
+    }
+
     /// Does the work of each item, as [`share`](Self::share) divides it.
     pub fn for_each<T: Send>(self, items: impl Iterator<Item = T>, work: impl Fn(T) + Sync) {
         self.share(items, |items| items.for_each(&work));

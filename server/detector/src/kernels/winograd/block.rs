@@ -143,7 +143,7 @@ impl<'a> Layout<'a> {
                     let place = index * side + column;
                     let width = weights.width(panel);
                     let numbers = match transforms {
-                        Transforms::Once => weights.part(panel, point..point + 1),
+                        Transforms::Once => weights.part(panel, point),
                         Transforms::EachTime => &transformed[place * step..][..inputs * width],
                     };
                     level.run(Product {
@@ -294,7 +294,7 @@ impl Work for Kernels<'_> {
     #[inline(always)]
     fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(self) {
         let weights = &self.layer.weights;
-        let kernels = weights.part(self.panel, 0..1);
+        let kernels = weights.part(self.panel, 0);
         let (which, step) = ((self.row, weights.width(self.panel)), self.step);
         match self.layer.tile {
             Tile::F4 => POINTS_4.row_of_kernels::<V, LANES, 6>(kernels, which, self.into, step),

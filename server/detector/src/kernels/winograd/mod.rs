@@ -233,8 +233,7 @@ impl Winograd {
         threads: Threads,
     ) {
         let (side, panels) = (self.tile.points_of_a_row(), self.weights.panels());
-        // At least three items for each thread, as `bands`.
-        let groups = (3 * Threads::count()).div_ceil(side);
+        let groups = Threads::items().div_ceil(side);
         let together = match self.transforms {
             Transforms::Once => panels.div_ceil(groups),
             // Their transformed weights stay in the second cache.
