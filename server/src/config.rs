@@ -181,8 +181,8 @@ settings! {
         fewer threads each raise throughput and latency", Accepts::Whole(None, 1, || 256);
     THREADS = "auto", "Threads of a forward pass. auto: the CPU quota (cgroup) divided by WORKERS",
         Accepts::Whole(AUTO, 1, || 1_024);
-    BATCH = "auto", "Maximum pictures in one forward pass, taken from the queue. auto: 1 on a CPU, where a batch takes as long as \
-        its pictures one by one, and 8 on a GPU", Accepts::Whole(AUTO, 1, || 64);
+    BATCH = "auto", "Maximum pictures in one forward pass, taken from the queue. auto: 8 on a GPU; on a CPU 2 if a pass takes less \
+        than 50 ms, else 1, since long passes of two take twice as long", Accepts::Whole(AUTO, 1, || 64);
     QUEUE_LENGTH = "16", "Maximum queue depth: pictures that wait for a worker. Further requests get 429 with Retry-After",
         Accepts::Whole(None, 0, || 10_000);
     CORS_ORIGINS = "", "Origins whose pages may call this server from a browser, separated by commas: https://app.example.com. \

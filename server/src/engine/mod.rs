@@ -57,7 +57,7 @@ pub struct Limits {
     pub threads: usize,
     /// Forward passes at once; 1 or more.
     pub workers: usize,
-    /// Maximum pictures in one forward pass; `None` for the device's default.
+    /// Maximum pictures in one forward pass; `None` for a default by the device and the time of a pass.
     pub batch: Option<usize>,
     /// Maximum pictures in the engine beyond the number of workers.
     pub queue: usize,
