@@ -26,6 +26,8 @@ use super::samples;
 #[derive(Debug, Clone)]
 struct Prepared {
     form: Form,
+    /// The type of its inputs. Those of another type are converted.
+    kind: Kind,
     /// Rows of zeros that are added above and below the feature map first, and columns left and right of it.
     padding: (i64, i64),
 }
@@ -88,7 +90,9 @@ impl Kernel {
             Self::Add => x.f_add(inputs[1]),
             Self::Mean if is_single(x) => kernels::means(x, threads),
             Self::Mean => network::mean(x),
-            Self::Scale if is_single(x) => kernels::scale(x, inputs[1], threads),
+            Self::Scale if is_single(x) && is_single(inputs[1]) => {
+                kernels::scale(x, inputs[1], threads)
+            }
             Self::Scale => x.f_mul(inputs[1]),
             Self::L2Norm {
                 factors,
@@ -133,12 +137,21 @@ impl Prepared {
         other: Option<&Tensor>,
         threads: Threads,
     ) -> Result<Tensor, TchError> {
-        match self.padding {
-            (0, 0) => self.form.forward(x, other, threads),
-            padding => self
-                .form
-                .forward(&network::pad(x, padding)?, other, threads),
+        let convert = |map: &Tensor| {
+            let differs = map.kind() != self.kind;
+            differs.then(|| map.f_to_kind(self.kind)).transpose()
+        };
+        let mut changed = convert(x)?;
+        if self.padding != (0, 0) {
+            let padded = network::pad(changed.as_ref().unwrap_or(x), self.padding)?;
+            changed = Some(padded);
         }
+        let changed_other = other.map(convert).transpose()?.flatten();
+        self.form.forward(
+            changed.as_ref().unwrap_or(x),
+            changed_other.as_ref().or(other),
+            threads,
+        )
     }
 }
 
@@ -501,9 +514,9 @@ pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
 /// in every pass.
 const ROOM: usize = 72 << 20;
 
-/// A convolution, for the choice of its form: this crate's way, the size of the weights, the side of the input, the stride,
-/// the dilation, and the number of threads.
-type Measured = (Way, Vec<i64>, [i64; 3], i32);
+/// A convolution, for the choice of its form: whether in bfloat16, this crate's way, the size of the weights, the side of the
+/// input, the stride, the dilation, and the number of threads.
+type Measured = (bool, Way, Vec<i64>, [i64; 3], i32);
 
 struct Builder<'a> {
     arithmetic: &'a Arithmetic,
@@ -519,6 +532,8 @@ struct Builder<'a> {
 /// What is known about a feature map before the network runs.
 struct Known {
     side: i64,
+    /// The type of its numbers.
+    kind: Kind,
     /// In int8 only.
     scale: Option<Scale>,
     /// The sign of each channel of a normalised feature map in int8, since u8 has lost it.
@@ -533,6 +548,7 @@ impl Builder<'_> {
             .then(|| quantise::around_zero(low, high));
         let input = Known {
             side: family.preprocessing.side as i64,
+            kind: self.kind_of(scale),
             scale,
             signs: None,
         };
@@ -587,6 +603,7 @@ impl Builder<'_> {
     ) -> Result<(Kernel, Known), TchError> {
         let mut known = Known {
             side: x.side,
+            kind: x.kind,
             scale: output,
             signs: None,
         };
@@ -597,11 +614,21 @@ impl Builder<'_> {
                     Some(signs) => weight.f_mul(signs)?,
                     None => weight.0,
                 };
-                let on_cpu = self.device == Device::Cpu;
-                Kernel::Convolution(match self.arithmetic {
-                    Arithmetic::F32 if on_cpu => self.fastest(&spec, signed, &bias, x)?,
-                    _ => self.in_libtorch(&spec, signed, &bias, x, output)?,
-                })
+                let has_own = match self.arithmetic {
+                    Arithmetic::F32 => self.device == Device::Cpu,
+                    Arithmetic::Bf16 => self.reorders,
+                    Arithmetic::Int8(_) => false,
+                };
+                let prepared = if has_own {
+                    self.fastest(&spec, signed, &bias, x)?
+                } else {
+                    self.in_libtorch(&spec, signed, &bias, x, output)?
+                };
+                known.kind = match &prepared.form {
+                    Form::Own(_) => Kind::Float,
+                    _ => self.kind_of(output),
+                };
+                Kernel::Convolution(prepared)
             }
             Layer::MaxPool(pool) => {
                 known.side = pool.side_after(x.side);
@@ -631,6 +658,14 @@ impl Builder<'_> {
         match self.arithmetic {
             Arithmetic::Bf16 => Kind::BFloat16,
             Arithmetic::F32 | Arithmetic::Int8(_) => Kind::Float,
+        }
+    }
+
+    /// The type of a feature map with this scale.
+    fn kind_of(&self, scale: Option<Scale>) -> Kind {
+        match scale {
+            Some(_) => Kind::Uint8,
+            None => self.kind(),
         }
     }
 
@@ -689,12 +724,14 @@ impl Builder<'_> {
         };
         Ok(Prepared {
             form,
+            kind: self.kind_of(x.scale),
             padding: outside,
         })
     }
 
-    /// A convolution in single precision on the CPU: this crate's form, or libtorch's if that is faster. Long convolutions
-    /// are measured, those of one size once.
+    /// A convolution in single precision or bfloat16 on the CPU: this crate's form, or libtorch's if that is faster. Long
+    /// convolutions are measured, those of one size once. In bfloat16, only Winograd's algorithm can be faster, in single
+    /// precision.
     fn fastest(
         &self,
         spec: &Convolution,
@@ -705,7 +742,9 @@ impl Builder<'_> {
         static IS_FASTER: Mutex<BTreeMap<Measured, bool>> = Mutex::new(BTreeMap::new());
         let (shape, side) = (weight.size(), x.side);
         let (groups, room) = (spec.groups(&weight), self.room.get());
-        let way = Way::of(&shape, groups, spec.geometry, side, room);
+        let in_bf16 = self.kind() == Kind::BFloat16;
+        let way = Way::of(&shape, groups, spec.geometry, side, room)
+            .filter(|way| !in_bf16 || matches!(way, Way::Winograd(..)));
         let Some(way) = way else {
             return self.in_libtorch(spec, weight, bias, x, None);
         };
@@ -713,6 +752,7 @@ impl Builder<'_> {
             let form = Own::new(way, weight, bias, (spec.geometry, spec.activation), side)?;
             Ok::<_, TchError>(Prepared {
                 form: Form::Own(form),
+                kind: Kind::Float,
                 padding: (0, 0),
             })
         };
@@ -721,7 +761,8 @@ impl Builder<'_> {
             stride, dilation, ..
         } = spec.geometry;
         let moves = [side, stride, dilation];
-        let layer = (way, shape.clone(), moves, tch::get_num_threads());
+        let threads = tch::get_num_threads();
+        let layer = (in_bf16, way, shape.clone(), moves, threads);
         let measured = if is_long(&shape, spec.geometry, side) {
             known().get(&layer).copied()
         } else {
@@ -733,9 +774,13 @@ impl Builder<'_> {
             None => {
                 let map = [1, shape[1], side, side];
                 let input = Tensor::f_rand(map, (Kind::Float, Device::Cpu))?;
-                let (input, own) = (channels_last(&input), own(&weight)?);
+                let input = channels_last(&input).f_to_kind(x.kind)?;
+                let own = own(&weight)?;
                 let direct = self.in_libtorch(spec, weight, bias, x, None)?;
-                let is_faster = is_faster(&own, &direct, &input)?;
+                let [time, rival] = times([&own, &direct], &input)?;
+                // Where all convolutions are this crate's, its own threads do the whole pass.
+                let advantage = if in_bf16 { Duration::ZERO } else { rival / 8 };
+                let is_faster = time < rival + advantage;
                 known().insert(layer, is_faster);
                 (is_faster, if is_faster { own } else { direct })
             }
@@ -792,6 +837,7 @@ fn join(graph: Graph<Step>, side: impl Fn(MapId) -> i64) -> Graph<Step> {
             if let Some((joint, input)) = joints.remove(&map) {
                 node.operation.kernel = Kernel::Convolution(Prepared {
                     form: Form::Own(joint),
+                    kind: Kind::Float,
                     padding: (0, 0),
                 });
                 node.inputs[0] = input;
@@ -801,25 +847,23 @@ fn join(graph: Graph<Step>, side: impl Fn(MapId) -> i64) -> Graph<Step> {
     Graph::rebuild(nodes, &outputs)
 }
 
-/// Whether a convolution is faster than a rival, or nearly as fast: the shortest of two runs or more. They take turns, since
-/// the processor's speed changes. The first run also warms up libtorch; it is enough if one takes more than twice as long as
-/// the other.
-fn is_faster(convolution: &Prepared, rival: &Prepared, input: &Tensor) -> Result<bool, TchError> {
+/// How long two forms of a convolution take: the shortest of two runs or more. They take turns, since the processor's speed
+/// changes. The first run also warms up libtorch; it is enough if one takes more than twice as long as the other.
+fn times(forms: [&Prepared; 2], input: &Tensor) -> Result<[Duration; 2], TchError> {
     const ENOUGH: Duration = Duration::from_millis(4);
     let (begun, mut runs) = (Instant::now(), 0);
     let mut least = [Duration::MAX; 2];
     loop {
-        for (least, convolution) in least.iter_mut().zip([convolution, rival]) {
+        for (least, form) in least.iter_mut().zip(forms) {
             let run = Instant::now();
-            drop(convolution.forward(input, None, Threads::Libtorch)?);
+            drop(form.forward(input, None, Threads::Libtorch)?);
             *least = run.elapsed().min(*least);
         }
         runs += 1;
-        let [own, other] = least;
-        let is_clear = own.max(other) > 2 * own.min(other);
+        let [one, other] = least;
+        let is_clear = one.max(other) > 2 * one.min(other);
         if is_clear || runs >= 2 && begun.elapsed() > ENOUGH {
-            // Where all are this crate's, its own threads do the whole pass.
-            return Ok(own < other + other / 8);
+            return Ok(least);
         }
     }
 }
@@ -834,7 +878,36 @@ fn pad_kernel(weight: &Tensor, more: i64) -> Result<Tensor, TchError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kernels::{Tile, Transforms};
     use super::*;
+
+    #[test]
+    fn a_convolution_converts_feature_maps_of_another_type() {
+        let exact = (Kind::Float, Device::Cpu);
+        let in_bf16 = |tensor: Tensor| channels_last(&tensor).to_kind(Kind::BFloat16);
+        let x = in_bf16(Tensor::randn([1, 64, 12, 12], exact));
+        let other = in_bf16(Tensor::randn([1, 64, 12, 12], exact));
+        let weight = Tensor::randn([64, 64, 3, 3], exact) / 24.0;
+        let bias = Tensor::randn([64], exact);
+        let geometry = Geometry {
+            kernel: 3,
+            stride: 1,
+            padding: Padding::Each(1),
+            dilation: 1,
+        };
+        let way = Way::Winograd(Tile::F4, Transforms::Once);
+        let how = (geometry, Activation::Linear);
+        let convolution = Prepared {
+            form: Form::Own(Own::new(way, &weight, &bias, how, 12).unwrap()),
+            kind: Kind::Float,
+            padding: (0, 0),
+        };
+        let [x_f32, other_f32] = [&x, &other].map(|map| map.to_kind(Kind::Float));
+        let found = convolution.forward(&x, Some(&other), Threads::Own).unwrap();
+        let expected = network::convolve(&x_f32, &weight, &bias, geometry, 1).unwrap() + other_f32;
+        assert_eq!(found.kind(), Kind::Float);
+        assert!((found - expected).abs().max().double_value(&[]) < 1e-4);
+    }
 
     #[test]
     fn zeros_before_a_kernel_equal_padding_before_the_feature_map() {

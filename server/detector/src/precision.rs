@@ -10,7 +10,8 @@ use tch::{Cuda, Device};
 pub enum Precision {
     /// Single precision.
     F32,
-    /// bfloat16, with sums in single precision.
+    /// bfloat16, with sums in single precision. On a CPU, convolutions that are faster by Winograd's algorithm in single
+    /// precision are computed so.
     Bf16,
     /// 8-bit activations and weights, with sums in 32 bits.
     Int8,

@@ -71,7 +71,8 @@ pub(super) use self::quantise::to_bytes;
 pub(super) use self::squeeze::{means, scale};
 pub(super) use self::threads::Threads;
 use self::vector::Level;
-use self::winograd::{MaxPool, Tile, Transforms, Winograd};
+use self::winograd::{MaxPool, Winograd};
+pub(super) use self::winograd::{Tile, Transforms};
 use super::architecture::{Activation, Geometry, Pool};
 use super::inference;
 
