@@ -848,7 +848,7 @@ fn join(graph: Graph<Step>, side: impl Fn(MapId) -> i64) -> Graph<Step> {
 }
 
 /// How long two forms of a convolution take: the shortest of two runs or more. They take turns, since the processor's speed
-/// changes. The first run also warms up libtorch; it is enough if one takes more than twice as long as the other.
+/// changes. The first run also warms up libtorch; it is enough if one takes half as long again as the other.
 fn times(forms: [&Prepared; 2], input: &Tensor) -> Result<[Duration; 2], TchError> {
     const ENOUGH: Duration = Duration::from_millis(4);
     let (begun, mut runs) = (Instant::now(), 0);
@@ -861,7 +861,7 @@ fn times(forms: [&Prepared; 2], input: &Tensor) -> Result<[Duration; 2], TchErro
         }
         runs += 1;
         let [one, other] = least;
-        let is_clear = one.max(other) > 2 * one.min(other);
+        let is_clear = 2 * one.max(other) > 3 * one.min(other);
         if is_clear || runs >= 2 && begun.elapsed() > ENOUGH {
             return Ok(least);
         }

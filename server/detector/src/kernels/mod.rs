@@ -54,6 +54,7 @@ mod vector;
 mod winograd;
 
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 
 use tch::{Device, TchError, Tensor};
@@ -374,17 +375,22 @@ impl Shape {
     }
 }
 
-/// Bands of rows of feature maps: the number of the map, of the first row, and the rows.
+/// Bands of rows of feature maps: the number of the map, of the first row, and the rows. Each thread's bands of a map have
+/// nearly as many rows as those of another one.
 fn bands(
     output: &mut [f32],
     height: usize,
     row: usize,
 ) -> impl Iterator<Item = (usize, usize, &mut [f32])> {
-    let band = height.div_ceil(Threads::items());
+    let bands = Threads::items().min(height);
     let maps = output.chunks_mut(height * row).enumerate();
-    maps.flat_map(move |(map, output)| {
-        let bands = output.chunks_mut(band * row).enumerate();
-        bands.map(move |(index, output)| (map, index * band, output))
+    maps.flat_map(move |(map, mut rest)| {
+        (0..bands).map(move |band| {
+            let [first, end] = [band, band + 1].map(|band| height * band / bands);
+            let rows;
+            (rows, rest) = mem::take(&mut rest).split_at_mut((end - first) * row);
+            (map, first, rows)
+        })
     })
 }
 
