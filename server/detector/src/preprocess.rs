@@ -6,12 +6,10 @@
 //! rounding. torchvision resizes in floating point, with the same centres. Both read four pixels for each pixel of
 //! the input, so the time does not depend on the size of the picture.
 
-use std::array;
-
 use image::RgbImage;
 
 /// Fixed-point one: `OpenCV`'s `INTER_RESIZE_COEF_SCALE`.
-const ONE: i32 = 1 << 11;
+const ONE: i16 = 1 << 11;
 
 /// The network's input for one picture: side x side x 3 numbers, normalised for the family's weights. Row by row,
 /// with red, green and blue of each pixel.
@@ -65,37 +63,41 @@ impl Preprocessing {
             Samples::Levels => 255.0,
             Samples::Fractions => 1.0,
         };
-        let over = |sample: f32| (0..3).map(move |channel| self.normalise(channel, sample));
+        let over = |sample: f32| {
+            self.channels()
+                .map(|channel| normalise(sample, channel))
+                .into_iter()
+        };
         (
             over(0.0).fold(f32::INFINITY, f32::min),
             over(most).fold(f32::NEG_INFINITY, f32::max),
         )
     }
 
-    fn normalise(&self, channel: usize, sample: f32) -> f32 {
-        (sample - self.mean[channel]) / self.deviation[channel]
+    /// The mean and the deviation of each channel.
+    fn channels(&self) -> [(f32, f32); 3] {
+        [0, 1, 2].map(|channel| (self.mean[channel], self.deviation[channel]))
     }
 
     /// Resizes to a square, ignoring the aspect ratio as in the networks' training, and normalises. The picture
     /// must not be empty.
     #[must_use]
     pub fn input(&self, picture: &RgbImage) -> Input {
-        let mut values = vec![0.0; self.side * self.side * 3];
-        let (pixels, _) = values.as_chunks_mut::<3>();
+        // For each sample of a row, so that several are computed at once.
+        let channels = self.channels().repeat(self.side);
+        let mut values = Vec::with_capacity(self.side * channels.len());
+        let normalise = |(sample, channel): (f32, &_)| normalise(sample, *channel);
         match self.samples {
             Samples::Levels => {
-                let levels: [[f32; 256]; 3] = array::from_fn(|channel| {
-                    array::from_fn(|level| self.normalise(channel, level as f32))
-                });
-                let resized = resize(picture, self.side);
-                for (into, pixel) in pixels.iter_mut().zip(resized.as_chunks::<3>().0) {
-                    *into = array::from_fn(|c| levels[c][usize::from(pixel[c])]);
+                for row in resize(picture, self.side).chunks_exact(channels.len()) {
+                    let samples = row.iter().copied().map(f32::from);
+                    values.extend(samples.zip(&channels).map(normalise));
                 }
             }
             Samples::Fractions => {
-                let resized = sample(picture, self.side);
-                for (into, pixel) in pixels.iter_mut().zip(resized.as_chunks::<3>().0) {
-                    *into = array::from_fn(|c| self.normalise(c, pixel[c] / 255.0));
+                for row in sample(picture, self.side).chunks_exact(channels.len()) {
+                    let samples = row.iter().map(|sample| sample / 255.0);
+                    values.extend(samples.zip(&channels).map(normalise));
                 }
             }
         }
@@ -115,6 +117,10 @@ impl Preprocessing {
     }
 }
 
+fn normalise(sample: f32, (mean, deviation): (f32, f32)) -> f32 {
+    (sample - mean) / deviation
+}
+
 /// The two source samples of an output sample along an axis, and the weight of the far sample.
 #[derive(Clone, Copy)]
 struct Tap {
@@ -125,8 +131,8 @@ struct Tap {
 
 impl Tap {
     /// The fixed-point weights of the near and the far sample.
-    fn weights(&self) -> (i32, i32) {
-        let weight = |part: f32| (part * ONE as f32).round_ties_even() as i32;
+    fn weights(&self) -> (i16, i16) {
+        let weight = |part: f32| (part * f32::from(ONE)).round_ties_even() as i16;
         (weight(1.0 - self.fraction), weight(self.fraction))
     }
 }
@@ -160,10 +166,10 @@ fn taps(source: usize, side: usize) -> Vec<Tap> {
 pub fn resize(picture: &RgbImage, side: usize) -> Vec<u8> {
     let mut resized = Vec::with_capacity(side * side * 3);
     // Two truncations and one rounding, in OpenCV's order (VResizeLinear, 8 bits). All numbers fit in 16 bits.
-    let horizontal = |near: u8, far: u8, (left, right): (i32, i32)| {
-        ((i32::from(near) * left + i32::from(far) * right) >> 4) as i16
+    let horizontal = |near: u8, far: u8, left: i16, right: i16| {
+        ((i32::from(near) * i32::from(left) + i32::from(far) * i32::from(right)) >> 4) as i16
     };
-    let part = |number: i16, weight: i32| ((i32::from(number) * weight) >> 16) as i16;
+    let part = |number: i16, weight: i16| ((i32::from(number) * i32::from(weight)) >> 16) as i16;
     resize_by(
         picture,
         side,
@@ -186,9 +192,8 @@ pub fn resize(picture: &RgbImage, side: usize) -> Vec<u8> {
 fn sample(picture: &RgbImage, side: usize) -> Vec<f32> {
     let mut samples = Vec::with_capacity(side * side * 3);
     let weights = |tap: &Tap| (1.0 - tap.fraction, tap.fraction);
-    let horizontal = |near: u8, far: u8, (left, right): (f32, f32)| {
-        f32::from(near) * left + f32::from(far) * right
-    };
+    let horizontal =
+        |near: u8, far: u8, left: f32, right: f32| f32::from(near) * left + f32::from(far) * right;
     resize_by(
         picture,
         side,
@@ -203,27 +208,32 @@ fn sample(picture: &RgbImage, side: usize) -> Vec<f32> {
 }
 
 /// Calls `vertical` for each row of side x side pixels, with the two rows of the picture that are nearest to it, both
-/// resized by `horizontal`, and with their weights.
+/// resized by `horizontal`, and with their weights. `horizontal` gets a near and a far sample, and their weights.
 fn resize_by<N: Copy + Default, W: Copy>(
     picture: &RgbImage,
     side: usize,
-    weights: impl Fn(&Tap) -> W,
-    horizontal: impl Fn(u8, u8, W) -> N,
-    mut vertical: impl FnMut(&[N], &[N], W),
+    weights: impl Fn(&Tap) -> (W, W),
+    horizontal: impl Fn(u8, u8, W, W) -> N,
+    mut vertical: impl FnMut(&[N], &[N], (W, W)),
 ) {
     let stride = picture.width() as usize * 3;
-    let columns: Vec<(Tap, W)> = taps(picture.width() as usize, side)
-        .into_iter()
-        .map(|tap| (tap, weights(&tap)))
-        .collect();
+    let columns = taps(picture.width() as usize, side);
+    // For each sample of a row, so that several are computed at once.
+    let (left, right): (Vec<W>, Vec<W>) = columns.iter().flat_map(|tap| [weights(tap); 3]).unzip();
+    let [mut near, mut far] = [0, 1].map(|_| vec![0; side * 3]);
     let mut lines = [0, 1].map(|_| vec![N::default(); side * 3]);
     for tap in taps(picture.height() as usize, side) {
         for (row, line) in [tap.near, tap.far].into_iter().zip(&mut lines) {
-            let (pixels, _) = picture.as_raw()[row * stride..][..stride].as_chunks::<3>();
-            let (line, _) = line.as_chunks_mut::<3>();
-            for (into, (column, weights)) in line.iter_mut().zip(&columns) {
-                let (near, far) = (pixels[column.near], pixels[column.far]);
-                *into = array::from_fn(|channel| horizontal(near[channel], far[channel], *weights));
+            let pixels = picture.as_raw()[row * stride..][..stride]
+                .as_chunks::<3>()
+                .0;
+            let samples = near.as_chunks_mut::<3>().0.iter_mut();
+            for ((near, far), column) in samples.zip(far.as_chunks_mut::<3>().0).zip(&columns) {
+                (*near, *far) = (pixels[column.near], pixels[column.far]);
+            }
+            let samples = near.iter().zip(&far).zip(left.iter().zip(&right));
+            for (into, ((near, far), (left, right))) in line.iter_mut().zip(samples) {
+                *into = horizontal(*near, *far, *left, *right);
             }
         }
         let [upper, lower] = &lines;
