@@ -14,7 +14,12 @@ use super::{bar, check_writable, count, device, probability};
 ///
 /// DATA is a labelled data set in PASCAL VOC, COCO or YOLO format, as for `fit`.
 #[derive(Args)]
-#[command(group = ArgGroup::new("pictures").required(true).args(["data", "background"]))]
+#[command(
+    group = ArgGroup::new("pictures").required(true).args(["data", "background"]),
+    // clap would print the group before the weights.
+    override_usage = "ssd-train evaluate [OPTIONS] <WEIGHTS> <DATA>\n       \
+                      ssd-train evaluate [OPTIONS] <WEIGHTS> --background <FOLDER>"
+)]
 pub struct Evaluate {
     /// The weights: .safetensors or .pth. #NAME after the file selects an entry
     #[arg(value_name = "WEIGHTS")]
