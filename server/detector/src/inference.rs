@@ -141,17 +141,14 @@ impl Prepared {
             let differs = map.kind() != self.kind;
             differs.then(|| map.f_to_kind(self.kind)).transpose()
         };
-        let mut changed = convert(x)?;
-        if self.padding != (0, 0) {
-            let padded = network::pad(changed.as_ref().unwrap_or(x), self.padding)?;
-            changed = Some(padded);
-        }
-        let changed_other = other.map(convert).transpose()?.flatten();
-        self.form.forward(
-            changed.as_ref().unwrap_or(x),
-            changed_other.as_ref().or(other),
-            threads,
-        )
+        let converted = convert(x)?;
+        let x = converted.as_ref().unwrap_or(x);
+        let pads = self.padding != (0, 0);
+        let padded = pads.then(|| network::pad(x, self.padding)).transpose()?;
+        let x = padded.as_ref().unwrap_or(x);
+        let converted = other.map(convert).transpose()?.flatten();
+        let other = converted.as_ref().or(other);
+        self.form.forward(x, other, threads)
     }
 }
 
