@@ -23,8 +23,8 @@ use super::{Error, Limits, StartError};
 
 /// The default batch on a GPU, which computes several pictures in parallel.
 const BATCH_ON_GPU: usize = 8;
-/// The default batch on a CPU if a pass is short. Threads then wait for each other for a good part of the pass, less
-/// often with two pictures in it: the model that ships finds objects in a quarter more pictures per second.
+/// The default batch on a CPU if a pass is short. Threads wait for each other for a good part of a short pass, less
+/// often with two pictures in it: the model that ships finds objects in a sixth more pictures per second.
 const BATCH_OF_SHORT_PASSES: usize = 2;
 /// A pass on a CPU is short if it takes less than this. Arithmetic limits longer ones: a batch of two takes twice as
 /// long, so the first picture would only wait for the last.

@@ -58,6 +58,15 @@ fn row(table: &str, name: &str) -> Vec<String> {
 }
 
 #[test]
+fn the_usage_names_arguments_in_the_order_in_which_they_are_read() {
+    let (code, output, _) = run(Path::new("."), &["evaluate", "--help"]);
+    assert_eq!(code, 0);
+    let usage = output.find("<WEIGHTS> <DATA>");
+    let described = ["\n  <WEIGHTS>", "\n  [DATA]"].map(|argument| output.find(argument));
+    assert!(usage.is_some() && described[0] < described[1], "{output}");
+}
+
+#[test]
 fn the_model_that_ships_finds_the_cat_and_the_cup_of_its_sample_photographs() {
     let folder = tempfile::tempdir().unwrap();
     photographs(folder.path());
