@@ -73,9 +73,9 @@ impl<T: Number, O: Number> Work for Row<'_, T, O> {
                 *sum += number.to_f32() * number.to_f32();
             }
             let norm = sums.iter().sum::<f32>().sqrt() + 1e-10;
-            for channel in 0..channels {
-                let normalised = input[channel].to_f32() / norm;
-                output[channel] = O::from_f32(normalised * self.factors[channel]);
+            let numbers = input.iter().zip(self.factors);
+            for (output, (number, factor)) in output.iter_mut().zip(numbers) {
+                *output = O::from_f32(number.to_f32() / norm * factor);
             }
         }
     }

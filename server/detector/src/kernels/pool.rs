@@ -121,15 +121,24 @@ impl<T: Ordered> Work for Row<'_, T> {
     #[inline(always)]
     fn run<V: Vector<LANES>, const LANES: usize, const ROWS: usize>(self) {
         let channels = self.channels;
-        let mut line = Vec::with_capacity(self.width * channels);
-        let mut pixel = Vec::with_capacity(channels);
-        largest(&mut line, self.width * channels, self.input, T::key);
+        let (first, others) = self.input.split_at(self.width * channels);
+        let mut line: Vec<_> = first.iter().map(|number| number.key()).collect();
+        for row in others.chunks_exact(first.len()) {
+            for (most, number) in line.iter_mut().zip(row) {
+                *most = number.key().max(*most);
+            }
+        }
         for (x, output) in self.output.chunks_exact_mut(channels).enumerate() {
             let columns = window(self.pool, x, self.width);
             let pixels = &line[columns.start * channels..columns.end * channels];
-            largest(&mut pixel, channels, pixels, |key| key);
-            for (output, key) in output.iter_mut().zip(&pixel) {
+            let (first, others) = pixels.split_at(channels);
+            for (output, key) in output.iter_mut().zip(first) {
                 *output = T::of(*key);
+            }
+            for pixel in others.chunks_exact(channels) {
+                for (output, key) in output.iter_mut().zip(pixel) {
+                    *output = T::of(output.key().max(*key));
+                }
             }
         }
     }
@@ -140,22 +149,4 @@ fn window(pool: Pool, output: usize, side: usize) -> Range<usize> {
     let first = output as i64 * pool.stride - pool.padding;
     let end = (first + pool.window).min(side as i64);
     first.max(0) as usize..end as usize
-}
-
-/// Writes the largest keys of slices of this length, which lie one after the other, element by element.
-#[inline(always)]
-fn largest<T: Copy, K: Ord + Copy>(
-    into: &mut Vec<K>,
-    length: usize,
-    slices: &[T],
-    key: impl Fn(T) -> K,
-) {
-    let (first, others) = slices.split_at(length);
-    into.clear();
-    into.extend(first.iter().map(|number| key(*number)));
-    for slice in others.chunks_exact(length) {
-        for (most, number) in into.iter_mut().zip(slice) {
-            *most = key(*number).max(*most);
-        }
-    }
 }
