@@ -324,7 +324,8 @@ def example(document, heading, language):
 
 
 class Examples(unittest.TestCase):
-    def prints(self, text, document, heading, language):
+    def run_example(self, document, heading, language):
+        """What the example of a document prints."""
         program = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}[language]
         ran = subprocess.run(
             [*program, example(document, heading, language)],
@@ -335,18 +336,23 @@ class Examples(unittest.TestCase):
             timeout=60,
         )
         self.assertEqual(ran.returncode, 0, ran.stderr)
-        self.assertIn(text, ran.stdout)
+        return ran.stdout
 
     def test_print_the_detections(self):
         _, body = plain((SAMPLES / "cat.png").read_bytes())
         first = body["predictions"][0]
         self.assertEqual(first["label"], "cat")
-        self.prints(f"cat {first['probability']:.4f}", "clients.md", "Open Inference Protocol", "python")
-        self.prints(f"cat {first['probability']:.4f}", "kserve.md", "Calls", "python")
-        self.prints('"cat"', "kserve.md", "Calls", "bash")
-        self.prints('"cat"', "clients.md", "JSON", "bash")
-        self.prints('"cat"', "clients.md", "DeepStack", "bash")
-        self.prints(f'"{MODEL}"', "clients.md", "Open Inference Protocol", "bash")
+        for document, heading in [("clients.md", "Open Inference Protocol"), ("kserve.md", "Calls")]:
+            name, score, *_ = self.run_example(document, heading, "python").split()
+            self.assertEqual(name, "cat")
+            self.assertAlmostEqual(float(score), first["probability"], delta=1e-5)
+        for text, document, heading in [
+            ('"cat"', "kserve.md", "Calls"),
+            ('"cat"', "clients.md", "JSON"),
+            ('"cat"', "clients.md", "DeepStack"),
+            (f'"{MODEL}"', "clients.md", "Open Inference Protocol"),
+        ]:
+            self.assertIn(text, self.run_example(document, heading, "bash"))
 
 
 unittest.main()
