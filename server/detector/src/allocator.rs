@@ -7,14 +7,14 @@ pub fn use_one_arena() {
     option(Name::Arenas, 1);
 }
 
-/// Until [`retain_freed`], returns large blocks to the operating system as soon as they are freed: for example
-/// a file's tensors after they are reordered for the processor.
+/// Until [`retain_freed`], returns large blocks to the operating system as soon as they are freed: for example what is
+/// read from a file.
 pub fn return_freed() {
     option(Name::MapFrom, 1 << 20);
 }
 
-/// From now on, keeps freed blocks for the next forward pass, which needs as much memory. New memory from the
-/// operating system costs a page fault for every 4 KiB.
+/// From now on, keeps freed blocks for the next forward pass, or the next convolution that is measured, which needs as
+/// much memory. New memory from the operating system costs a page fault for every 4 KiB.
 pub fn retain_freed() {
     option(Name::MapFrom, 32 << 20);
     option(Name::KeepFree, 256 << 20);

@@ -209,8 +209,10 @@ impl Worker {
             let (model, network) = Model::new(&state, &labels).map_err(StartError::Model)?;
             let scales = ssd_detector::scales(&state, &network).map_err(StartError::Model)?;
             drop(state);
-            let (inference, selection) = inference::prepare(network, scales.as_ref(), requested)?;
+            // Otherwise what is measured would be page faults.
             allocator::retain_freed();
+            let (inference, selection) = inference::prepare(network, scales.as_ref(), requested)?;
+            allocator::trim();
             let blank = inference.blank();
             let copy = inference.shallow_clone();
             let network = wrap_first.0(Box::new(inference));
