@@ -83,24 +83,16 @@ impl Preprocessing {
     /// must not be empty.
     #[must_use]
     pub fn input(&self, picture: &RgbImage) -> Input {
-        // For each sample of a row, so that several are computed at once.
-        let channels = self.channels().repeat(self.side);
-        let mut values = Vec::with_capacity(self.side * channels.len());
-        let normalise = |(sample, channel): (f32, &_)| normalise(sample, *channel);
-        match self.samples {
+        let channels = self.channels();
+        let values = match self.samples {
             Samples::Levels => {
-                for row in resize(picture, self.side).chunks_exact(channels.len()) {
-                    let samples = row.iter().copied().map(f32::from);
-                    values.extend(samples.zip(&channels).map(normalise));
-                }
+                normalise_all(&resize(picture, self.side), self.side, channels, f32::from)
             }
             Samples::Fractions => {
-                for row in sample(picture, self.side).chunks_exact(channels.len()) {
-                    let samples = row.iter().map(|sample| sample / 255.0);
-                    values.extend(samples.zip(&channels).map(normalise));
-                }
+                let fraction = |sample| sample / 255.0;
+                normalise_all(&sample(picture, self.side), self.side, channels, fraction)
             }
-        }
+        };
         Input {
             values,
             side: self.side,
@@ -119,6 +111,23 @@ impl Preprocessing {
 
 fn normalise(sample: f32, (mean, deviation): (f32, f32)) -> f32 {
     (sample - mean) / deviation
+}
+
+/// Normalises samples in rows of `side` pixels, as `number` reads them. `channels`: their means and deviations.
+fn normalise_all<T: Copy>(
+    samples: &[T],
+    side: usize,
+    channels: [(f32, f32); 3],
+    number: impl Fn(T) -> f32,
+) -> Vec<f32> {
+    // For each sample of a row, so that several are computed at once.
+    let channels = channels.repeat(side);
+    let mut values = Vec::with_capacity(samples.len());
+    for row in samples.chunks_exact(channels.len()) {
+        let pairs = row.iter().zip(&channels);
+        values.extend(pairs.map(|(sample, channel)| normalise(number(*sample), *channel)));
+    }
+    values
 }
 
 /// The two source samples of an output sample along an axis, and the weight of the far sample.
