@@ -54,6 +54,8 @@ def processor():
 
 # Without bfloat16 instructions, bf16 is emulated and takes an hour to measure.
 PRECISIONS = ["f32", *(["bf16"] if {"avx512_bf16", "amx_tile"} & set(processor()[1]) else []), "int8"]
+# The model that ships has no int8 form.
+SHIPPED_PRECISIONS = [precision for precision in PRECISIONS if precision != "int8"]
 
 
 class Server:
@@ -232,11 +234,16 @@ def against_engines(network, weights, servers, picture, work):
 def shipped(picture, work):
     """The model that ships."""
     weights = ROOT / "weights/ssd_mobilenet_v2_oidv4.safetensors"
-    server = Server([SSD], work, WEIGHTS_PATH=str(weights), PRECISION="f32")
-    results = against_engines("mobilenet-v2", weights, {"f32": server}, picture, work)
-    resident = server.resident()
-    server.stop()
-    return {**results, "ready": server.ready_after, "resident": resident}
+    servers = {
+        precision: Server([SSD], work, WEIGHTS_PATH=str(weights), PRECISION=precision)
+        for precision in SHIPPED_PRECISIONS
+    }
+    results = against_engines("mobilenet-v2", weights, servers, picture, work)
+    memory = {precision: server.resident() for precision, server in servers.items()}
+    for server in servers.values():
+        server.stop()
+    ready = {precision: server.ready_after for precision, server in servers.items()}
+    return {**results, "ready": ready, "resident": memory}
 
 
 def full_size(files, picture, work):
@@ -521,8 +528,19 @@ Measured with int8, two clients per replica:
     ]
     per_core = min(rate / replicas / threads for replicas, threads, rate in results["scale"])
     small = results["shipped"]
-    forward = statistics.median(small["passes"]["**this server**", "f32"]["times"])
-    whole = statistics.median(small["whole"]["f32"])
+    requests = []
+    for precision in SHIPPED_PRECISIONS:
+        forward = statistics.median(small["passes"]["**this server**", precision]["times"])
+        whole = statistics.median(small["whole"][precision])
+        requests.append(
+            [
+                precision,
+                f"{whole:.1f}",
+                f"{whole / forward:.2f}",
+                f"{small['resident'][precision]:.0f}",
+                f"{small['ready'][precision]:.2f}",
+            ]
+        )
     parts[1:1] = [
         f"""## Engines
 
@@ -533,12 +551,9 @@ an engine's scores with those of PyTorch in single precision.
 ### The model that ships (SSD MobileNetV2)
 """,
         engine_table(small),
-        f"""
-A whole request takes {whole:.1f} ms, {whole / forward:.2f} passes. The server was ready after {small["ready"]:.2f} s and has
-{small["resident"]:.0f} MiB of resident memory.
-
-### SSD300
-""",
+        "\nWhole requests to this server:\n",
+        table(["", "request, ms", "passes", "MiB", "ready after, s"], requests),
+        "\n### SSD300\n",
         engine_table(results["full_size"]),
         "\nThe figures below are those of the SSD300 weights.\n",
     ]
@@ -568,18 +583,22 @@ are those above, calibrated on the pictures that were in `data/samples` on that 
 
 
 def rivals(results):
-    """A row for each engine, a column for each precision of SSD300 and one for the model that ships."""
+    """A row for each engine, a column for each precision of SSD300 and of the model that ships."""
+    columns = [
+        *(("full_size", precision) for precision in PRECISIONS),
+        *(("shipped", precision) for precision in SHIPPED_PRECISIONS),
+    ]
     ratios = {}
-    for column, (network, precision) in enumerate(
-        [*(("full_size", precision) for precision in PRECISIONS), ("shipped", "f32")]
-    ):
+    for column, (network, precision) in enumerate(columns):
         passes = results[network]["passes"]
         own = statistics.median(passes["**this server**", precision]["times"])
         for (name, other), row in passes.items():
             if other == precision and name != "**this server**":
-                cells = ratios.setdefault(name, [""] * (len(PRECISIONS) + 1))
+                cells = ratios.setdefault(name, [""] * len(columns))
                 cells[column] = f"{statistics.median(row['times']) / own:.2f}"
-    return table(["", *PRECISIONS, "the model that ships"], [[name, *cells] for name, cells in ratios.items()])
+    title = {"full_size": "SSD300", "shipped": "the model that ships"}
+    header = ["", *(f"{title[network]}, {precision}" for network, precision in columns)]
+    return table(header, [[name, *cells] for name, cells in ratios.items()])
 
 
 def write_readme(results):
@@ -601,7 +620,7 @@ def write_readme(results):
     )
     text += "\n\nThe time of other engines' passes divided by this server's, on the same threads; above 1.00, this server is faster:\n\n"
     text += rivals(results)
-    text += f"\n\nSSD300 (VGG16), except the last column, on {CORES} cores ({processor()[0]}); all figures are from one run."
+    text += f"\n\nThe first table is of SSD300 (VGG16). {CORES} cores ({processor()[0]}); all figures are from one run."
     path = ROOT / "README.md"
     begin, end = "<!-- benchmarks: written by make bench -->\n", "<!-- /benchmarks -->"
     head, rest = path.read_text(encoding="utf-8").split(begin)

@@ -14,7 +14,7 @@ use super::family::Scores;
 use super::fuse::fuse;
 use super::graph::{Graph, MapId, Node};
 use super::heads::{self, Heads};
-use super::kernels::{self, Own, Threads, Way, is_long};
+use super::kernels::{self, Bf16Level, Own, Threads, Way, is_long};
 use super::network::{self, Layer, Network, Shared, channels_last};
 use super::onednn::{self, Moves, Quantised, Reordered, Scale};
 use super::precision::{self, Precision, Processor, Requested, Selection};
@@ -313,8 +313,6 @@ pub struct Inference {
     heads: Vec<Heads>,
     preprocessing: Preprocessing,
     scores: Scores,
-    /// The type of the activations, except in int8.
-    kind: Kind,
     device: Device,
     threads: Threads,
     /// The scale of the input, in int8.
@@ -337,12 +335,17 @@ impl Inference {
             scales.check(&network).map_err(Error::Scales)?;
         }
         let processor = Processor::of_this_machine();
+        let in_bf16 = matches!(arithmetic, Arithmetic::Bf16);
+        let is_emulated = in_bf16 && !processor.bf16;
         let builder = Builder {
             arithmetic,
             device,
             largest_weight: if processor.vnni { 127 } else { 63 },
-            reorders: onednn::available(device)
-                && (processor.bf16 || !matches!(arithmetic, Arithmetic::Bf16)),
+            reorders: onednn::available(device) && !is_emulated,
+            has_own: device == Device::Cpu
+                && !is_emulated
+                && !matches!(arithmetic, Arithmetic::Int8(_)),
+            bf16: Bf16Level::of_this_machine().filter(|_| in_bf16),
             room: Cell::new(ROOM),
         };
         Ok(tch::no_grad(|| builder.build(network))?)
@@ -409,7 +412,7 @@ impl Inference {
             Some(Scale { scale, zero_point }) => {
                 kernels::to_bytes(&batch, (1.0 / scale) as f32, zero_point as f32)
             }
-            None => batch.f_to_kind(self.kind),
+            None => Ok(batch),
         }
     }
 
@@ -522,6 +525,10 @@ struct Builder<'a> {
     largest_weight: i64,
     /// Whether oneDNN gets weights in its own order. It does not if it emulates bfloat16.
     reorders: bool,
+    /// Whether a convolution may have this crate's form.
+    has_own: bool,
+    /// That of this crate's convolutions in bfloat16, if it has any.
+    bf16: Option<Bf16Level>,
     /// What is left of [`ROOM`].
     room: Cell<usize>,
 }
@@ -545,7 +552,7 @@ impl Builder<'_> {
             .then(|| quantise::around_zero(low, high));
         let input = Known {
             side: family.preprocessing.side as i64,
-            kind: self.kind_of(scale),
+            kind: scale.map_or(Kind::Float, |_| Kind::Uint8),
             scale,
             signs: None,
         };
@@ -583,7 +590,6 @@ impl Builder<'_> {
             heads,
             preprocessing: family.preprocessing,
             scores: family.scores,
-            kind: self.kind(),
             device: self.device,
             scale,
             classes,
@@ -611,12 +617,7 @@ impl Builder<'_> {
                     Some(signs) => weight.f_mul(signs)?,
                     None => weight.0,
                 };
-                let has_own = match self.arithmetic {
-                    Arithmetic::F32 => self.device == Device::Cpu,
-                    Arithmetic::Bf16 => self.reorders,
-                    Arithmetic::Int8(_) => false,
-                };
-                let prepared = if has_own {
+                let prepared = if self.has_own {
                     self.fastest(&spec, signed, &bias, x)?
                 } else {
                     self.in_libtorch(&spec, signed, &bias, x, output)?
@@ -727,8 +728,8 @@ impl Builder<'_> {
     }
 
     /// A convolution in single precision or bfloat16 on the CPU: this crate's form, or libtorch's if that is faster. Long
-    /// convolutions are measured, those of one size once. In bfloat16, only Winograd's algorithm can be faster, in single
-    /// precision.
+    /// convolutions are measured, those of one size once. In bfloat16, where this crate has no form for it, only Winograd's
+    /// algorithm can be faster, in single precision.
     fn fastest(
         &self,
         spec: &Convolution,
@@ -741,12 +742,13 @@ impl Builder<'_> {
         let (groups, room) = (spec.groups(&weight), self.room.get());
         let in_bf16 = self.kind() == Kind::BFloat16;
         let way = Way::of(&shape, groups, spec.geometry, side, room)
-            .filter(|way| !in_bf16 || matches!(way, Way::Winograd(..)));
+            .filter(|way| !in_bf16 || self.bf16.is_some() || matches!(way, Way::Winograd(..)));
         let Some(way) = way else {
             return self.in_libtorch(spec, weight, bias, x, None);
         };
         let own = |weight: &Tensor| {
-            let form = Own::new(way, weight, bias, (spec.geometry, spec.activation), side)?;
+            let how = (spec.geometry, spec.activation);
+            let form = Own::new(way, weight, bias, how, side, self.bf16)?;
             Ok::<_, TchError>(Prepared {
                 form: Form::Own(form),
                 kind: Kind::Float,
@@ -776,7 +778,7 @@ impl Builder<'_> {
                 let direct = self.in_libtorch(spec, weight, bias, x, None)?;
                 let [time, rival] = times([&own, &direct], &input)?;
                 // Where all convolutions are this crate's, its own threads do the whole pass.
-                let advantage = if in_bf16 { Duration::ZERO } else { rival / 8 };
+                let advantage = rival / 8;
                 let is_faster = time < rival + advantage;
                 known().insert(layer, is_faster);
                 (is_faster, if is_faster { own } else { direct })
@@ -895,7 +897,7 @@ mod tests {
         let way = Way::Winograd(Tile::F4, Transforms::Once);
         let how = (geometry, Activation::Linear);
         let convolution = Prepared {
-            form: Form::Own(Own::new(way, &weight, &bias, how, 12).unwrap()),
+            form: Form::Own(Own::new(way, &weight, &bias, how, 12, None).unwrap()),
             kind: Kind::Float,
             padding: (0, 0),
         };

@@ -10,8 +10,8 @@ use tch::{Cuda, Device};
 pub enum Precision {
     /// Single precision.
     F32,
-    /// bfloat16, with sums in single precision. On a CPU, convolutions that are faster by Winograd's algorithm in single
-    /// precision are computed so.
+    /// bfloat16, with sums in single precision. On a CPU, depthwise convolutions, and those that are faster so by Winograd's
+    /// algorithm, are computed in single precision.
     Bf16,
     /// 8-bit activations and weights, with sums in 32 bits.
     Int8,

@@ -119,13 +119,17 @@ fn a_batch_gives_each_picture_the_output_that_it_gets_alone() {
 
 #[test]
 fn every_layer_stays_near_single_precision() {
-    // A sum counts as the convolution with which it is fused; in single precision, a bottleneck counts as its last.
-    for (precision, layers, most) in [(Precision::F32, 34, 1e-4), (Precision::Bf16, 60, 0.1)] {
+    // A sum counts as the convolution with which it is fused, and a bottleneck as its last; in bfloat16 there are none on
+    // processors without AVX512-BF16.
+    for (precision, layers, most) in [
+        (Precision::F32, 34..=34, 1e-4),
+        (Precision::Bf16, 34..=60, 0.1),
+    ] {
         let (model, network) = model(SHIPPED);
         let (_, inference) = in_precision(SHIPPED, precision);
         let input = model.input(&picture(PHOTOGRAPHS[0]));
         let errors = inference.errors(&network, &input).unwrap();
-        assert_eq!(errors.len(), layers);
+        assert!(layers.contains(&errors.len()), "{}", errors.len());
         for layer in errors {
             assert!(layer.error <= most, "{precision}: {layer:?}");
         }

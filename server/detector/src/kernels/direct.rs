@@ -6,7 +6,7 @@ use super::finish::{Activate, Finish, Limit, add, write};
 use super::memory::with_scratch;
 use super::product::{Packed, Rows, Store, multiply};
 use super::threads::Threads;
-use super::vector::{Level, Vector, Work};
+use super::vector::{Bf16Level, Level, Vector, Work, pair};
 use super::{Maps, Shape, Window};
 use crate::architecture::Activation;
 
@@ -14,6 +14,8 @@ use crate::architecture::Activation;
 #[derive(Debug)]
 pub struct Direct {
     weights: Packed,
+    /// The weights are in pairs.
+    bf16: Option<Bf16Level>,
     finish: Finish,
     window: Window,
     inputs: usize,
@@ -21,32 +23,43 @@ pub struct Direct {
 }
 
 impl Direct {
-    /// Prepares weights of `bias.len()` output channels x `inputs` input channels x the window's rows and columns.
+    /// Prepares weights of `bias.len()` output channels x `inputs` input channels x the window's rows and columns. With a
+    /// level for bfloat16, inputs and weights are rounded to it if `inputs` is even.
     ///
     /// # Panics
     /// If the lengths do not fit.
     pub fn new(
-        level: Level,
+        (level, bf16): (Level, Option<Bf16Level>),
         weights: &[f32],
         inputs: usize,
         bias: &[f32],
         window: Window,
         activation: Activation,
     ) -> Self {
+        let bf16 = bf16.filter(|_| inputs.is_multiple_of(2));
         let (outputs, taps) = (bias.len(), window.kernel * window.kernel);
         assert_eq!(
             weights.len(),
             outputs * inputs * taps,
             "weights of {outputs} x {inputs} x {taps}"
         );
-        let size = (1, taps * inputs, outputs);
-        let weights = Packed::new(level, size, |row, output, number| {
+        let weight = |row: usize, output: usize| {
             let (tap, input) = (row / inputs, row % inputs);
-            number[0] = weights[(output * inputs + input) * taps + tap];
-        });
+            weights[(output * inputs + input) * taps + tap]
+        };
+        let rows = taps * inputs;
+        let weights = match bf16 {
+            None => Packed::new(level, (1, rows, outputs), |row, output, number| {
+                number[0] = weight(row, output);
+            }),
+            Some(_) => Packed::new(level, (1, rows / 2, outputs), |row, output, number| {
+                number[0] = pair([2 * row, 2 * row + 1].map(|row| weight(row, output)));
+            }),
+        };
         Self {
             finish: Finish::new(bias, weights.columns(), activation),
             weights,
+            bf16,
             window,
             inputs,
             outputs,
@@ -91,7 +104,7 @@ impl Direct {
     ) {
         let pixels = first..first + output.len() / self.outputs;
         self.with_rows(input, shape, pixels, |rows| {
-            self.weights.level().run(Share {
+            self.run(Share {
                 layer: self,
                 rows,
                 panels: 0..self.weights.panels(),
@@ -106,7 +119,7 @@ impl Direct {
 
     /// Convolves some pixels, as [`with_lines`](Self::with_lines) lends them, for the outputs of a panel.
     pub fn convolve_panel(&self, rows: Rows, panel: usize, output: &mut [f32]) {
-        self.weights.level().run(Share {
+        self.run(Share {
             layer: self,
             rows,
             panels: panel..panel + 1,
@@ -116,6 +129,13 @@ impl Direct {
                 width: self.weights.panel(),
             },
         });
+    }
+
+    fn run(&self, share: impl Work) {
+        match self.bf16 {
+            Some(level) => level.run(share),
+            None => self.weights.level().run(share),
+        }
     }
 
     pub fn inputs(&self) -> usize {
@@ -171,14 +191,35 @@ impl Direct {
         pixels: Range<usize>,
         work: impl FnOnce(Rows),
     ) {
-        let (stride, count) = (self.weights.rows(), pixels.len());
+        let (first, count) = (pixels.start, pixels.len());
+        let work = |rows: &[f32]| {
+            self.with_numbers(rows, |numbers| {
+                work(Rows::whole(numbers, count, self.weights.rows()));
+            });
+        };
         if self.window.is_a_pixel() {
-            return work(Rows::whole(&input[pixels.start * stride..], count, stride));
+            return work(&input[first * self.inputs..][..count * self.inputs]);
         }
-        with_scratch(count * stride, |patches| {
-            self.copy(input, shape, pixels.start, patches);
-            work(Rows::whole(patches, count, stride));
+        with_scratch(count * self.patch(), |patches| {
+            self.copy(input, shape, first, patches);
+            work(patches);
         });
+    }
+
+    /// Lends numbers as they are multiplied: in bfloat16, in pairs.
+    fn with_numbers(&self, numbers: &[f32], work: impl FnOnce(&[f32])) {
+        match self.bf16 {
+            None => work(numbers),
+            Some(level) => with_scratch(numbers.len() / 2, |pairs| {
+                level.round(numbers, pairs);
+                work(pairs);
+            }),
+        }
+    }
+
+    /// Numbers of a patch: the pixels under the kernel.
+    fn patch(&self) -> usize {
+        self.window.kernel * self.window.kernel * self.inputs
     }
 
     /// Lends the pixels under the kernel, which has no dilation, for some rows of outputs of a feature map.
@@ -196,12 +237,17 @@ impl Direct {
             after,
             ..
         } = self.window;
+        // As they are multiplied.
+        let pixel = self.weights.rows() / (kernel * kernel);
         let line = shape.width * self.inputs;
         if self.window.is_a_pixel() {
-            return work(Under {
-                first: 0,
-                step: line,
-                rows: Rows::whole(map, shape.width, self.inputs),
+            let lines = &map[outputs.start * line..outputs.end * line];
+            return self.with_numbers(lines, |lines| {
+                work(Under {
+                    first: outputs.start,
+                    step: shape.width * pixel,
+                    rows: Rows::whole(lines, shape.width, pixel),
+                });
             });
         }
         let length = line + (before + after) * self.inputs;
@@ -216,16 +262,19 @@ impl Direct {
                     into[before * self.inputs..][..line].copy_from_slice(row);
                 }
             }
-            work(Under {
-                first: outputs.start,
-                step: stride * length,
-                rows: Rows {
-                    numbers: lines,
-                    count: self.window.after(shape).width,
-                    stride: stride * self.inputs,
-                    piece: kernel * self.inputs,
-                    jump: length,
-                },
+            self.with_numbers(lines, |lines| {
+                let length = (before + shape.width + after) * pixel;
+                work(Under {
+                    first: outputs.start,
+                    step: stride * length,
+                    rows: Rows {
+                        numbers: lines,
+                        count: self.window.after(shape).width,
+                        stride: stride * pixel,
+                        piece: kernel * pixel,
+                        jump: length,
+                    },
+                });
             });
         });
     }
@@ -245,7 +294,7 @@ impl Direct {
         let mut x = first % after.width;
         let mut y = first / after.width % after.height;
         let mut map = first / after.width / after.height;
-        for patch in patches.chunks_exact_mut(self.weights.rows()) {
+        for patch in patches.chunks_exact_mut(self.patch()) {
             for (row, into) in patch.chunks_exact_mut(kernel * self.inputs).enumerate() {
                 let inside = self
                     .window
@@ -307,7 +356,7 @@ impl Direct {
         }
         self.with_rows(input, shape, 0..pixels, |rows| {
             threads.for_each(parts.into_iter().enumerate(), |(index, output)| {
-                self.weights.level().run(Share {
+                self.run(Share {
                     layer: self,
                     rows,
                     panels: index * each..panels.min((index + 1) * each),

@@ -1,5 +1,5 @@
-//! Operations on feature maps on the CPU whose channels lie side by side (NHWC): convolutions in single precision, and
-//! max-pools and norms in every precision.
+//! Operations on feature maps on the CPU whose channels lie side by side (NHWC): convolutions of maps in single precision,
+//! and max-pools and norms in every precision.
 //!
 //! oneDNN computes long convolutions directly. Winograd's algorithm needs a quarter of the multiplications or fewer, for
 //! kernels of 3 x 3. Which way is the fastest depends on the layer and the processor, so a caller measures it.
@@ -71,6 +71,7 @@ pub(super) use self::pool::max_pool;
 pub(super) use self::quantise::to_bytes;
 pub(super) use self::squeeze::{means, scale};
 pub(super) use self::threads::Threads;
+pub(super) use self::vector::Bf16Level;
 use self::vector::Level;
 use self::winograd::{MaxPool, Winograd};
 pub(super) use self::winograd::{Tile, Transforms};
@@ -219,7 +220,8 @@ impl fmt::Display for Own {
 }
 
 impl Own {
-    /// Prepares weights and a bias for the [way](Way::of) of the convolution of feature maps of `side` x `side`.
+    /// Prepares weights and a bias for the [way](Way::of) of the convolution of feature maps of `side` x `side`. `bf16`: the
+    /// level of direct convolutions in bfloat16; all others are in single precision.
     ///
     /// # Errors
     /// If libtorch fails.
@@ -229,6 +231,7 @@ impl Own {
         bias: &Tensor,
         (geometry, activation): (Geometry, Activation),
         side: i64,
+        bf16: Option<Bf16Level>,
     ) -> Result<Self, TchError> {
         let inputs = weight.size()[1] as usize;
         let (weight, bias) = (inference::numbers(weight)?, inference::numbers(bias)?);
@@ -240,7 +243,12 @@ impl Own {
                 Layer::Winograd(Arc::new(layer), MaxPool::Of1)
             }
             Way::Direct => Layer::Direct(Arc::new(Direct::new(
-                level, &weight, inputs, &bias, window, activation,
+                (level, bf16),
+                &weight,
+                inputs,
+                &bias,
+                window,
+                activation,
             ))),
             Way::Depthwise => Layer::Depthwise(Arc::new(Depthwise::new(
                 level, &weight, &bias, window, activation,

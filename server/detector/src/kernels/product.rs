@@ -1,5 +1,5 @@
-//! Products of matrices in single precision. One matrix, the weights, is packed once, in the order in which the kernel
-//! reads it.
+//! Products of matrices in single precision, or in bfloat16 with sums in single precision. One matrix, the weights, is
+//! packed once, in the order in which the kernel reads it.
 //!
 //! As in Goto & van de Geijn, "Anatomy of high-performance matrix multiplication" (2008), some rows and columns of the
 //! product are in registers, and each step adds the product of a column and a row. The other matrix, pixels or tiles
@@ -240,7 +240,7 @@ fn sums<V: Vector<LANES>, const COUNT: usize, const LANES: usize, const WIDE: us
             for row in 0..COUNT {
                 let number = V::splat(numbers[row][step]);
                 for part in 0..WIDE {
-                    sums[row][part] = number.multiply_add(weights[part], sums[row][part]);
+                    sums[row][part] = number.add_products(weights[part], sums[row][part]);
                 }
             }
         }

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use tch::Kind;
 
-use super::vector::Level;
+use super::numbers::Bf16;
+use super::vector::{Bf16Level, Level, pair};
 use super::winograd::{MaxPool, Plan};
 use super::*;
 use crate::architecture::Pool;
@@ -48,6 +49,21 @@ fn levels() -> Vec<Level> {
     #[cfg(target_arch = "aarch64")]
     levels.push(Level::Neon);
     levels
+}
+
+/// The levels of products: with that of bfloat16, if this processor has one.
+fn product_levels() -> Vec<(Level, Option<Bf16Level>)> {
+    let mut levels: Vec<_> = levels().into_iter().map(|level| (level, None)).collect();
+    let bf16 = Bf16Level::of_this_machine();
+    levels.extend(bf16.map(|level| (Level::of_this_machine(), Some(level))));
+    levels
+}
+
+/// Rounds numbers to bfloat16.
+fn round(numbers: &mut [f32]) {
+    for number in numbers {
+        *number = Bf16::from_f32(*number).to_f32();
+    }
 }
 
 /// Numbers from -1 to 1: the middle square sequence with a Weyl sequence.
@@ -346,7 +362,13 @@ proptest! {
         threads in 1..4,
     ) {
         let threads = use_threads(threads);
-        for level in levels() {
+        let mut layer = layer;
+        for level in product_levels() {
+            if level.1.is_some() {
+                // Products of numbers in bfloat16 are exact in single precision.
+                round(&mut layer.input);
+                round(&mut layer.weights);
+            }
             let Layer { ref weights, inputs, ref bias, window, activation, .. } = layer;
             let direct = Direct::new(level, weights, inputs, bias, window, activation);
             let mut output = layer.output();
@@ -415,13 +437,13 @@ proptest! {
         let after = window.after(between);
         let (taps, weights) = (numbers(5, channels * 9), numbers(6, outputs * channels));
         let other = adds.then(|| numbers(7, after.pixels() * outputs));
-        for level in levels() {
+        for level in product_levels() {
             let (bias, other) = (numbers(8, outputs), other.as_deref());
             let (one, two, three) = (
                 Direct::new(
                     level, &first.weights, first.inputs, &first.bias, first.window, first.activation,
                 ),
-                Depthwise::new(level, &taps, &first.bias, window, Activation::Relu6),
+                Depthwise::new(level.0, &taps, &first.bias, window, Activation::Relu6),
                 Direct::new(level, &weights, channels, &bias, point, Activation::Linear),
             );
             let mut expanded = vec![f32::NAN; between.pixels() * channels];
@@ -440,6 +462,35 @@ proptest! {
             prop_assert_eq!(&output, &expected);
         }
     }
+}
+
+#[test]
+fn pairs_are_of_the_nearest_numbers_in_bfloat16() {
+    let Some(level) = Bf16Level::of_this_machine() else {
+        return;
+    };
+    for count in (0..200).step_by(2) {
+        let mut all = numbers(count, count as usize);
+        // One between two numbers in bfloat16, the largest number, and infinity.
+        let special = [f32::from_bits(0x3f80_8000), f32::MAX, f32::NEG_INFINITY];
+        for (number, special) in all.iter_mut().skip(1).step_by(7).zip(special) {
+            *number = special;
+        }
+        let mut found = vec![0.0; all.len() / 2];
+        level.round(&all, &mut found);
+        let expected = all.as_chunks().0.iter().map(|numbers| pair(*numbers));
+        let bits = |pairs: Vec<f32>| pairs.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert_eq!(bits(found), bits(expected.collect()), "{count}");
+    }
+    let mut found = [0.0; 16];
+    level.round(&[f32::NAN; 32], &mut found);
+    let halves = found.map(|pair| [pair.to_bits() << 16, pair.to_bits() & 0xffff_0000]);
+    assert!(
+        halves
+            .as_flattened()
+            .iter()
+            .all(|half| f32::from_bits(*half).is_nan())
+    );
 }
 
 #[test]

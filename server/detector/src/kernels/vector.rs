@@ -5,6 +5,8 @@
 
 use std::array;
 
+use super::numbers::{Bf16, Number};
+
 /// The instructions that work is compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
@@ -23,6 +25,15 @@ pub(super) enum Level {
     Neon,
 }
 
+/// The instructions for products of numbers in bfloat16. Two neighbouring numbers, a pair, lie in the bits of one number in
+/// single precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bf16Level {
+    /// With the panels and the rows of [`Level::Avx512`].
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
 const PORTABLE_ROWS: usize = 6;
 
 /// `LANES` numbers.
@@ -37,6 +48,11 @@ pub(super) trait Vector<const LANES: usize>: Copy {
     fn minus(self, other: Self) -> Self;
     /// `self * factor + sum`.
     fn multiply_add(self, factor: Self, sum: Self) -> Self;
+    /// Adds products to `sum`: of the numbers of `self` and `weights`; at a [`Bf16Level`], of both numbers of their pairs.
+    #[inline(always)]
+    fn add_products(self, weights: Self, sum: Self) -> Self {
+        self.multiply_add(weights, sum)
+    }
     /// NaN stays NaN.
     fn limit(self, least: Self, greatest: Self) -> Self;
     /// The larger number of each lane; NaN if one is NaN.
@@ -122,6 +138,58 @@ impl Level {
     }
 }
 
+impl Bf16Level {
+    /// That of this processor, if it has one.
+    pub fn of_this_machine() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16") {
+            return Some(Self::Avx512);
+        }
+        None
+    }
+
+    /// Runs work whose products are of pairs.
+    #[cfg_attr(
+        target_arch = "x86_64",
+        expect(unsafe_code, reason = "the compiler does not know the processor")
+    )]
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(unused_variables, reason = "there is no such level")
+    )]
+    pub(super) fn run(self, work: impl Work) {
+        match self {
+            // SAFETY: `of_this_machine` found AVX-512F and AVX-512-BF16.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { x86::avx512_bf16(work) },
+        }
+    }
+
+    /// Rounds numbers to bfloat16, in pairs.
+    #[cfg_attr(
+        target_arch = "x86_64",
+        expect(unsafe_code, reason = "the compiler does not know the processor")
+    )]
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(unused_variables, reason = "there is no such level")
+    )]
+    pub(super) fn round(self, numbers: &[f32], pairs: &mut [f32]) {
+        match self {
+            // SAFETY: as in `run`.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { x86::round(numbers, pairs) },
+        }
+    }
+}
+
+/// Rounds two numbers to bfloat16, the first one to the lower bits.
+#[inline(always)]
+pub(super) fn pair(numbers: [f32; 2]) -> f32 {
+    let [first, second] = numbers.map(|number| u32::from(Bf16::from_f32(number).0));
+    f32::from_bits(second << 16 | first)
+}
+
 impl Vector<4> for [f32; 4] {
     #[inline(always)]
     fn splat(number: f32) -> Self {
@@ -194,7 +262,7 @@ impl Vector<4> for [f32; 4] {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! vector {
     ($name:ident($register:ty), $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $subtract:ident,
-     $multiply_add:ident, $max:ident, $min:ident, $larger:ident) => {
+     $multiply_add:ident, $max:ident, $min:ident, $larger:ident $(, $add_products:ident)?) => {
         /// Only the level of the same name names it: where there is one, the processor has its instructions.
         #[derive(Clone, Copy)]
         pub struct $name($register);
@@ -250,6 +318,13 @@ macro_rules! vector {
             fn larger(self, other: Self) -> Self {
                 Self(unsafe { $larger(self.0, other.0) })
             }
+
+            $(
+                #[inline(always)]
+                fn add_products(self, weights: Self, sum: Self) -> Self {
+                    Self(unsafe { $add_products(self.0, weights.0, sum.0) })
+                }
+            )?
         }
     };
 }
@@ -300,14 +375,17 @@ mod neon {
 #[expect(unsafe_code, reason = "the compiler does not know the processor")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, _CMP_UNORD_Q, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_blendv_ps,
-        _mm256_cmp_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps,
-        _mm256_set1_ps, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps, _mm512_cmp_ps_mask,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_mov_ps, _mm512_max_ps, _mm512_min_ps,
-        _mm512_set1_ps, _mm512_storeu_ps, _mm512_sub_ps,
+        __m256, __m512, __m512bh, _CMP_UNORD_Q, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps,
+        _mm256_blendv_ps, _mm256_cmp_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps,
+        _mm256_min_ps, _mm256_set1_ps, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps,
+        _mm512_cmp_ps_mask, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps,
+        _mm512_loadu_ps, _mm512_mask_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps,
+        _mm512_storeu_ps, _mm512_sub_ps,
     };
 
-    use super::{Vector, Work};
+    use std::mem::transmute;
+
+    use super::{Vector, Work, pair};
 
     /// Of 16 registers.
     pub const AVX2_ROWS: usize = 6;
@@ -322,6 +400,37 @@ mod x86 {
     #[target_feature(enable = "avx512f")]
     pub fn avx512(work: impl Work) {
         work.run::<Avx512, 16, AVX512_ROWS>();
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub fn avx512_bf16(work: impl Work) {
+        work.run::<Avx512Bf16, 16, AVX512_ROWS>();
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub fn round(numbers: &[f32], pairs: &mut [f32]) {
+        let (vectors, rest) = numbers.as_chunks::<32>();
+        let (whole, last) = pairs.split_at_mut(16 * vectors.len());
+        for (numbers, pairs) in vectors.iter().zip(whole.as_chunks_mut::<16>().0) {
+            let (halves, _) = numbers.as_chunks::<16>();
+            let (first, second) = (Avx512Bf16::load(&halves[0]), Avx512Bf16::load(&halves[1]));
+            let rounded = _mm512_cvtne2ps_pbh(second.0, first.0);
+            // SAFETY: both types are 512 bits, and all bits are a value.
+            let rounded = unsafe { transmute::<__m512bh, __m512>(rounded) };
+            *pairs = Avx512Bf16(rounded).to_array();
+        }
+        for (numbers, into) in rest.as_chunks().0.iter().zip(last) {
+            *into = pair(*numbers);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_products(pairs: __m512, weights: __m512, sum: __m512) -> __m512 {
+        // SAFETY: the caller's; and both types are 512 bits, and all bits are a value.
+        unsafe {
+            let pairs = transmute::<__m512, __m512bh>(pairs);
+            _mm512_dpbf16_ps(sum, pairs, transmute::<__m512, __m512bh>(weights))
+        }
     }
 
     #[inline(always)]
@@ -363,17 +472,24 @@ mod x86 {
         _mm256_min_ps,
         larger_of_8
     );
-    vector!(
-        Avx512(__m512),
-        16,
-        _mm512_set1_ps,
-        _mm512_loadu_ps,
-        _mm512_storeu_ps,
-        _mm512_add_ps,
-        _mm512_sub_ps,
-        _mm512_fmadd_ps,
-        _mm512_max_ps,
-        _mm512_min_ps,
-        larger_of_16
-    );
+    macro_rules! vector_of_16 {
+        ($name:ident $(, $add_products:ident)?) => {
+            vector!(
+                $name(__m512),
+                16,
+                _mm512_set1_ps,
+                _mm512_loadu_ps,
+                _mm512_storeu_ps,
+                _mm512_add_ps,
+                _mm512_sub_ps,
+                _mm512_fmadd_ps,
+                _mm512_max_ps,
+                _mm512_min_ps,
+                larger_of_16
+                $(, $add_products)?
+            );
+        };
+    }
+    vector_of_16!(Avx512);
+    vector_of_16!(Avx512Bf16, add_products);
 }
