@@ -14,7 +14,7 @@ use crate::architecture::Activation;
 #[derive(Debug)]
 pub struct Direct {
     weights: Packed,
-    /// The weights are in pairs.
+    /// The weights are in pairs, and inputs become pairs.
     bf16: Option<Bf16Level>,
     finish: Finish,
     window: Window,
@@ -47,15 +47,13 @@ impl Direct {
             let (tap, input) = (row / inputs, row % inputs);
             weights[(output * inputs + input) * taps + tap]
         };
-        let rows = taps * inputs;
-        let weights = match bf16 {
-            None => Packed::new(level, (1, rows, outputs), |row, output, number| {
-                number[0] = weight(row, output);
-            }),
-            Some(_) => Packed::new(level, (1, rows / 2, outputs), |row, output, number| {
-                number[0] = pair([2 * row, 2 * row + 1].map(|row| weight(row, output)));
-            }),
-        };
+        let rows = taps * inputs / if bf16.is_some() { 2 } else { 1 };
+        let weights = Packed::new(level, (1, rows, outputs), |row, output, number| {
+            number[0] = match bf16 {
+                None => weight(row, output),
+                Some(_) => pair([2 * row, 2 * row + 1].map(|row| weight(row, output))),
+            };
+        });
         Self {
             finish: Finish::new(bias, weights.columns(), activation),
             weights,

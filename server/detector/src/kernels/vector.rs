@@ -25,8 +25,8 @@ pub(super) enum Level {
     Neon,
 }
 
-/// The instructions for products of numbers in bfloat16. Two neighbouring numbers, a pair, lie in the bits of one number in
-/// single precision.
+/// The instructions for products of numbers in bfloat16, with sums in single precision. Two neighbouring numbers, a pair, lie
+/// in the bits of one number in single precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bf16Level {
     /// With the panels and the rows of [`Level::Avx512`].
@@ -159,13 +159,13 @@ impl Bf16Level {
     )]
     pub(super) fn run(self, work: impl Work) {
         match self {
-            // SAFETY: `of_this_machine` found AVX-512F and AVX-512-BF16.
+            // SAFETY: `of_this_machine` found AVX-512F and AVX512-BF16.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => unsafe { x86::avx512_bf16(work) },
         }
     }
 
-    /// Rounds numbers to bfloat16, in pairs.
+    /// Rounds numbers to bfloat16, in pairs: like [`pair`], except that numbers nearer to 0 than 2^-126 become 0.
     #[cfg_attr(
         target_arch = "x86_64",
         expect(unsafe_code, reason = "the compiler does not know the processor")
