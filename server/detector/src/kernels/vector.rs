@@ -138,6 +138,18 @@ impl Level {
     }
 }
 
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "the compiler does not know the processor")
+)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(
+        unused_variables,
+        clippy::needless_pass_by_value,
+        reason = "there is no such level"
+    )
+)]
 impl Bf16Level {
     /// That of this processor, if it has one.
     pub fn of_this_machine() -> Option<Self> {
@@ -149,14 +161,6 @@ impl Bf16Level {
     }
 
     /// Runs work whose products are of pairs.
-    #[cfg_attr(
-        target_arch = "x86_64",
-        expect(unsafe_code, reason = "the compiler does not know the processor")
-    )]
-    #[cfg_attr(
-        not(target_arch = "x86_64"),
-        expect(unused_variables, reason = "there is no such level")
-    )]
     pub(super) fn run(self, work: impl Work) {
         match self {
             // SAFETY: `of_this_machine` found AVX-512F and AVX512-BF16.
@@ -166,14 +170,6 @@ impl Bf16Level {
     }
 
     /// Rounds numbers to bfloat16, in pairs: like [`pair`], except that numbers nearer to 0 than 2^-126 become 0.
-    #[cfg_attr(
-        target_arch = "x86_64",
-        expect(unsafe_code, reason = "the compiler does not know the processor")
-    )]
-    #[cfg_attr(
-        not(target_arch = "x86_64"),
-        expect(unused_variables, reason = "there is no such level")
-    )]
     pub(super) fn round(self, numbers: &[f32], pairs: &mut [f32]) {
         match self {
             // SAFETY: as in `run`.
