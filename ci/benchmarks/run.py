@@ -185,8 +185,8 @@ def one_client(files, picture, work):
 
 
 def against_engines(network, weights, servers, picture, work):
-    """Passes of the servers and of every engine that installs, taking turns; the servers' whole requests; and the
-    engines that did not run, with the reason."""
+    """Passes of the servers and of every engine that installs, taking turns; the servers' whole requests, starts and
+    memory; and the engines that did not run, with the reason. Stops the servers."""
     folder = work / network
     folder.mkdir()
     engines.prepare(folder, network, weights)
@@ -228,7 +228,11 @@ def against_engines(network, weights, servers, picture, work):
             time.sleep(0.02)
     for worker in workers:
         worker.stop()
-    return {"passes": passes, "missing": missing, "whole": whole}
+    ready = {precision: server.ready_after for precision, server in servers.items()}
+    resident = {precision: server.resident() for precision, server in servers.items()}
+    for server in servers.values():
+        server.stop()
+    return {"passes": passes, "missing": missing, "whole": whole, "ready": ready, "resident": resident}
 
 
 def shipped(picture, work):
@@ -238,21 +242,13 @@ def shipped(picture, work):
         precision: Server([SSD], work, WEIGHTS_PATH=str(weights), PRECISION=precision)
         for precision in SHIPPED_PRECISIONS
     }
-    results = against_engines("mobilenet-v2", weights, servers, picture, work)
-    memory = {precision: server.resident() for precision, server in servers.items()}
-    for server in servers.values():
-        server.stop()
-    ready = {precision: server.ready_after for precision, server in servers.items()}
-    return {**results, "ready": ready, "resident": memory}
+    return against_engines("mobilenet-v2", weights, servers, picture, work)
 
 
 def full_size(files, picture, work):
     """SSD300."""
     servers = {precision: ssd(precision, files, work) for precision in PRECISIONS}
-    results = against_engines("ssd300", files["f32"], servers, picture, work)
-    for server in servers.values():
-        server.stop()
-    return results
+    return against_engines("ssd300", files["f32"], servers, picture, work)
 
 
 def engine_table(results):
@@ -620,7 +616,7 @@ def write_readme(results):
     )
     text += "\n\nThe time of other engines' passes divided by this server's, on the same threads; above 1.00, this server is faster:\n\n"
     text += rivals(results)
-    text += f"\n\nThe first table is of SSD300 (VGG16). {CORES} cores ({processor()[0]}); all figures are from one run."
+    text += f"\n\nThe first table is of SSD300 (VGG16). All figures are from one run on {CORES} cores ({processor()[0]})."
     path = ROOT / "README.md"
     begin, end = "<!-- benchmarks: written by make bench -->\n", "<!-- /benchmarks -->"
     head, rest = path.read_text(encoding="utf-8").split(begin)
